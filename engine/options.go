@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"fmt"
+	"math/bits"
+	"runtime"
+	"time"
+)
+
+// Policy is what happens to a subscriber that its key's ring laps.
+type Policy uint8
+
+const (
+	// Skip continues with the oldest event kept, behind a gap.
+	Skip Policy = iota
+	// Latest continues with the newest event, and skips to it already when the
+	// connection could not take more for a while: for values of which only the
+	// last one counts.
+	Latest
+	// Disconnect ends the connection; the client comes back and resumes.
+	Disconnect
+)
+
+// ParsePolicy reads "skip", "latest" or "disconnect".
+func ParsePolicy(s string) (Policy, error) {
+	for p := Skip; p <= Disconnect; p++ {
+		if p.String() == s {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("slow policy %q is unknown: use skip, latest or disconnect", s)
+}
+
+// String returns the name that ParsePolicy reads.
+func (p Policy) String() string { return [...]string{"skip", "latest", "disconnect"}[p] }
+
+// KeyOptions are the limits of one key. Zero values mean the defaults.
+type KeyOptions struct {
+	// History is how many events are kept for replay and for subscribers that
+	// lag, rounded up to a power of two; 8 to 1,048,576. Default 1024.
+	History int
+	// HistoryBytes bounds the frames kept, in bytes; the newest event is kept
+	// whatever its size. Default 16 MiB.
+	HistoryBytes int64
+	// HistoryTTL is how long an event is kept, and how long a key without
+	// subscribers lives after its last use. Checked by a sweep: events may live
+	// up to SweepInterval longer. Default 5 minutes.
+	HistoryTTL time.Duration
+	// Slow is the policy for subscribers that lag.
+	Slow Policy
+	// MaxSubscribers is the limit of subscribers. Default 10,000.
+	MaxSubscribers int
+}
+
+func (o KeyOptions) withDefaults() *KeyOptions {
+	if o.History == 0 {
+		o.History = 1024
+	}
+	if o.HistoryBytes == 0 {
+		o.HistoryBytes = 16 << 20
+	}
+	if o.HistoryTTL == 0 {
+		o.HistoryTTL = 5 * time.Minute
+	}
+	if o.MaxSubscribers == 0 {
+		o.MaxSubscribers = 10_000
+	}
+	return &o
+}
+
+// slots returns the size that the key's ring may grow to.
+func (o *KeyOptions) slots() int {
+	n := min(max(o.History, minSlots), 1<<20)
+	return 1 << bits.Len(uint(n-1))
+}
+
+// Options configure an Engine. The zero value is ready to use.
+type Options struct {
+	// Key are the options of keys for which KeyRule has no others.
+	Key KeyOptions
+	// KeyRule returns the options of a key by its name, nil for Key. It must be
+	// fast and safe for concurrent use, and return the same pointer for many keys.
+	KeyRule func(name string) *KeyOptions
+	// MaxKeys bounds the keys that exist at once. Default 1,000,000.
+	MaxKeys int
+	// MaxHistoryBytes bounds the frames that all keys keep together, in bytes;
+	// the newest event of each key is kept whatever the sum. Default 256 MiB.
+	MaxHistoryBytes int64
+	// Wakers is the number of goroutines that notify subscribers. Default
+	// GOMAXPROCS.
+	Wakers int
+	// SweepInterval is how often expired events and keys are looked for; a whole
+	// pass takes eight intervals. Default 1 second.
+	SweepInterval time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxKeys == 0 {
+		o.MaxKeys = 1_000_000
+	}
+	if o.MaxHistoryBytes == 0 {
+		o.MaxHistoryBytes = 256 << 20
+	}
+	if o.Wakers == 0 {
+		o.Wakers = runtime.GOMAXPROCS(0)
+	}
+	if o.SweepInterval == 0 {
+		o.SweepInterval = time.Second
+	}
+	return o
+}

@@ -1,0 +1,50 @@
+package engine
+
+// resume sets the cursor behind the last id that the client has seen. It is
+// called after join, so that an event published meanwhile is either found here
+// or announced.
+//
+// Where an id cannot be found, all that is kept is sent, behind a gap: for an
+// id of an older epoch, or one that history has lost, none of it has been seen;
+// for any other id nobody knows, and a repetition is better than a loss.
+func (c *cursor) resume(after string) (exact bool) {
+	k := c.key
+	if after == "" {
+		c.next = k.tail() + 1
+		return true
+	}
+	first, tail := k.firstKept(), k.tail()
+	p, ours := ParsePosition(after)
+	if ours && p.Epoch == k.epoch && p.Seq <= tail {
+		c.next = max(p.Seq+1, first)
+		if c.next == p.Seq+1 {
+			return true
+		}
+		c.gap = &Gap{Reason: GapHistory, Missed: int64(c.next - p.Seq - 1)}
+	} else if seq, found := k.find(after, first, tail); found {
+		c.next = seq + 1
+		return true
+	} else {
+		c.next = first
+		c.gap = &Gap{Reason: GapUnknown, Missed: -1}
+		if ours && p.Epoch < k.epoch {
+			c.gap.Reason = GapEpoch
+		}
+	}
+	c.gap.Key, c.gap.After, c.gap.Next = k.name, after, Position{k.epoch, c.next - 1}
+	return false
+}
+
+// find returns the first kept event with the publisher's own id. With an id
+// that several events share, the first of them is right: what follows it may be
+// sent twice, and nothing is skipped. Costs a comparison per kept event.
+func (k *key) find(id string, first, tail uint64) (seq uint64, found bool) {
+	for seq = first; seq <= tail; seq++ {
+		ev, _ := k.read(seq)
+		if ev != nil && ev.idAt >= 0 && int(ev.idLen) == len(id) &&
+			string(ev.bytes[ev.idAt:int(ev.idAt)+len(id)]) == id {
+			return seq, true
+		}
+	}
+	return 0, false
+}

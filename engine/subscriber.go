@@ -1,0 +1,327 @@
+package engine
+
+import "sync/atomic"
+
+// Sink is what a subscriber's owner does when there is something to do.
+type Sink interface {
+	// Ready hands the subscriber over: from this call until Release returns
+	// true the sink, and nobody else, may call the methods of Subscriber that
+	// ask for the owner. Ready runs on a waker, on a publisher of a small key or
+	// on whoever called Notify: it must not block, and must not call Close (hand
+	// the subscriber to another goroutine for that).
+	Ready()
+}
+
+// Subscriber follows one key or several. Make one with Engine.Subscribe.
+//
+// Its methods are of two kinds. Notify, Close and Closing may be called by
+// anyone at any time. Next, Unread, Conflate, Positions and Release belong to
+// the owner: the caller of Subscribe at first, then whoever Ready was called
+// on, until Release returns true.
+type Subscriber struct {
+	state  atomic.Uint32 // idle, busy, again
+	reason atomic.Uint32 // Reason; 0 while open
+	sink   Sink
+
+	cursors []cursor
+	one     [1]cursor // memory of cursors for the usual single key
+
+	seenAll uint32 // the last PublishAll delivered; owner only
+	limited bool   // the cursors' limits are set; owner only
+}
+
+// The states of a subscriber's state word. Whoever moves it away from idle
+// becomes the owner, and only the owner moves it back:
+//
+//	idle  -> busy   somebody has news: becomes the owner, calls Ready
+//	busy  -> again  somebody has news while the owner works
+//	again -> busy   the owner, in Release: looks once more
+//	busy  -> idle   the owner, in Release: found nothing more
+//
+// No wake-up is lost: the publisher stores its event, then loads the state. If
+// it sees again, or makes it so, the owner's CAS busy->idle fails afterwards
+// and the owner reads the ring once more, after the store. If it sees idle, it
+// takes over.
+const (
+	stateIdle uint32 = iota
+	stateBusy
+	stateAgain
+)
+
+// cursor is a subscriber's place in one key.
+type cursor struct {
+	key   *key
+	sub   *Subscriber
+	next  uint64 // the sequence to read next; owner only
+	limit uint64 // the last sequence to deliver once closing gracefully; owner only
+	gap   *Gap   // to be told before anything else; owner only
+	pos   int32  // the place in the key's segments, -1 if not there; under key.mu
+}
+
+// Gap says what a subscriber does not get.
+type Gap struct {
+	Key    string
+	Reason GapReason
+	// Missed is the number of events, or -1 if nobody can know.
+	Missed int64
+	// After is the last id that the subscriber had: its position for GapLag and
+	// GapHistory, otherwise the text that the client gave.
+	After string
+	// Next is the position before the next event that the subscriber gets.
+	Next Position
+	// Policy is the key's, for GapLag.
+	Policy Policy
+}
+
+// GapReason tells why a gap is there.
+type GapReason uint8
+
+const (
+	// GapHistory: the position that the client gave is older than the history kept.
+	GapHistory GapReason = iota + 1
+	// GapEpoch: the id belongs to another life of the key.
+	GapEpoch
+	// GapUnknown: nobody knows the id that the client gave.
+	GapUnknown
+	// GapLag: a live subscriber was too slow, and the ring lapped it.
+	GapLag
+)
+
+// String returns the reason as it stands in gap events and metrics.
+func (r GapReason) String() string {
+	return [...]string{"", "history", "epoch", "unknown", "lag"}[r]
+}
+
+// Item is what Next returns: an event or a gap.
+type Item struct {
+	Event *Event
+	Gap   *Gap
+	Key   int // the key's index in Options.Keys
+
+	seenAll uint32 // for Unread
+}
+
+// Next returns what the subscriber has to send next, and false if that is
+// nothing for now. With gaps false it stops, returning false, where a gap would
+// be next: so that a caller can end a batch there. A gap returned is told once;
+// an event may be taken back by Unread.
+//
+// After Close it goes on to the newest event of that moment if the reason is a
+// graceful one, and returns false at once otherwise. Owner only.
+func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
+	if r := Reason(s.reason.Load()); r != 0 {
+		if !r.Graceful() {
+			return Item{}, false
+		}
+		if !s.limited {
+			s.limited = true
+			for i := range s.cursors {
+				s.cursors[i].limit = s.cursors[i].key.tail()
+			}
+		}
+	}
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		for {
+			if c.gap != nil {
+				if !gaps {
+					return Item{}, false
+				}
+				it, c.gap = Item{Gap: c.gap, Key: i}, nil
+				return it, true
+			}
+			if s.limited && c.next > c.limit {
+				break
+			}
+			ev, lapped := c.key.read(c.next)
+			if ev != nil {
+				c.next++
+				if ev.all != 0 {
+					if int32(ev.all-s.seenAll) <= 0 && s.seenAll != 0 {
+						continue // came by another key of this subscriber
+					}
+					it.seenAll, s.seenAll = s.seenAll, ev.all
+				} else {
+					it.seenAll = s.seenAll
+				}
+				it.Event, it.Key = ev, i
+				return it, true
+			}
+			if !lapped {
+				break
+			}
+			if !gaps {
+				return Item{}, false
+			}
+			c.lapped()
+		}
+	}
+	return Item{}, false
+}
+
+// lapped moves the cursor on to where its key's policy says, and notes the gap.
+func (c *cursor) lapped() {
+	policy := c.key.opts.Load().Slow
+	next := c.key.firstKept()
+	if policy == Latest {
+		next = max(next, c.key.tail())
+	}
+	if next <= c.next {
+		return // what was evicted is readable after all: another look
+	}
+	c.gap = &Gap{
+		Key: c.key.name, Reason: GapLag, Missed: int64(next - c.next), Policy: policy,
+		After: Position{c.key.epoch, c.next - 1}.String(),
+		Next:  Position{c.key.epoch, next - 1},
+	}
+	c.next = next
+}
+
+// Unread takes items back, the last ones that Next returned, in their order:
+// Next will return them again. Only events can be taken back. Owner only.
+func (s *Subscriber) Unread(items []Item) {
+	for i := len(items) - 1; i >= 0; i-- {
+		it := &items[i]
+		s.cursors[it.Key].next = it.Event.seq
+		s.seenAll = it.seenAll
+	}
+}
+
+// Conflate skips to the newest event of each key whose policy is Latest, and
+// returns how many events were skipped. For a sink whose connection could take
+// no more for a while. Owner only.
+func (s *Subscriber) Conflate() (skipped uint64) {
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		if c.key.opts.Load().Slow != Latest || c.gap != nil {
+			continue
+		}
+		if tail := c.key.tail(); tail > c.next {
+			skipped += tail - c.next
+			c.next = tail
+		}
+	}
+	return skipped
+}
+
+// Positions appends the positions of all keys, joined by commas: the composite
+// id that resumes each of them. Owner only.
+func (s *Subscriber) Positions(dst []byte) []byte {
+	for i := range s.cursors {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		c := &s.cursors[i]
+		dst = Position{c.key.epoch, c.next - 1}.Append(dst)
+	}
+	return dst
+}
+
+// Lag returns how many events are waiting. Owner only.
+func (s *Subscriber) Lag() (events uint64) {
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		if tail := c.key.tail(); tail >= c.next {
+			events += tail - c.next + 1
+		}
+	}
+	return events
+}
+
+// Release gives the subscriber up. It returns false if there may be news: then
+// the caller still is the owner, and looks again. Never release a subscriber
+// that is closing: its owner ends it. Owner only.
+func (s *Subscriber) Release() bool {
+	if s.state.CompareAndSwap(stateBusy, stateIdle) {
+		return true
+	}
+	s.state.Store(stateBusy) // from again; nobody else leaves again
+	return false
+}
+
+// Notify makes the owner look for news; without an owner, the caller becomes it
+// and calls Ready.
+func (s *Subscriber) Notify() {
+	for {
+		switch s.state.Load() {
+		case stateAgain:
+			return
+		case stateBusy:
+			if s.state.CompareAndSwap(stateBusy, stateAgain) {
+				return
+			}
+		default:
+			if s.state.CompareAndSwap(stateIdle, stateBusy) {
+				window()
+				s.sink.Ready()
+				return
+			}
+		}
+	}
+}
+
+// Reason tells why a subscriber ended.
+type Reason uint32
+
+const (
+	// ReasonClosed: the publisher closed the key or all keys.
+	ReasonClosed Reason = iota + 1
+	// ReasonDrain: the server is being shut down.
+	ReasonDrain
+	// ReasonGone: the client has gone away.
+	ReasonGone
+	// ReasonStalled: the connection took no byte for too long.
+	ReasonStalled
+	// ReasonLagged: the ring lapped it, and its key's policy is Disconnect.
+	ReasonLagged
+	// ReasonError: the sink could not go on.
+	ReasonError
+	numReasons
+)
+
+// Reasons returns all reasons, for metrics.
+func Reasons() []Reason {
+	rs := make([]Reason, 0, numReasons-1)
+	for r := ReasonClosed; r < numReasons; r++ {
+		rs = append(rs, r)
+	}
+	return rs
+}
+
+// String returns the reason as it stands in metrics and logs.
+func (r Reason) String() string {
+	return [...]string{"", "closed", "drain", "gone", "stalled", "lagged", "error"}[r]
+}
+
+// Graceful reports whether pending events are still delivered.
+func (r Reason) Graceful() bool { return r == ReasonClosed || r == ReasonDrain }
+
+// Close ends the subscriber: it leaves its keys at once, so that no count
+// includes it, and its owner finds out by Closing. Of several reasons the first
+// counts, but a reason that is not graceful replaces one that is. Close reports
+// whether it was the first.
+func (s *Subscriber) Close(r Reason) bool {
+	for {
+		old := Reason(s.reason.Load())
+		if old != 0 && (!old.Graceful() || r.Graceful()) {
+			return false
+		}
+		if !s.reason.CompareAndSwap(uint32(old), uint32(r)) {
+			continue
+		}
+		s.leaveAll()
+		s.Notify()
+		return old == 0
+	}
+}
+
+// Closing returns the reason of Close, 0 while open.
+func (s *Subscriber) Closing() Reason { return Reason(s.reason.Load()) }
+
+func (s *Subscriber) leaveAll() {
+	for i := range s.cursors {
+		if moved := s.cursors[i].key.leave(&s.cursors[i]); moved != nil {
+			moved.Notify()
+		}
+	}
+}

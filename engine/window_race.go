@@ -1,0 +1,16 @@
+//go:build race
+
+package engine
+
+import (
+	"math/rand/v2"
+	"runtime"
+)
+
+// window yields at every fourth call or so, so that the hammer tests meet
+// interleavings that the scheduler rarely makes.
+func window() {
+	if rand.Uint32()&3 == 0 {
+		runtime.Gosched()
+	}
+}
