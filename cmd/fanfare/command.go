@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"fanfare/cmd/fanfare/config"
+)
+
+// Exit codes of fanfare.
+const (
+	exitOK      = 0
+	exitRuntime = 1 // the server failed, or "config check" found something
+	exitUsage   = 2 // wrong arguments or configuration
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, serve)) }
+
+// server is what the serve command runs: cfg is the first configuration, load makes a new one from the same
+// arguments and environment and the file as it is then.
+type server func(cfg *config.Config, load func() (*config.Config, error)) error
+
+// run carries out the command that args ask for and returns the exit code. Errors go to stderr, one a line.
+func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
+	cmd, err := config.Load(args, environ)
+	if err != nil {
+		printError(stderr, err)
+		if cmd != nil && cmd.Name == "config check" {
+			return exitRuntime
+		}
+		return exitUsage
+	}
+	text := ""
+	switch cmd.Name {
+	case "serve":
+		load := func() (*config.Config, error) {
+			again, err := config.Load(args, environ)
+			if err != nil {
+				return nil, err
+			}
+			return again.Config, nil
+		}
+		if err := serve(cmd.Config, load); err != nil {
+			printError(stderr, err)
+			return exitRuntime
+		}
+	case "config check":
+		text = "ok: " + cmd.Config.Sources() + "\n"
+	case "config print":
+		text = cmd.Config.YAML()
+	case "config docs":
+		text = config.Docs()
+	case "version":
+		text = versionText() + "\n"
+	case "help":
+		text = cmd.Help
+	default:
+		printError(stderr, fmt.Errorf("command %q is not wired", cmd.Name))
+		return exitUsage
+	}
+	if _, err := io.WriteString(stdout, text); err != nil {
+		printError(stderr, err)
+		return exitRuntime
+	}
+	return exitOK
+}
+
+// printError writes an error with "fanfare: " before each of its lines. There is nobody to tell when stderr fails.
+func printError(stderr io.Writer, err error) {
+	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
+		_, _ = fmt.Fprintf(stderr, "fanfare: %s\n", line)
+	}
+}
+
+// versionText is "fanfare VERSION (commit HASH, TIME, modified) GOVERSION OS/ARCH"; what the build does not know is
+// left out (go run and builds outside a repository have no commit).
+func versionText() string {
+	version, commit := "(devel)", []string{}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" {
+			version = info.Main.Version
+		}
+		vcs := make(map[string]string)
+		for _, s := range info.Settings {
+			vcs[s.Key] = s.Value
+		}
+		if vcs["vcs.revision"] != "" {
+			commit = append(commit, "commit "+vcs["vcs.revision"])
+		}
+		if vcs["vcs.time"] != "" {
+			commit = append(commit, vcs["vcs.time"])
+		}
+		if vcs["vcs.modified"] == "true" {
+			commit = append(commit, "modified")
+		}
+	}
+	text := "fanfare " + version
+	if len(commit) > 0 {
+		text += " (" + strings.Join(commit, ", ") + ")"
+	}
+	return fmt.Sprintf("%s %s %s/%s", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"fanfare/cmd/fanfare/config"
+	"fanfare/engine"
+	"fanfare/transport"
+)
+
+// process is the running server.
+type process struct {
+	cfg    *config.Config
+	load   func() (*config.Config, error)
+	level  slog.LevelVar
+	logger *slog.Logger
+	eng    *engine.Engine
+	srv    *transport.Server
+}
+
+// serve runs the server until SIGINT or SIGTERM, and then drains it; a second
+// signal ends it at once.
+func serve(cfg *config.Config, load func() (*config.Config, error)) error {
+	p := &process{cfg: cfg, load: load}
+	if err := setLevel(&p.level, cfg.LogLevel); err != nil {
+		return err
+	}
+	p.logger = newLogger(cfg.LogFormat, &p.level)
+
+	files := fileLimit()
+	limit, warning := connectionLimit(cfg.MaxConnections, files)
+	eo, err := engineOptions(cfg)
+	if err != nil {
+		return err
+	}
+	to, err := transportOptions(cfg, limit, p.logger)
+	if err != nil {
+		return err
+	}
+	p.eng = engine.New(eo)
+	defer p.eng.Close()
+	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
+		return err
+	}
+	defer p.srv.Close()
+
+	// Signals count from here: one that comes while listening still drains.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	failed := make(chan error, 2)
+	streams, err := listen("listen", cfg.Listen)
+	if err != nil {
+		return err
+	}
+	var admin net.Listener
+	if cfg.Admin != config.Off {
+		if admin, err = listen("admin", cfg.Admin); err != nil {
+			_ = streams.Close()
+			return err
+		}
+		go func() { failed <- p.srv.ServeAdmin(admin) }()
+	}
+	go func() { failed <- p.srv.Serve(streams) }()
+	p.announce(streams, admin, limit, files)
+	if warning != "" {
+		p.logger.Warn(warning)
+	}
+	return p.run(signals, failed)
+}
+
+// listen opens a listener. The error names the setting.
+func listen(setting, addr string) (net.Listener, error) {
+	ln, err := transport.Listen(context.Background(), addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s %s: the address is in use: stop the program that has it, or choose another by --%s", setting, addr, setting)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", setting, addr, err)
+	}
+	return ln, nil
+}
+
+// announce says where things are, what the limits are, and what to try.
+func (p *process) announce(streams, admin net.Listener, limit, files int) {
+	at := "http://" + reachable(streams.Addr())
+	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
+	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
+		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
+	try := fmt.Sprintf("curl -N '%s%s?connectKey=news'", at, p.cfg.Path)
+	if admin == nil {
+		p.logger.Info("publish API is off (admin: off)", "try", try)
+		return
+	}
+	api := "http://" + reachable(admin.Addr())
+	auth := ""
+	if p.cfg.PublishToken != "" {
+		auth = ` -H "Authorization: Bearer $FANFARE_PUBLISH_TOKEN"`
+	}
+	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
+	p.logger.Info("try", "subscribe", try,
+		"publish", fmt.Sprintf("curl '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", api, auth))
+}
+
+func pageURL(c *config.Config, at string) string {
+	if !c.Page {
+		return "off"
+	}
+	return at + "/"
+}
+
+// reachable is an address that works on this machine, for a listener on any.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// run waits for signals and changes of the configuration file.
+func (p *process) run(signals <-chan os.Signal, failed <-chan error) error {
+	watching, stopWatching := context.WithCancel(context.Background())
+	defer stopWatching()
+	changed := make(chan struct{}, 1)
+	if file := p.cfg.File(); file != "" {
+		if _, err := p.cfg.Watch(watching, func() { notify(changed) }); err != nil {
+			p.logger.Warn("cannot watch the configuration file: send SIGHUP after a change", "file", file, "error", err)
+		}
+	}
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-changed:
+			p.reload("file")
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				p.reload("SIGHUP")
+				continue
+			}
+			p.drain(s, signals)
+			return nil
+		}
+	}
+}
+
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// drain ends the streams politely, or at once on a second signal.
+func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
+	p.logger.Info("draining: a second signal ends it at once", "signal", s.String(), "streams", p.srv.Open())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				if s != syscall.SIGHUP {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	p.srv.Drain(ctx)
+	if ctx.Err() != nil {
+		p.logger.Warn("ended at once by a second signal")
+	}
+	p.logger.Info("stopped")
+}
+
+// reload applies a new configuration without dropping a stream. With a mistake
+// in it, nothing changes.
+func (p *process) reload(why string) {
+	next, err := p.load()
+	if err != nil {
+		p.logger.Error("configuration not reloaded: the one in force stays", "why", why, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	changed, restart := config.Diff(p.cfg, next)
+	if err := p.apply(next); err != nil {
+		p.logger.Error("configuration not reloaded: the one in force stays", "why", why, "error", err)
+		return
+	}
+	if len(restart) > 0 {
+		p.logger.Warn("settings that need a restart keep their old value", "settings", strings.Join(restart, ", "))
+	}
+	p.logger.Info("configuration reloaded", "why", why, "changed", strings.Join(changed, ", "))
+}
+
+func (p *process) apply(next *config.Config) error {
+	eo, err := engineOptions(next)
+	if err != nil {
+		return err
+	}
+	to, err := transportOptions(next, 0, nil)
+	if err != nil {
+		return err
+	}
+	to.CacheKey = p.cfg.CacheKey // streams that named no key are subscribed to it
+	if err := p.srv.Reconfigure(to); err != nil {
+		return err
+	}
+	p.eng.Reconfigure(eo)
+	p.cfg = next
+	return setLevel(&p.level, next.LogLevel)
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"time"
+
+	"fanfare/cmd/fanfare/config"
+	"fanfare/engine"
+	"fanfare/transport"
+)
+
+// engineOptions turns settings into the engine's terms.
+func engineOptions(c *config.Config) (engine.Options, error) {
+	slow, err := engine.ParsePolicy(c.Slow)
+	if err != nil {
+		return engine.Options{}, err
+	}
+	base := engine.KeyOptions{
+		History:        c.History,
+		HistoryBytes:   int64(c.HistoryBytes),
+		HistoryTTL:     c.HistoryTTL,
+		Slow:           slow,
+		MaxSubscribers: c.MaxClients,
+	}
+	rule, err := keyRules(base, c.Keys)
+	if err != nil {
+		return engine.Options{}, err
+	}
+	return engine.Options{
+		Key:             base,
+		KeyRule:         rule,
+		MaxKeys:         c.MaxKeys,
+		MaxHistoryBytes: int64(c.HistoryTotalBytes),
+		// A pass over the keys takes eight sweeps: history lives at most an eighth
+		// longer than its TTL.
+		SweepInterval: min(time.Second, max(c.HistoryTTL/64, time.Millisecond)),
+	}, nil
+}
+
+// keyRules makes the options of each rule once; the first rule whose pattern
+// matches a key counts.
+func keyRules(base engine.KeyOptions, rules []config.KeyRule) (func(string) *engine.KeyOptions, error) {
+	if len(rules) == 0 {
+		return nil, nil
+	}
+	options := make([]*engine.KeyOptions, len(rules))
+	for i, r := range rules {
+		o := base
+		override(&o.History, r.History)
+		override(&o.HistoryTTL, r.HistoryTTL)
+		override(&o.MaxSubscribers, r.MaxClients)
+		if r.HistoryBytes != nil {
+			o.HistoryBytes = int64(*r.HistoryBytes)
+		}
+		if r.Slow != nil {
+			var err error
+			if o.Slow, err = engine.ParsePolicy(*r.Slow); err != nil {
+				return nil, err
+			}
+		}
+		options[i] = &o
+	}
+	return func(key string) *engine.KeyOptions {
+		for i, r := range rules {
+			if ok, err := path.Match(r.Match, key); ok && err == nil {
+				return options[i]
+			}
+		}
+		return nil
+	}, nil
+}
+
+func override[T any](v *T, by *T) {
+	if by != nil {
+		*v = *by
+	}
+}
+
+// transportOptions turns settings into the transport's terms.
+func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger) (transport.Options, error) {
+	over, err := transport.ParseOverLimit(c.OverLimit)
+	if err != nil {
+		return transport.Options{}, err
+	}
+	return transport.Options{
+		Path:                 c.Path,
+		Headers:              c.Headers,
+		CacheKey:             c.CacheKey,
+		PlainIDs:             c.IDs == "off",
+		PingInterval:         c.PingInterval,
+		WriteTimeout:         c.WriteTimeout,
+		Retry:                c.Retry,
+		RetryMin:             c.RetryMin,
+		RetryMax:             c.RetryMax,
+		OverLimit:            over,
+		MaxConnections:       maxConnections,
+		MaxKeysPerConnection: c.MaxKeysPerConnection,
+		MaxKeyBytes:          int(c.MaxKeyBytes),
+		MaxEventBytes:        int(c.MaxEventBytes),
+		MaxBodyBytes:         int(c.MaxBodyBytes),
+		DrainDelay:           c.DrainDelay,
+		DrainRate:            c.DrainRate,
+		DrainTimeout:         c.DrainTimeout,
+		NoPage:               !c.Page,
+		PublishToken:         string(c.PublishToken),
+		AdminOrigins:         c.AdminOrigins,
+		Pprof:                c.PProf,
+		AccessLog:            c.AccessLog,
+		Logger:               logger,
+	}, nil
+}
+
+// reservedFiles are the descriptors that streams leave for listeners, the
+// publish API and the log.
+const reservedFiles = 128
+
+// connectionLimit returns how many streams may be open, and a warning if the
+// setting promises more than the process may have descriptors.
+func connectionLimit(setting, files int) (limit int, warning string) {
+	possible := max(files-reservedFiles, 1)
+	switch {
+	case setting == 0:
+		return possible, ""
+	case setting > possible:
+		return setting, fmt.Sprintf("maxConnections is %d, but RLIMIT_NOFILE allows %d descriptors, so about %d streams: raise it (ulimit -n, LimitNOFILE=)", setting, files, possible)
+	}
+	return setting, ""
+}
+
+// newLogger writes to stderr: text for people, JSON for machines.
+func newLogger(format string, level *slog.LevelVar) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "text" || format == "auto" && isTerminal(os.Stderr) {
+		return slog.New(slog.NewTextHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func setLevel(level *slog.LevelVar, name string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(name)); err != nil {
+		return err
+	}
+	level.Set(l)
+	return nil
+}

@@ -1,0 +1,276 @@
+package transport
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-json"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+	"github.com/valyala/fasthttp/pprofhandler"
+
+	"fanfare/codec"
+	"fanfare/engine"
+)
+
+// route is a resource of the admin listener.
+type route struct {
+	method string
+	serve  func(*Server, *fasthttp.RequestCtx)
+	// open resources need no token: load balancers and orchestrators ask them.
+	open bool
+}
+
+var routes = map[string]route{
+	"/publish":    {method: fasthttp.MethodPost, serve: (*Server).servePublish},
+	"/publishAll": {method: fasthttp.MethodPost, serve: (*Server).servePublishAll},
+	"/batch":      {method: fasthttp.MethodPost, serve: (*Server).serveBatch},
+	"/close":      {method: fasthttp.MethodPost, serve: (*Server).serveClose},
+	"/closeAll":   {method: fasthttp.MethodPost, serve: (*Server).serveCloseAll},
+	"/count":      {method: fasthttp.MethodGet, serve: (*Server).serveCount},
+	"/countAll":   {method: fasthttp.MethodGet, serve: (*Server).serveCountAll},
+	"/keys":       {method: fasthttp.MethodGet, serve: (*Server).serveKeys},
+	"/metrics":    {method: fasthttp.MethodGet, serve: (*Server).serveMetrics},
+	"/healthz":    {method: fasthttp.MethodGet, serve: func(s *Server, ctx *fasthttp.RequestCtx) { s.handleHealth(ctx, "/healthz") }, open: true},
+	"/readyz":     {method: fasthttp.MethodGet, serve: func(s *Server, ctx *fasthttp.RequestCtx) { s.handleHealth(ctx, "/readyz") }, open: true},
+}
+
+// handleAdmin answers a request on the admin listener.
+func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.metrics.panics.Inc()
+			s.settings.Load().Logger.Error("a request ended by a panic: please report this", "panic", v, "path", string(ctx.Path()))
+			fail(ctx, fasthttp.StatusInternalServerError, "", "the server has a bug here: see its log")
+		}
+	}()
+	o := s.settings.Load()
+	path := string(ctx.Path())
+	r, ok := routes[path]
+	if !ok && o.Pprof && strings.HasPrefix(path, "/debug/pprof/") {
+		r, ok = route{method: string(ctx.Method()), serve: func(_ *Server, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }}, true
+	}
+	if !s.checkOrigin(ctx, o) {
+		return
+	}
+	method := string(ctx.Method())
+	switch {
+	case !ok:
+		fail(ctx, fasthttp.StatusNotFound, "path", fmt.Sprintf("nothing at %q: there are %s", path, strings.Join(routeNames(), ", ")))
+	case method == fasthttp.MethodOptions:
+		ctx.SetStatusCode(fasthttp.StatusNoContent)
+	case !r.open && !authorised(ctx, o.PublishToken):
+		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
+		fail(ctx, fasthttp.StatusUnauthorized, "Authorization", `this needs the publish token: send "Authorization: Bearer TOKEN"`)
+	case method != r.method && !(method == fasthttp.MethodHead && r.method == fasthttp.MethodGet):
+		ctx.Response.Header.Set("Allow", r.method)
+		fail(ctx, fasthttp.StatusMethodNotAllowed, "method", fmt.Sprintf("%s does not take %s: use %s", path, method, r.method))
+	default:
+		r.serve(s, ctx)
+	}
+}
+
+func routeNames() []string {
+	names := make([]string, 0, len(routes))
+	for name := range routes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// authorised compares the bearer token (RFC 6750, 2.1) in constant time.
+func authorised(ctx *fasthttp.RequestCtx, token string) bool {
+	if token == "" {
+		return true
+	}
+	scheme, given, _ := strings.Cut(string(ctx.Request.Header.Peek("Authorization")), " ")
+	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(strings.TrimSpace(given)))
+	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(want[:], got[:]) == 1
+}
+
+// checkOrigin keeps other sites' pages, open in a browser that can reach this
+// listener, from using it: a request with an Origin must come from one that is
+// allowed, and without a token the Host must be an address or localhost, so
+// that no name which its owner points here (DNS rebinding) counts as this host.
+func (s *Server) checkOrigin(ctx *fasthttp.RequestCtx, o *settings) bool {
+	host, _, err := net.SplitHostPort(string(ctx.Host()))
+	if err != nil {
+		host = strings.Trim(string(ctx.Host()), "[]")
+	}
+	if o.PublishToken == "" && host != "" && host != "localhost" && net.ParseIP(host) == nil {
+		fail(ctx, fasthttp.StatusForbidden, "Host", fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", host))
+		return false
+	}
+	origin := string(ctx.Request.Header.Peek("Origin"))
+	if origin == "" {
+		return true
+	}
+	if !slices.Contains(o.AdminOrigins, origin) && !s.pageOrigin(origin, o) {
+		fail(ctx, fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %s may not call this listener: add the origin to adminOrigins", origin))
+		return false
+	}
+	h := &ctx.Response.Header
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Vary", "Origin")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	return true
+}
+
+// pageOrigin reports whether origin is the built-in page's on this machine.
+func (s *Server) pageOrigin(origin string, o *settings) bool {
+	u, err := url.Parse(origin)
+	if err != nil || o.NoPage || u.Scheme != "http" || u.Port() != strconv.Itoa(int(s.streamPort.Load())) {
+		return false
+	}
+	return loopbackName(u.Hostname())
+}
+
+func loopbackName(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// answer sends v as JSON.
+func answer(ctx *fasthttp.RequestCtx, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status, b = fasthttp.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded"}`)
+	}
+	ctx.SetStatusCode(status)
+	ctx.SetContentType("application/json")
+	ctx.SetBody(append(b, '\n'))
+}
+
+// failure is the body of every error answer.
+type failure struct {
+	Error string `json:"error"`
+	// Field names the field, header or setting at fault.
+	Field string `json:"field,omitempty"`
+	// Line is the line of a batch, from 1.
+	Line int `json:"line,omitempty"`
+}
+
+func fail(ctx *fasthttp.RequestCtx, status int, field, text string) {
+	answer(ctx, status, failure{Error: text, Field: field})
+}
+
+// describe turns an error of publishing into a status and a body.
+func describe(err error) (int, failure) {
+	var (
+		ce *codec.Error
+		se *SizeError
+		le *engine.LimitError
+	)
+	switch {
+	case errors.As(err, &ce):
+		return fasthttp.StatusBadRequest, failure{Error: ce.Error(), Field: ce.Field}
+	case errors.As(err, &se):
+		return fasthttp.StatusRequestEntityTooLarge, failure{Error: se.Error(), Field: se.Limit}
+	case errors.As(err, &le):
+		return fasthttp.StatusServiceUnavailable, failure{Error: le.Error(), Field: le.Limit}
+	default:
+		return fasthttp.StatusBadRequest, failure{Error: err.Error()}
+	}
+}
+
+// adminError answers what fasthttp refuses before a handler runs.
+func (s *Server) adminError(ctx *fasthttp.RequestCtx, err error) {
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		s.metrics.refused["maxBodyBytes"].Inc()
+		fail(ctx, fasthttp.StatusRequestEntityTooLarge, "maxBodyBytes",
+			fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", s.settings.Load().MaxBodyBytes))
+	case errors.As(err, &small):
+		fail(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, "header", fmt.Sprintf("the request line and headers have more than %d bytes", maxRequestHead))
+	default:
+		fail(ctx, fasthttp.StatusBadRequest, "request", "not a request that can be read: "+err.Error())
+	}
+	ctx.SetConnectionClose()
+}
+
+func (s *Server) serveClose(ctx *fasthttp.RequestCtx) {
+	if key, ok := s.keyOf(ctx); ok {
+		answer(ctx, fasthttp.StatusOK, closedAnswer{s.eng.CloseKey(key)})
+	}
+}
+
+func (s *Server) serveCloseAll(ctx *fasthttp.RequestCtx) {
+	answer(ctx, fasthttp.StatusOK, closedAnswer{s.eng.CloseAll()})
+}
+
+func (s *Server) serveCount(ctx *fasthttp.RequestCtx) {
+	if key, ok := s.keyOf(ctx); ok {
+		answer(ctx, fasthttp.StatusOK, countAnswer{s.eng.Count(key)})
+	}
+}
+
+func (s *Server) serveCountAll(ctx *fasthttp.RequestCtx) {
+	answer(ctx, fasthttp.StatusOK, countAnswer{s.eng.CountAll()})
+}
+
+// maxTop bounds GET /keys.
+const maxTop = 1000
+
+func (s *Server) serveKeys(ctx *fasthttp.RequestCtx) {
+	top := 20
+	if arg := ctx.QueryArgs().Peek("top"); len(arg) > 0 {
+		n, err := strconv.Atoi(string(arg))
+		if err != nil || n < 1 || n > maxTop {
+			fail(ctx, fasthttp.StatusBadRequest, "top", fmt.Sprintf("top is a number from 1 to %d", maxTop))
+			return
+		}
+		top = n
+	}
+	answer(ctx, fasthttp.StatusOK, keysAnswer{s.eng.Stats().Keys, s.eng.Top(top)})
+}
+
+func (s *Server) serveMetrics(ctx *fasthttp.RequestCtx) {
+	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))(ctx)
+}
+
+// handleHealth: healthz says that the process answers, readyz that it takes
+// streams; readyz turns first when the server drains.
+func (s *Server) handleHealth(ctx *fasthttp.RequestCtx, path string) {
+	ctx.SetContentType("text/plain; charset=utf-8")
+	if path == "/readyz" && !s.ready.Load() {
+		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		ctx.SetBodyString("draining\n")
+		return
+	}
+	ctx.SetBodyString("ok\n")
+}
+
+type (
+	publishAnswer struct {
+		ID          string   `json:"id"`
+		IDs         []string `json:"ids,omitempty"`    // of a text/event-stream body
+		Events      int      `json:"events,omitempty"` // likewise
+		Subscribers int      `json:"subscribers"`
+	}
+	allAnswer struct {
+		Keys        int `json:"keys"`
+		Subscribers int `json:"subscribers"`
+		Events      int `json:"events,omitempty"`
+	}
+	closedAnswer struct {
+		Closed int `json:"closed"`
+	}
+	countAnswer struct {
+		Count int `json:"count"`
+	}
+	keysAnswer struct {
+		Keys int64             `json:"keys"` // all that exist
+		Top  []engine.KeyStats `json:"top"`
+	}
+)

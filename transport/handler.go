@@ -1,0 +1,109 @@
+package transport
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"fanfare/engine"
+)
+
+// Handler returns an http.Handler for the same streams, for servers of net/http
+// and what runs on it (HTTP/2 among others). Mount it at any path: it serves
+// streams whatever the request's path. A stream costs the goroutine and the
+// buffers of net/http; Serve is the one for many of them.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
+
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	o := s.settings.Load()
+	header := w.Header()
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodHead:
+		setFields(header, o.fields)
+		return
+	case http.MethodOptions:
+		setFields(header, o.preflight(r.Header.Get("Access-Control-Request-Headers")))
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		header.Set("Allow", allowedMethods)
+		http.Error(w, methodProblem(r.Method), http.StatusMethodNotAllowed)
+		return
+	}
+	var query fasthttp.Args // url.ParseQuery drops what has a bad escape
+	query.Parse(r.URL.RawQuery)
+	req, problem := o.parse(&query, r.Header.Get("Last-Event-ID"))
+	if problem != "" {
+		s.metrics.refused["request"].Inc()
+		http.Error(w, problem, http.StatusBadRequest)
+		return
+	}
+	if o.AccessLog {
+		req.remote = r.RemoteAddr
+	}
+	out := &response{w: w, ctl: http.NewResponseController(w)}
+	st := &stream{srv: s, out: out, fd: -1, wake: make(chan struct{}, 1)}
+	if limit := s.admit(st, req); limit != "" {
+		s.metrics.refused[limit].Inc()
+		answer := o.refusal(limit)
+		setFields(header, answer.fields)
+		header.Set("Connection", "close")
+		w.WriteHeader(answer.status)
+		_, _ = w.Write([]byte(answer.body))
+		return
+	}
+	setFields(header, o.fields)
+	if r.ProtoMajor == 1 && o.connection != "" && !r.Close {
+		header.Set("Connection", o.connection)
+	}
+	w.WriteHeader(http.StatusOK)
+	st.rest = appendOpening(nil, o, &st.sub)
+	st.dirty = true // the head goes out at once
+	// The server's timeouts are for requests that end.
+	_, _ = out.ctl.SetReadDeadline(time.Time{}), out.ctl.SetWriteDeadline(time.Time{})
+	s.launch(st)
+	stop := context.AfterFunc(r.Context(), func() { st.abort(engine.ReasonGone) })
+	defer stop()
+	st.run()
+}
+
+func setFields(h http.Header, fields [][2]string) {
+	for _, f := range fields {
+		h.Set(f[0], f[1])
+	}
+}
+
+// response makes a net/http response an output. Once closed it leaves the
+// connection alone, which may serve another request by then.
+type response struct {
+	w   http.ResponseWriter
+	ctl *http.ResponseController
+
+	mu     sync.Mutex
+	closed bool
+}
+
+func (r *response) Write(b []byte) (int, error) { return r.w.Write(b) }
+
+func (r *response) Flush() error { return r.ctl.Flush() }
+
+// SetWriteDeadline unblocks a write that waits for the client.
+func (r *response) SetWriteDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return http.ErrHandlerTimeout
+	}
+	return r.ctl.SetWriteDeadline(t)
+}
+
+func (r *response) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,93 @@
+package transport
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"fanfare/codec"
+	"fanfare/engine"
+)
+
+// SizeError says that a frame is larger than a limit.
+type SizeError struct {
+	Limit string // "maxEventBytes"
+	Size  int    // bytes
+	Max   int    // bytes
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("the finished event has %d bytes, more than %d (%s): send less, or raise the limit", e.Size, e.Max, e.Limit)
+}
+
+// scratchPool lends memory to encode events in; the engine copies them.
+type scratchPool struct{ pool sync.Pool }
+
+var scratch scratchPool
+
+// maxScratch is the largest buffer kept, so that one large event does not stay.
+const maxScratch = 64 << 10
+
+func (p *scratchPool) Get() *[]byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, 1024)
+	return &b
+}
+
+func (p *scratchPool) Put(b *[]byte) {
+	if cap(*b) <= maxScratch {
+		*b = (*b)[:0]
+		p.pool.Put(b)
+	}
+}
+
+// encode makes the event's frame in buf.
+func (s *Server) encode(buf *[]byte, ev codec.Event) (engine.Frame, error) {
+	f, err := codec.Encode(*buf, ev, !s.settings.Load().PlainIDs)
+	if err != nil {
+		return engine.Frame{}, err
+	}
+	*buf = f.Bytes[:0]
+	return engine.Frame(f), nil
+}
+
+// checkSize refuses frames over Options.MaxEventBytes.
+func (s *Server) checkSize(f engine.Frame) error {
+	if o := s.settings.Load(); len(f.Bytes) > o.MaxEventBytes {
+		s.metrics.refused["maxEventBytes"].Inc()
+		return &SizeError{Limit: "maxEventBytes", Size: len(f.Bytes), Max: o.MaxEventBytes}
+	}
+	return nil
+}
+
+func (s *Server) publishFrame(key string, f engine.Frame) (engine.Published, error) {
+	if err := s.checkSize(f); err != nil {
+		return engine.Published{}, err
+	}
+	start := time.Now()
+	p, err := s.eng.Publish(key, f)
+	if err == nil {
+		s.published(start, f)
+	}
+	return p, err
+}
+
+func (s *Server) publishFrameAll(f engine.Frame) (keys, subscribers int, err error) {
+	if err := s.checkSize(f); err != nil {
+		return 0, 0, err
+	}
+	start := time.Now()
+	keys, subscribers, err = s.eng.PublishAll(f)
+	if err == nil {
+		s.published(start, f)
+	}
+	return keys, subscribers, err
+}
+
+func (s *Server) published(start time.Time, f engine.Frame) {
+	s.metrics.publish.Observe(time.Since(start).Seconds())
+	s.metrics.events.Inc()
+	s.metrics.eventBytes.Add(float64(len(f.Bytes)))
+}
