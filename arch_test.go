@@ -1,0 +1,212 @@
+// Package fanfare_test holds the tests of the module as a whole: which package may import which, and how large a file may grow.
+package fanfare_test
+
+import (
+	"bytes"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// module is the path of the main module; packages below it are its own.
+const module = "fanfare"
+
+// maxLines bounds a non-test Go file: a file that has one job rarely needs more.
+const maxLines = 450
+
+// arrows says what the non-test files of each folder may import besides the standard library and the folder itself: own
+// are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
+// to engine and codec. Everything below a folder goes by its entry.
+var arrows = map[string]struct{ own, others []string }{
+	"codec":  {others: []string{"github.com/goccy/go-json"}},
+	"engine": {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"transport": {
+		own: []string{"engine", "codec"},
+		others: []string{
+			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
+			"github.com/goccy/go-json", "github.com/puzpuzpuz/xsync/v3",
+		},
+	},
+	"cmd/fanfare": {
+		own: []string{"transport", "engine"},
+		others: []string{
+			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
+			"github.com/prometheus/client_golang", "golang.org/x/sys",
+		},
+	},
+}
+
+// emptyNames say nothing about what a package or a file is for.
+var emptyNames = []string{"util", "utils", "common", "helper", "helpers", "misc", "shared"}
+
+// source is one Go file of the module. Build constraints are not evaluated: the files of every system count.
+type source struct {
+	file    string // relative to the module's root, with slashes
+	dir     string
+	name    string // of the package
+	imports []string
+	lines   int
+}
+
+func (s source) test() bool { return strings.HasSuffix(s.file, "_test.go") }
+
+func TestImportArrows(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, imp := range s.imports {
+			if own, ok := ownPackage(imp); ok && within(own, "cmd") && !within(s.dir, own) && !within(own, s.dir) {
+				t.Errorf("%s imports %s: nothing imports a command", s.file, imp)
+			}
+		}
+		if s.test() {
+			continue // tests may use the packages around them and other people's clients
+		}
+		rule, at, ok := ruleFor(s.dir)
+		if !ok {
+			t.Errorf("%s: no rule says what %s may import: add one to arrows, and the arrow to CONTRIBUTING.md", s.file, s.dir)
+			continue
+		}
+		for _, imp := range s.imports {
+			if !allowed(imp, at, rule.own, rule.others) {
+				t.Errorf("%s imports %s: %s may import the standard library, %v of this module and %v", s.file, imp, at, rule.own, rule.others)
+			}
+		}
+	}
+}
+
+func TestFileSizeAndNames(t *testing.T) {
+	for _, s := range sources(t) {
+		if !s.test() && s.lines > maxLines {
+			t.Errorf("%s has %d lines, more than %d: split it by job", s.file, s.lines, maxLines)
+		}
+		stem := strings.TrimSuffix(strings.TrimSuffix(path.Base(s.file), ".go"), "_test")
+		for _, name := range []string{s.name, path.Base(s.dir), stem} {
+			if slices.Contains(emptyNames, strings.TrimSuffix(name, "_test")) {
+				t.Errorf("%s: the name %q says nothing: name it after its job", s.file, name)
+			}
+		}
+	}
+}
+
+// TestArrowsAreEnforced proves that the rules refuse what they should: a rule that can't fail guards nothing.
+func TestArrowsAreEnforced(t *testing.T) {
+	for _, c := range []struct {
+		dir, imp string
+		want     bool
+	}{
+		{"engine", "sync/atomic", true},
+		{"engine", "github.com/puzpuzpuz/xsync/v3", true},
+		{"engine", "fanfare/codec", false},
+		{"engine", "fanfare/transport", false},
+		{"engine", "github.com/valyala/fasthttp", false},
+		{"engine/ring", "fanfare/engine", true},
+		{"codec", "github.com/goccy/go-json", true},
+		{"codec", "github.com/goccy/go-json-else", false},
+		{"codec", "fanfare/engine", false},
+		{"transport", "fanfare/engine", true},
+		{"transport", "fanfare/cmd/fanfare", false},
+		{"transport", "github.com/prometheus/client_golang/prometheus", true},
+		{"cmd/fanfare", "fanfare/transport", true},
+		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
+		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
+	} {
+		rule, at, ok := ruleFor(c.dir)
+		if !ok {
+			t.Fatalf("no rule for %s", c.dir)
+		}
+		if got := allowed(c.imp, at, rule.own, rule.others); got != c.want {
+			t.Errorf("%s importing %s: allowed = %v, want %v", c.dir, c.imp, got, c.want)
+		}
+	}
+}
+
+// ruleFor finds the entry of dir, or of the nearest folder above it, and the folder whose entry it is.
+func ruleFor(dir string) (rule struct{ own, others []string }, at string, ok bool) {
+	for at = dir; at != "."; at = path.Dir(at) {
+		if rule, ok = arrows[at]; ok {
+			return rule, at, true
+		}
+	}
+	return rule, "", false
+}
+
+// allowed tells whether a package under the folder at may import imp.
+func allowed(imp, at string, own, others []string) bool {
+	if pkg, ok := ownPackage(imp); ok {
+		return within(pkg, at) || slices.ContainsFunc(own, func(o string) bool { return within(pkg, o) })
+	}
+	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
+		return imp != "C" // the standard library; cgo would end the static build
+	}
+	return slices.ContainsFunc(others, func(o string) bool { return within(imp, o) })
+}
+
+// ownPackage gives the folder of an import of this module.
+func ownPackage(imp string) (dir string, ok bool) { return strings.CutPrefix(imp, module+"/") }
+
+// within tells whether p is the folder dir or lies below it.
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+// sources reads every Go file of this module. Like the go command it passes over testdata and hidden folders, and
+// nested modules are their own affair.
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return skipFolder(file, d.Name())
+		case !strings.HasSuffix(file, ".go"):
+			return nil
+		}
+		s, err := readSource(file)
+		all = append(all, s)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func skipFolder(dir, name string) error {
+	if dir == "." {
+		return nil
+	}
+	if name[0] == '.' || name[0] == '_' || name == "testdata" || name == "node_modules" {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+func readSource(file string) (source, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return source{}, err
+	}
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, text, parser.ImportsOnly)
+	if err != nil {
+		return source{}, err
+	}
+	slash := filepath.ToSlash(file)
+	s := source{file: slash, dir: path.Dir(slash), name: parsed.Name.Name, lines: bytes.Count(text, []byte("\n"))}
+	for _, spec := range parsed.Imports {
+		imp, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return source{}, err
+		}
+		s.imports = append(s.imports, imp)
+	}
+	return s, nil
+}

@@ -1,0 +1,132 @@
+// Package config is the configuration of the fanfare server: one schema (the tags of [Config]) from which the
+// flags, the environment variables, the keys of the YAML file, the defaults, the help text, the reload rules and
+// docs/configuration.md are made.
+//
+// The layers, weakest first: default, file, environment, flag. A stronger layer replaces a setting whole (a map or
+// a list is not merged). Decoding and validation are apart: a layer only says that a text is no duration;
+// [Config.Validate] says that a duration is out of range, and in which layer it stands.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is one effective configuration. It is read-only once loaded: share the pointer, don't write to it.
+//
+// Tags: yaml is the name in the file, from which the flag (--max-clients) and the variable (FANFARE_MAX_CLIENTS) are
+// derived; default, min and max are texts as a user would write them; enum lists the allowed words; form is the
+// place holder of the help; reload:"no" marks what needs a restart.
+type Config struct {
+	Listen       string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
+	Admin        string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
+	PublishToken Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must bring as \"Authorization: Bearer TOKEN\". Empty: none is asked for. Prefer the environment or the file: a flag is visible to every process of the machine."`
+	AdminOrigins []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, besides the built-in page. \"*\" is allowed only with a publishToken."`
+	Page         bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
+	PProf        bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
+
+	Path         string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
+	Headers      map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, merged over the built-in ones. An empty value removes a built-in header."`
+	CacheKey     string            `yaml:"cacheKey" group:"Stream" default:"@sse/count" reload:"no" form:"KEY" help:"Key of subscribers and publishers that name none."`
+	PingInterval time.Duration     `yaml:"pingInterval" group:"Stream" default:"10s" min:"100ms" max:"24h" help:"Longest silence on a stream; then a heartbeat comment is sent."`
+	IDs          string            `yaml:"ids" group:"Stream" default:"auto" enum:"auto,off" help:"auto: events that bring no id get one, so that clients can resume. off: exactly the bytes of egg-sse."`
+	Retry        time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay told to the client at the start of a stream. 0: none is told."`
+
+	MaxClients           int    `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
+	MaxConnections       int    `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams of the whole process. 0: as many as RLIMIT_NOFILE allows."`
+	MaxKeys              int    `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at a time."`
+	MaxKeysPerConnection int    `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
+	MaxKeyBytes          Size   `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
+	MaxEventBytes        Size   `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
+	MaxBodyBytes         Size   `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
+	OverLimit            string `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Answer to a subscriber over a limit. retry: a stream that tells a random delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then give up for ever."`
+
+	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key for clients that resume or lag; rounded up to a power of two."`
+	HistoryBytes      Size          `yaml:"historyBytes" group:"History" default:"16MiB" min:"1KiB" max:"64GiB" help:"Bytes of events kept per key. At most historyTotalBytes."`
+	HistoryTTL        time.Duration `yaml:"historyTTL" group:"History" default:"5m" min:"100ms" max:"8760h" help:"How long an event is kept."`
+	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys together."`
+
+	Slow         string        `yaml:"slow" group:"Slow subscribers" default:"skip" enum:"skip,latest,disconnect" help:"What happens to a subscriber that the history has overtaken. skip: a gap event tells what was missed, then the oldest event kept. latest: it goes on with the newest event. disconnect: its stream ends."`
+	WriteTimeout time.Duration `yaml:"writeTimeout" group:"Slow subscribers" default:"30s" min:"100ms" max:"1h" help:"A connection that takes no byte for so long is closed."`
+
+	RetryMin     time.Duration `yaml:"retryMin" group:"Drain" default:"1s" min:"1ms" max:"1h" help:"Shortest reconnection delay told to clients at a drain or over a limit."`
+	RetryMax     time.Duration `yaml:"retryMax" group:"Drain" default:"5s" min:"1ms" max:"1h" help:"Longest reconnection delay told to clients at a drain or over a limit."`
+	DrainDelay   time.Duration `yaml:"drainDelay" group:"Drain" default:"0" min:"0" max:"1h" help:"Time between readiness off and the first stream ended, for load balancers to notice."`
+	DrainRate    int           `yaml:"drainRate" group:"Drain" default:"1000" min:"1" max:"1000000" help:"Streams ended per second at least."`
+	DrainTimeout time.Duration `yaml:"drainTimeout" group:"Drain" default:"10s" min:"0" max:"1h" help:"All streams are ended so long after the first one."`
+
+	LogLevel  string `yaml:"logLevel" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Least severe level that is logged."`
+	LogFormat string `yaml:"logFormat" group:"Logging" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: text on a terminal, JSON otherwise."`
+	AccessLog bool   `yaml:"accessLog" group:"Logging" default:"false" help:"Log a line for each stream when it ends."`
+
+	Keys []KeyRule `yaml:"keys" group:"Key rules" default:"" form:"list of rules" help:"Settings for the keys that match a pattern. The first rule that matches a key counts."`
+
+	origins map[string]Origin // by path ("history", "headers.X-A", "keys[0].match"); absent: default
+	file    string            // "" without a file
+	sum     [32]byte          // SHA-256 of the file's bytes, the baseline of Watch
+}
+
+// KeyRule overrides settings for the keys that match a pattern. A nil field leaves the setting as it is for all
+// keys; the ranges are those of the settings of the same name.
+type KeyRule struct {
+	Match        string         `yaml:"match" form:"PATTERN" help:"The keys that the rule is for; required. See below."`
+	History      *int           `yaml:"history"`
+	HistoryBytes *Size          `yaml:"historyBytes"`
+	HistoryTTL   *time.Duration `yaml:"historyTTL"`
+	Slow         *string        `yaml:"slow"`
+	MaxClients   *int           `yaml:"maxClients"`
+}
+
+// Off is the value of Admin that disables the admin listener.
+const Off = "off"
+
+// Secret is a text that formats, logs and marshals as "[redacted]"; string(s) is the text itself.
+type Secret string
+
+const redacted = "[redacted]"
+
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// GoString hides the text from %#v.
+func (s Secret) GoString() string { return `"` + s.String() + `"` }
+
+// LogValue hides the text from log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the text from encoding/json and YAML encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// File is the path of the file that was loaded, "" without one.
+func (c *Config) File() string { return c.file }
+
+// Origin tells where the value of a path ("history", "headers.X-A", "keys[0].match") comes from. What has no origin
+// of its own has that of what holds it.
+func (c *Config) Origin(path string) Origin {
+	for p := path; p != ""; p = parentPath(p) {
+		if o, ok := c.origins[p]; ok {
+			return o
+		}
+	}
+	return Origin{}
+}
+
+func parentPath(path string) string {
+	for i := len(path) - 1; i > 0; i-- {
+		if path[i] == '.' || path[i] == '[' {
+			return path[:i]
+		}
+	}
+	return ""
+}
+
+func (c *Config) setOrigin(path string, o Origin) {
+	if c.origins == nil {
+		c.origins = make(map[string]Origin)
+	}
+	c.origins[path] = o
+}

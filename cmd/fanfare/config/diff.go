@@ -1,0 +1,23 @@
+package config
+
+import "reflect"
+
+// Diff names the settings whose values differ, in the order of the schema, and those among them that take effect
+// only after a restart. An empty list or map equals none.
+func Diff(old, new *Config) (changed, needRestart []string) {
+	for i := range schema {
+		s := &schema[i]
+		a, b := reflect.ValueOf(s.value(old)), reflect.ValueOf(s.value(new))
+		if (a.Kind() == reflect.Slice || a.Kind() == reflect.Map) && a.Len() == 0 && b.Len() == 0 {
+			continue
+		}
+		if reflect.DeepEqual(a.Interface(), b.Interface()) {
+			continue
+		}
+		changed = append(changed, s.Name)
+		if !s.Reload {
+			needRestart = append(needRestart, s.Name)
+		}
+	}
+	return changed, needRestart
+}

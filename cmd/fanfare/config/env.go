@@ -1,0 +1,70 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// configEnv names the file; it is no setting, since a file can't name itself.
+const configEnv = envPrefix + "CONFIG"
+
+// Kubernetes and Docker inject variables for services that are called fanfare or fanfare-something:
+// FANFARE_SERVICE_HOST=10.0.0.1, FANFARE_PORT=tcp://10.0.0.1:8080, FANFARE_ADMIN_PORT_8081_TCP_ADDR=10.0.0.1.
+// Nobody mistyped these. A bare FANFARE_PORT=9000 is a mistake, so that the value of that form counts too.
+var (
+	serviceLink = regexp.MustCompile(`^FANFARE_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	portLink    = regexp.MustCompile(`^FANFARE_([A-Z0-9_]+_)?PORT=(tcp|udp|sctp)://`)
+)
+
+// readEnv picks the texts of the settings, by name, and the path of the file out of an environment as os.Environ
+// gives it. An empty variable counts as absent: that is what `FANFARE_LISTEN=${UNSET}` in a compose file leaves.
+func readEnv(environ []string) (texts map[string]string, file string, problems Problems) {
+	texts = make(map[string]string)
+	settings := make(map[string]string, len(schema))
+	names := []string{configEnv}
+	for i := range schema {
+		if schema[i].Env != "" {
+			settings[schema[i].Env] = schema[i].Name
+			names = append(names, schema[i].Env)
+		}
+	}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		setting, known := settings[name]
+		switch {
+		case !strings.HasPrefix(name, envPrefix):
+		case name == configEnv:
+			file = value
+		case known && value == "":
+			delete(texts, setting)
+		case known:
+			texts[setting] = value
+		case serviceLink.MatchString(name), portLink.MatchString(entry):
+		default:
+			problems = append(problems, Problem{
+				Origin: Origin{Layer: LayerEnv, Name: name},
+				Text:   "unknown variable" + envHint(name, names),
+			})
+		}
+	}
+	return texts, file, problems
+}
+
+func envHint(name string, known []string) string {
+	if name == envPrefix+"PORT" || name == envPrefix+"HOST" || name == envPrefix+"ADDR" {
+		return "; the address is " + byName["listen"].Env + " (such as :9000)"
+	}
+	for i := range schema {
+		if s := &schema[i]; s.Env == "" && fold(strings.TrimPrefix(name, envPrefix)) == fold(s.Name) {
+			return "; " + s.Name + " can be set in the file only"
+		}
+	}
+	bare := make([]string, len(known)) // without the prefix, which would make all names similar
+	for i, k := range known {
+		bare[i] = strings.TrimPrefix(k, envPrefix)
+	}
+	if k := nearest(strings.TrimPrefix(name, envPrefix), bare); k != "" {
+		return "; did you mean " + envPrefix + k + "?"
+	}
+	return ""
+}

@@ -1,0 +1,275 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// grammar is the command tree. A further command (pub, sub) is one more field here and one more case in
+// cmd/fanfare/command.go; its own flags go into its struct.
+type grammar struct {
+	Serve serveCommand `cmd:"" default:"withargs" help:"Run the server (the default command)."`
+
+	Config struct {
+		Check settingsCommand `cmd:"" help:"Check file, environment and flags; print \"ok\" or all that is wrong, and exit 1."`
+		Print settingsCommand `cmd:"" help:"Print the effective configuration as a file, with the origin of each value."`
+		Docs  struct{}        `cmd:"" hidden:"" help:"Print docs/configuration.md."`
+	} `cmd:"" help:"Look at the configuration."`
+
+	Version struct{} `cmd:"" help:"Print version, commit and Go version."`
+}
+
+type serveCommand struct {
+	Settings any `embed:""`
+}
+
+type settingsCommand struct {
+	Settings any `embed:""`
+}
+
+// settingsFlags is a struct type made from the schema: a text field for each setting. The texts are decoded by
+// setText like those of the environment, so that kong stops at no bad value and all are reported together.
+var settingsFlags = func() reflect.Type {
+	fields := []reflect.StructField{{
+		Name: "ConfigFile", Type: reflect.TypeFor[string](),
+		Tag: reflect.StructTag(fmt.Sprintf(`name:"config" type:"text" placeholder:"FILE" help:%q`, "YAML or JSON file with settings. Environment: "+configEnv+".")),
+	}}
+	for i := range schema {
+		s := &schema[i]
+		if s.Flag == "" {
+			continue
+		}
+		f := reflect.StructField{Name: reflect.TypeFor[Config]().Field(s.field).Name, Type: reflect.TypeFor[string]()}
+		tag := fmt.Sprintf(`name:%q group:%q placeholder:%q help:%q`, strings.TrimPrefix(s.Flag, "--"), s.Group, s.Form, s.Help+defaultNote(s))
+		switch s.typ.Kind() {
+		case reflect.Bool:
+			tag += ` type:"switch" negatable:""`
+		case reflect.Slice, reflect.Map:
+			f.Type = reflect.TypeFor[[]string]()
+			tag += ` type:"texts" sep:"none"`
+		default:
+			tag += ` type:"text"`
+		}
+		f.Tag = reflect.StructTag(tag)
+		fields = append(fields, f)
+	}
+	return reflect.StructOf(fields)
+}()
+
+func defaultNote(s *Setting) string {
+	switch {
+	case s.typ.Kind() == reflect.Slice || s.typ.Kind() == reflect.Map:
+		return " May be repeated."
+	case s.Default == "":
+		return ""
+	}
+	return " Default: " + s.Default + "."
+}
+
+// switchMapper decodes --page, --no-page and --page=false as texts.
+type switchMapper struct{}
+
+func (switchMapper) IsBool() bool { return true }
+
+func (switchMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		target.SetString("true")
+		return nil
+	}
+	target.SetString(fmt.Sprint(ctx.Scan.Pop().Value))
+	return nil
+}
+
+// decodeText takes a flag's value byte by byte; kong's own mapper sends it through JSON, which changes what is not
+// UTF-8. A slice takes the values of a flag that is repeated.
+func decodeText(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	text := reflect.ValueOf(token.String())
+	if target.Kind() == reflect.Slice {
+		target.Set(reflect.Append(target, text))
+		return nil
+	}
+	target.Set(text)
+	return nil
+}
+
+// commandLine is what the arguments say.
+type commandLine struct {
+	command  string            // "serve", "config check", …; "help"
+	help     string            // the text for "help"
+	settings bool              // the command works on a configuration
+	texts    map[string]string // by the setting's name
+	file     *string           // --config
+}
+
+var errHelp = errors.New("help was asked for")
+
+func newParser(help *bytes.Buffer) (*kong.Kong, error) {
+	g := new(grammar)
+	for _, embed := range []*any{&g.Serve.Settings, &g.Config.Check.Settings, &g.Config.Print.Settings} {
+		*embed = reflect.New(settingsFlags).Interface()
+	}
+	return kong.New(g,
+		kong.Name("fanfare"),
+		kong.Description("Server-Sent-Events fan-out server.\n\n"+
+			"Each setting is a flag, an environment variable and a key of the file: --max-clients, "+envPrefix+"MAX_CLIENTS, maxClients. "+
+			"A flag wins over the environment, the environment over the file."),
+		kong.Writers(help, help),
+		kong.NamedMapper("switch", switchMapper{}),
+		kong.NamedMapper("text", kong.MapperFunc(decodeText)),
+		kong.NamedMapper("texts", kong.MapperFunc(decodeText)),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+		kong.Help(printHelp),
+		// errHelp ends the parsing before this is called; a library must not end the process.
+		kong.Exit(func(int) {}),
+	)
+}
+
+// printHelp shows the settings on the root's page too, where kong lists the commands alone.
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	node := ctx.Selected()
+	if node == nil {
+		node = ctx.Model.Node
+		node.Flags = append(node.Flags, ctx.Model.DefaultCmd.Flags...)
+	}
+	for _, flags := range node.AllFlags(false) {
+		for _, f := range flags {
+			if f.Group != nil && !strings.HasSuffix(f.Group.Title, ":") {
+				f.Group.Title += ":"
+			}
+		}
+	}
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	return errHelp
+}
+
+// parseArgs reads the arguments (without the program's name). cl is nil when no command can be made out.
+func parseArgs(args []string) (cl *commandLine, problems Problems) {
+	var help bytes.Buffer
+	parser, err := newParser(&help)
+	if err != nil {
+		return nil, Problems{{Text: err.Error()}} // a mistake in the grammar; every test meets it
+	}
+	args, problems = refuseUnknownFlags(parser.Model, args)
+	ctx, err := parser.Parse(args)
+	if help.Len() > 0 {
+		return &commandLine{command: "help", help: help.String()}, nil
+	}
+	if err != nil {
+		return nil, append(problems, Problem{Text: plainParseError(parser.Model, err)})
+	}
+	cl = &commandLine{command: ctx.Command(), texts: make(map[string]string)}
+	switch ctx.Selected().Target.Interface().(type) {
+	case serveCommand, settingsCommand:
+		cl.settings = true
+	}
+	for _, p := range ctx.Path {
+		if p.Flag == nil {
+			continue
+		}
+		switch v := ctx.FlagValue(p.Flag).(type) {
+		case string:
+			if p.Flag.Name == "config" {
+				cl.file = &v
+				continue
+			}
+			cl.texts[flagSetting(p.Flag.Name).Name] = v
+		case []string:
+			s := flagSetting(p.Flag.Name)
+			sep := "\n"
+			if s.typ.Kind() == reflect.Slice {
+				sep = ","
+			}
+			cl.texts[s.Name] = strings.Join(v, sep)
+		}
+	}
+	return cl, problems
+}
+
+// plainParseError says in plain words what kong says about its tokens, and adds the nearest command, which kong does
+// not look for where there is a default command.
+func plainParseError(model *kong.Application, err error) string {
+	text := err.Error()
+	text = strings.Replace(text, `expected string value but got "EOL" (<EOL>)`, "needs a value", 1)
+	text = strings.Replace(text, "expected string value but got", "needs a value but got", 1)
+	if arg, ok := strings.CutPrefix(text, "unexpected argument "); ok && !strings.Contains(arg, "did you mean") {
+		var commands []string
+		for _, leaf := range model.Leaves(true) {
+			commands = append(commands, strings.TrimPrefix(leaf.FullPath(), model.Name+" "))
+		}
+		text += didYouMean(arg, commands)
+	}
+	return text
+}
+
+func flagSetting(name string) *Setting {
+	for i := range schema {
+		if schema[i].Flag == "--"+name {
+			return &schema[i]
+		}
+	}
+	panic("config: flag without a setting: " + name) // the flags are made from the schema
+}
+
+var singleDash = regexp.MustCompile(`^-[A-Za-z][A-Za-z]`)
+
+// refuseUnknownFlags takes the flags that no command has out of args, with the values that seem to be theirs:
+// kong would stop at the first.
+func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, problems Problems) {
+	known, commands := []string{"--help"}, []string{}
+	_ = kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
+		switch n := node.(type) {
+		case *kong.Flag:
+			known = append(known, "--"+n.Name)
+			if n.Tag.Negatable != "" {
+				known = append(known, "--no-"+n.Name)
+			}
+		case *kong.Node:
+			commands = append(commands, n.Name)
+		}
+		return next(nil)
+	})
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			return append(rest, args[i:]...), problems
+		}
+		name, _, hasValue := strings.Cut(arg, "=")
+		isFlag := strings.HasPrefix(arg, "--") || singleDash.MatchString(arg)
+		if !isFlag || slices.Contains(known, name) {
+			rest = append(rest, arg)
+			continue
+		}
+		hint := ""
+		if k := nearest(strings.TrimLeft(name, "-"), trimDashes(known)); k != "" {
+			hint = "; did you mean --" + k + "?"
+		} else if fold(name) == "keys" {
+			hint = "; keys can be set in the file only"
+		}
+		problems = append(problems, Problem{Text: "unknown flag " + name + hint})
+		if !hasValue && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") && !slices.Contains(commands, args[i+1]) {
+			i++
+		}
+	}
+	return rest, problems
+}
+
+func trimDashes(flags []string) []string {
+	bare := make([]string, len(flags))
+	for i, f := range flags {
+		bare[i] = strings.TrimPrefix(f, "--")
+	}
+	return bare
+}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Command is what the command line asks for.
+type Command struct {
+	// Name is "serve", "config check", "config print", "config docs", "version" or "help".
+	Name string
+	// Config is the effective configuration for serve, config check and config print, nil for the others.
+	Config *Config
+	// Help is the text of "help".
+	Help string
+}
+
+// Load reads the arguments (without the program's name) and the environment (as os.Environ gives it), and the file
+// that they name. It touches no global of the process but that file, so that calling it again is a reload.
+//
+// A non-nil error is of type Problems: all that is wrong, one line each. The Command is nil when the arguments name
+// none; otherwise its Name is right in spite of the error and its Config is nil.
+func Load(args, environ []string) (*Command, error) {
+	cl, problems := parseArgs(args)
+	if cl == nil {
+		return nil, problems
+	}
+	cmd := &Command{Name: cl.command, Help: cl.help}
+	if !cl.settings {
+		return cmd, problems.err()
+	}
+	c, more := layer(cl, environ)
+	problems = append(problems, more...)
+	if len(problems) > 0 {
+		return cmd, problems
+	}
+	cmd.Config = c
+	return cmd, nil
+}
+
+// layer puts file, environment and flags over the defaults and validates the result.
+func layer(cl *commandLine, environ []string) (*Config, Problems) {
+	c := Defaults()
+	envTexts, file, envProblems := readEnv(environ)
+	if cl.file != nil {
+		file = *cl.file
+	}
+	var problems Problems
+	if file != "" {
+		problems = loadFile(c, file)
+	}
+	problems = append(problems, envProblems...)
+	for i := range schema {
+		s := &schema[i]
+		if text, ok := envTexts[s.Name]; ok {
+			problems = append(problems, setLayer(c, s, text, Origin{Layer: LayerEnv, Name: s.Env})...)
+		}
+		if text, ok := cl.texts[s.Name]; ok {
+			problems = append(problems, setLayer(c, s, text, Origin{Layer: LayerFlag, Name: s.Flag})...)
+		}
+	}
+	decoded := problems
+	for _, found := range c.validate() {
+		if !slices.ContainsFunc(decoded, func(p Problem) bool { return p.covers(found) }) {
+			problems = append(problems, found)
+		}
+	}
+	return c, problems
+}
+
+// covers is true when later, found by Validate, is no news: its setting could not be decoded, so that Validate looked
+// at what a weaker layer left there, or at a rule that is none.
+func (p Problem) covers(later Problem) bool {
+	return p.Setting != "" && (p.Setting == later.Setting || (strings.HasSuffix(p.Setting, "]") && strings.HasPrefix(later.Setting, p.Setting+".")))
+}
+
+func setLayer(c *Config, s *Setting, text string, at Origin) Problems {
+	if err := setText(s.target(c), text); err != nil {
+		if s.secret() {
+			err = fmt.Errorf("can't be read") // never with its text
+		}
+		return Problems{{Origin: at, Setting: s.Name, Text: err.Error()}}
+	}
+	for path := range c.origins { // the file's places inside a map that is now replaced
+		if path == s.Name || strings.HasPrefix(path, s.Name+".") {
+			delete(c.origins, path)
+		}
+	}
+	c.setOrigin(s.Name, at)
+	return nil
+}
+
+// Sources tells where the configuration was read from: "defaults, file fanfare.yaml (3 settings), environment
+// (FANFARE_LISTEN), flags (--history)".
+func (c *Config) Sources() string {
+	sources := []string{"defaults"}
+	var env, flags []string
+	inFile := 0
+	for i := range schema {
+		switch o := c.Origin(schema[i].Name); o.Layer {
+		case LayerFile:
+			inFile++
+		case LayerEnv:
+			env = append(env, o.Name)
+		case LayerFlag:
+			flags = append(flags, o.Name)
+		}
+	}
+	if c.file != "" {
+		plural := "s"
+		if inFile == 1 {
+			plural = ""
+		}
+		sources = append(sources, fmt.Sprintf("file %s (%d setting%s in effect)", c.file, inFile, plural))
+	}
+	if len(env) > 0 {
+		sources = append(sources, "environment ("+strings.Join(env, ", ")+")")
+	}
+	if len(flags) > 0 {
+		sources = append(sources, "flags ("+strings.Join(flags, ", ")+")")
+	}
+	return strings.Join(sources, ", ")
+}

@@ -1,0 +1,237 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// load is Load with a file of that text ("" for none).
+func load(t *testing.T, file string, environ []string, args ...string) (*Config, error) {
+	t.Helper()
+	if file != "" {
+		args = append(args, "--config", writeFile(t, file))
+	}
+	cmd, err := Load(args, environ)
+	if cmd == nil {
+		return nil, err
+	}
+	return cmd.Config, err
+}
+
+// writeFile makes fanfare.yaml in a directory of its own and goes there, so that messages hold the bare name.
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("fanfare.yaml", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "fanfare.yaml"
+}
+
+// samples has, for each setting, a text that differs from the default and is valid together with all the others,
+// and how the file says it.
+var samples = map[string]struct{ text, yaml string }{
+	"listen":               {":9000", ":9000"},
+	"admin":                {"localhost:9001", "localhost:9001"},
+	"publishToken":         {"t0ken", "t0ken"},
+	"adminOrigins":         {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
+	"page":                 {"false", "false"},
+	"pprof":                {"true", "true"},
+	"path":                 {"/events", "/events"},
+	"headers":              {"X-A: 1", "{X-A: 1}"},
+	"cacheKey":             {"everyone", "everyone"},
+	"pingInterval":         {"25000", "25000"},
+	"ids":                  {"off", "off"},
+	"retry":                {"3s", "3s"},
+	"maxClients":           {"7", "7"},
+	"maxConnections":       {"8", "8"},
+	"maxKeys":              {"9", "9"},
+	"maxKeysPerConnection": {"10", "10"},
+	"maxKeyBytes":          {"2KiB", "2KiB"},
+	"maxEventBytes":        {"1MiB", "1048576"},
+	"maxBodyBytes":         {"8MiB", "8MiB"},
+	"overLimit":            {"503", "503"},
+	"history":              {"64", "64"},
+	"historyBytes":         {"32MiB", "32MiB"},
+	"historyTTL":           {"1h", "1h"},
+	"historyTotalBytes":    {"1GiB", "1GiB"},
+	"slow":                 {"latest", "latest"},
+	"writeTimeout":         {"11s", "11s"},
+	"retryMin":             {"2s", "2s"},
+	"retryMax":             {"4s", "4s"},
+	"drainDelay":           {"1s", "1s"},
+	"drainRate":            {"500", "500"},
+	"drainTimeout":         {"30s", "30s"},
+	"logLevel":             {"debug", "debug"},
+	"logFormat":            {"json", "json"},
+	"accessLog":            {"true", "true"},
+	"keys":                 {"", "[{match: 'a*', history: 4}]"},
+}
+
+func TestEverySettingInAllWays(t *testing.T) {
+	def := Defaults()
+	for i := range schema {
+		s := &schema[i]
+		sample, ok := samples[s.Name]
+		if !ok {
+			t.Errorf("%s has no sample: add one", s.Name)
+			continue
+		}
+		want := new(Config)
+		*want = *def
+		if s.Flag != "" {
+			if err := setText(s.target(want), sample.text); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			n := 4
+			want.Keys = []KeyRule{{Match: "a*", History: &n}}
+		}
+		check := func(way string, layer Layer, c *Config, err error) {
+			t.Helper()
+			if err != nil {
+				t.Errorf("%s by %s: %v", s.Name, way, err)
+				return
+			}
+			if !reflect.DeepEqual(s.value(c), s.value(want)) || reflect.DeepEqual(s.value(c), s.value(def)) {
+				t.Errorf("%s by %s: %v, want %v", s.Name, way, s.value(c), s.value(want))
+			}
+			if got := c.Origin(s.Name).Layer; got != layer {
+				t.Errorf("%s by %s: layer %d", s.Name, way, got)
+			}
+			if changed, _ := Diff(def, c); !reflect.DeepEqual(changed, []string{s.Name}) {
+				t.Errorf("%s by %s changed %v", s.Name, way, changed)
+			}
+		}
+		c, err := load(t, s.Name+": "+sample.yaml+"\n", nil)
+		check("file", LayerFile, c, err)
+		c, err = load(t, `{"`+s.Name+`": `+sample.yaml+"}", nil)
+		check("flow file", LayerFile, c, err)
+		if s.Flag == "" {
+			continue
+		}
+		c, err = load(t, "", []string{s.Env + "=" + sample.text})
+		check("environment", LayerEnv, c, err)
+		c, err = load(t, "", nil, s.Flag+"="+sample.text)
+		check("flag", LayerFlag, c, err)
+		if s.typ.Kind() != reflect.Bool {
+			c, err = load(t, "", nil, "serve", s.Flag, sample.text)
+			check("flag and argument", LayerFlag, c, err)
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "history: 32\nmaxClients: 32\npingInterval: 32s\npage: false\nheaders: {X-F: f}\n"
+	env := []string{"FANFARE_MAX_CLIENTS=64", "FANFARE_PING_INTERVAL=64s", "FANFARE_HEADERS=X-E: e", "FANFARE_SLOW=", "PATH=/bin"}
+	c, err := load(t, file, env, "--ping-interval", "2m", "--page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MaxKeys != 1000000 || c.History != 32 || c.MaxClients != 64 || c.PingInterval.Seconds() != 120 || !c.Page || c.Slow != "skip" {
+		t.Errorf("%+v", c)
+	}
+	if !reflect.DeepEqual(c.Headers, map[string]string{"X-E": "e"}) {
+		t.Errorf("a map is replaced whole: %v", c.Headers)
+	}
+	for name, want := range map[string]string{
+		"maxKeys": "default", "history": "fanfare.yaml:1:10", "maxClients": "environment FANFARE_MAX_CLIENTS",
+		"pingInterval": "flag --ping-interval", "page": "flag --page", "slow": "default", "headers.X-E": "environment FANFARE_HEADERS",
+		"headers.X-F": "environment FANFARE_HEADERS",
+	} {
+		if got := c.Origin(name).String(); got != want {
+			t.Errorf("%s comes from %s, want %s", name, got, want)
+		}
+	}
+	const sources = "defaults, file fanfare.yaml (1 setting in effect), environment (FANFARE_HEADERS, FANFARE_MAX_CLIENTS), flags (--page, --ping-interval)"
+	if got := c.Sources(); got != sources {
+		t.Errorf("%s, want %s", got, sources)
+	}
+}
+
+func TestConfigFileByEnvironmentAndFlag(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")
+	for path, text := range map[string]string{a: "history: 16", b: "history: 8"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		env, args []string
+		history   int
+		file      string
+	}{
+		{[]string{"FANFARE_CONFIG=" + a}, nil, 16, a},
+		{[]string{"FANFARE_CONFIG=" + a}, []string{"--config", b}, 8, b},
+		{[]string{"FANFARE_CONFIG=" + a}, []string{"--config="}, 1024, ""},
+		{[]string{"FANFARE_CONFIG="}, nil, 1024, ""},
+	} {
+		c, err := load(t, "", test.env, test.args...)
+		if err != nil || c.History != test.history || c.File() != test.file {
+			t.Errorf("%v %v: %v, %v", test.env, test.args, c, err)
+		}
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	c, err := load(t, "histroy: 5\nslow: fast\n", []string{"FANFARE_LISTN=:1", "FANFARE_MAX_KEYS=many"}, "--history-ttl", "soon", "--pth=/x", "--max-clients=0")
+	if c != nil {
+		t.Error("a configuration in spite of errors")
+	}
+	want := strings.Join([]string{
+		`unknown flag --pth; did you mean --path?`,
+		`fanfare.yaml:1:1: histroy: unknown setting; did you mean history?`,
+		`environment FANFARE_LISTN: unknown variable; did you mean FANFARE_LISTEN?`,
+		`environment FANFARE_MAX_KEYS: maxKeys: "many" is not a whole number`,
+		`flag --history-ttl: historyTTL: "soon" is not a duration: write a number with a unit (500ms, 10s, 1m30s, 2h) or milliseconds (10000)`,
+		`flag --max-clients: maxClients: 0 is out of range: 1 to 10000000`,
+		`fanfare.yaml:2:7: slow: "fast" is none of skip, latest, disconnect`,
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	var one Problem
+	if !errors.As(err, &one) || one.Text == "" {
+		t.Error("errors.As finds no Problem")
+	}
+}
+
+func TestUnreadableFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("big.yaml", make([]byte, maxFileBytes+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"none.yaml": "none.yaml: can't read the configuration file: no such file or directory",
+		".":         ".: can't read the configuration file: it is a directory",
+		"big.yaml":  "big.yaml: can't read the configuration file: it has 1048577 bytes; at most 1048576 are read",
+	} {
+		if _, err := load(t, "", nil, "--config", path); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+func TestSecretsStayOutOfMessages(t *testing.T) {
+	for _, test := range []struct {
+		file string
+		env  []string
+		args []string
+	}{
+		{"publishToken: 8675309\n", nil, nil},
+		{"publishToken: [8675309]\n", nil, nil},
+		{"publishToken: \"867 5309\"\n", nil, nil},
+		{"publishToken: \"8675309\n", nil, nil},
+		{"", []string{"FANFARE_PUBLISH_TOKEN=8675309 \n"}, nil},
+		{"", nil, []string{"--publish-token", "8675309\u00e9"}},
+	} {
+		if _, err := load(t, test.file, test.env, test.args...); err == nil || strings.Contains(err.Error(), "5309") {
+			t.Errorf("%+v: %v", test, err)
+		}
+	}
+}

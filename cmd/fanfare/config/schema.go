@@ -1,0 +1,153 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Setting is one setting as the schema describes it.
+type Setting struct {
+	Name     string // in the file: "maxClients"
+	Flag     string // "--max-clients", "" for a setting of the file alone
+	Env      string // "FANFARE_MAX_CLIENTS", likewise
+	Group    string
+	Default  string // as a user would write it; "" for empty
+	Min, Max string // inclusive; "" where the type has no range
+	Enum     []string
+	Form     string // place holder: "DURATION"
+	Help     string
+	Reload   bool // takes effect without a restart
+
+	field int // index in Config
+	typ   reflect.Type
+}
+
+// envPrefix begins every environment variable of the server.
+const envPrefix = "FANFARE_"
+
+var (
+	schema  = schemaOf(reflect.TypeFor[Config]())
+	byName  = indexSettings(schema)
+	ruleSet = schemaOf(reflect.TypeFor[KeyRule]())
+)
+
+// Schema lists the settings in the order of Config.
+func Schema() []Setting { return append([]Setting(nil), schema...) }
+
+func indexSettings(settings []Setting) map[string]*Setting {
+	m := make(map[string]*Setting, len(settings))
+	for i := range settings {
+		m[settings[i].Name] = &settings[i]
+	}
+	return m
+}
+
+func settingNames(settings []Setting) []string {
+	names := make([]string, len(settings))
+	for i := range settings {
+		names[i] = settings[i].Name
+	}
+	return names
+}
+
+func schemaOf(t reflect.Type) []Setting {
+	var settings []Setting
+	for f := range t.Fields() {
+		if !f.IsExported() {
+			continue
+		}
+		s := Setting{
+			Name:    f.Tag.Get("yaml"),
+			Group:   f.Tag.Get("group"),
+			Default: f.Tag.Get("default"),
+			Min:     f.Tag.Get("min"),
+			Max:     f.Tag.Get("max"),
+			Form:    f.Tag.Get("form"),
+			Help:    f.Tag.Get("help"),
+			Reload:  f.Tag.Get("reload") != "no",
+			field:   f.Index[0],
+			typ:     f.Type,
+		}
+		if e := f.Tag.Get("enum"); e != "" {
+			s.Enum = strings.Split(e, ",")
+		}
+		if s.Form == "" {
+			s.Form = formOf(s)
+		}
+		if s.typ != reflect.TypeFor[[]KeyRule]() {
+			kebab := kebabCase(s.Name)
+			s.Flag = "--" + kebab
+			s.Env = envPrefix + strings.ToUpper(strings.ReplaceAll(kebab, "-", "_"))
+		}
+		settings = append(settings, s)
+	}
+	return settings
+}
+
+func formOf(s Setting) string {
+	switch {
+	case len(s.Enum) > 0:
+		return strings.Join(s.Enum, "|")
+	case s.typ == reflect.TypeFor[time.Duration]():
+		return "DURATION"
+	case s.typ == reflect.TypeFor[Size]():
+		return "SIZE"
+	case s.typ == reflect.TypeFor[int]():
+		return "N"
+	case s.typ == reflect.TypeFor[bool]():
+		return "true|false"
+	}
+	return "TEXT"
+}
+
+// kebabCase turns maxKeysPerConnection into max-keys-per-connection and historyTTL into history-ttl.
+func kebabCase(name string) string {
+	var b strings.Builder
+	runes := []rune(name)
+	for i, r := range runes {
+		if unicode.IsUpper(r) && i > 0 && unicode.IsLower(runes[i-1]) {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// Defaults is the configuration of a server that nobody configured.
+func Defaults() *Config {
+	c := new(Config)
+	for i := range schema {
+		s := &schema[i]
+		if s.Default == "" {
+			continue
+		}
+		if err := setText(s.target(c), s.Default); err != nil {
+			panic(fmt.Sprintf("config: default of %s: %v", s.Name, err)) // a mistake in the tags; every test meets it
+		}
+	}
+	return c
+}
+
+// target is a pointer to the setting's field.
+func (s *Setting) target(c *Config) any {
+	return reflect.ValueOf(c).Elem().Field(s.field).Addr().Interface()
+}
+
+// value is the content of the setting's field.
+func (s *Setting) value(c *Config) any { return reflect.ValueOf(c).Elem().Field(s.field).Interface() }
+
+func (s *Setting) secret() bool { return s.typ == reflect.TypeFor[Secret]() }
+
+// Range is the type and range as the documentation and the messages show it.
+func (s *Setting) Range() string {
+	switch {
+	case len(s.Enum) > 0:
+		return strings.Join(s.Enum, ", ")
+	case s.Min != "":
+		return s.Min + " to " + s.Max
+	}
+	return ""
+}

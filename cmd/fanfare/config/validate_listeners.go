@@ -1,0 +1,133 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+func (v *validator) listeners() {
+	c := v.c
+	listen, err := parseAddress(c.Listen)
+	if err != nil {
+		v.fail("listen", "%s", err)
+	}
+	if !isToken68(string(c.PublishToken)) {
+		v.fail("publishToken", "may hold only letters, digits and -._~+/ with = at the end (RFC 6750 2.1), since it travels in a header")
+	}
+	v.origins()
+	if c.Admin == Off {
+		return
+	}
+	admin, adminErr := parseAddress(c.Admin)
+	switch {
+	case adminErr != nil:
+		v.fail("admin", "%s, or %q for none", adminErr, Off)
+	case err == nil && listen.overlaps(admin):
+		v.fail("admin", "%q takes the same port as listen (%q, %s): each needs its own", c.Admin, c.Listen, c.Origin("listen"))
+	case !admin.loopback() && c.PublishToken == "":
+		v.fail("admin", "%q can be reached from other machines, and anyone could publish: set publishToken (environment %s), or listen on loopback (127.0.0.1%s)",
+			c.Admin, byName["publishToken"].Env, ":"+strconv.Itoa(int(admin.port)))
+	}
+}
+
+type address struct {
+	host string
+	port uint16
+}
+
+// parseAddress reads [HOST]:PORT with a numeric port. An empty host means all interfaces.
+func parseAddress(text string) (address, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		hint := "[HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080"
+		if _, perr := strconv.ParseUint(text, 10, 16); perr == nil {
+			hint = fmt.Sprintf("%q for all interfaces", ":"+text)
+		}
+		return address{}, fmt.Errorf("%s is not an address: write %s", quoteShort(text), hint)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return address{}, fmt.Errorf("%s has no valid port: 0 to 65535 (0: the system chooses)", quoteShort(text))
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && strings.ContainsFunc(host, notHostChar) {
+		return address{}, fmt.Errorf("%s has no valid host: write an IP address or a host name", quoteShort(text))
+	}
+	return address{host, uint16(n)}, nil
+}
+
+func notHostChar(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("-._", r) }
+
+// loopback is true for 127.0.0.0/8, ::1 and localhost. Other names are not resolved: what they mean can change.
+func (a address) loopback() bool {
+	if strings.EqualFold(a.host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(a.host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (a address) wildcard() bool {
+	ip, err := netip.ParseAddr(a.host)
+	return a.host == "" || (err == nil && ip.Unmap().IsUnspecified())
+}
+
+// overlaps is true when the two can't both be bound: a wildcard takes the port on every address.
+func (a address) overlaps(b address) bool {
+	if a.port != b.port || a.port == 0 {
+		return false
+	}
+	if a.wildcard() || b.wildcard() || strings.EqualFold(a.host, b.host) {
+		return true
+	}
+	x, errX := netip.ParseAddr(a.host)
+	y, errY := netip.ParseAddr(b.host)
+	if errX == nil && errY == nil {
+		return x.Unmap() == y.Unmap()
+	}
+	return a.loopback() && b.loopback() // localhost and 127.0.0.1
+}
+
+// origins checks that each origin is written as browsers send it (RFC 6454 6.2), because it is compared as a text.
+func (v *validator) origins() {
+	for _, o := range v.c.AdminOrigins {
+		if o == "*" {
+			if v.c.PublishToken == "" {
+				v.fail("adminOrigins", "\"*\" lets every page in every browser publish: set publishToken, or name the origins")
+			}
+			continue
+		}
+		u, err := url.Parse(o)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+			v.fail("adminOrigins", "%s is not an origin: write scheme://host[:port], such as https://app.example", quoteShort(o))
+			continue
+		}
+		if canonical := canonicalOrigin(u); canonical != o {
+			v.fail("adminOrigins", "%s is not what browsers send: write %q", quoteShort(o), canonical)
+		}
+	}
+}
+
+func canonicalOrigin(u *url.URL) string {
+	host := strings.ToLower(u.Hostname())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	port := u.Port()
+	if port != "" && !(u.Scheme == "http" && port == "80") && !(u.Scheme == "https" && port == "443") {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host
+}
+
+// isToken68 is true for the empty text and for the b64token of RFC 6750 2.1.
+func isToken68(token string) bool {
+	body := strings.TrimRight(token, "=")
+	if body == "" {
+		return token == ""
+	}
+	return !strings.ContainsFunc(body, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("-._~+/", r) })
+}

@@ -1,0 +1,159 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestValidate(t *testing.T) {
+	const remote = " can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:8081)"
+	for _, test := range []struct{ flags, want string }{
+		// Ranges and their ends.
+		{"--history=2 --ping-interval=100ms", ""},
+		{"--history=1048576", ""},
+		{"--history=1", "flag --history: history: 1 is out of range: 2 to 1048576"},
+		{"--history=1048577", "flag --history: history: 1048577 is out of range: 2 to 1048576"},
+		{"--ping-interval=99", "flag --ping-interval: pingInterval: 99ms is out of range: 100ms to 24h"},
+		{"--ping-interval=0", "flag --ping-interval: pingInterval: 0s is out of range: 100ms to 24h"},
+		{"--retry=-1s", "flag --retry: retry: -1s is out of range: 0 to 1h"},
+		{"--retry=1500us", "flag --retry: retry: 1.5ms is not a whole number of milliseconds"},
+		{"--max-key-bytes=0 --cache-key=a", "flag --max-key-bytes: maxKeyBytes: 0 is out of range: 1 to 16KiB"},
+		{"--slow=lates", `flag --slow: slow: "lates" is none of skip, latest, disconnect; did you mean latest?`},
+		{"--over-limit=404", `flag --over-limit: overLimit: "404" is none of retry, 503, 204; did you mean 204?`},
+		{"--log-level=", `flag --log-level: logLevel: "" is none of debug, info, warn, error`},
+		// Listeners.
+		{"--listen=0.0.0.0:80", ""},
+		{"--listen=[::1]:80", ""},
+		{"--listen=stream.internal:80", ""},
+		{"--listen=:0 --admin=127.0.0.1:0", ""},
+		{"--listen=8080", `flag --listen: listen: "8080" is not an address: write ":8080" for all interfaces`},
+		{"--listen=host", `flag --listen: listen: "host" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
+		{"--listen=::1:8080", `flag --listen: listen: "::1:8080" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
+		{"--listen=:65536", `flag --listen: listen: ":65536" has no valid port: 0 to 65535 (0: the system chooses)`},
+		{"--listen=:http", `flag --listen: listen: ":http" has no valid port: 0 to 65535 (0: the system chooses)`},
+		{"--listen=http://x:80", `flag --listen: listen: "http://x:80" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
+		{"--listen=a/b:80", `flag --listen: listen: "a/b:80" has no valid host: write an IP address or a host name`},
+		{"--listen=off", `flag --listen: listen: "off" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
+		// Admin: loopback or a token.
+		{"--admin=off", ""},
+		{"--admin=localhost:8081", ""},
+		{"--admin=LOCALHOST:8081", ""},
+		{"--admin=127.9.9.9:8081", ""},
+		{"--admin=[::1]:8081", ""},
+		{"--admin=[::ffff:127.0.0.1]:8081", ""},
+		{"--admin=:8081 --publish-token=t0ken", ""},
+		{"--admin=none", `flag --admin: admin: "none" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080, or "off" for none`},
+		{"--admin=:8081", `flag --admin: admin: ":8081"` + remote},
+		{"--admin=0.0.0.0:8081", `flag --admin: admin: "0.0.0.0:8081"` + remote},
+		{"--admin=[::]:8081", `flag --admin: admin: "[::]:8081"` + remote},
+		{"--admin=10.0.0.1:8081", `flag --admin: admin: "10.0.0.1:8081"` + remote},
+		{"--admin=myhost:8081", `flag --admin: admin: "myhost:8081"` + remote},
+		{"--admin=localhost.evil.example:8081", `flag --admin: admin: "localhost.evil.example:8081"` + remote},
+		{"--admin=127.1:8081", `flag --admin: admin: "127.1:8081"` + remote},
+		// Admin on the port of listen.
+		{"--admin=127.0.0.1:8080", `flag --admin: admin: "127.0.0.1:8080" takes the same port as listen (":8080", default): each needs its own`},
+		{"--listen=127.0.0.1:8081", `admin: "127.0.0.1:8081" takes the same port as listen ("127.0.0.1:8081", flag --listen): each needs its own`},
+		{"--listen=localhost:8081", `admin: "127.0.0.1:8081" takes the same port as listen ("localhost:8081", flag --listen): each needs its own`},
+		{"--listen=10.0.0.1:8081", ""},
+		// Token and origins.
+		{"--publish-token=aZ09-._~+/==", ""},
+		{"--publish-token==", "flag --publish-token: publishToken: may hold only letters, digits and -._~+/ with = at the end (RFC 6750 2.1), since it travels in a header"},
+		{"--publish-token=a:b", "flag --publish-token: publishToken: may hold only letters, digits and -._~+/ with = at the end (RFC 6750 2.1), since it travels in a header"},
+		{"--admin-origins=https://a.example:8443,http://[::1]:3000,http://localhost:3000", ""},
+		{"--admin-origins=* --publish-token=t", ""},
+		{"--admin-origins=*", `flag --admin-origins: adminOrigins: "*" lets every page in every browser publish: set publishToken, or name the origins`},
+		{"--admin-origins=a.example", `flag --admin-origins: adminOrigins: "a.example" is not an origin: write scheme://host[:port], such as https://app.example`},
+		{"--admin-origins=https://A.example/", `flag --admin-origins: adminOrigins: "https://A.example/" is not what browsers send: write "https://a.example"`},
+		{"--admin-origins=https://a.example:443", `flag --admin-origins: adminOrigins: "https://a.example:443" is not what browsers send: write "https://a.example"`},
+		{"--admin-origins=null", `flag --admin-origins: adminOrigins: "null" is not an origin: write scheme://host[:port], such as https://app.example`},
+		// Stream.
+		{"--path=/a/b", ""},
+		{"--path=/a/", ""},
+		{"--path=/ --no-page", ""},
+		{"--path=/", `flag --path: path: "/" is where the built-in page is: choose another path or set page to false`},
+		{"--path=stream", `flag --path: path: "stream" must begin with a slash: write "/stream"`},
+		{"--path=", `flag --path: path: "" must begin with a slash: write "/"`},
+		{"--path=/s?x=1", `flag --path: path: "/s?x=1" must not have a query or fragment: keys are named by the client (?connectKey=K)`},
+		{"--path=/a//b", `flag --path: path: "/a//b" can never match, because request paths are cleaned: write "/a/b"`},
+		{"--path=/a/../b/", `flag --path: path: "/a/../b/" can never match, because request paths are cleaned: write "/b/"`},
+		{"--path=//", `flag --path: path: "//" can never match, because request paths are cleaned: write "/"`},
+		{"--path=/%61", `flag --path: path: "/%61" may hold visible ASCII only, and neither % nor a backslash`},
+		{"--path=/é", `flag --path: path: "/é" may hold visible ASCII only, and neither % nor a backslash`},
+		{"--cache-key=", `flag --cache-key: cacheKey: must not be empty: it is the key of those that name none (default "@sse/count")`},
+		{"--cache-key=\xff", `flag --cache-key: cacheKey: "\xff" is not UTF-8`},
+		{"--max-key-bytes=5", "cacheKey: has 10 bytes, more than maxKeyBytes allows (5, flag --max-key-bytes)"},
+		// Between settings: the one that the user gave is blamed.
+		{"--retry-min=5s", ""},
+		{"--retry-min=6s", "flag --retry-min: retryMin: 6s is more than retryMax (5s, default): lower retryMin or raise retryMax"},
+		{"--retry-max=10ms", "flag --retry-max: retryMax: 10ms is less than retryMin (1s, default): raise retryMax or lower retryMin"},
+		{"--retry-min=3s --retry-max=2s", "flag --retry-min: retryMin: 3s is more than retryMax (2s, flag --retry-max): lower retryMin or raise retryMax"},
+		{"--history-bytes=1MiB", "flag --history-bytes: historyBytes: 1MiB is less than maxEventBytes (2MiB, default): raise historyBytes or lower maxEventBytes"},
+		{"--max-body-bytes=1MiB", "flag --max-body-bytes: maxBodyBytes: 1MiB is less than maxEventBytes (2MiB, default): raise maxBodyBytes or lower maxEventBytes"},
+		{"--max-event-bytes=17MiB --max-body-bytes=20MiB", "flag --max-event-bytes: maxEventBytes: 17MiB is more than historyBytes (16MiB, default): lower maxEventBytes or raise historyBytes"},
+		{"--history-total-bytes=4MiB", "flag --history-total-bytes: historyTotalBytes: 4MiB is less than historyBytes (16MiB, default): raise historyTotalBytes or lower historyBytes"},
+	} {
+		_, err := load(t, "", nil, strings.Fields(test.flags)...)
+		if got := text(err); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.flags, got, test.want)
+		}
+	}
+}
+
+func TestValidateHeaders(t *testing.T) {
+	for _, test := range []struct{ headers, want string }{
+		{"{X-A: 'b c', x!#$%&'*+.^_`|~: ok, X-Empty: '', X-Tab: \"a\\tb\", X-Text: é}", ""},
+		{"{Transfer-Encoding: off}", `fanfare.yaml:1:11: headers.Transfer-Encoding: may not be set: the stream has no transfer coding and ends with its connection (RFC 9112 6.3); clients refuse a value such as "off"`},
+		{"{content-LENGTH: 5}", "fanfare.yaml:1:11: headers.content-LENGTH: may not be set: a stream has no length (RFC 9112 6.2)"},
+		{"{Content-Type: text/plain}", "fanfare.yaml:1:11: headers.Content-Type: may not be set: an EventSource takes text/event-stream alone (WHATWG HTML 9.2)"},
+		{"{X A: 1}", "fanfare.yaml:1:11: headers.X A: ' ' is not allowed in a header's name (RFC 9110 5.6.2: letters, digits and !#$%&'*+-.^_`|~)"},
+		{"{'X:A': 1}", "fanfare.yaml:1:11: headers.X:A: ':' is not allowed in a header's name (RFC 9110 5.6.2: letters, digits and !#$%&'*+-.^_`|~)"},
+		{"{'': 1}", "fanfare.yaml:1:10: headers: a header needs a name"},
+		{"{Xé: 1}", "fanfare.yaml:1:11: headers.Xé: 'é' is not allowed in a header's name (RFC 9110 5.6.2: letters, digits and !#$%&'*+-.^_`|~)"},
+		{`{X-A: "a\r\nSet-Cookie: b"}`, `fanfare.yaml:1:11: headers.X-A: the value has the control character '\r', which would end or break the header (RFC 9110 5.5)`},
+		{`{X-A: "a\nb"}`, `fanfare.yaml:1:11: headers.X-A: the value has the control character '\n', which would end or break the header (RFC 9110 5.5)`},
+		{`{X-A: "a\0b"}`, `fanfare.yaml:1:11: headers.X-A: the value has the control character '\x00', which would end or break the header (RFC 9110 5.5)`},
+		{"{X-A: ' a'}", "fanfare.yaml:1:11: headers.X-A: the value must not begin or end with a space or tab (RFC 9110 5.5)"},
+		{"{X-A: 1, x-a: 2}", "fanfare.yaml:1:19: headers.x-a: is given twice: header names don't differ by case (X-A)"},
+	} {
+		_, err := load(t, "headers: "+test.headers, nil)
+		if got := text(err); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.headers, got, test.want)
+		}
+	}
+	if _, err := load(t, "", []string{"FANFARE_HEADERS=X-A: \xff"}); text(err) != "environment FANFARE_HEADERS: headers.X-A: the value is not UTF-8" {
+		t.Error(err)
+	}
+}
+
+func TestValidateKeyRules(t *testing.T) {
+	for _, test := range []struct{ rules, want string }{
+		{"[{match: 'a*', history: 2, historyBytes: 2MiB, historyTTL: 1s, slow: skip, maxClients: 1}, {match: '[a-c]?/*'}]", ""},
+		{"[{match: 'a[', history: 4}]", "fanfare.yaml:1:16: keys[0].match: \"a[\" is a bad pattern: a [ without ], an empty [] or a backslash at the end (syntax: * ? [a-z] and \\ before a literal)"},
+		{"[{match: a}, {match: ''}]", `fanfare.yaml:1:28: keys[1].match: must not be empty: "*" matches all keys without a slash`},
+		{"[{match: a}, {match: a, slow: skip}]", `fanfare.yaml:1:28: keys[1].match: "a" is never used: keys[0] has the same pattern, and the first match counts`},
+		{"[{match: a, history: 1}]", "fanfare.yaml:1:28: keys[0].history: 1 is out of range: 2 to 1048576"},
+		{"[{match: a, slow: slip}]", `fanfare.yaml:1:25: keys[0].slow: "slip" is none of skip, latest, disconnect; did you mean skip?`},
+		{"[{match: a, historyTTL: 5}]", "fanfare.yaml:1:31: keys[0].historyTTL: 5ms is out of range: 100ms to 8760h"},
+		{"[{match: a, historyBytes: 1MiB}]", "fanfare.yaml:1:33: keys[0].historyBytes: 1MiB is less than maxEventBytes (2MiB, default)"},
+		{"[{match: a, historyBytes: 1GiB}]", "fanfare.yaml:1:33: keys[0].historyBytes: 1GiB is more than historyTotalBytes (256MiB, default)"},
+		{"[{match: a, history: x}, {match: b, history: 0}, c]", "fanfare.yaml:1:28: keys[0].history: \"x\" is not a whole number\n" +
+			"fanfare.yaml:1:56: keys[2]: must be a mapping of settings (name: value), not the text \"c\"\n" +
+			"fanfare.yaml:1:52: keys[1].history: 0 is out of range: 2 to 1048576"},
+	} {
+		_, err := load(t, "keys: "+test.rules, nil)
+		if got := text(err); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.rules, got, test.want)
+		}
+	}
+}
+
+func TestValidateOfAConfigMadeInCode(t *testing.T) {
+	c := Defaults()
+	c.History, c.Path = 0, "x"
+	if got, want := text(c.Validate()), "history: 0 is out of range: 2 to 1048576\npath: \"x\" must begin with a slash: write \"/x\""; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if new(Config).Validate() == nil {
+		t.Error("an empty Config is valid")
+	}
+}
