@@ -18,18 +18,19 @@ import (
 
 // process is the running server.
 type process struct {
-	cfg    *config.Config
-	load   func() (*config.Config, error)
-	level  slog.LevelVar
-	logger *slog.Logger
-	eng    *engine.Engine
-	srv    *transport.Server
+	cfg      *config.Config // the last one loaded
+	cacheKey string         // of the first one: it cannot change
+	load     func() (*config.Config, error)
+	level    slog.LevelVar
+	logger   *slog.Logger
+	eng      *engine.Engine
+	srv      *transport.Server
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it; a second
 // signal ends it at once.
 func serve(cfg *config.Config, load func() (*config.Config, error)) error {
-	p := &process{cfg: cfg, load: load}
+	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load}
 	if err := setLevel(&p.level, cfg.LogLevel); err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	to.CacheKey = p.cfg.CacheKey // streams that named no key are subscribed to it
+	to.CacheKey = p.cacheKey // streams that named no key are subscribed to it
 	if err := p.srv.Reconfigure(to); err != nil {
 		return err
 	}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"fanfare/cmd/fanfare/config"
+	"fanfare/engine"
+)
+
+func TestFirstMatchingKeyRuleCounts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fanfare.yaml")
+	yaml := "history: 32\nkeys:\n- {match: 'ticker.*', slow: latest, history: 4}\n- {match: 'ticker.a', history: 8}\n" +
+		"- {match: 'orders/*', maxClients: 1, historyBytes: 4MiB, historyTTL: 1s}\n"
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, err := config.Load([]string{"--config", file}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := engineOptions(cmd.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticker := engine.KeyOptions{History: 4, HistoryBytes: 16 << 20, HistoryTTL: 5 * time.Minute, Slow: engine.Latest, MaxSubscribers: 10000}
+	orders := engine.KeyOptions{History: 32, HistoryBytes: 4 << 20, HistoryTTL: time.Second, MaxSubscribers: 1}
+	for key, want := range map[string]*engine.KeyOptions{"ticker.a": &ticker, "ticker.b": &ticker, "orders/1": &orders, "orders/1/2": nil, "news": nil} {
+		got := o.KeyRule(key)
+		if (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("%s: %+v, want %+v", key, got, want)
+		}
+	}
+	if a, b := o.KeyRule("ticker.a"), o.KeyRule("ticker.b"); a != b {
+		t.Error("keys of one rule do not share their options")
+	}
+}
+
+func TestConnectionLimit(t *testing.T) {
+	for _, tt := range []struct {
+		setting, files, limit int
+		warns                 bool
+	}{
+		{0, 20000, 19872, false},
+		{0, 100, 1, false},
+		{5000, 20000, 5000, false},
+		{50000, 20000, 50000, true},
+	} {
+		limit, warning := connectionLimit(tt.setting, tt.files)
+		if limit != tt.limit || (warning != "") != tt.warns {
+			t.Errorf("%+v: %d, %q", tt, limit, warning)
+		}
+	}
+}
