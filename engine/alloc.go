@@ -4,9 +4,10 @@ package engine
 // one allocation up to largestClass bytes, so that a publish costs one, and
 // two beyond, where copying the frame costs more than the second allocation.
 //
-// The classes fill the Go allocator's size classes (96, 128, 192, …, 4096
-// bytes) behind the Event of eventSize bytes, so that at most a third of an
-// allocation is unused.
+// The classes fill the Go allocator's size classes (96, 128, 192, …, 4864
+// bytes) behind the Event of eventSize bytes, so that about a third of an
+// allocation is unused at most. Beyond 512 bytes the allocator puts a header
+// of mallocHeader bytes in front of objects that hold pointers.
 func newEvent(n int) (*Event, []byte) {
 	switch {
 	case n <= 40:
@@ -45,34 +46,46 @@ func newEvent(n int) (*Event, []byte) {
 			b [512 - eventSize]byte
 		})
 		return &x.Event, x.b[:n:n]
-	case n <= 712:
+	case n <= 704:
 		x := new(struct {
 			Event
-			b [768 - eventSize]byte
+			b [768 - eventSize - mallocHeader]byte
 		})
 		return &x.Event, x.b[:n:n]
-	case n <= 968:
+	case n <= 960:
 		x := new(struct {
 			Event
-			b [1024 - eventSize]byte
+			b [1024 - eventSize - mallocHeader]byte
 		})
 		return &x.Event, x.b[:n:n]
-	case n <= 1480:
+	case n <= 1472:
 		x := new(struct {
 			Event
-			b [1536 - eventSize]byte
+			b [1536 - eventSize - mallocHeader]byte
 		})
 		return &x.Event, x.b[:n:n]
-	case n <= 1992:
+	case n <= 1984:
 		x := new(struct {
 			Event
-			b [2048 - eventSize]byte
+			b [2048 - eventSize - mallocHeader]byte
+		})
+		return &x.Event, x.b[:n:n]
+	case n <= 3008:
+		x := new(struct {
+			Event
+			b [3072 - eventSize - mallocHeader]byte
+		})
+		return &x.Event, x.b[:n:n]
+	case n <= 4032:
+		x := new(struct {
+			Event
+			b [4096 - eventSize - mallocHeader]byte
 		})
 		return &x.Event, x.b[:n:n]
 	case n <= largestClass:
 		x := new(struct {
 			Event
-			b [4096 - eventSize]byte
+			b [4864 - eventSize - mallocHeader]byte
 		})
 		return &x.Event, x.b[:n:n]
 	default:
@@ -80,8 +93,8 @@ func newEvent(n int) (*Event, []byte) {
 	}
 }
 
-// eventSize is unsafe.Sizeof(Event{}), asserted by a test.
 const (
-	eventSize    = 56
-	largestClass = 4096 - eventSize
+	eventSize    = 56 // unsafe.Sizeof(Event{}), asserted by a test
+	mallocHeader = 8
+	largestClass = 4864 - eventSize - mallocHeader
 )

@@ -36,8 +36,10 @@ type Engine struct {
 	wakers    []*waker
 	nextIndex atomic.Uint32
 
-	allMu sync.Mutex // makes PublishAll one at a time, see there
-	all   uint32     // number of the last PublishAll; under allMu
+	allMu sync.Mutex    // makes PublishAll one at a time, see there
+	all   atomic.Uint32 // number of the last PublishAll begun, 0 before the first; written under allMu
+
+	reconfigureMu sync.Mutex // makes Reconfigure one at a time
 
 	pressure chan struct{} // a token if the byte budget was exceeded
 	stop     chan struct{}
@@ -45,9 +47,19 @@ type Engine struct {
 	done     sync.WaitGroup
 }
 
+// keyRules are what Reconfigure replaces as a whole; each has its own address.
 type keyRules struct {
 	base *KeyOptions
 	rule func(string) *KeyOptions
+}
+
+func (rules *keyRules) optionsFor(name string) *KeyOptions {
+	if rules.rule != nil {
+		if o := rules.rule(name); o != nil {
+			return o.withDefaults()
+		}
+	}
+	return rules.base
 }
 
 // New starts an engine: Options.Wakers goroutines and one that expires history.
@@ -87,23 +99,31 @@ func (e *Engine) Close() {
 // Reconfigure replaces Key, KeyRule, MaxKeys and MaxHistoryBytes, also for the
 // keys that exist; Wakers and SweepInterval stay.
 func (e *Engine) Reconfigure(o Options) {
+	e.reconfigureMu.Lock()
+	defer e.reconfigureMu.Unlock()
 	o = o.withDefaults()
 	e.maxKeys.Store(int64(o.MaxKeys))
 	e.maxHistoryBytes.Store(o.MaxHistoryBytes)
 	e.rules.Store(&keyRules{base: o.Key.withDefaults(), rule: o.KeyRule})
 	for k := range e.everyKey() {
-		k.opts.Store(e.optionsFor(k.name))
+		e.configure(k)
+	}
+	if e.overBudget() {
+		e.pressed()
 	}
 }
 
-func (e *Engine) optionsFor(name string) *KeyOptions {
-	rules := e.rules.Load()
-	if rules.rule != nil {
-		if o := rules.rule(name); o != nil {
-			return o.withDefaults()
+// configure gives the key the options of the newest rules. Lookup and
+// Reconfigure can meet here on one key: whoever finds that the rules have
+// changed since it loaded them stores again, so that the newest stay.
+func (e *Engine) configure(k *key) {
+	for {
+		rules := e.rules.Load()
+		k.opts.Store(rules.optionsFor(k.name))
+		if e.rules.Load() == rules {
+			return
 		}
 	}
-	return rules.base
 }
 
 // LimitError says which limit refused a request.
@@ -135,24 +155,42 @@ func (e *Engine) lookup(name string) (*key, error) {
 	if k, ok := shard.Load(name); ok {
 		return k, nil
 	}
-	if limit := e.maxKeys.Load(); e.keys.Load() >= limit {
-		return nil, &LimitError{Limit: "maxKeys", Value: limit, Key: strings.Clone(name)}
-	}
 	name = strings.Clone(name)
+	limit := e.maxKeys.Load()
+	if e.keys.Load() >= limit {
+		return nil, &LimitError{Limit: "maxKeys", Value: limit, Key: name}
+	}
 	rules := e.rules.Load()
-	k, loaded := shard.LoadOrCompute(name, func() *key {
-		k := &key{name: name, epoch: e.lastEpoch.Add(1)}
-		k.opts.Store(e.optionsFor(name))
-		k.idleSince.Store(time.Now().UnixNano())
-		return k
-	})
-	if !loaded {
-		e.keys.Add(1)
-		if e.rules.Load() != rules { // Reconfigure may have passed by before k was in the map
-			k.opts.Store(e.optionsFor(name))
+	fresh := &key{name: name}
+	fresh.opts.Store(rules.optionsFor(name))
+	fresh.idleSince.Store(time.Now().UnixNano())
+	k, loaded := shard.LoadOrTryCompute(name, func() (k *key, cancel bool) {
+		if !e.reserveKey(limit) {
+			return nil, true
 		}
+		fresh.epoch = e.lastEpoch.Add(1) // here: later than that of a key of this name retired meanwhile
+		return fresh, false
+	})
+	if k == nil {
+		return nil, &LimitError{Limit: "maxKeys", Value: limit, Key: name}
+	}
+	if !loaded && e.rules.Load() != rules { // Reconfigure may have passed by before k was in the map
+		e.configure(k)
 	}
 	return k, nil
+}
+
+// reserveKey counts a key more, unless there are limit already.
+func (e *Engine) reserveKey(limit int64) bool {
+	for {
+		n := e.keys.Load()
+		if n >= limit {
+			return false
+		}
+		if e.keys.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
 
 // remove takes a retired key out of the map, unless another has its place.
@@ -183,8 +221,11 @@ func (e *Engine) everyKey() func(func(*key) bool) {
 }
 
 func (e *Engine) nextWaker() *waker {
-	return e.wakers[int(e.nextIndex.Add(1))%len(e.wakers)]
+	return e.wakers[e.nextIndex.Add(1)%uint32(len(e.wakers))]
 }
+
+// Wakers returns the number of goroutines that notify subscribers.
+func (e *Engine) Wakers() int { return len(e.wakers) }
 
 // Published says where an event went.
 type Published struct {
@@ -219,24 +260,24 @@ func (e *Engine) Publish(name string, f Frame) (Published, error) {
 // PublishAll publishes the event to every key that exists, and returns how many
 // keys and subscribers those had. A subscriber of several keys gets it once.
 //
-// Calls are serialised: then every ring holds broadcasts in the same order, and
-// a subscriber that has seen one through any of its keys has seen the earlier
-// ones, so that remembering the last number is enough to tell a repetition.
+// Calls are serialised: then every ring holds broadcasts in ascending order
+// (I10), from which subscribers tell repetitions, see type broadcasts.
 func (e *Engine) PublishAll(f Frame) (keys, subscribers int, err error) {
 	if !f.valid() {
 		return 0, 0, ErrFrame
 	}
 	e.allMu.Lock()
 	defer e.allMu.Unlock()
-	if e.all++; e.all == 0 {
-		e.all = 1 // 0 means none
-	}
+	all := following(e.all.Load())
+	e.all.Store(all)
 	now := time.Now().UnixNano()
-	shared := newDraft(f, now, e.all).ev // memory of the frame if ids do not differ
+	first := newDraft(f, now, all)
 	for k := range e.everyKey() {
-		d := draft{frame: f, ev: &Event{at: now, all: e.all, idAt: int32(f.IDAt), idLen: uint16(f.IDLen), bytes: shared.bytes}}
-		if f.IDAt >= 0 && f.IDLen == 0 {
-			d = newDraft(f, now, e.all)
+		var d draft
+		if first.stamped() {
+			d = newDraft(f, now, all)
+		} else { // the keys' events share the memory of the frame
+			d = draft{frame: first.frame, ev: &Event{at: now, all: all, idAt: first.ev.idAt, idLen: first.ev.idLen, bytes: first.ev.bytes}}
 		}
 		if k.publish(e, &d) {
 			k.wake()
@@ -301,6 +342,7 @@ type KeyStats struct {
 // Top returns the n keys with the most subscribers, by number of subscribers and
 // then by name. It costs a pass over all keys.
 func (e *Engine) Top(n int) []KeyStats {
+	n = max(n, 0)
 	var top []KeyStats
 	order := func(a, b KeyStats) int {
 		return cmp.Or(cmp.Compare(b.Subscribers, a.Subscribers), strings.Compare(a.Key, b.Key))
@@ -308,7 +350,7 @@ func (e *Engine) Top(n int) []KeyStats {
 	for k := range e.everyKey() {
 		top = append(top, KeyStats{
 			Key: k.name, Subscribers: int(k.subscribers.Load()), Events: k.tail(),
-			HistoryBytes: k.bytes.Load(), Epoch: Position{Epoch: k.epoch}.epochText(),
+			HistoryBytes: max(k.bytes.Load(), 0), Epoch: Position{Epoch: k.epoch}.epochText(),
 		})
 		if len(top) >= 2*n+64 {
 			slices.SortFunc(top, order)
@@ -332,5 +374,6 @@ type Stats struct {
 
 // Stats returns the figures of this moment. It costs two loads.
 func (e *Engine) Stats() Stats {
-	return Stats{Keys: e.keys.Load(), HistoryBytes: e.historyBytes.Load()}
+	// An event can be evicted before its publisher has counted it, see I6.
+	return Stats{Keys: e.keys.Load(), HistoryBytes: max(e.historyBytes.Load(), 0)}
 }

@@ -41,8 +41,8 @@ type Event struct {
 	all   uint32 // the number of the PublishAll that it came from, 0 if none
 
 	// released is 0 until the one who takes the event out of its key's byte
-	// count sets it. Eviction and overwriting can meet on one event while its
-	// ring is being replaced; the CAS makes one of them the one who counts.
+	// count sets it (I6). Eviction and overwriting can meet on one event while
+	// its ring is being replaced; the CAS makes one of them the one who counts.
 	released atomic.Uint32
 }
 
@@ -93,7 +93,10 @@ func ParsePosition(s string) (p Position, ok bool) {
 			return Position{}, false
 		}
 		var text [maxPositionLen]byte
-		return p, string(p.Append(text[:0])) == s
+		if string(p.Append(text[:0])) != s {
+			return Position{}, false
+		}
+		return p, true
 	}
 	return Position{}, false
 }
@@ -112,8 +115,11 @@ type draft struct {
 }
 
 func newDraft(f Frame, at int64, all uint32) draft {
+	if f.IDAt < 0 {
+		f.IDAt, f.IDLen = -1, 0
+	}
 	d := draft{frame: f}
-	if f.IDAt < 0 || f.IDLen > 0 {
+	if !d.stamped() {
 		d.ev, d.room = newEvent(len(f.Bytes))
 		copy(d.room, f.Bytes)
 		d.ev.bytes, d.ev.idAt, d.ev.idLen = d.room, int32(f.IDAt), uint16(f.IDLen)
@@ -126,12 +132,15 @@ func newDraft(f Frame, at int64, all uint32) draft {
 	return d
 }
 
+// stamped reports whether the event's id is to be its position.
+func (d *draft) stamped() bool { return d.frame.IDAt >= 0 && d.frame.IDLen == 0 }
+
 // stamp gives the event its position and, if the frame asks for it, writes the
 // position's text between head and tail, right up against the tail. After a
 // failed CAS it is called again: nobody else has seen the event yet.
 func (d *draft) stamp(p Position) {
 	d.ev.seq = p.Seq
-	if d.frame.IDAt < 0 || d.frame.IDLen > 0 {
+	if !d.stamped() {
 		return
 	}
 	var text [maxPositionLen]byte

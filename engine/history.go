@@ -8,7 +8,7 @@ func (k *key) account(e *Engine, ev, displaced *Event) {
 	k.release(e, displaced)
 }
 
-// release takes an event that left the history out of the byte counts, once.
+// release takes an event that left the history out of the byte counts, once (I6).
 func (k *key) release(e *Engine, ev *Event) {
 	if ev == nil || ev.kind != kindEvent || !ev.released.CompareAndSwap(0, 1) {
 		return
@@ -35,6 +35,9 @@ func (k *key) limitBytes(e *Engine) {
 // more says so of the next one. A removed event leaves a stub with its sequence
 // in the slot, never nil: a publisher that stalled before its CAS may have seen
 // the slot's older contents, and must not find them again (I3).
+//
+// An event that was evicted from a ring after a helper had copied it to the next
+// one is there still, but no longer counted (I6): it goes whatever more says.
 func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 	for {
 		r := k.ring.Load()
@@ -56,7 +59,7 @@ func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 			k.finishMove(r, ev)
 		case ev == nil || ev.seq != o || ev.kind != kindEvent:
 			r.oldest.CompareAndSwap(o, o+1)
-		case !more(ev):
+		case ev.released.Load() == 0 && !more(ev):
 			return
 		default:
 			window()
@@ -68,18 +71,20 @@ func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 	}
 }
 
-// expire removes what is older than cutoff or more than the key's history
-// allows; the newest event too unless keepNewest. It reports whether nothing
-// is left.
+// expire removes what is older than cutoff or more than the key's options
+// allow, for these may have changed; the newest event only if it is older than
+// cutoff, and not with keepNewest. It reports whether nothing is left.
 func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 	tail := k.tail()
 	end := tail + 1
 	if keepNewest {
 		end = tail
 	}
-	keep := uint64(k.opts.Load().slots())
+	o := k.opts.Load()
+	keep := uint64(o.slots())
 	k.evict(e, end, func(oldest *Event) bool {
-		return oldest.at < cutoff || tail >= keep && oldest.seq <= tail-keep
+		return oldest.at < cutoff || tail >= keep && oldest.seq <= tail-keep ||
+			oldest.seq < tail && k.bytes.Load() > o.HistoryBytes
 	})
 	r := k.ring.Load()
 	if r == nil || r == retiredRing {

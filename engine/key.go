@@ -86,8 +86,9 @@ func (k *key) join(e *Engine, c *cursor) (ok bool, err error) {
 		seg = list[len(list)-1]
 	}
 	if seg == nil || int(seg.n.Load()) == len(seg.slots) {
-		list, seg = k.extend(e, list)
-		k.segments.Store(&list)
+		var longer []*segment // apart, since it escapes
+		longer, seg = k.extend(e, list)
+		k.segments.Store(&longer)
 	}
 	i := seg.n.Load()
 	c.pos = int32(n)

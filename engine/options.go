@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"runtime"
@@ -43,8 +44,8 @@ type KeyOptions struct {
 	// whatever its size. Default 16 MiB.
 	HistoryBytes int64
 	// HistoryTTL is how long an event is kept, and how long a key without
-	// subscribers lives after its last use. Checked by a sweep: events may live
-	// up to SweepInterval longer. Default 5 minutes.
+	// subscribers lives after its last use. Checked by a sweep: both may live up
+	// to eight SweepIntervals longer. Default 5 minutes.
 	HistoryTTL time.Duration
 	// Slow is the policy for subscribers that lag.
 	Slow Policy
@@ -52,20 +53,18 @@ type KeyOptions struct {
 	MaxSubscribers int
 }
 
-func (o KeyOptions) withDefaults() *KeyOptions {
-	if o.History == 0 {
-		o.History = 1024
+// withDefaults returns o itself if it has no zero value, so that keys share a
+// rule's options.
+func (o *KeyOptions) withDefaults() *KeyOptions {
+	if o.History != 0 && o.HistoryBytes != 0 && o.HistoryTTL != 0 && o.MaxSubscribers != 0 {
+		return o
 	}
-	if o.HistoryBytes == 0 {
-		o.HistoryBytes = 16 << 20
-	}
-	if o.HistoryTTL == 0 {
-		o.HistoryTTL = 5 * time.Minute
-	}
-	if o.MaxSubscribers == 0 {
-		o.MaxSubscribers = 10_000
-	}
-	return &o
+	full := *o
+	full.History = cmp.Or(o.History, 1024)
+	full.HistoryBytes = cmp.Or(o.HistoryBytes, 16<<20)
+	full.HistoryTTL = cmp.Or(o.HistoryTTL, 5*time.Minute)
+	full.MaxSubscribers = cmp.Or(o.MaxSubscribers, 10_000)
+	return &full
 }
 
 // slots returns the size that the key's ring may grow to.
@@ -79,7 +78,9 @@ type Options struct {
 	// Key are the options of keys for which KeyRule has no others.
 	Key KeyOptions
 	// KeyRule returns the options of a key by its name, nil for Key. It must be
-	// fast and safe for concurrent use, and return the same pointer for many keys.
+	// fast and safe for concurrent use, and what it returns must not change. It
+	// should return the same pointer for many keys, with no zero value left: then
+	// they share it, and otherwise each has its own copy.
 	KeyRule func(name string) *KeyOptions
 	// MaxKeys bounds the keys that exist at once. Default 1,000,000.
 	MaxKeys int
@@ -101,10 +102,10 @@ func (o Options) withDefaults() Options {
 	if o.MaxHistoryBytes == 0 {
 		o.MaxHistoryBytes = 256 << 20
 	}
-	if o.Wakers == 0 {
+	if o.Wakers <= 0 {
 		o.Wakers = runtime.GOMAXPROCS(0)
 	}
-	if o.SweepInterval == 0 {
+	if o.SweepInterval <= 0 {
 		o.SweepInterval = time.Second
 	}
 	return o

@@ -2,7 +2,7 @@ package engine
 
 // resume sets the cursor behind the last id that the client has seen. It is
 // called after join, so that an event published meanwhile is either found here
-// or announced.
+// or announced (I7).
 //
 // Where an id cannot be found, all that is kept is sent, behind a gap: for an
 // id of an older epoch, or one that history has lost, none of it has been seen;
@@ -16,7 +16,7 @@ func (c *cursor) resume(after string) (exact bool) {
 	first, tail := k.firstKept(), k.tail()
 	p, ours := ParsePosition(after)
 	if ours && p.Epoch == k.epoch && p.Seq <= tail {
-		c.next = max(p.Seq+1, first)
+		c.next = k.firstFrom(p.Seq + 1)
 		if c.next == p.Seq+1 {
 			return true
 		}

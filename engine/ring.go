@@ -173,14 +173,15 @@ func (k *key) tail() uint64 {
 			return 0
 		}
 		t := r.tail.Load()
+		window()
 		next := r.slot(t + 1).Load()
-		if next == nil || next.seq != t+1 {
+		switch {
+		case next == nil || next.seq <= t:
 			return t
-		}
-		switch next.kind {
-		case kindMoved:
+		case next.seq > t+1: // t is stale: others have gone round the ring
+		case next.kind == kindMoved:
 			k.finishMove(r, next)
-		case kindRetired:
+		case next.kind == kindRetired:
 			return t
 		default:
 			r.tail.CompareAndSwap(t, t+1)
@@ -189,13 +190,20 @@ func (k *key) tail() uint64 {
 }
 
 // firstKept returns the oldest sequence that can still be read, or tail+1.
-func (k *key) firstKept() uint64 {
+func (k *key) firstKept() uint64 { return k.firstFrom(1) }
+
+// firstFrom returns the first sequence from s on that can still be read, or
+// tail+1. Between s and there nothing can be; below s something may: eviction
+// in a ring that is being replaced can leave a hole in the new one.
+func (k *key) firstFrom(s uint64) uint64 {
+	// The tail first: a ring that comes later keeps all of it that is kept.
+	tail := k.tail()
+	window()
 	r := k.ring.Load()
 	if r == nil || r == retiredRing {
-		return 1
+		return s
 	}
-	tail := k.tail()
-	first := max(r.oldest.Load(), 1)
+	first := max(s, r.oldest.Load())
 	if n := uint64(len(r.slots)); tail >= n {
 		first = max(first, tail-n+1)
 	}

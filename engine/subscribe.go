@@ -27,7 +27,8 @@ var ErrNoKeys = errors.New("engine: a subscriber needs one key or more")
 //
 // s must be new, must not be copied, and belongs to the engine until it is
 // closed; close every subscriber that Subscribe returned without an error.
-// Errors: ErrNoKeys, *LimitError for maxClients and maxKeys; then s is unused.
+// Errors: ErrNoKeys, *LimitError for maxClients and maxKeys; then s is in no key,
+// but must not be used again, since a waker may still look at it.
 func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sink) (Resumed, error) {
 	if len(keys) == 0 {
 		return ResumedNone, ErrNoKeys
@@ -41,7 +42,7 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 	for i := range s.cursors {
 		s.cursors[i].pos, s.cursors[i].sub = -1, s
 	}
-	after := splitPositions(lastID, len(keys))
+	parts := splitPositions(lastID, len(keys))
 	result := ResumedNone
 	if lastID != "" {
 		result = ResumedExact
@@ -49,21 +50,24 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 	for i, name := range keys {
 		c := &s.cursors[i]
 		if err := e.enter(c, name); err != nil {
-			s.cursors = s.cursors[:i]
 			s.leaveAll()
 			return ResumedNone, err
 		}
-		if !c.resume(after[i%len(after)]) {
+		s.joined.Add(1)
+		after := lastID
+		if parts != nil {
+			after = parts[i]
+		}
+		if !c.resume(after) {
 			result = ResumedGap
 		}
 	}
-	if len(keys) > 1 && lastID != "" {
-		for i := range s.cursors {
-			s.cursors[i].seeBroadcasts()
-		}
+	if len(keys) > 1 {
+		s.seeBroadcasts(e, lastID != "")
 	}
 	if s.Closing() != 0 {
-		// CloseKey met s in its first key before it was in its last one.
+		// CloseKey met s in its first key before it was in its last one. Either
+		// it sees joined, or this sees the reason.
 		s.leaveAll()
 	}
 	return result, nil
@@ -84,35 +88,17 @@ func (e *Engine) enter(c *cursor, name string) error {
 	}
 }
 
-// splitPositions returns the id of each of n keys: the parts of a composite id,
-// or else the id itself for all.
+// splitPositions returns the position of each of n keys if id is a composite
+// one, and nil if not: then it is looked for in each key as it is.
 func splitPositions(id string, n int) []string {
-	if n > 1 {
-		parts := strings.Split(id, ",")
-		valid := len(parts) == n
-		for _, p := range parts {
-			_, ok := ParsePosition(p)
-			valid = valid && ok
-		}
-		if valid {
-			return parts
+	if n == 1 || strings.Count(id, ",") != n-1 {
+		return nil
+	}
+	parts := strings.Split(id, ",")
+	for _, p := range parts {
+		if _, ok := ParsePosition(p); !ok {
+			return nil
 		}
 	}
-	return []string{id}
-}
-
-// seeBroadcasts notes the last PublishAll before the cursor: the client has had
-// it, perhaps by this key, while another key's cursor still stands before it.
-func (c *cursor) seeBroadcasts() {
-	first := c.key.firstKept()
-	for seq := c.next - 1; seq >= first && seq > 0; seq-- {
-		ev, _ := c.key.read(seq)
-		if ev == nil || ev.all == 0 {
-			continue
-		}
-		if c.sub.seenAll == 0 || int32(ev.all-c.sub.seenAll) > 0 {
-			c.sub.seenAll = ev.all
-		}
-		return
-	}
+	return parts
 }

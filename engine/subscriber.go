@@ -6,9 +6,9 @@ import "sync/atomic"
 type Sink interface {
 	// Ready hands the subscriber over: from this call until Release returns
 	// true the sink, and nobody else, may call the methods of Subscriber that
-	// ask for the owner. Ready runs on a waker, on a publisher of a small key or
-	// on whoever called Notify: it must not block, and must not call Close (hand
-	// the subscriber to another goroutine for that).
+	// ask for the owner. Ready runs on a waker, or on whoever called Notify, or
+	// Close of this or another subscriber: it must not block, and must not call
+	// Close (hand the subscriber to another goroutine for that).
 	Ready()
 }
 
@@ -25,9 +25,14 @@ type Subscriber struct {
 
 	cursors []cursor
 	one     [1]cursor // memory of cursors for the usual single key
+	// joined is how many of the cursors are in their keys, or were. Only these
+	// may others look at: CloseKey can find the subscriber in its first key while
+	// Subscribe is still at work on the next one.
+	joined atomic.Int32
 
-	seenAll uint32 // the last PublishAll delivered; owner only
-	limited bool   // the cursors' limits are set; owner only
+	turn    int32      // the cursor that Next looks at first; owner only
+	seen    broadcasts // owner only
+	limited bool       // the cursors' limits are set; owner only
 }
 
 // The states of a subscriber's state word. Whoever moves it away from idle
@@ -38,7 +43,7 @@ type Subscriber struct {
 //	again -> busy   the owner, in Release: looks once more
 //	busy  -> idle   the owner, in Release: found nothing more
 //
-// No wake-up is lost: the publisher stores its event, then loads the state. If
+// No wake-up is lost (I8): the publisher stores its event, then loads the state. If
 // it sees again, or makes it so, the owner's CAS busy->idle fails afterwards
 // and the owner reads the ring once more, after the store. If it sees idle, it
 // takes over.
@@ -87,6 +92,9 @@ const (
 	GapLag
 )
 
+// GapReasons returns all reasons, for metrics.
+func GapReasons() []GapReason { return []GapReason{GapHistory, GapEpoch, GapUnknown, GapLag} }
+
 // String returns the reason as it stands in gap events and metrics.
 func (r GapReason) String() string {
 	return [...]string{"", "history", "epoch", "unknown", "lag"}[r]
@@ -96,15 +104,16 @@ func (r GapReason) String() string {
 type Item struct {
 	Event *Event
 	Gap   *Gap
-	Key   int // the key's index in Options.Keys
+	Key   int // the key's index in what Subscribe was given
 
-	seenAll uint32 // for Unread
+	seen broadcasts // the subscriber's before the event, for Unread
 }
 
 // Next returns what the subscriber has to send next, and false if that is
 // nothing for now. With gaps false it stops, returning false, where a gap would
 // be next: so that a caller can end a batch there. A gap returned is told once;
-// an event may be taken back by Unread.
+// an event may be taken back by Unread. The keys take turns, so that a busy one
+// does not starve the others.
 //
 // After Close it goes on to the newest event of that moment if the reason is a
 // graceful one, and returns false at once otherwise. Owner only.
@@ -120,7 +129,8 @@ func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
 			}
 		}
 	}
-	for i := range s.cursors {
+	for range s.cursors {
+		i := int(s.turn)
 		c := &s.cursors[i]
 		for {
 			if c.gap != nil {
@@ -136,15 +146,11 @@ func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
 			ev, lapped := c.key.read(c.next)
 			if ev != nil {
 				c.next++
-				if ev.all != 0 {
-					if int32(ev.all-s.seenAll) <= 0 && s.seenAll != 0 {
-						continue // came by another key of this subscriber
-					}
-					it.seenAll, s.seenAll = s.seenAll, ev.all
-				} else {
-					it.seenAll = s.seenAll
+				it = Item{Event: ev, Key: i, seen: s.seen}
+				if ev.all != 0 && !s.seen.isNew(ev.all) {
+					continue // came by another key of this subscriber
 				}
-				it.Event, it.Key = ev, i
+				s.pass()
 				return it, true
 			}
 			if !lapped {
@@ -153,18 +159,30 @@ func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
 			if !gaps {
 				return Item{}, false
 			}
-			c.lapped()
+			c.lapped(s.limited)
 		}
+		s.pass()
 	}
 	return Item{}, false
 }
 
+// pass gives the turn to the next cursor.
+func (s *Subscriber) pass() {
+	if s.turn++; int(s.turn) == len(s.cursors) {
+		s.turn = 0
+	}
+}
+
 // lapped moves the cursor on to where its key's policy says, and notes the gap.
-func (c *cursor) lapped() {
+// What follows a limit was never the subscriber's, and is not missed.
+func (c *cursor) lapped(limited bool) {
 	policy := c.key.opts.Load().Slow
-	next := c.key.firstKept()
+	next := c.key.firstFrom(c.next)
 	if policy == Latest {
-		next = max(next, c.key.tail())
+		next = max(next, c.newest(limited))
+	}
+	if limited {
+		next = min(next, c.limit+1)
 	}
 	if next <= c.next {
 		return // what was evicted is readable after all: another look
@@ -177,13 +195,21 @@ func (c *cursor) lapped() {
 	c.next = next
 }
 
+// newest returns the sequence of the newest event that the subscriber is to get.
+func (c *cursor) newest(limited bool) uint64 {
+	if limited {
+		return c.limit
+	}
+	return c.key.tail()
+}
+
 // Unread takes items back, the last ones that Next returned, in their order:
 // Next will return them again. Only events can be taken back. Owner only.
 func (s *Subscriber) Unread(items []Item) {
 	for i := len(items) - 1; i >= 0; i-- {
 		it := &items[i]
 		s.cursors[it.Key].next = it.Event.seq
-		s.seenAll = it.seenAll
+		s.seen = it.seen
 	}
 }
 
@@ -196,9 +222,9 @@ func (s *Subscriber) Conflate() (skipped uint64) {
 		if c.key.opts.Load().Slow != Latest || c.gap != nil {
 			continue
 		}
-		if tail := c.key.tail(); tail > c.next {
-			skipped += tail - c.next
-			c.next = tail
+		if newest := c.newest(s.limited); newest > c.next {
+			skipped += newest - c.next
+			c.next = newest
 		}
 	}
 	return skipped
@@ -221,8 +247,8 @@ func (s *Subscriber) Positions(dst []byte) []byte {
 func (s *Subscriber) Lag() (events uint64) {
 	for i := range s.cursors {
 		c := &s.cursors[i]
-		if tail := c.key.tail(); tail >= c.next {
-			events += tail - c.next + 1
+		if newest := c.newest(s.limited); newest >= c.next {
+			events += newest - c.next + 1
 		}
 	}
 	return events
@@ -276,13 +302,14 @@ const (
 	ReasonLagged
 	// ReasonError: the sink could not go on.
 	ReasonError
-	numReasons
+	// NumReasons is one more than the last reason, for arrays.
+	NumReasons
 )
 
 // Reasons returns all reasons, for metrics.
 func Reasons() []Reason {
-	rs := make([]Reason, 0, numReasons-1)
-	for r := ReasonClosed; r < numReasons; r++ {
+	rs := make([]Reason, 0, NumReasons-1)
+	for r := ReasonClosed; r < NumReasons; r++ {
 		rs = append(rs, r)
 	}
 	return rs
@@ -319,7 +346,7 @@ func (s *Subscriber) Close(r Reason) bool {
 func (s *Subscriber) Closing() Reason { return Reason(s.reason.Load()) }
 
 func (s *Subscriber) leaveAll() {
-	for i := range s.cursors {
+	for i := range s.joined.Load() {
 		if moved := s.cursors[i].key.leave(&s.cursors[i]); moved != nil {
 			moved.Notify()
 		}

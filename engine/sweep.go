@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // sweepParts is how many sweeps make a whole pass over the keys.
 const sweepParts = 8
@@ -9,12 +12,13 @@ const sweepParts = 8
 func (e *Engine) sweep() {
 	tick := time.NewTicker(e.sweepInterval)
 	defer tick.Stop()
-	for part := 0; ; part = (part + 1) % sweepParts {
+	part := 0
+	var rest time.Time
+	for {
 		select {
 		case <-e.stop:
 			return
 		case <-e.pressure:
-			e.relieve()
 		case <-tick.C:
 			now := time.Now().UnixNano()
 			for i := part; i < shardCount; i += sweepParts {
@@ -23,20 +27,42 @@ func (e *Engine) sweep() {
 					return true
 				})
 			}
+			part = (part + 1) % sweepParts
 		}
+		rest = e.relieve(rest)
 	}
 }
 
 // relieve frees the byte budget: it shortens the time for which all keys keep
-// history, by half each round, until the budget holds.
-func (e *Engine) relieve() {
-	now := time.Now().UnixNano()
-	for divisor := int64(1); divisor < 1<<20 && e.historyBytes.Load() > e.maxHistoryBytes.Load(); divisor *= 2 {
+// history, by half each round and to nothing at last, until the budget holds. It
+// does nothing before rest, and returns the next rest.
+//
+// The newest event of each key stays, so that many keys can exceed the budget
+// for good. Then every publish asks for relief that cannot be had: the rest
+// keeps that to a tenth of one core.
+func (e *Engine) relieve(rest time.Time) time.Time {
+	start := time.Now()
+	if !e.overBudget() || start.Before(rest) {
+		return rest
+	}
+	const rounds = 20
+	for round := range rounds {
 		for k := range e.everyKey() {
-			k.expire(e, now-int64(k.opts.Load().HistoryTTL)/divisor, true)
+			cutoff := start.UnixNano() - int64(k.opts.Load().HistoryTTL)>>round
+			if round == rounds-1 {
+				cutoff = math.MaxInt64
+			}
+			k.expire(e, cutoff, true)
+		}
+		if !e.overBudget() {
+			return time.Time{}
 		}
 	}
+	now := time.Now()
+	return now.Add(max(10*now.Sub(start), e.sweepInterval))
 }
+
+func (e *Engine) overBudget() bool { return e.historyBytes.Load() > e.maxHistoryBytes.Load() }
 
 // pressed asks for relieve.
 func (e *Engine) pressed() {

@@ -13,7 +13,7 @@ type waker struct {
 	// head is the queue: a stack of segments that publishers push on by CAS and
 	// the waker takes as a whole.
 	head atomic.Pointer[segment]
-	// ring holds a token if the queue may have become non-empty since the waker
+	// bell holds a token if the queue may have become non-empty since the waker
 	// last looked.
 	bell chan struct{}
 }
@@ -64,6 +64,11 @@ func (w *waker) run(stop <-chan struct{}) {
 			}
 			continue
 		}
+		select {
+		case <-stop: // the queue may never be empty
+			return
+		default:
+		}
 		// First come, first served.
 		var first *segment
 		for stack != nil {
@@ -85,7 +90,7 @@ const yieldEvery = 32
 
 // serve notifies the segment's subscribers.
 func (seg *segment) serve() {
-	seg.queued.Store(false) // before the scan: what is published from now on queues again
+	seg.queued.Store(false) // before the scan (I9): what is published from now on queues again
 	window()
 	if list := seg.key.segments.Load(); list != nil && seg.leads(*list) {
 		for _, s := range (*list)[1:] {

@@ -1,0 +1,147 @@
+//go:build !race
+
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// allocated returns the number of allocations and the bytes of one call.
+func allocated(runs int, f func()) (allocs float64, bytes uint64) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / float64(runs), (after.TotalAlloc - before.TotalAlloc) / uint64(runs)
+}
+
+// TestPublishAllocatesOnce: a publish on a key with subscribers is one
+// allocation, of the size class that newEvent means.
+func TestPublishAllocatesOnce(t *testing.T) {
+	e := start(t, Options{Key: KeyOptions{History: 8}})
+	e.Close() // keeps the wakers' own work out of the figures
+	for range 300 {
+		subscribe(t, e, "", "k")
+	}
+	publish(t, e, "k", 20)
+	for _, n := range []int{20, 100, 200, 500, 1000, 2000, 3000, 4000} {
+		for _, f := range []Frame{text(string(make([]byte, n))), stamped("id: ", string(make([]byte, n-4)))} {
+			allocs := testing.AllocsPerRun(100, func() {
+				if _, err := e.Publish("k", f); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if allocs != 1 {
+				t.Errorf("%v allocations for a frame of %d bytes, id at %d", allocs, n, f.IDAt)
+			}
+		}
+	}
+}
+
+func TestNewEventClasses(t *testing.T) {
+	var ev *Event
+	wasted := 0
+	for _, class := range []int{96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 4864} {
+		room := class - eventSize
+		if class > 512 {
+			room -= mallocHeader
+		}
+		allocs, size := allocated(2000, func() { ev, _ = newEvent(room) })
+		if allocs > 1.1 || size > uint64(class)+16 || size < uint64(class)-16 {
+			t.Errorf("newEvent(%d): %.1f allocations of %d bytes, want one of %d", room, allocs, size, class)
+		}
+		if _, size := allocated(2000, func() { ev, _ = newEvent(room + 1) }); room < largestClass && size < uint64(class)+16 {
+			t.Errorf("newEvent(%d) fits in %d bytes", room+1, size)
+		}
+		wasted = class
+	}
+	if wasted-eventSize-mallocHeader != largestClass {
+		t.Errorf("the largest class is not tested")
+	}
+	runtime.KeepAlive(ev)
+}
+
+func TestNextAndReleaseAllocateNothing(t *testing.T) {
+	e := start(t, Options{})
+	s := subscribe(t, e, "", "a", "b")
+	var positions [200]byte
+	f := text("x")
+	with := testing.AllocsPerRun(200, func() {
+		if _, err := e.Publish("a", f); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if it, ok := s.Next(true); ok {
+				s.Positions(positions[:0])
+				s.Unread([]Item{it})
+				s.Next(true)
+			} else if s.Release() {
+				break
+			}
+		}
+		s.state.Store(stateBusy) // as Ready would
+	})
+	if with != 1 {
+		t.Errorf("%v allocations, want that of Publish alone", with)
+	}
+}
+
+func TestSubscribeAllocations(t *testing.T) {
+	e := start(t, Options{})
+	for range 20 { // beyond the first sizes of a segment
+		subscribe(t, e, "", "k")
+	}
+	subs, sink, keys := make([]Subscriber, 200), new(countSink), []string{"k"}
+	i := 0
+	if allocs := testing.AllocsPerRun(100, func() {
+		if _, err := e.Subscribe(&subs[i], keys, "", sink); err != nil {
+			t.Fatal(err)
+		}
+		subs[i].Close(ReasonGone)
+		i++
+	}); allocs != 0 {
+		t.Errorf("%v allocations for a join and a leave", allocs)
+	}
+}
+
+// TestIdleKeysAreSmall: a million keys may exist that nobody uses right now.
+func TestIdleKeysAreSmall(t *testing.T) {
+	const keys = 100_000
+	names := make([]string, keys)
+	for i := range names {
+		names[i] = fmt.Sprintf("room.%08d", i)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	e := start(t, Options{})
+	before := heap()
+	for _, name := range names {
+		s := new(Subscriber)
+		if _, err := e.Subscribe(s, []string{name}, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		s.Close(ReasonGone)
+	}
+	idle := (heap() - before) / keys
+	if idle >= 300 {
+		t.Errorf("%d bytes per idle key", idle)
+	}
+	frame := text(string(bytes.Repeat([]byte("x"), 100)))
+	for _, name := range names {
+		if _, err := e.Publish(name, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d bytes per idle key, %d with one event of 100 bytes", idle, (heap()-before)/keys)
+	runtime.KeepAlive(names)
+}
