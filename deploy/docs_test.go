@@ -1,0 +1,40 @@
+package deploy_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"testing"
+)
+
+// TestDocumentedMetrics: an alert on a metric that doesn't exist never fires.
+func TestDocumentedMetrics(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fanfare := startServer(t)
+	res, err := http.Get("http://" + fanfare.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	exposition, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllSubmatch(exposition, -1) {
+		exported[string(m[1])] = true
+	}
+	names := regexp.MustCompile(`\b(?:fanfare_|process_|go_)\w+`).FindAllString(string(text), -1)
+	if len(names) == 0 {
+		t.Fatal("operations.md names no metric")
+	}
+	for _, name := range names {
+		if !exported[name] {
+			t.Errorf("docs/operations.md speaks of %s, which /metrics doesn't have", name)
+		}
+	}
+}

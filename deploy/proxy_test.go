@@ -1,0 +1,423 @@
+package deploy_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// site is the name in the shipped files; clients dial the proxy under it.
+const site = "stream.example.com"
+
+// proxy describes one of the shipped configurations and how to run it from a folder of the test's own.
+type proxy struct {
+	name string
+	file string
+	// edits are the replacements that move the shipped file to the test's ports and folder; each must find its place.
+	edits func(p places) []string
+	// shorten turns the file's limit on silence into two seconds; empty: the file sets none.
+	shorten []string
+	// checked tells whether the proxy asks for readiness.
+	checked bool
+	command func(t *testing.T, p places) (name string, args []string)
+}
+
+// places are where the pieces of one test live.
+type places struct {
+	dir              string // for sockets, logs and the like
+	config           string
+	cert, key, pair  string // PEM files; pair has both
+	http, https, ctl string // host:port: the proxy's own
+	stream           string // host:port: Fanfare's
+}
+
+var proxies = []proxy{
+	{
+		name: "nginx", file: "nginx.conf",
+		edits: func(p places) []string {
+			return []string{
+				"/run/nginx.pid", p.dir + "/nginx.pid",
+				"/var/log/nginx/", p.dir + "/",
+				"/etc/ssl/fanfare/cert.pem", p.cert,
+				"/etc/ssl/fanfare/key.pem", p.key,
+				"listen 80;", "listen " + p.http + ";",
+				"listen 443 ", "listen " + p.https + " ",
+				"127.0.0.1:8080", p.stream,
+			}
+		},
+		shorten: []string{"proxy_read_timeout 60s", "proxy_read_timeout 2s"},
+		command: func(t *testing.T, p places) (string, []string) {
+			return needTool(t, "nginx"), []string{"-e", "stderr", "-c", p.config, "-g", "daemon off;"}
+		},
+	},
+	{
+		name: "haproxy", file: "haproxy.cfg",
+		edits: func(p places) []string {
+			edits := []string{
+				"/etc/haproxy/fanfare.pem", p.pair,
+				"bind :80\n", "bind " + p.http + "\n",
+				"bind :443 ", "bind " + p.https + " ",
+				"127.0.0.1:8080", p.stream,
+			}
+			if os.Getuid() != 0 { // only root can become another user
+				edits = append(edits, "    user haproxy\n", "", "    group haproxy\n", "")
+			}
+			return edits
+		},
+		shorten: []string{"timeout server 60s", "timeout server 2s"},
+		checked: true,
+		command: func(t *testing.T, p places) (string, []string) {
+			return needTool(t, "haproxy"), []string{"-db", "-f", p.config}
+		},
+	},
+	{
+		name: "caddy", file: "Caddyfile", checked: true,
+		edits: func(p places) []string {
+			return []string{
+				"admin localhost:2019", "admin " + p.ctl,
+				"http_port 80\n", "http_port " + port(p.http) + "\n",
+				"https_port 443\n", "https_port " + port(p.https) + "\n",
+				"# tls /etc/ssl/fanfare/cert.pem /etc/ssl/fanfare/key.pem", "tls " + p.cert + " " + p.key,
+				"127.0.0.1:8080", p.stream,
+			}
+		},
+		command: func(t *testing.T, p places) (string, []string) {
+			return needTool(t, "caddy"), []string{"run", "--adapter", "caddyfile", "--config", p.config}
+		},
+	},
+}
+
+// startProxy runs the shipped file in front of Fanfare's address. It returns what a client needs to trust the proxy,
+// and where everything is.
+func startProxy(t *testing.T, px proxy, stream string, extra ...string) (*tls.Config, places) {
+	t.Helper()
+	dir := t.TempDir()
+	p := places{
+		dir: dir, config: filepath.Join(dir, px.file),
+		http: freeAddr(t), https: freeAddr(t), ctl: freeAddr(t), stream: stream,
+	}
+	roots := makeCertificate(t, &p)
+	text, err := os.ReadFile(px.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs := append(px.edits(p), extra...)
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(string(text), pairs[i]) {
+			t.Fatalf("%s has no %q any more: the test must follow", px.file, pairs[i])
+		}
+	}
+	config := strings.NewReplacer(pairs...).Replace(string(text))
+	if err := os.WriteFile(p.config, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	name, args := px.command(t, p)
+	child := start(t, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, name, args...)
+	until(t, px.name+" listens", func() error {
+		select {
+		case <-child.exited:
+			t.Fatalf("%s ended: %s", px.name, child.output)
+		default:
+		}
+		conn, err := net.Dial("tcp", p.https)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	return &tls.Config{RootCAs: roots, ServerName: site}, p
+}
+
+// newClient speaks one version of HTTP to the proxy, whatever name a URL has.
+func newClient(t *testing.T, trust *tls.Config, p places, version int) *http.Client {
+	t.Helper()
+	var protocols http.Protocols
+	protocols.SetHTTP1(version == 1)
+	protocols.SetHTTP2(version == 2)
+	transport := &http.Transport{
+		TLSClientConfig:    trust.Clone(),
+		Protocols:          &protocols,
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			to := p.https
+			if strings.HasSuffix(addr, ":80") {
+				to = p.http
+			}
+			return new(net.Dialer).DialContext(ctx, network, to)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+const base = "https://" + site
+
+// TestProxy is what a subscriber sees through each proxy, over HTTP/1.1 and HTTP/2. Pings are an hour apart, so that
+// nothing but the proxy's own doing moves a byte.
+func TestProxy(t *testing.T) {
+	for _, px := range proxies {
+		t.Run(px.name, func(t *testing.T) {
+			fanfare := startServer(t, "--ping-interval", "1h")
+			trust, p := startProxy(t, px, fanfare.stream)
+			for version := 1; version <= 2; version++ {
+				client := newClient(t, trust, p, version)
+				t.Run(fmt.Sprintf("HTTP%d", version), func(t *testing.T) { checkStream(t, fanfare, client, version) })
+			}
+			t.Run("plain HTTP redirects", func(t *testing.T) { checkRedirect(t, newClient(t, trust, p, 1)) })
+			t.Run("drain", func(t *testing.T) { checkDrain(t, fanfare, trust, p) })
+		})
+	}
+}
+
+func checkStream(t *testing.T, fanfare *server, client *http.Client, version int) {
+	key := fmt.Sprintf("proxy-%d", version)
+	s := subscribe(t, client, base, key, "")
+	if s.res.StatusCode != http.StatusOK || s.res.ProtoMajor != version {
+		t.Fatalf("%s %s, want HTTP/%d 200", s.res.Proto, s.res.Status, version)
+	}
+	if ct := s.res.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/event-stream") {
+		t.Errorf("Content-Type = %q", ct)
+	}
+	if ce := s.res.Header.Get("Content-Encoding"); ce != "" {
+		t.Errorf("Content-Encoding = %q: compression holds events back", ce)
+	}
+	if cc := s.res.Header.Get("Cache-Control"); !strings.Contains(cc, "no-cache") {
+		t.Errorf("Cache-Control = %q", cc)
+	}
+	fanfare.waitCount(t, key, 1, patience)
+
+	// No buffering: each event is there before the next is sent.
+	var ids []string
+	for i := range 5 {
+		data := fmt.Sprintf("event %d", i)
+		ids = append(ids, fanfare.publish(t, key, data))
+		s.expect(t, "data: "+data, time.Second)
+	}
+	big := strings.Repeat("0123456789abcdef", 8<<10) // 128 KiB: many of a proxy's buffers
+	fanfare.publish(t, key, big)
+	s.expect(t, "data: "+big, 5*time.Second)
+
+	// The client goes: the server knows within a second, without an event or a ping to find out by.
+	s.cancel()
+	fanfare.waitCount(t, key, 0, time.Second)
+
+	// It comes back and says what it had last.
+	s = subscribe(t, client, base, key, ids[1])
+	for i := 2; i < 5; i++ {
+		s.expect(t, fmt.Sprintf("data: event %d", i), time.Second)
+	}
+	s.cancel()
+	fanfare.waitCount(t, key, 0, time.Second)
+}
+
+func checkRedirect(t *testing.T, client *http.Client) {
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := client.Get("http://" + site + "/stream?connectKey=a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	want := regexp.MustCompile(`^https://` + regexp.QuoteMeta(site) + `(:\d+)?/stream\?connectKey=a$`)
+	if res.StatusCode/100 != 3 || !want.MatchString(res.Header.Get("Location")) {
+		t.Errorf("%s to %q", res.Status, res.Header.Get("Location"))
+	}
+}
+
+// checkDrain ends the server under open streams. Each response must end whole, with the hint when to come back; who comes
+// back too early must get an answer that an EventSource survives; and once a new server runs, streams run again.
+func checkDrain(t *testing.T, fanfare *server, trust *tls.Config, p places) {
+	const key = "drain"
+	var streams []*subscription
+	for version := 1; version <= 2; version++ {
+		streams = append(streams, subscribe(t, newClient(t, trust, p, version), base, key, ""))
+	}
+	fanfare.waitCount(t, key, len(streams), patience)
+	fanfare.signal(t, syscall.SIGTERM)
+	for _, s := range streams {
+		lines := s.rest(t, patience)
+		if s.err != nil {
+			t.Errorf("HTTP/%d: the response ended with %v, want a clean end", s.res.ProtoMajor, s.err)
+		}
+		if !hasRetry(lines) {
+			t.Errorf("HTTP/%d: no retry hint before the end: %q", s.res.ProtoMajor, lines)
+		}
+	}
+	<-fanfare.exited
+
+	for version := 1; version <= 2; version++ {
+		s := subscribe(t, newClient(t, trust, p, version), base, key, "")
+		lines := s.rest(t, patience)
+		if ct := s.res.Header.Get("Content-Type"); s.res.StatusCode != http.StatusOK || !strings.HasPrefix(ct, "text/event-stream") {
+			t.Errorf("while Fanfare is away: %s %q; an EventSource would never come back", s.res.Status, ct)
+		}
+		if !hasRetry(lines) {
+			t.Errorf("while Fanfare is away: no retry hint in %q", lines)
+		}
+	}
+
+	fanfare.restart(t, "--ping-interval", "1h")
+	until(t, "a stream through the proxy", func() error {
+		s := subscribe(t, newClient(t, trust, p, 2), base, key, "")
+		defer s.cancel()
+		if n, err := fanfare.count(key); n == 0 {
+			return fmt.Errorf("%s, nobody subscribed: %v", s.res.Status, err)
+		}
+		return nil
+	})
+}
+
+func hasRetry(lines []string) bool {
+	for _, line := range lines {
+		if regexp.MustCompile(`^retry: [0-9]+$`).MatchString(line) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestProxyIdle shows that pings keep a quiet stream open beyond the proxy's limit on silence, and that without
+// pings that limit does end it: otherwise the first half would prove nothing.
+func TestProxyIdle(t *testing.T) {
+	for _, px := range proxies {
+		t.Run(px.name, func(t *testing.T) {
+			t.Parallel()
+			pinged, silent := startServer(t, "--ping-interval", "500ms"), startServer(t, "--ping-interval", "1h")
+			open := func(to *server) *subscription {
+				trust, p := startProxy(t, px, to.stream, px.shorten...)
+				return subscribe(t, newClient(t, trust, p, 1), base, "quiet", "")
+			}
+			kept, dropped := open(pinged), open(silent)
+			if len(px.shorten) > 0 {
+				dropped.rest(t, patience)
+			}
+			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+				kept.expect(t, ": ping", 2*time.Second)
+			}
+			pinged.publish(t, "quiet", "still here")
+			kept.expect(t, "data: still here", time.Second)
+		})
+	}
+}
+
+// TestProxyReadiness: once the server isn't ready any more, a proxy that asks sends it no new streams, and leaves the open
+// ones alone.
+func TestProxyReadiness(t *testing.T) {
+	for _, px := range proxies {
+		if !px.checked {
+			continue
+		}
+		t.Run(px.name, func(t *testing.T) {
+			t.Parallel()
+			fanfare := startServer(t, "--ping-interval", "1h", "--drain-delay", "1h")
+			trust, p := startProxy(t, px, fanfare.stream)
+			client := newClient(t, trust, p, 2)
+			open := subscribe(t, client, base, "ready", "")
+			fanfare.waitCount(t, "ready", 1, patience)
+			fanfare.signal(t, syscall.SIGTERM)
+			until(t, "new streams are turned away", func() error {
+				s := subscribe(t, client, base, "ready", "")
+				defer s.cancel()
+				select {
+				case line := <-s.lines:
+					if !hasRetry([]string{line}) {
+						return fmt.Errorf("the stream began with %q", line)
+					}
+					return nil
+				case <-time.After(time.Second):
+					return errors.New("nothing came")
+				}
+			})
+			fanfare.publish(t, "ready", "still open")
+			open.expect(t, "data: still open", time.Second)
+		})
+	}
+}
+
+// TestProxyHeaders looks at the request that reaches the server.
+func TestProxyHeaders(t *testing.T) {
+	for _, px := range proxies {
+		t.Run(px.name, func(t *testing.T) {
+			got := make(chan *http.Request, 16)
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			backend := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/stream" {
+					got <- r
+				}
+			})}
+			go backend.Serve(ln)
+			t.Cleanup(func() { backend.Close() })
+
+			trust, p := startProxy(t, px, ln.Addr().String())
+			subscribe(t, newClient(t, trust, p, 2), base, "a b&c=ü", "e-41").rest(t, patience)
+			r := <-got
+			if r.ProtoMajor != 1 || r.ProtoMinor != 1 {
+				t.Errorf("%s to the server, want HTTP/1.1", r.Proto)
+			}
+			if r.Host != site || r.FormValue("connectKey") != "a b&c=ü" {
+				t.Errorf("Host %q, connectKey %q", r.Host, r.FormValue("connectKey"))
+			}
+			for name, want := range map[string]string{
+				"Last-Event-Id":     "e-41",
+				"X-Forwarded-For":   "127.0.0.1", // not the 192.0.2.7 that the client claims
+				"X-Real-Ip":         "127.0.0.1",
+				"X-Forwarded-Proto": "https",
+			} {
+				if v := strings.Join(r.Header.Values(name), ", "); v != want {
+					t.Errorf("%s: %q, want %q", name, v, want)
+				}
+			}
+		})
+	}
+}
+
+// makeCertificate writes a certificate for the site that signs itself.
+func makeCertificate(t *testing.T, p *places) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{site},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	p.cert, p.key, p.pair = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem"), filepath.Join(p.dir, "pair.pem")
+	for file, text := range map[string][]byte{p.cert: certPEM, p.key: keyPEM, p.pair: append(certPEM, keyPEM...)} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certPEM)
+	return roots
+}

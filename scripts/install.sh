@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# fail WHAT TO DO
+fail() {
+    printf 'scripts/install.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+# The race detector is cgo: it takes a compiler and the C library's headers.
+compiles_c() { printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1; }
+
+# missing_packages prints the Debian packages that have to be installed, one a line.
+missing_packages() {
+    local program package
+    while read -r program package; do
+        # nginx and haproxy are in /usr/sbin, which isn't in everybody's PATH.
+        PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || echo "$package"
+    done <<'LIST'
+chromium chromium
+node nodejs
+npm npm
+nginx nginx
+haproxy haproxy
+caddy caddy
+systemd-analyze systemd
+curl curl
+LIST
+    compiles_c || printf '%s\n' gcc libc6-dev
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+}
+
+# as_root COMMAND…
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo -n -- "$@"
+    fi
+}
+
+install_debian_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    if [ "${#packages[@]}" -eq 0 ]; then
+        echo "Debian packages: all there"
+        return
+    fi
+    echo "Debian packages to install: ${packages[*]}"
+    command -v apt-get >/dev/null ||
+        fail "this is not a Debian system (no apt-get): install what belongs to these packages by hand: ${packages[*]}"
+    if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then
+        fail "apt-get needs root, and sudo is absent or asks for a password. As root, once:" \
+            "  apt-get update && apt-get install --no-install-recommends ${packages[*]}"
+    fi
+
+    # The tests start the proxies themselves, on free ports: nothing is to be started by the installation. A
+    # policy that is already there stays.
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
+        # shellcheck disable=SC2064 # the path is meant as it is now
+        trap "as_root rm -f $policy" EXIT
+    fi
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
+    as_root "${apt[@]}" update
+    as_root "${apt[@]}" install --no-install-recommends "${packages[@]}"
+}
+
+install_npm_packages() {
+    local major
+    major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
+    [ "$major" -ge 18 ] || fail "node is $(node --version); the EventSource client of the tests needs 18 or later"
+    cd node
+    # npm writes this copy of the lock file when an installation is complete.
+    if [ node_modules/.package-lock.json -nt package-lock.json ]; then
+        echo "npm packages: all there"
+        return
+    fi
+    npm ci --no-audit --no-fund --no-update-notifier
+}
+
+install_debian_packages
+install_npm_packages
