@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -54,6 +55,12 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 		text = cmd.Config.YAML()
 	case "config docs":
 		text = config.Docs()
+	case "healthcheck":
+		if err := healthcheck(cmd.Config); err != nil {
+			printError(stderr, err)
+			return exitRuntime
+		}
+		text = "ok\n"
 	case "version":
 		text = versionText() + "\n"
 	case "help":
@@ -76,13 +83,16 @@ func printError(stderr io.Writer, err error) {
 	}
 }
 
+// version is set by the linker in release builds: -ldflags "-X main.version=1.2.3".
+var version string
+
 // versionText is "fanfare VERSION (commit HASH, TIME, modified) GOVERSION OS/ARCH"; what the build does not know is
 // left out (go run and builds outside a repository have no commit).
 func versionText() string {
-	version, commit := "(devel)", []string{}
+	number, commit := cmp.Or(version, "(devel)"), []string{}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			version = info.Main.Version
+		if version == "" && info.Main.Version != "" {
+			number = info.Main.Version
 		}
 		vcs := make(map[string]string)
 		for _, s := range info.Settings {
@@ -98,7 +108,7 @@ func versionText() string {
 			commit = append(commit, "modified")
 		}
 	}
-	text := "fanfare " + version
+	text := "fanfare " + number
 	if len(commit) > 0 {
 		text += " (" + strings.Join(commit, ", ") + ")"
 	}

@@ -23,6 +23,8 @@ type grammar struct {
 		Docs  struct{}        `cmd:"" hidden:"" help:"Print docs/configuration.md."`
 	} `cmd:"" help:"Look at the configuration."`
 
+	Healthcheck settingsCommand `cmd:"" help:"Ask the running server of this configuration whether it is well; exit 1 if not."`
+
 	Version struct{} `cmd:"" help:"Print version, commit and Go version."`
 }
 
@@ -116,7 +118,7 @@ var errHelp = errors.New("help was asked for")
 
 func newParser(help *bytes.Buffer) (*kong.Kong, error) {
 	g := new(grammar)
-	for _, embed := range []*any{&g.Serve.Settings, &g.Config.Check.Settings, &g.Config.Print.Settings} {
+	for _, embed := range []*any{&g.Serve.Settings, &g.Config.Check.Settings, &g.Config.Print.Settings, &g.Healthcheck.Settings} {
 		*embed = reflect.New(settingsFlags).Interface()
 	}
 	return kong.New(g,

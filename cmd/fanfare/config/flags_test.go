@@ -9,7 +9,7 @@ import (
 func TestCommands(t *testing.T) {
 	for line, want := range map[string]string{
 		"": "serve", "serve": "serve", "--listen :9000": "serve", "serve --listen :9000": "serve",
-		"config check": "config check", "config check --no-page": "config check", "config print --listen=:1": "config print",
+		"config check": "config check", "config check --no-page": "config check", "config print --listen=:1": "config print", "healthcheck --admin=off": "healthcheck",
 		"config docs": "config docs", "version": "version", "--help": "help", "-h": "help", "config --help": "help",
 		"config check --help": "help", "--listen :9 --help": "help", "--nonsense --help": "help",
 	} {
@@ -19,7 +19,7 @@ func TestCommands(t *testing.T) {
 			continue
 		}
 		switch want {
-		case "serve", "config check", "config print":
+		case "serve", "config check", "config print", "healthcheck":
 			if cmd.Config == nil {
 				t.Errorf("%q has no configuration", line)
 			}

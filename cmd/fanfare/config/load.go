@@ -8,9 +8,9 @@ import (
 
 // Command is what the command line asks for.
 type Command struct {
-	// Name is "serve", "config check", "config print", "config docs", "version" or "help".
+	// Name is "serve", "config check", "config print", "config docs", "healthcheck", "version" or "help".
 	Name string
-	// Config is the effective configuration for serve, config check and config print, nil for the others.
+	// Config is the effective configuration for serve, healthcheck, config check and config print, nil for the others.
 	Config *Config
 	// Help is the text of "help".
 	Help string
