@@ -31,6 +31,7 @@ type Engine struct {
 
 	keys         atomic.Int64
 	historyBytes atomic.Int64
+	ringSlots    atomic.Int64 // kept by the sweep
 	lastEpoch    atomic.Uint64
 
 	wakers    []*waker
@@ -366,14 +367,18 @@ func (p Position) epochText() string {
 	return text
 }
 
+// slotBytes is the size of a ring's slot on 64-bit systems.
+const slotBytes = 8
+
 // Stats are figures of the whole engine.
 type Stats struct {
 	Keys         int64
 	HistoryBytes int64 // of frames kept
+	RingBytes    int64 // of the rings' slots, as the last pass of the sweep found them
 }
 
-// Stats returns the figures of this moment. It costs two loads.
+// Stats returns the figures of this moment. It costs three loads.
 func (e *Engine) Stats() Stats {
 	// An event can be evicted before its publisher has counted it, see I6.
-	return Stats{Keys: e.keys.Load(), HistoryBytes: max(e.historyBytes.Load(), 0)}
+	return Stats{Keys: e.keys.Load(), HistoryBytes: max(e.historyBytes.Load(), 0), RingBytes: slotBytes * e.ringSlots.Load()}
 }

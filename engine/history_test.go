@@ -133,3 +133,24 @@ func TestSweepUnderPressure(t *testing.T) {
 		}
 	})
 }
+
+func TestRingBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Options{Key: KeyOptions{History: 64, HistoryTTL: time.Minute}})
+		defer e.Close()
+		subscribe(t, e, "", "grown")
+		subscribe(t, e, "", "small")
+		publish(t, e, "grown", 100)
+		publish(t, e, "small", 1)
+		time.Sleep(10 * time.Second) // more than a pass
+		synctest.Wait()
+		if got := e.Stats().RingBytes; got != slotBytes*(64+minSlots) {
+			t.Errorf("%d bytes of slots, want those of 64 and %d", got, minSlots)
+		}
+		time.Sleep(2 * time.Minute) // expired: the slots are given back
+		synctest.Wait()
+		if got := e.Stats().RingBytes; got != slotBytes*2*minSlots {
+			t.Errorf("%d bytes of slots after expiry, want those of two rings of %d", got, minSlots)
+		}
+	})
+}

@@ -13,6 +13,7 @@ func (e *Engine) sweep() {
 	tick := time.NewTicker(e.sweepInterval)
 	defer tick.Stop()
 	part := 0
+	var slots int64 // of the keys that this pass has met
 	var rest time.Time
 	for {
 		select {
@@ -24,10 +25,16 @@ func (e *Engine) sweep() {
 			for i := part; i < shardCount; i += sweepParts {
 				e.shards[i].Range(func(_ string, k *key) bool {
 					k.sweep(e, now)
+					if r := k.ring.Load(); r != nil {
+						slots += int64(len(r.slots))
+					}
 					return true
 				})
 			}
-			part = (part + 1) % sweepParts
+			if part = (part + 1) % sweepParts; part == 0 {
+				e.ringSlots.Store(slots)
+				slots = 0
+			}
 		}
 		rest = e.relieve(rest)
 	}
