@@ -105,7 +105,7 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	api := "http://" + reachable(admin.Addr())
 	auth := ""
 	if p.cfg.PublishToken != "" {
-		auth = ` -H "Authorization: Bearer $FANFARE_PUBLISH_TOKEN"`
+		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // without double quotes, which the log would escape
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
 	p.logger.Info("try", "subscribe", try,

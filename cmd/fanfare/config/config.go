@@ -41,7 +41,7 @@ type Config struct {
 	MaxBodyBytes         Size   `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
 	OverLimit            string `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Answer to a subscriber over a limit. retry: a stream that tells a random delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then give up for ever."`
 
-	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key for clients that resume or lag; rounded up to a power of two."`
+	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key for clients that resume or lag; rounded up to a power of two, at least 8."`
 	HistoryBytes      Size          `yaml:"historyBytes" group:"History" default:"16MiB" min:"1KiB" max:"64GiB" help:"Bytes of events kept per key. At most historyTotalBytes."`
 	HistoryTTL        time.Duration `yaml:"historyTTL" group:"History" default:"5m" min:"100ms" max:"8760h" help:"How long an event is kept."`
 	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys together."`

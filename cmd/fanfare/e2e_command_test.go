@@ -1,0 +1,295 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// run runs fanfare to its end.
+func run(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = environment(env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+		t.Fatalf("fanfare %s: %v (%v)\n%s", strings.Join(args, " "), err, ctx.Err(), errs.String())
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// tryLines returns the command lines that the log recommends, as they stand in it.
+func tryLines(t testing.TB, s *server, format string) (subscribe, publish string) {
+	t.Helper()
+	if format == "json" {
+		r := s.log.find("try")
+		return fmt.Sprint(r["subscribe"]), fmt.Sprint(r["publish"])
+	}
+	line := regexp.MustCompile(`subscribe="(.*)" publish="(.*)"\n`).FindStringSubmatch(s.log.String())
+	if line == nil {
+		t.Fatalf("no line to try in %s", s.log)
+	}
+	return line[1], line[2]
+}
+
+func TestPrintedCommandsWork(t *testing.T) {
+	const token = "Zm9vYmFy+/~._-=="
+	for _, format := range []string{"json", "text"} {
+		for _, withToken := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, token %v", format, withToken), func(t *testing.T) {
+				s := &server{t: t, args: []string{"--log-format", format}}
+				if withToken {
+					s.token, s.env = token, []string{"FANFARE_PUBLISH_TOKEN=" + token}
+				}
+				s.up()
+				subscribe, publish := tryLines(t, s, format)
+				l := listen(t, "sh", "-c", "exec "+subscribe)
+				s.awaitCount("news", 1)
+				out := shell(t, s.env, publish+" --fail -sS")
+				if !strings.Contains(out, `"subscribers":1`) {
+					t.Errorf("%s: %s", publish, out)
+				}
+				for l.next() != "data: hello" {
+				}
+			})
+		}
+	}
+}
+
+func TestFirstLogLines(t *testing.T) {
+	s := start(t, "--max-connections", "123", "--max-clients", "45")
+	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
+	if len(lines) != 4 {
+		t.Errorf("%d lines: %s", len(lines), s.log)
+	}
+	for msg, want := range map[string]string{
+		"streams":     "url:" + s.stream + "/stream?connectKey=KEY",
+		"limits":      "maxClients:45 maxConnections:123",
+		"publish API": "metrics:" + s.admin + "/metrics",
+		"try":         "subscribe:curl -N '" + s.stream + "/stream?connectKey=news'",
+	} {
+		if r := fmt.Sprint(s.log.find(msg)); !strings.Contains(r, want) {
+			t.Errorf("%s: %s lacks %s", msg, r, want)
+		}
+	}
+	if files, ok := s.log.find("limits")["openFiles"].(float64); !ok || files < 256 {
+		t.Errorf("openFiles: %v", s.log.find("limits"))
+	}
+	if code, _, stderr := run(t, nil, "--admin", "off", "--listen", strings.TrimPrefix(s.stream, "http://")); code != 1 ||
+		stderr != "fanfare: listen "+strings.TrimPrefix(s.stream, "http://")+": the address is in use: stop the program that has it, or choose another by --listen\n" {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestWhatStopsTheServerAtItsStart(t *testing.T) {
+	used, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+	file := filepath.Join(t.TempDir(), "fanfare.yaml")
+	if err := os.WriteFile(file, []byte("listen: 127.0.0.1:0\nmaxClient: 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := used.Addr().String()
+	for _, test := range []struct {
+		args, env string
+		code      int
+		stderr    string // its last line
+	}{
+		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that has it, or choose another by --listen"},
+		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that has it, or choose another by --admin"},
+		{"--listen 127.0.0.1:0 --admin 0.0.0.0:0", "", 2, `fanfare: flag --admin: admin: "0.0.0.0:0" can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:0)`},
+		{"--max-client 5", "", 2, "fanfare: unknown flag --max-client; did you mean --max-clients?"},
+		{"", "FANFARE_MAX_CLIENT=5", 2, "fanfare: environment FANFARE_MAX_CLIENT: unknown variable; did you mean FANFARE_MAX_CLIENTS?"},
+		{"--config " + file, "", 2, "fanfare: " + file + ":2:1: maxClient: unknown setting; did you mean maxClients?"},
+	} {
+		var env []string
+		if test.env != "" {
+			env = []string{test.env}
+		}
+		code, stdout, stderr := run(t, env, strings.Fields(test.args)...)
+		lines := strings.Split(strings.TrimSpace(stderr), "\n")
+		if code != test.code || stdout != "" || lines[len(lines)-1] != test.stderr {
+			t.Errorf("%s %s: exit code %d, want %d\n%s\nwant %s", test.env, test.args, code, test.code, stderr, test.stderr)
+		}
+	}
+}
+
+func TestAdminOnAllAddressesNeedsTheToken(t *testing.T) {
+	s := (&server{t: t, args: []string{"--admin", "0.0.0.0:0"}, env: []string{"FANFARE_PUBLISH_TOKEN=secret"}}).up()
+	if status, p := s.call(http.MethodPost, "/publish?key=k", "text/plain", "x"); status != http.StatusUnauthorized || p.Field != "Authorization" {
+		t.Errorf("%d %+v", status, p)
+	}
+	s.token = "secret"
+	s.publish("k", `"x"`)
+	if strings.Contains(s.log.String(), "secret") {
+		t.Errorf("the log tells the token: %s", s.log)
+	}
+}
+
+func TestVersionAndConfigCommands(t *testing.T) {
+	if code, out, _ := run(t, nil, "version"); code != 0 || !strings.HasPrefix(out, "fanfare ") || !strings.Contains(out, runtime.Version()) {
+		t.Errorf("version: exit code %d, %s", code, out)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "fanfare.yaml")
+	if err := os.WriteFile(file, []byte("history: 8\nslow: latest\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, stderr := run(t, nil, "config", "check", "--config", file); code != 0 || out != "ok: defaults, file "+file+" (2 settings in effect)\n" {
+		t.Errorf("config check: exit code %d, %s%s", code, out, stderr)
+	}
+	code, printed, stderr := run(t, []string{"FANFARE_HISTORY=16"}, "config", "print", "--config", file, "--max-clients", "7")
+	if code != 0 {
+		t.Fatalf("config print: exit code %d, %s", code, stderr)
+	}
+	for _, want := range []string{"history: 16 ", "slow: latest ", "maxClients: 7 ", `path: "/stream" `} {
+		if !strings.Contains(printed, "\n"+want) {
+			t.Errorf("config print lacks %q:\n%s", want, printed)
+		}
+	}
+	// What it prints is a configuration file, and the server starts with it.
+	again := filepath.Join(dir, "again.yaml")
+	if err := os.WriteFile(again, []byte(printed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := run(t, nil, "config", "check", "--config", again); code != 0 {
+		t.Errorf("what config print prints is refused: %s", stderr)
+	}
+	start(t, "--config", again)
+	if code, _, stderr := run(t, nil, "config", "check", "--history", "1"); code != 1 || !strings.Contains(stderr, "history") {
+		t.Errorf("config check of a mistake: exit code %d, %s", code, stderr)
+	}
+}
+
+func TestReloadKeepsStreams(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fanfare.yaml")
+	write := func(text string) {
+		t.Helper()
+		// As editors do: a new file in the place of the old.
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("maxEventBytes: 1kB\n")
+	s := start(t, "--config", file)
+	l := listen(t, "curl", "-sSN", s.url("news"))
+	s.awaitCount("news", 1)
+	body := `"` + strings.Repeat("x", 2000) + `"`
+	accepts := func() (bool, string) {
+		status, p := s.call(http.MethodPost, "/publish?key=other", "application/json", body)
+		return status == http.StatusOK, fmt.Sprintf("%d %+v", status, p)
+	}
+	awaitReload := func(msg string, n int, why, want string) {
+		t.Helper()
+		eventually(t, msg, func() (bool, string) {
+			all := s.log.records(msg)
+			return len(all) >= n && all[n-1]["why"] == why && strings.Contains(fmt.Sprint(all[n-1]), want), fmt.Sprint(all)
+		})
+	}
+	if ok, answer := accepts(); ok || !strings.Contains(answer, "413") || !strings.Contains(answer, "maxEventBytes") {
+		t.Errorf("before: %s", answer)
+	}
+
+	write("maxEventBytes: 4kB\n")
+	awaitReload("configuration reloaded", 1, "file", "changed:maxEventBytes")
+	if ok, answer := accepts(); !ok {
+		t.Errorf("after the file was changed: %s", answer)
+	}
+	s.signal(syscall.SIGHUP)
+	awaitReload("configuration reloaded", 2, "SIGHUP", "changed:")
+
+	// A mistake changes nothing, and is named with its place.
+	write("maxEventBytes: 1kB\nhistroy: 5\n")
+	awaitReload("configuration not reloaded: the one in force stays", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
+	if ok, answer := accepts(); !ok {
+		t.Errorf("after a mistake: %s", answer)
+	}
+
+	write("maxEventBytes: 4kB\nlisten: 127.0.0.1:1\nmaxConnections: 77\nretry: 5s\n")
+	s.signal(syscall.SIGHUP) // comes before the watch has waited for quiet
+	awaitReload("configuration reloaded", 3, "SIGHUP", "retry")
+	restart := fmt.Sprint(s.log.records("settings that need a restart keep their old value"))
+	if !strings.Contains(restart, "maxConnections") {
+		t.Errorf("what needs a restart: %s", restart)
+	}
+
+	// The stream has been there all the time.
+	s.publish("news", `"still here"`)
+	for line := l.next(); line != "data: still here"; line = l.next() {
+	}
+	if n := s.count("news"); n != 1 {
+		t.Errorf("%d subscribers", n)
+	}
+}
+
+func TestInterruptDrains(t *testing.T) {
+	s := start(t, "--retry-min", "1s", "--retry-max", "1s")
+	l := listen(t, "curl", "-sSN", s.url("news"))
+	s.awaitCount("news", 1)
+	if code := s.stop(syscall.SIGINT); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	lines := l.end()
+	if len(lines) < 2 || lines[len(lines)-2] != "retry: 1000" || lines[len(lines)-1] != "" {
+		t.Errorf("the stream ends with %q", lines)
+	}
+	if err := l.cmd.Wait(); err != nil {
+		t.Errorf("curl: %v", err)
+	}
+	if s.log.find("stopped") == nil {
+		t.Error("the end is not logged")
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	s := start(t, "--drain-delay", "10m")
+	l := listen(t, "curl", "-sSN", s.url("news"))
+	s.awaitCount("news", 1)
+	s.signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() (bool, string) {
+		return s.log.find("draining: a second signal ends it at once") != nil, s.log.String()
+	})
+	eventually(t, "readiness is off", func() (bool, string) {
+		resp, err := http.Get(s.admin + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable, resp.Status
+	})
+	s.publish("news", `"during the delay"`) // streams go on until it is over
+	for l.next() != "data: during the delay" {
+	}
+	second := time.Now()
+	if code := s.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(second); d > 10*time.Second {
+		t.Errorf("it took %s", d)
+	}
+	if s.log.find("ended at once by a second signal") == nil {
+		t.Error("that is not logged")
+	}
+	l.end()
+}
