@@ -237,10 +237,21 @@ func (s *Subscriber) Positions(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		c := &s.cursors[i]
-		dst = Position{c.key.epoch, c.next - 1}.Append(dst)
+		dst = s.cursors[i].position().Append(dst)
 	}
 	return dst
+}
+
+// position is where a client resumes that has had all that Next returned. While
+// Next has yet to return a gap, it is the place before it: the client may be gone
+// before it hears of the gap, and then has to come back to it. Where the client's
+// id is no position, the zero one serves, which is of an older epoch than any.
+func (c *cursor) position() Position {
+	if c.gap == nil {
+		return Position{c.key.epoch, c.next - 1}
+	}
+	p, _ := ParsePosition(c.gap.After)
+	return p
 }
 
 // Lag returns how many events are waiting. Owner only.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-json"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -45,18 +47,14 @@ var routes = map[string]route{
 
 // handleAdmin answers a request on the admin listener.
 func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.metrics.panics.Inc()
-			s.settings.Load().Logger.Error("a request ended by a panic: please report this", "panic", v, "path", string(ctx.Path()))
-			fail(ctx, fasthttp.StatusInternalServerError, "", "the server has a bug here: see its log")
-		}
-	}()
+	defer s.contain(func() {
+		fail(ctx, fasthttp.StatusInternalServerError, "", "the server has a bug here: see its log")
+	})
 	o := s.settings.Load()
 	path := string(ctx.Path())
 	r, ok := routes[path]
 	if !ok && o.Pprof && strings.HasPrefix(path, "/debug/pprof/") {
-		r, ok = route{method: string(ctx.Method()), serve: func(_ *Server, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }}, true
+		r, ok = route{method: fasthttp.MethodGet, serve: func(_ *Server, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }}, true
 	}
 	if !s.checkOrigin(ctx, o) {
 		return
@@ -66,16 +64,25 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	case !ok:
 		fail(ctx, fasthttp.StatusNotFound, "path", fmt.Sprintf("nothing at %q: there are %s", path, strings.Join(routeNames(), ", ")))
 	case method == fasthttp.MethodOptions:
+		ctx.Response.Header.Set("Allow", r.allow())
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
 	case !r.open && !authorised(ctx, o.PublishToken):
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 		fail(ctx, fasthttp.StatusUnauthorized, "Authorization", `this needs the publish token: send "Authorization: Bearer TOKEN"`)
 	case method != r.method && !(method == fasthttp.MethodHead && r.method == fasthttp.MethodGet):
-		ctx.Response.Header.Set("Allow", r.method)
+		ctx.Response.Header.Set("Allow", r.allow())
 		fail(ctx, fasthttp.StatusMethodNotAllowed, "method", fmt.Sprintf("%s does not take %s: use %s", path, method, r.method))
 	default:
 		r.serve(s, ctx)
 	}
+}
+
+// allow is the Allow field of the resource (RFC 9110, 10.2.1).
+func (r route) allow() string {
+	if r.method == fasthttp.MethodGet {
+		return allowedMethods
+	}
+	return r.method + ", OPTIONS"
 }
 
 func routeNames() []string {
@@ -114,7 +121,7 @@ func (s *Server) checkOrigin(ctx *fasthttp.RequestCtx, o *settings) bool {
 	if origin == "" {
 		return true
 	}
-	if !slices.Contains(o.AdminOrigins, origin) && !s.pageOrigin(origin, o) {
+	if !slices.Contains(o.AdminOrigins, origin) && !slices.Contains(o.AdminOrigins, anyOrigin) && !s.pageOrigin(origin, o) {
 		fail(ctx, fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %s may not call this listener: add the origin to adminOrigins", origin))
 		return false
 	}
@@ -126,13 +133,18 @@ func (s *Server) checkOrigin(ctx *fasthttp.RequestCtx, o *settings) bool {
 	return true
 }
 
+// anyOrigin in Options.AdminOrigins allows every origin; newSettings lets it
+// stand only with a token.
+const anyOrigin = "*"
+
 // pageOrigin reports whether origin is the built-in page's on this machine.
 func (s *Server) pageOrigin(origin string, o *settings) bool {
 	u, err := url.Parse(origin)
-	if err != nil || o.NoPage || u.Scheme != "http" || u.Port() != strconv.Itoa(int(s.streamPort.Load())) {
+	if err != nil || o.NoPage || u.Scheme != "http" || u.Host == "" {
 		return false
 	}
-	return loopbackName(u.Hostname())
+	port := cmp.Or(u.Port(), "80")
+	return port == strconv.Itoa(int(s.streamPort.Load())) && loopbackName(u.Hostname())
 }
 
 func loopbackName(host string) bool {
@@ -185,18 +197,27 @@ func describe(err error) (int, failure) {
 
 // adminError answers what fasthttp refuses before a handler runs.
 func (s *Server) adminError(ctx *fasthttp.RequestCtx, err error) {
-	var small *fasthttp.ErrSmallBuffer
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+	status, problem := s.requestProblem(ctx, err)
+	field := "request"
+	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
 		s.metrics.refused["maxBodyBytes"].Inc()
-		fail(ctx, fasthttp.StatusRequestEntityTooLarge, "maxBodyBytes",
-			fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", s.settings.Load().MaxBodyBytes))
-	case errors.As(err, &small):
-		fail(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, "header", fmt.Sprintf("the request line and headers have more than %d bytes", maxRequestHead))
-	default:
-		fail(ctx, fasthttp.StatusBadRequest, "request", "not a request that can be read: "+err.Error())
+		s.metrics.publishFails.Inc()
+		status, field = fasthttp.StatusRequestEntityTooLarge, "maxBodyBytes"
+		problem = fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", s.settings.Load().MaxBodyBytes)
 	}
-	ctx.SetConnectionClose()
+	fail(ctx, status, field, problem)
+}
+
+// minBodyRate is how fast a body must arrive, in bytes per second.
+const minBodyRate = 256 << 10
+
+// bodyTimeout is how long the body of a request may take, by its Content-Length
+// or, if that is not known (negative), by the limit.
+func (s *Server) bodyTimeout(length int, o *settings) time.Duration {
+	if length < 0 || length > o.MaxBodyBytes {
+		length = o.MaxBodyBytes
+	}
+	return s.requestTimeout + time.Duration(length)*time.Second/minBodyRate
 }
 
 func (s *Server) serveClose(ctx *fasthttp.RequestCtx) {
@@ -232,7 +253,11 @@ func (s *Server) serveKeys(ctx *fasthttp.RequestCtx) {
 		}
 		top = n
 	}
-	answer(ctx, fasthttp.StatusOK, keysAnswer{s.eng.Stats().Keys, s.eng.Top(top)})
+	stats := s.eng.Top(top)
+	if stats == nil {
+		stats = []engine.KeyStats{} // [] and not null
+	}
+	answer(ctx, fasthttp.StatusOK, keysAnswer{s.eng.Stats().Keys, stats})
 }
 
 func (s *Server) serveMetrics(ctx *fasthttp.RequestCtx) {

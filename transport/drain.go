@@ -16,43 +16,44 @@ import (
 func (s *Server) Drain(ctx context.Context) {
 	s.ready.Store(false)
 	o := s.settings.Load()
-	if o.DrainDelay > 0 && !sleep(ctx, o.DrainDelay) {
-		s.endStreams(engine.ReasonError)
-		return
+	if o.DrainDelay > 0 {
+		sleep(ctx, o.DrainDelay)
 	}
 	s.draining.Store(true)
 	s.closeListeners(func(ln *acceptor) bool { return ln.streams })
 	deadline := time.Now().Add(o.DrainTimeout)
-	for s.open.Load() > 0 && time.Now().Before(deadline) {
-		if !s.endPaced(ctx, o, deadline) {
-			break
-		}
+	for ctx.Err() == nil && s.open.Load() > 0 && time.Now().Before(deadline) {
+		s.endPaced(ctx, o, deadline)
 	}
-	s.endStreams(engine.ReasonStalled)
+	if ctx.Err() != nil {
+		s.endStreams(engine.ReasonError)
+	} else {
+		s.endStreams(engine.ReasonStalled)
+	}
 }
 
-// drainTick is how often a drain ends a few streams.
+// drainTick is the shortest pause of a drain.
 const drainTick = 10 * time.Millisecond
 
-// endPaced asks the streams that are open now to end. It returns false if ctx
-// is done.
-func (s *Server) endPaced(ctx context.Context, o *settings, deadline time.Time) bool {
+// endPaced asks the streams that are open now to end, at a rate that leaves them
+// the last second before the deadline for their last bytes. It goes by the
+// clock: what a pause was too long is made up for.
+func (s *Server) endPaced(ctx context.Context, o *settings, deadline time.Time) {
 	var all []*stream
 	for shard := range registryShards {
 		all = s.streams.collect(all, shard, func(st *stream) bool { return st.sub.Closing() == 0 })
 	}
-	left := max(time.Until(deadline)-time.Second, drainTick)
-	perTick := max(float64(o.DrainRate)*drainTick.Seconds(), float64(len(all))/(left.Seconds()/drainTick.Seconds()))
-	allowed := 0.0
-	for _, st := range all {
-		for allowed++; allowed > perTick; allowed -= perTick {
-			if !sleep(ctx, drainTick) {
-				return false
-			}
+	start := time.Now()
+	left := max(deadline.Sub(start)-time.Second, drainTick)
+	rate := max(float64(o.DrainRate), float64(len(all))/left.Seconds())
+	for i, st := range all {
+		due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+		if pause := time.Until(due); pause > 0 && !sleep(ctx, max(pause, drainTick)) {
+			return
 		}
 		st.sub.Close(engine.ReasonDrain)
 	}
-	return sleep(ctx, drainTick) // for those that are writing their last bytes
+	sleep(ctx, drainTick) // for those that are writing their last bytes
 }
 
 // endStreams ends what is open at once, and waits until it has ended.

@@ -31,6 +31,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 		header.Set("Allow", allowedMethods)
+		setFields(header, o.cors())
 		http.Error(w, methodProblem(r.Method), http.StatusMethodNotAllowed)
 		return
 	}
@@ -39,6 +40,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	req, problem := o.parse(&query, r.Header.Get("Last-Event-ID"))
 	if problem != "" {
 		s.metrics.refused["request"].Inc()
+		setFields(header, o.cors())
 		http.Error(w, problem, http.StatusBadRequest)
 		return
 	}
@@ -47,11 +49,14 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	out := &response{w: w, ctl: http.NewResponseController(w)}
 	st := &stream{srv: s, out: out, fd: -1, wake: make(chan struct{}, 1)}
-	if limit := s.admit(st, req); limit != "" {
+	resumed, limit := s.admit(st, req)
+	if limit != "" {
 		s.metrics.refused[limit].Inc()
 		answer := o.refusal(limit)
 		setFields(header, answer.fields)
-		header.Set("Connection", "close")
+		if r.ProtoMajor == 1 { // on HTTP/2 it would end the other streams of the connection
+			header.Set("Connection", "close")
+		}
 		w.WriteHeader(answer.status)
 		_, _ = w.Write([]byte(answer.body))
 		return
@@ -61,7 +66,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Connection", o.connection)
 	}
 	w.WriteHeader(http.StatusOK)
-	st.rest = appendOpening(nil, o, &st.sub)
+	st.rest = appendOpening(nil, o, &st.sub, resumed)
 	st.dirty = true // the head goes out at once
 	// The server's timeouts are for requests that end.
 	_, _ = out.ctl.SetReadDeadline(time.Time{}), out.ctl.SetWriteDeadline(time.Time{})

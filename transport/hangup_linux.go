@@ -10,7 +10,7 @@ import (
 )
 
 // hangups notices clients that go away: one epoll instance for all streams,
-// asked for EPOLLRDHUP only, instead of a goroutine per connection that reads.
+// instead of a goroutine per connection that reads.
 // A client that closes its sending side counts as gone: EventSource never does
 // that and stays.
 type hangups struct {
@@ -32,9 +32,17 @@ func newHangups() (*hangups, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	h := &hangups{file: os.NewFile(uintptr(fd), "hangups"), fd: fd, streams: map[int32]*stream{}}
-	go h.run()
+	raw, err := h.file.SyscallConn()
+	if err != nil {
+		_ = h.file.Close()
+		return nil, err
+	}
+	go h.run(raw)
 	return h, nil
 }
+
+// edgeTriggered is syscall.EPOLLET as the unsigned number that it is.
+const edgeTriggered = 1 << 31
 
 // add watches st, which may end any moment from now on.
 func (h *hangups) add(st *stream) error {
@@ -42,7 +50,7 @@ func (h *hangups) add(st *stream) error {
 	h.mu.Lock()
 	h.streams[int32(st.fd)] = st
 	h.mu.Unlock()
-	ev := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: int32(st.fd), Pad: int32(st.gen)}
+	ev := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | syscall.EPOLLIN | edgeTriggered, Fd: int32(st.fd), Pad: int32(st.gen)}
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.fd, syscall.EPOLL_CTL_ADD, st.fd, &ev))
 }
 
@@ -56,33 +64,48 @@ func (h *hangups) remove(st *stream) {
 	h.mu.Unlock()
 }
 
-func (h *hangups) run() {
-	raw, err := h.file.SyscallConn()
-	if err != nil {
-		return // closed already
-	}
+// run aborts the streams whose clients have gone, until close.
+func (h *hangups) run(raw syscall.RawConn) {
 	events := make([]syscall.EpollEvent, 256)
 	for {
 		var n int
+		var failed error
 		// Edge-triggered: every call first takes what is there.
 		err := raw.Read(func(fd uintptr) bool {
-			var err error
-			n, err = syscall.EpollWait(int(fd), events, 0)
-			return n > 0 || err != nil && err != syscall.EINTR
+			for {
+				n, failed = syscall.EpollWait(int(fd), events, 0)
+				if failed != syscall.EINTR {
+					return n != 0 // also on an error
+				}
+			}
 		})
-		if err != nil {
+		if err != nil || failed != nil { // closed: epoll_wait has no other
 			return
 		}
-		for _, ev := range events[:max(n, 0)] {
-			h.mu.Lock()
-			st := h.streams[ev.Fd]
-			h.mu.Unlock()
-			// An event of a descriptor's former life has another generation.
-			if st != nil && st.gen == uint32(ev.Pad) {
+		for _, ev := range events[:n] {
+			if st := h.gone(ev); st != nil {
 				st.abort(engine.ReasonGone)
 			}
 		}
 	}
+}
+
+// gone returns the stream whose client has gone, or nil. What a client sends
+// behind its request is discarded here: a socket full of it would keep the FIN
+// away for ever.
+func (h *hangups) gone(ev syscall.EpollEvent) *stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st := h.streams[ev.Fd]
+	// An event of a descriptor's former life has another generation.
+	if st == nil || st.gen != uint32(ev.Pad) {
+		return nil
+	}
+	if ev.Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		return st
+	}
+	discardInput(st.fd) // under mu: remove comes before the descriptor is closed
+	return nil
 }
 
 func (h *hangups) close() { _ = h.file.Close() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -32,6 +33,9 @@ type acceptor struct {
 	net.Listener
 	srv     *Server
 	streams bool // not the admin listener
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // those that fasthttp has
 }
 
 const maxAcceptPause = time.Second
@@ -42,7 +46,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		c, err := a.Listener.Accept()
 		switch {
 		case err == nil:
-			return &conn{Conn: c}, nil
+			return a.track(c), nil
 		case errors.Is(err, net.ErrClosed):
 			return nil, io.EOF // what fasthttp takes for the end
 		case !passing(err):
@@ -69,24 +73,84 @@ func passing(err error) bool {
 	return false
 }
 
+// track makes c one of the listener's.
+func (a *acceptor) track(nc net.Conn) *conn {
+	c := &conn{Conn: nc, from: a}
+	a.mu.Lock()
+	if a.conns == nil {
+		a.conns = map[*conn]struct{}{}
+	}
+	a.conns[c] = struct{}{}
+	a.mu.Unlock()
+	select {
+	case <-a.srv.stop: // then closeConns may have come before
+		_ = nc.Close()
+	default:
+	}
+	return c
+}
+
+func (a *acceptor) forget(c *conn) {
+	a.mu.Lock()
+	delete(a.conns, c)
+	a.mu.Unlock()
+}
+
+// closeConns closes the connections that wait for a request or are at one:
+// fasthttp does that only after they have been idle for 5 s.
+func (a *acceptor) closeConns() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.conns {
+		_ = c.Conn.Close()
+	}
+}
+
 // conn is a connection as fasthttp sees it. Once a stream has taken over the
 // connection inside, fasthttp's Close does nothing; so its request context and
 // read buffer go back to their pools, which they would not with
 // fasthttp.Server.KeepHijackedConns.
 type conn struct {
 	net.Conn
+	from  *acceptor
 	taken bool // written and read by the goroutine that runs the hijack handler
+	// unread is set if the request was refused before all of it was read; written
+	// and read by the goroutine that serves the connection.
+	unread bool
 }
 
 func (c *conn) Close() error {
 	if c.taken {
 		return nil
 	}
+	if c.unread {
+		c.linger()
+	}
+	c.from.forget(c)
 	return c.Conn.Close()
+}
+
+// What a client may send behind an answer that came before its request's end.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger reads what the client still sends, and discards it: closing at once
+// makes the kernel send RST, and the client may lose the answer by it (RFC 9112,
+// 9.6).
+func (c *conn) linger() {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	}
 }
 
 // take gives the connection to the caller.
 func (c *conn) take() net.Conn {
 	c.taken = true
+	c.from.forget(c)
 	return c.Conn
 }

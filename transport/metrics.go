@@ -110,6 +110,7 @@ func newMetrics(s *Server) *metrics {
 
 	computed(false, "fanfare_keys", "Keys that exist.", func() float64 { return float64(s.eng.Stats().Keys) })
 	computed(false, "fanfare_history_bytes", "Bytes of frames kept for replay.", func() float64 { return float64(s.eng.Stats().HistoryBytes) })
+	computed(false, "fanfare_ring_bytes", "Bytes of the rings' slots, as the last pass over the keys found them.", func() float64 { return float64(s.eng.Stats().RingBytes) })
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

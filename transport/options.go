@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/textproto"
@@ -65,7 +66,8 @@ type Options struct {
 	// "Authorization: Bearer …". Default none: then only loopback may be bound.
 	PublishToken string
 	// AdminOrigins are the browser origins ("https://example.com") that may call
-	// the admin listener, besides that of the built-in page.
+	// the admin listener, besides that of the built-in page; "*" is any, and
+	// needs a PublishToken.
 	AdminOrigins []string
 	// Pprof serves /debug/pprof/ on the admin listener.
 	Pprof bool
@@ -143,6 +145,9 @@ func newSettings(o Options) (*settings, error) {
 	if o.RetryMin > o.RetryMax {
 		return nil, fmt.Errorf("retryMin %s: must not be more than retryMax %s", o.RetryMin, o.RetryMax)
 	}
+	if slices.Contains(o.AdminOrigins, anyOrigin) && o.PublishToken == "" {
+		return nil, errors.New(`adminOrigins "*": every page that a browser here opens could publish: set publishToken, or name the origins`)
+	}
 	st := &settings{Options: o}
 	return st, st.makeHead()
 }
@@ -150,7 +155,7 @@ func newSettings(o Options) (*settings, error) {
 // makeHead prepares the header fields of a stream: egg-sse's, but for
 // "Transfer-Encoding: off", which HTTP clients rightly refuse, changed as
 // Options.Headers says.
-func (st *settings) makeHead() error {
+func (o *settings) makeHead() error {
 	fields := [][2]string{
 		{"Content-Type", "text/event-stream"},
 		{"Cache-Control", "no-cache, no-transform"},
@@ -158,13 +163,13 @@ func (st *settings) makeHead() error {
 		{"X-Accel-Buffering", "no"},
 		{"Access-Control-Allow-Origin", "*"},
 	}
-	names := make([]string, 0, len(st.Headers))
-	for name := range st.Headers {
+	names := make([]string, 0, len(o.Headers))
+	for name := range o.Headers {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		value := st.Headers[name]
+		value := o.Headers[name]
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if err := checkField(canonical, value); err != nil {
 			return err
@@ -179,14 +184,14 @@ func (st *settings) makeHead() error {
 			fields = append(fields, [2]string{canonical, value})
 		}
 	}
-	st.head = []byte("HTTP/1.1 200 OK\r\n")
+	o.head = []byte("HTTP/1.1 200 OK\r\n")
 	for _, f := range fields {
 		if f[0] == "Connection" {
-			st.connection = f[1]
+			o.connection = f[1]
 			continue
 		}
-		st.fields = append(st.fields, f)
-		st.head = fmt.Appendf(st.head, "%s: %s\r\n", f[0], f[1])
+		o.fields = append(o.fields, f)
+		o.head = fmt.Appendf(o.head, "%s: %s\r\n", f[0], f[1])
 	}
 	return nil
 }

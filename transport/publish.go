@@ -53,8 +53,14 @@ func (s *Server) encode(buf *[]byte, ev codec.Event) (engine.Frame, error) {
 	return engine.Frame(f), nil
 }
 
-// checkSize refuses frames over Options.MaxEventBytes.
+// maxIDBytes is the longest id that the engine keeps.
+const maxIDBytes = 1<<16 - 1
+
+// checkSize refuses frames over Options.MaxEventBytes, and ids over maxIDBytes.
 func (s *Server) checkSize(f engine.Frame) error {
+	if f.IDAt >= 0 && f.IDLen > maxIDBytes {
+		return &codec.Error{Field: "id", Offset: -1, Reason: fmt.Sprintf("has %d bytes, more than %d: use a shorter id", f.IDLen, maxIDBytes)}
+	}
 	if o := s.settings.Load(); len(f.Bytes) > o.MaxEventBytes {
 		s.metrics.refused["maxEventBytes"].Inc()
 		return &SizeError{Limit: "maxEventBytes", Size: len(f.Bytes), Max: o.MaxEventBytes}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-json"
+	"github.com/goccy/go-json/jsontext"
 	"github.com/valyala/fasthttp"
 
 	"fanfare/codec"
@@ -36,7 +37,7 @@ func (s *Server) servePublish(ctx *fasthttp.RequestCtx) {
 	}
 	buf := scratch.Get()
 	defer scratch.Put(buf)
-	frames, ok := s.framesOf(ctx, buf)
+	frames, finished, ok := s.framesOf(ctx, buf)
 	if !ok {
 		return
 	}
@@ -48,7 +49,7 @@ func (s *Server) servePublish(ctx *fasthttp.RequestCtx) {
 			return
 		}
 		result.ID, result.Subscribers = idOf(f, p), p.Subscribers
-		if isFrames(ctx) {
+		if finished {
 			result.IDs = append(result.IDs, result.ID)
 			result.Events++
 		}
@@ -59,7 +60,7 @@ func (s *Server) servePublish(ctx *fasthttp.RequestCtx) {
 func (s *Server) servePublishAll(ctx *fasthttp.RequestCtx) {
 	buf := scratch.Get()
 	defer scratch.Put(buf)
-	frames, ok := s.framesOf(ctx, buf)
+	frames, finished, ok := s.framesOf(ctx, buf)
 	if !ok {
 		return
 	}
@@ -70,7 +71,7 @@ func (s *Server) servePublishAll(ctx *fasthttp.RequestCtx) {
 			s.refusePublish(ctx, err)
 			return
 		}
-		if isFrames(ctx) {
+		if finished {
 			result.Events++
 		}
 	}
@@ -101,31 +102,43 @@ const (
 	typeFrames = "text/event-stream"
 )
 
-func mediaType(ctx *fasthttp.RequestCtx) string {
-	t, params, err := mime.ParseMediaType(string(ctx.Request.Header.ContentType()))
+// mediaType is the type of a Content-Type (RFC 9110, 8.3), in lower case, or all
+// of it if that is none or not in UTF-8.
+func mediaType(contentType string) string {
+	t, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		return ""
+		return contentType
 	}
 	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return t + "; charset=" + charset
+		return contentType
 	}
 	return t
 }
 
-func isFrames(ctx *fasthttp.RequestCtx) bool { return mediaType(ctx) == typeFrames }
+// plain reports whether the body is as it was made, and answers the request if
+// it is compressed.
+func (s *Server) plain(ctx *fasthttp.RequestCtx) bool {
+	enc := ctx.Request.Header.ContentEncoding()
+	if len(enc) == 0 || bytes.EqualFold(enc, []byte("identity")) {
+		return true
+	}
+	s.metrics.publishFails.Inc()
+	fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Encoding", fmt.Sprintf("%q is not supported: send the body as it is", enc))
+	return false
+}
 
 // framesOf makes the frames of a publish body in buf, all of them before the
-// first is published. It answers the request itself on an error.
-func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Frame, ok bool) {
+// first is published. finished is set if the publisher had encoded them. It
+// answers the request itself on an error.
+func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Frame, finished, ok bool) {
+	if !s.plain(ctx) {
+		return nil, false, false
+	}
 	stamp := !s.settings.Load().PlainIDs
 	body := ctx.PostBody()
-	if enc := ctx.Request.Header.ContentEncoding(); len(enc) > 0 && !bytes.EqualFold(enc, []byte("identity")) {
-		s.metrics.publishFails.Inc()
-		fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Encoding", fmt.Sprintf("%q is not supported: send the body as it is", enc))
-		return nil, false
-	}
 	var err error
-	switch t := mediaType(ctx); t {
+	t := mediaType(string(ctx.Request.Header.ContentType()))
+	switch t {
 	case typeJSON:
 		var ev codec.Event
 		if ev, err = codec.DecodeJSON(body); err == nil {
@@ -139,7 +152,7 @@ func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec
 		s.metrics.publishFails.Inc()
 		fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Type",
 			fmt.Sprintf("%q is not a type to publish: send %s (a string or an object with data, event, id, retry), %s (the data) or %s (finished events), in UTF-8", t, typeJSON, typeText, typeFrames))
-		return nil, false
+		return nil, false, false
 	}
 	for _, f := range frames {
 		if err == nil {
@@ -148,9 +161,9 @@ func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec
 	}
 	if err != nil {
 		s.refusePublish(ctx, err)
-		return nil, false
+		return nil, false, false
 	}
-	return frames, true
+	return frames, t == typeFrames, true
 }
 
 func appendFrame(frames []codec.Frame, buf *[]byte, ev codec.Event, stamp bool) ([]codec.Frame, error) {
@@ -163,14 +176,59 @@ func appendFrame(frames []codec.Frame, buf *[]byte, ev codec.Event, stamp bool) 
 }
 
 // command is a line of a batch, besides the members of the event.
-type command struct {
-	Op  string `json:"op"`
-	Key string `json:"key"`
+type command struct{ op, key string }
+
+// commandOptions take names as they are, the last of equal ones; bytes that are
+// not UTF-8 were refused before, so that what is allowed is an escaped lone
+// surrogate, which becomes U+FFFD as everywhere.
+var commandOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// commandOf reads op and key of a line that is a valid JSON object. Not by
+// json.Unmarshal, which would take "Key" for key.
+func commandOf(line []byte) (c command, err error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(line), commandOptions...)
+	if _, err := dec.ReadToken(); err != nil {
+		return c, err
+	}
+	for dec.PeekKind() == '"' {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return c, err
+		}
+		var v *string
+		switch token.String() {
+		case "op":
+			v = &c.op
+		case "key":
+			v = &c.key
+		default:
+			if err := dec.SkipValue(); err != nil {
+				return c, err
+			}
+			continue
+		}
+		name := token.String()
+		switch dec.PeekKind() {
+		case '"', 'n':
+		default:
+			return c, &codec.Error{Field: name, Offset: int(dec.InputOffset()), Reason: "must be a string"}
+		}
+		if token, err = dec.ReadToken(); err != nil {
+			return c, err
+		}
+		if *v = ""; token.Kind() == '"' {
+			*v = token.String()
+		}
+	}
+	return c, nil
 }
 
 // serveBatch runs a body of NDJSON commands in order and answers a line for
 // each. A line that fails does not stop those behind it.
 func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
+	if !s.plain(ctx) {
+		return
+	}
 	var out []byte
 	line := 0
 	for rest := ctx.PostBody(); len(rest) > 0; {
@@ -199,29 +257,32 @@ func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
 
 // run runs one command.
 func (s *Server) run(text []byte) (any, error) {
-	var c command
-	if err := json.Unmarshal(text, &c); err != nil {
-		return nil, &codec.Error{Field: "line", Offset: -1, Reason: "is not an object with op, key, data, event, id, retry: " + err.Error()}
-	}
-	o := s.settings.Load()
-	if c.Key == "" {
-		c.Key = o.CacheKey
-	}
-	if problem := o.checkKey(c.Key); problem != "" {
-		return nil, &codec.Error{Field: "key", Offset: -1, Reason: problem}
-	}
-	switch c.Op {
-	case "", "publish", "publishAll":
-	case "close":
-		return closedAnswer{s.eng.CloseKey(c.Key)}, nil
-	case "closeAll":
-		return closedAnswer{s.eng.CloseAll()}, nil
-	default:
-		return nil, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close or closeAll", c.Op)}
+	if text[0] != '{' {
+		return nil, &codec.Error{Field: "line", Offset: 0, Reason: "must be an object with op, key, data, event, id, retry"}
 	}
 	ev, err := codec.DecodeJSON(text)
 	if err != nil {
 		return nil, err
+	}
+	c, err := commandOf(text)
+	if err != nil {
+		return nil, err
+	}
+	o := s.settings.Load()
+	if c.key == "" {
+		c.key = o.CacheKey
+	}
+	if problem := o.checkKey(c.key); problem != "" {
+		return nil, &codec.Error{Field: "key", Offset: -1, Reason: problem}
+	}
+	switch c.op {
+	case "", "publish", "publishAll":
+	case "close":
+		return closedAnswer{s.eng.CloseKey(c.key)}, nil
+	case "closeAll":
+		return closedAnswer{s.eng.CloseAll()}, nil
+	default:
+		return nil, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close or closeAll", c.op)}
 	}
 	buf := scratch.Get()
 	defer scratch.Put(buf)
@@ -229,10 +290,10 @@ func (s *Server) run(text []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Op == "publishAll" {
+	if c.op == "publishAll" {
 		keys, subscribers, err := s.publishFrameAll(engine.Frame(frames[0]))
 		return allAnswer{Keys: keys, Subscribers: subscribers}, err
 	}
-	p, err := s.publishFrame(c.Key, engine.Frame(frames[0]))
+	p, err := s.publishFrame(c.key, engine.Frame(frames[0]))
 	return publishAnswer{ID: idOf(frames[0], p), Subscribers: p.Subscribers}, err
 }

@@ -55,6 +55,9 @@ func (r *registry) collect(dst []*stream, shard int, want func(*stream) bool) []
 	return dst
 }
 
+// minStep is the shortest time between two visits of the sweep.
+const minStep = time.Millisecond
+
 // sweep keeps the clock, sends heartbeats and ends connections that take
 // nothing, until stop is closed. It visits a shard at a time and all of them
 // eight times in the shorter of the two intervals, at least once a second.
@@ -64,10 +67,17 @@ func (s *Server) sweep() {
 	var due []*stream
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	visit := start
 	for shard := 0; ; shard = (shard + 1) % registryShards {
 		o := s.settings.Load()
-		pass := min(o.PingInterval/8, o.WriteTimeout/8, time.Second)
-		timer.Reset(pass / registryShards)
+		step := max(min(o.PingInterval/8, o.WriteTimeout/8, time.Second)/registryShards, minStep)
+		pass := step * registryShards
+		// By the clock, so that delays do not add up; but no rush after a long one.
+		visit = visit.Add(step)
+		if late := time.Since(visit); late > pass {
+			visit = visit.Add(late)
+		}
+		timer.Reset(time.Until(visit))
 		select {
 		case <-s.stop:
 			return
@@ -76,10 +86,10 @@ func (s *Server) sweep() {
 		now := time.Since(start).Milliseconds() + 1 // 0 means "not blocked"
 		s.clock.Store(now)
 		s.sampleMask.Store(sampleMask(s.open.Load()))
-		// A ping is due early enough that the next visit would be too late, and
-		// spread, so that the streams that one event made quiet together do not
-		// all get their pings together.
-		quiet := (o.PingInterval - pass).Milliseconds()
+		// A ping is due early enough that the next visit would be too late, even
+		// if that is a few steps late itself, and spread, so that the streams that
+		// one event made quiet together do not all get their pings together.
+		quiet := (o.PingInterval - pass - 4*step).Milliseconds()
 		spread := max((o.PingInterval / 8).Milliseconds(), 1)
 		stuck := o.WriteTimeout.Milliseconds()
 		due = s.streams.collect(due[:0], shard, func(st *stream) bool {
@@ -89,8 +99,11 @@ func (s *Server) sweep() {
 			return now-st.lastWrite.Load() >= quiet-int64(st.gen)%spread
 		})
 		for i, st := range due {
-			if st.blockedSince.Load() != 0 {
-				st.abort(engine.ReasonStalled)
+			// It may have become blocked, or been served, since it was collected.
+			if since := st.blockedSince.Load(); since != 0 {
+				if now-since >= stuck {
+					st.abort(engine.ReasonStalled)
+				}
 			} else {
 				st.pingDue.Store(true)
 				st.sub.Notify()

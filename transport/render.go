@@ -19,13 +19,15 @@ const idField = "id: "
 // appendOpening appends what a stream begins with: the reconnection time if one
 // is set, and the position, so that a client that loses its connection before
 // the first event resumes too. A block without data sets the client's last
-// event id and dispatches nothing (WHATWG HTML 9.2.6).
-func appendOpening(dst []byte, o *settings, sub *engine.Subscriber) []byte {
+// event id and dispatches nothing (WHATWG HTML 9.2.6). A stream with a gap to
+// tell of has no position here: the client keeps its id until the gap itself has
+// arrived, and if the connection is lost before, it comes back to the gap.
+func appendOpening(dst []byte, o *settings, sub *engine.Subscriber, resumed engine.Resumed) []byte {
 	start := len(dst)
 	if o.Retry > 0 {
 		dst = appendRetryLine(dst, o.Retry)
 	}
-	if !o.PlainIDs {
+	if !o.PlainIDs && resumed != engine.ResumedGap {
 		dst = append(dst, idField...)
 		dst = sub.Positions(dst)
 		dst = append(dst, '\n')
@@ -58,6 +60,18 @@ func appendEvent(dst []byte, ev *engine.Event, sub *engine.Subscriber) []byte {
 	dst = append(dst, b[:at]...)
 	dst = sub.Positions(dst)
 	return append(dst, b[at+n:]...)
+}
+
+// splitEvent is appendEvent in two parts: the second, which is all behind the id,
+// is shared with the other subscribers.
+func splitEvent(ev *engine.Event, sub *engine.Subscriber) (own, shared []byte) {
+	b := ev.Bytes()
+	at, n := ev.ID()
+	if at < 0 {
+		return b, nil
+	}
+	own = append(make([]byte, 0, at+n+64), b[:at]...)
+	return sub.Positions(own), b[at+n:]
 }
 
 // appendGap appends the event that tells a client what it misses. Its id is the

@@ -20,65 +20,76 @@ type request struct {
 
 // parse reads a request's query and Last-Event-ID header. problem is what to
 // tell the client if it cannot be served.
-func (st *settings) parse(query *fasthttp.Args, header string) (req request, problem string) {
+func (o *settings) parse(query *fasthttp.Args, header string) (req request, problem string) {
 	var values []string
 	for _, v := range query.PeekMulti("connectKey") {
 		values = append(values, string(v))
 	}
-	req.keys, problem = st.checkKeys(values)
-	req.lastID = lastEventID(header, string(query.Peek("lastEventId")))
+	req.keys, problem = o.checkKeys(values)
+	req.lastID = lastEventID(header, string(query.Peek("lastEventId")), len(req.keys))
 	return req, problem
 }
 
 // checkKeys returns the keys of a stream: the values of connectKey, each once,
 // in their order; an empty one, or none, means the pool of Options.CacheKey. The
 // result is an error text for the client if they cannot be served.
-func (st *settings) checkKeys(values []string) (keys []string, problem string) {
+func (o *settings) checkKeys(values []string) (keys []string, problem string) {
 	if len(values) == 0 {
-		return []string{st.CacheKey}, ""
+		return []string{o.CacheKey}, ""
 	}
 	for _, v := range values {
 		if v == "" {
-			v = st.CacheKey
+			v = o.CacheKey
 		}
-		if problem := st.checkKey(v); problem != "" {
+		if problem := o.checkKey(v); problem != "" {
 			return nil, "connectKey " + problem
 		}
 		if !slices.Contains(keys, v) {
 			keys = append(keys, v)
 		}
-		if len(keys) > st.MaxKeysPerConnection {
-			return nil, fmt.Sprintf("connectKey is given more than %d times (maxKeysPerConnection): open several streams, or raise the limit", st.MaxKeysPerConnection)
+		if len(keys) > o.MaxKeysPerConnection {
+			return nil, fmt.Sprintf("connectKey names more than %d keys (maxKeysPerConnection): open several streams, or raise the limit", o.MaxKeysPerConnection)
 		}
 	}
 	return keys, ""
 }
 
 // checkKey says what is wrong with a key, or "".
-func (st *settings) checkKey(key string) string {
+func (o *settings) checkKey(key string) string {
 	switch {
-	case len(key) > st.MaxKeyBytes:
-		return fmt.Sprintf("has %d bytes, more than %d (maxKeyBytes): use a shorter key", len(key), st.MaxKeyBytes)
+	case len(key) > o.MaxKeyBytes:
+		return fmt.Sprintf("has %d bytes, more than %d (maxKeyBytes): use a shorter key", len(key), o.MaxKeyBytes)
 	case !utf8.ValidString(key):
 		return "is not valid UTF-8: percent-encode its UTF-8 bytes"
 	}
 	return ""
 }
 
-// maxLastID bounds the ids that clients send: longer ones cannot be ours, and a
-// publisher's own id is compared with every event kept.
-const maxLastID = 4096
+// maxLastID bounds the ids that clients send, since a publisher's own id is
+// compared with every event kept. maxPositionText bounds the part that each key
+// adds to ours: 13 digits, a hyphen, 20 digits, a comma.
+const (
+	maxLastID       = 4096
+	maxPositionText = 35
+)
+
+// maxHead bounds a request's line and header: room for the longest key,
+// percent-encoded, for the positions of as many keys as a stream may have, and
+// for what browsers and proxies add.
+func (o *settings) maxHead() int {
+	return max(minRequestHead, minRequestHead/2+3*o.MaxKeyBytes, minRequestHead/2+2*maxPositionText*o.MaxKeysPerConnection)
+}
 
 // lastEventID chooses between the header, which browsers send, and the query's
 // lastEventId, which polyfills do. What is no id (WHATWG HTML 9.2.6: it has no
-// NUL, LF or CR) counts as an id that nobody knows.
-func lastEventID(header, query string) string {
+// NUL, LF or CR), or too long for one, counts as an id that nobody knows.
+func lastEventID(header, query string, keys int) string {
 	id := header
 	if id == "" {
 		id = query
 	}
-	if len(id) > maxLastID {
-		id = id[:maxLastID]
+	if most := max(maxLastID, keys*maxPositionText); len(id) > most {
+		id = id[:most]
 	}
 	return strings.ToValidUTF8(id, "\uFFFD")
 }

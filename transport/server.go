@@ -2,8 +2,10 @@ package transport
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -19,6 +21,7 @@ type Server struct {
 	settings atomic.Pointer[settings]
 	metrics  *metrics
 	batches  *batches
+	resumes  chan struct{} // a token for each stream that is resuming, see subscribe
 	streams  registry
 	hangups  *hangups
 
@@ -31,6 +34,8 @@ type Server struct {
 	adminPort  atomic.Int32 // of the admin listener, for the page
 	ready      atomic.Bool
 	draining   atomic.Bool
+
+	requestTimeout time.Duration // the constant, but for tests
 
 	mu        sync.Mutex
 	listeners []*acceptor
@@ -53,8 +58,11 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	s := &Server{
 		eng:     eng,
 		batches: newBatches(4 * eng.Wakers()),
+		resumes: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 		hangups: hangups,
 		stop:    make(chan struct{}),
+
+		requestTimeout: requestTimeout,
 	}
 	s.settings.Store(set)
 	s.metrics = newMetrics(s)
@@ -85,6 +93,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.streamPort.CompareAndSwap(0, port(ln))
 	return s.serve(&acceptor{Listener: ln, srv: s, streams: true}, &fasthttp.Server{
 		Handler:            s.handle,
+		ErrorHandler:       s.streamError,
 		MaxRequestBodySize: maxStreamBody,
 	})
 }
@@ -94,8 +103,9 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 	s.adminPort.CompareAndSwap(0, port(ln))
 	return s.serve(&acceptor{Listener: ln, srv: s}, &fasthttp.Server{
 		Handler: s.handleAdmin,
-		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{MaxRequestBodySize: s.settings.Load().MaxBodyBytes}
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+			o := s.settings.Load()
+			return fasthttp.RequestConfig{MaxRequestBodySize: o.MaxBodyBytes, ReadTimeout: s.bodyTimeout(h.ContentLength(), o)}
 		},
 		ErrorHandler: s.adminError,
 	})
@@ -109,12 +119,15 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	case <-s.stop:
 		_ = ln.Close()
 	default:
+		if ln.streams && s.draining.Load() {
+			_ = ln.Close()
+		}
 	}
 	srv.NoDefaultServerHeader = true
-	srv.ReadTimeout = requestTimeout
-	srv.WriteTimeout = requestTimeout
+	srv.ReadTimeout = s.requestTimeout
+	srv.WriteTimeout = s.requestTimeout
 	srv.IdleTimeout = idleTimeout
-	srv.ReadBufferSize = maxRequestHead
+	srv.ReadBufferSize = s.settings.Load().maxHead()
 	srv.Logger = fasthttpLog{s}
 	srv.CloseOnShutdown = true
 	return srv.Serve(ln)
@@ -139,8 +152,12 @@ func (s *Server) Publish(key string, ev codec.Event) (engine.Published, error) {
 	if err != nil {
 		return engine.Published{}, err
 	}
+	o := s.settings.Load()
 	if key == "" {
-		key = s.settings.Load().CacheKey
+		key = o.CacheKey
+	}
+	if problem := o.checkKey(key); problem != "" {
+		return engine.Published{}, &codec.Error{Field: "key", Offset: -1, Reason: problem}
 	}
 	return s.publishFrame(key, f)
 }
@@ -157,14 +174,15 @@ func (s *Server) PublishAll(ev codec.Event) (keys, subscribers int, err error) {
 	return s.publishFrameAll(f)
 }
 
-// Close ends everything at once: listeners, streams, goroutines. Drain is the
-// polite way.
+// Close ends everything at once: listeners, connections, streams, goroutines.
+// Drain is the polite way.
 func (s *Server) Close() {
 	s.ready.Store(false)
 	s.draining.Store(true)
 	s.stopOnce.Do(func() { close(s.stop) })
 	s.closeListeners(func(*acceptor) bool { return true })
 	s.endStreams(engine.ReasonError)
+	s.closeConns()
 	s.done.Wait()
 	s.hangups.close()
 }
@@ -176,6 +194,14 @@ func (s *Server) closeListeners(which func(*acceptor) bool) {
 		if which(ln) {
 			_ = ln.Close()
 		}
+	}
+}
+
+func (s *Server) closeConns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ln := range s.listeners {
+		ln.closeConns()
 	}
 }
 

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,13 +32,16 @@ type stream struct {
 	// wake holds a token when the stream's goroutine is to take over.
 	wake chan struct{}
 
-	// rest is what is left of the bytes under way; owner only. It refers to a
-	// shared frame or to a private copy, and is never written to.
-	rest []byte
+	// rest and, behind it, tail are what is left of the bytes under way; owner
+	// only. They refer to a shared frame or, rest only, to a small private copy,
+	// so that a client that stalls holds no large memory of its own. They are
+	// never written to.
+	rest, tail []byte
 	// fault is why the owner gave up; owner only.
 	fault engine.Reason
-	multi bool // several keys; immutable
-	dirty bool // out holds bytes that Flush would send; owner only
+	multi bool  // several keys; immutable
+	dirty bool  // out holds bytes that Flush would send; owner only
+	turns uint8 // writes left to the waker that runs Ready, 0 in the goroutine; owner only
 
 	// The sweep reads these, the owner writes them: times of Server.clock.
 	lastWrite    atomic.Int64
@@ -53,12 +55,17 @@ type stream struct {
 	remote       string // only with AccessLog
 }
 
+// wakerTurns is how many writes a waker makes for one stream before it hands the
+// rest to the stream's goroutine, which the scheduler interrupts: a publisher
+// that is faster than one socket must not keep the waker from the others.
+const wakerTurns = 8
+
 // outcome is how a run of the write path ended.
 type outcome uint8
 
 const (
 	released outcome = iota // nothing to do; no longer the owner
-	blocked                 // the socket is full
+	blocked                 // the socket is full, or the waker has had its turns
 	faulty                  // fault says why
 	closing                 // the subscriber is closed and all is sent
 )
@@ -82,24 +89,19 @@ func (st *stream) pumpSafely() (out outcome) {
 			out = faulty
 		}
 	}()
+	st.turns = wakerTurns
 	return st.pump()
-}
-
-// panicked notes that a bug ended this stream. The others go on.
-func (st *stream) panicked(v any) {
-	st.fault = engine.ReasonError
-	st.srv.metrics.panics.Inc()
-	st.srv.settings.Load().Logger.Error("a stream ended by a panic: please report this", "panic", v, "stack", string(debug.Stack()))
 }
 
 // run is the stream's goroutine. It owns the subscriber when it starts.
 func (st *stream) run() {
 	for !st.serve() {
 	}
+	st.end()
 }
 
-// serve runs until the stream is finished, and then returns true; false after
-// a panic, with fault set.
+// serve runs until nothing is to be written any more, and then returns true;
+// false after a panic, with fault set.
 func (st *stream) serve() (done bool) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -107,6 +109,7 @@ func (st *stream) serve() (done bool) {
 		}
 	}()
 	for {
+		st.turns = 0
 		switch st.pump() {
 		case released:
 			<-st.wake
@@ -114,10 +117,9 @@ func (st *stream) serve() (done bool) {
 			st.waitWritable()
 		case faulty:
 			st.sub.Close(st.fault)
-			st.finish()
 			return true
 		case closing:
-			st.finish()
+			st.sayGoodbye()
 			return true
 		}
 	}
@@ -156,6 +158,9 @@ func (st *stream) send() (out outcome, done bool) {
 			if out, done := st.writeRest(); done {
 				return out, true
 			}
+			if st.spent() {
+				return blocked, true
+			}
 		}
 		it, ok := st.sub.Next(true)
 		switch {
@@ -172,21 +177,34 @@ func (st *stream) send() (out outcome, done bool) {
 			}
 		case st.raw == nil:
 			st.deliver(it.Event)
-			if st.multi {
-				st.rest = appendEvent(nil, it.Event, &st.sub)
-			}
 		default:
 			if out, done := st.sendBatch(it); done {
 				return out, true
+			}
+			if st.spent() {
+				return blocked, true
 			}
 		}
 	}
 }
 
-// deliver makes an event's frame the rest, and counts it.
+// spent counts a write, and reports whether it was the last one that the waker
+// makes.
+func (st *stream) spent() bool {
+	if st.turns == 0 {
+		return false
+	}
+	st.turns--
+	return st.turns == 0
+}
+
+// deliver makes an event, which Next has just returned, the rest, and counts it.
 func (st *stream) deliver(ev *engine.Event) {
 	st.rest = ev.Bytes()
-	st.srv.metrics.delivered(1, len(st.rest))
+	if st.multi {
+		st.rest, st.tail = splitEvent(ev, &st.sub)
+	}
+	st.srv.metrics.delivered(1, len(ev.Bytes()))
 	st.sample(ev)
 }
 
@@ -233,14 +251,21 @@ func (st *stream) writeRest() (out outcome, done bool) {
 			st.fault = engine.ReasonGone
 			return faulty, true
 		}
+		if len(st.rest) == 0 {
+			st.rest, st.tail = st.tail, nil
+		}
 	}
 	st.rest = nil
 	return 0, false
 }
 
-// maxBlockingWrite bounds one write to an output that blocks, so that the sweep
-// sees progress.
-const maxBlockingWrite = 16 << 10
+const (
+	// maxBlockingWrite bounds one write to an output that blocks, so that the
+	// sweep sees progress.
+	maxBlockingWrite = 16 << 10
+	// blockedWrite is how long such a write lasts if the client could not take it.
+	blockedWrite = 5 * time.Millisecond
+)
 
 // write writes some of b: without blocking where there is a raw descriptor, and
 // otherwise, only ever in the stream's goroutine, blocking.
@@ -248,10 +273,10 @@ func (st *stream) write(b []byte) (int, error) {
 	if st.raw != nil {
 		return rawWrite(st.fd, b)
 	}
-	st.blockedSince.Store(st.srv.clock.Load())
+	since := st.block()
 	n, err := st.out.Write(b[:min(len(b), maxBlockingWrite)])
-	st.blockedSince.Store(0)
 	st.dirty = true
+	st.unblock(since)
 	return n, err
 }
 
@@ -261,15 +286,36 @@ func (st *stream) flush() (out outcome, done bool) {
 	if !ok || !st.dirty {
 		return 0, false
 	}
-	st.blockedSince.Store(st.srv.clock.Load())
+	since := st.block()
 	err := f.Flush()
-	st.blockedSince.Store(0)
 	st.dirty = false
+	st.unblock(since)
 	if err != nil {
 		st.fault = engine.ReasonGone
 		return faulty, true
 	}
 	return 0, false
+}
+
+// block and unblock surround a write that may block.
+func (st *stream) block() time.Time {
+	st.blockedSince.Store(st.srv.clock.Load())
+	return time.Now()
+}
+
+func (st *stream) unblock(since time.Time) {
+	st.blockedSince.Store(0)
+	if time.Since(since) >= blockedWrite {
+		st.conflate()
+	}
+}
+
+// conflate skips what a slow client does not want any more.
+func (st *stream) conflate() {
+	if n := st.sub.Conflate(); n > 0 {
+		st.srv.metrics.slow[engine.Latest].Inc()
+		st.srv.metrics.missed.Add(float64(n))
+	}
 }
 
 // wrote notes that the connection has taken something.
@@ -284,132 +330,35 @@ func (st *stream) wrote() {
 	}
 }
 
-// sendBatch writes an event and those that follow it: a single one as it is,
-// several copied into one write (16 frames of 200 bytes: 5.9 µs, against 6.7 µs
-// with writev). Where the socket takes only a part, the frame that was cut
-// stays as rest and the others go back to the ring: a slow connection holds no
-// buffer.
-func (st *stream) sendBatch(first engine.Item) (out outcome, done bool) {
-	var next engine.Item
-	var more bool
-	if !st.multi {
-		if len(first.Event.Bytes()) < batchBytes {
-			next, more = st.sub.Next(false)
-		}
-		if !more {
-			st.deliver(first.Event)
-			return st.writeRest()
-		}
-	}
-	b := st.srv.batches.get()
-	defer st.srv.batches.put(b)
-	b.add(st, first)
-	if st.multi {
-		next, more = st.sub.Next(false)
-	}
-	for ; more; next, more = st.sub.Next(false) {
-		if !b.fits(next) {
-			st.sub.Unread([]engine.Item{next})
-			break
-		}
-		b.add(st, next)
-	}
-	n, err := rawWrite(st.fd, b.buf)
-	if n > 0 {
-		st.wrote()
-	}
-	st.commit(b, n)
-	switch {
-	case err == errWouldBlock, err == nil && n < len(b.buf):
-		return blocked, true
-	case err != nil:
-		st.fault = engine.ReasonGone
-		return faulty, true
-	}
-	return 0, false
-}
-
-// commit settles a batch of which n bytes were written.
-func (st *stream) commit(b *batch, n int) {
-	sent, start := 0, 0
-	for sent < len(b.items) && start < n {
-		if end := b.ends[sent]; end > n { // cut: its remainder must come first
-			if it := b.items[sent]; st.multi {
-				st.rest = append([]byte(nil), b.buf[n:end]...)
-			} else {
-				st.rest = it.Event.Bytes()[n-start:]
-			}
-		}
-		start = b.ends[sent]
-		st.sample(b.items[sent].Event)
-		sent++
-	}
-	st.srv.metrics.delivered(sent, n)
-	if sent > 1 {
-		st.srv.metrics.lag.Observe(float64(len(b.items)))
-	}
-	st.sub.Unread(b.items[sent:])
-}
-
 // waitWritable waits until the client has taken the rest, or the stream is
 // given up. Goroutine only.
 func (st *stream) waitWritable() {
 	st.blockedSince.Store(st.srv.clock.Load())
 	st.srv.blocked.Add(1)
+	defer func() { // also after a panic
+		st.srv.blocked.Add(-1)
+		st.blockedSince.Store(0)
+	}()
 	// The error is that of the deadline which the sweep or the hang-up watcher
 	// sets: the subscriber's reason tells.
-	_ = st.raw.Write(func(fd uintptr) bool {
-		if r := st.sub.Closing(); r != 0 && !r.Graceful() {
+	_ = st.raw.Write(func(uintptr) bool { return st.resume() })
+	st.conflate()
+}
+
+// resume goes on with the rest once the socket may have room. It returns false
+// if the socket is full again.
+func (st *stream) resume() bool {
+	if r := st.sub.Closing(); r != 0 && !r.Graceful() {
+		return true
+	}
+	if len(st.rest) == 0 {
+		// Nothing is cut: wait for room by the next event itself.
+		it, ok := st.sub.Next(false)
+		if !ok {
 			return true
 		}
-		if len(st.rest) == 0 {
-			// Nothing is cut: wait for room by the next event itself.
-			it, ok := st.sub.Next(false)
-			if !ok {
-				return true
-			}
-			st.deliver(it.Event)
-			if st.multi {
-				st.rest = appendEvent(nil, it.Event, &st.sub)
-			}
-		}
-		out, done := st.writeRest()
-		return !done || out != blocked
-	})
-	st.srv.blocked.Add(-1)
-	st.blockedSince.Store(0)
-	if n := st.sub.Conflate(); n > 0 {
-		st.srv.metrics.slow[engine.Latest].Inc()
-		st.srv.metrics.missed.Add(float64(n))
+		st.deliver(it.Event)
 	}
-}
-
-// abort ends the stream without sending the rest, whatever its goroutine waits for.
-func (st *stream) abort(r engine.Reason) {
-	st.sub.Close(r)
-	_ = st.out.SetWriteDeadline(time.Unix(1, 0))
-}
-
-// finish closes the connection. Goroutine only, as the owner, and the last
-// thing that it does.
-func (st *stream) finish() {
-	s := st.srv
-	reason := st.sub.Closing()
-	if reason == engine.ReasonDrain && len(st.rest) == 0 {
-		// Best effort: the socket is not full, or the client is not reading.
-		_, _ = st.write(append(appendRetryLine(nil, s.settings.Load().jitter()), '\n'))
-		_, _ = st.flush()
-	}
-	if st.raw != nil {
-		s.hangups.remove(st)
-		discardInput(st.fd)
-	}
-	s.streams.remove(st)
-	_ = st.out.Close()
-	s.open.Add(-1)
-	s.metrics.closed[reason].Inc()
-	if o := s.settings.Load(); o.AccessLog {
-		o.Logger.Info("stream ended", "reason", reason.String(), "remote", st.remote,
-			"seconds", float64(s.clock.Load()-st.opened)/1000)
-	}
+	out, done := st.writeRest()
+	return !done || out != blocked
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -14,19 +15,27 @@ import (
 )
 
 const (
-	requestTimeout = 10 * time.Second // to send a request, and to take its answer
+	requestTimeout = 10 * time.Second // to send a request's head, and to take its answer
 	idleTimeout    = 60 * time.Second // between requests on a kept connection
-	maxRequestHead = 16 << 10
-	maxStreamBody  = 64 << 10 // of a request that should have none
+	minRequestHead = 16 << 10         // bytes, see settings.maxHead
+	maxStreamBody  = 64 << 10         // of a request that should have none
 )
 
 // handle answers a request on the stream listener.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	defer s.contain(func() {
+		ctx.Error("the server has a bug here: see its log\n", fasthttp.StatusInternalServerError)
+	})
 	o := s.settings.Load()
 	switch path := string(ctx.Path()); path {
 	case o.Path:
 		s.handleStream(ctx, o)
 	case "/healthz", "/readyz":
+		if !ctx.IsGet() && !ctx.IsHead() {
+			ctx.Error(fmt.Sprintf("method %s: health is read by GET\n", ctx.Method()), fasthttp.StatusMethodNotAllowed)
+			ctx.Response.Header.Set("Allow", "GET, HEAD")
+			return
+		}
 		s.handleHealth(ctx, path)
 	case "/":
 		if !o.NoPage {
@@ -62,14 +71,14 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
 		return
 	default:
-		ctx.Error(methodProblem(string(ctx.Method())), fasthttp.StatusMethodNotAllowed)
+		o.reject(ctx, fasthttp.StatusMethodNotAllowed, methodProblem(string(ctx.Method())))
 		ctx.Response.Header.Set("Allow", allowedMethods)
 		return
 	}
 	req, problem := o.parse(ctx.QueryArgs(), string(ctx.Request.Header.Peek("Last-Event-ID")))
 	if problem != "" {
 		s.metrics.refused["request"].Inc()
-		ctx.Error(problem+"\n", fasthttp.StatusBadRequest)
+		o.reject(ctx, fasthttp.StatusBadRequest, problem)
 		return
 	}
 	req.close = ctx.Request.Header.ConnectionClose()
@@ -82,11 +91,59 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		return
 	}
 	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(net.Conn) { s.start(c.take(), req) })
+	ctx.Hijack(func(net.Conn) {
+		nc := c.take()
+		defer s.contain(func() { _ = nc.Close() })
+		s.start(nc, req)
+	})
+}
+
+// contain, deferred, keeps a panic to the request that it happened in; after
+// tells the client, if anything can be told.
+func (s *Server) contain(after func()) {
+	if v := recover(); v != nil {
+		s.metrics.panics.Inc()
+		s.settings.Load().Logger.Error("a request ended by a panic: please report this", "panic", v, "stack", string(debug.Stack()))
+		after()
+	}
+}
+
+// reject answers a request for a stream that cannot be served, with the CORS
+// fields of a stream: without them a page's script would see a network error,
+// and try again for ever.
+func (o *settings) reject(ctx *fasthttp.RequestCtx, status int, problem string) {
+	ctx.Error(problem+"\n", status)
+	for _, f := range o.cors() {
+		ctx.Response.Header.Set(f[0], f[1])
+	}
+}
+
+// streamError answers what fasthttp refuses before a handler runs.
+func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
+	status, problem := s.requestProblem(ctx, err)
+	ctx.Error(problem+"\n", status)
+}
+
+// requestProblem tells why a request could not be read, all of it.
+func (s *Server) requestProblem(ctx *fasthttp.RequestCtx, err error) (status int, problem string) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.unread = true
+	}
+	var small *fasthttp.ErrSmallBuffer
+	var network net.Error
+	switch {
+	case errors.As(err, &small):
+		return fasthttp.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request line and headers have more than %d bytes", s.settings.Load().maxHead())
+	case errors.As(err, &network) && network.Timeout():
+		return fasthttp.StatusRequestTimeout, "the request took too long to arrive"
+	default:
+		// The error would repeat the request, credentials included.
+		return fasthttp.StatusBadRequest, "this is no HTTP/1.1 request (RFC 9112): it cannot be read"
+	}
 }
 
 func methodProblem(method string) string {
-	return fmt.Sprintf("method %s: a stream is opened by GET\n", method)
+	return fmt.Sprintf("method %s: a stream is opened by GET", method)
 }
 
 // preflight is the answer to a CORS preflight (Fetch, 3.2): polyfills send
@@ -101,8 +158,13 @@ func (o *settings) preflight(requested string) [][2]string {
 		{"Access-Control-Allow-Headers", requested},
 		{"Access-Control-Max-Age", "86400"},
 	}
+	return append(fields, o.cors()...)
+}
+
+// cors are the fields of a stream's head that let pages of other origins see it.
+func (o *settings) cors() (fields [][2]string) {
 	for _, f := range o.fields {
-		if strings.HasPrefix(f[0], "Access-Control-") {
+		if strings.HasPrefix(f[0], "Access-Control-") || f[0] == "Vary" {
 			fields = append(fields, f)
 		}
 	}
@@ -114,7 +176,8 @@ func (s *Server) start(c net.Conn, req request) {
 	o := s.settings.Load()
 	st := &stream{srv: s, out: c, wake: make(chan struct{}, 1)}
 	st.raw, st.fd = rawOf(c)
-	if limit := s.admit(st, req); limit != "" {
+	resumed, limit := s.admit(st, req)
+	if limit != "" {
 		s.refuse(c, o, limit)
 		return
 	}
@@ -128,7 +191,7 @@ func (s *Server) start(c net.Conn, req request) {
 		head = append(append(append(head, "Connection: "...), connection...), "\r\n"...)
 	}
 	head = append(head, "\r\n"...)
-	st.rest = appendOpening(head, o, &st.sub)
+	st.rest = appendOpening(head, o, &st.sub, resumed)
 	if st.raw == nil {
 		go st.watchByReading(c)
 	}
@@ -143,33 +206,48 @@ func appendDate(dst []byte) []byte {
 }
 
 // admit makes st a subscriber, or returns the name of the limit that forbids it.
-func (s *Server) admit(st *stream, req request) (limit string) {
+func (s *Server) admit(st *stream, req request) (resumed engine.Resumed, limit string) {
 	o := s.settings.Load()
+	// Counted first, then draining: so Close and Drain, which set draining and
+	// then wait until none is open, see this one, or this one sees them.
+	open := s.open.Add(1)
 	if s.draining.Load() {
-		return "drain"
-	}
-	if s.open.Add(1) > int64(o.MaxConnections) {
 		s.open.Add(-1)
-		return "maxConnections"
+		return 0, "drain"
+	}
+	if open > int64(o.MaxConnections) {
+		s.open.Add(-1)
+		return 0, "maxConnections"
 	}
 	st.multi = len(req.keys) > 1 && !o.PlainIDs
 	st.remote = req.remote
 	st.opened = s.clock.Load()
 	st.lastWrite.Store(st.opened)
-	resumed, err := s.eng.Subscribe(&st.sub, req.keys, req.lastID, st)
+	resumed, err := s.subscribe(st, req)
 	if err != nil {
 		s.open.Add(-1)
 		var le *engine.LimitError
 		if errors.As(err, &le) {
-			return le.Limit
+			return 0, le.Limit
 		}
-		return "request"
+		return 0, "request"
 	}
 	s.metrics.opened.Inc()
 	if resumed != engine.ResumedNone {
 		s.metrics.replays[resumed].Inc()
 	}
-	return ""
+	return resumed, ""
+}
+
+// subscribe makes st a subscriber. Resuming may cost a look at every event kept,
+// some 10 µs for 1024 of them: so that a reconnect storm leaves processors to
+// those who publish and deliver, only a few resume at a time.
+func (s *Server) subscribe(st *stream, req request) (engine.Resumed, error) {
+	if req.lastID != "" {
+		s.resumes <- struct{}{}
+		defer func() { <-s.resumes }()
+	}
+	return s.eng.Subscribe(&st.sub, req.keys, req.lastID, st)
 }
 
 // launch makes st known to the sweep and the hang-up watcher, just before its
@@ -214,13 +292,12 @@ func (o *settings) refusal(limit string) refusal {
 	switch o.OverLimit {
 	case Refuse503:
 		body := fmt.Sprintf("%s: the server takes no more streams for now\n", limit)
-		return refusal{503, [][2]string{
+		return refusal{503, append([][2]string{
 			{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Length", strconv.Itoa(len(body))},
-			{"Access-Control-Allow-Origin", "*"},
 			{"Retry-After", strconv.Itoa(int((retry + time.Second - 1) / time.Second))},
-		}, body}
+		}, o.cors()...), body}
 	case Refuse204:
-		return refusal{204, nil, ""}
+		return refusal{204, o.cors(), ""}
 	default:
 		body := string(append(appendRetryLine(nil, retry), '\n'))
 		fields := append([][2]string{{"Content-Length", strconv.Itoa(len(body))}}, o.fields...)

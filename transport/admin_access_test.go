@@ -1,0 +1,217 @@
+package transport
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAdminMethods(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{Options: Options{Pprof: true}})
+	gets := []string{"/count", "/countAll", "/keys", "/metrics", "/healthz", "/readyz", "/debug/pprof/"}
+	posts := []string{"/publish", "/publishAll", "/close", "/closeAll", "/batch"}
+	for _, path := range append(gets, posts...) {
+		get := slices.Contains(gets, path)
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+			a := r.call(method, path, "", "Content-Type: text/plain")
+			allow := map[bool]string{true: "GET, HEAD, OPTIONS", false: "POST, OPTIONS"}[get]
+			switch {
+			case method == "OPTIONS":
+				if a.status != 204 || a.header.Get("Allow") != allow || a.body != "" {
+					t.Errorf("OPTIONS %s: %d %v", path, a.status, a.header)
+				}
+			case method == "HEAD" && get:
+				if a.status != 200 || a.body != "" || a.header.Get("Content-Type") == "" {
+					t.Errorf("HEAD %s: %d %q", path, a.status, a.body)
+				}
+			case get == (method == "GET") && (get || method == "POST"):
+				if a.status != 200 {
+					t.Errorf("%s %s: %d %s", method, path, a.status, a.body)
+				}
+			default:
+				if a.status != 405 || a.header.Get("Allow") != allow {
+					t.Errorf("%s %s: %d, Allow %q", method, path, a.status, a.header.Get("Allow"))
+				} else if method != "HEAD" && a.failed(t).Field != "method" {
+					t.Errorf("%s %s: %s", method, path, a.body)
+				}
+			}
+		}
+	}
+	for _, path := range []string{"/", "/publish/", "/Publish", "/nothing", "/stream", "/debug/pprof"} {
+		a := r.call("POST", path, "")
+		if f := a.failed(t); a.status != 404 || f.Field != "path" || !strings.Contains(f.Error, "/publishAll") {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+}
+
+func TestAdminToken(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: "s3cret", Pprof: true}})
+	for _, path := range []string{"/publish", "/publishAll", "/batch", "/close", "/closeAll", "/count", "/countAll", "/keys", "/metrics", "/debug/pprof/"} {
+		method := "POST"
+		if strings.HasPrefix(path, "/count") || path == "/keys" || path == "/metrics" || path == "/debug/pprof/" {
+			method = "GET"
+		}
+		for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3crett", "Bearer S3CRET", "Basic s3cret", "s3cret", "Bearers3cret", "Bearer s3cret s3cret"} {
+			a := r.call(method, path, "x", "Content-Type: text/plain", "Authorization: "+wrong)
+			if f := a.failed(t); a.status != 401 || f.Field != "Authorization" || a.header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%s with %q: %d %s", path, wrong, a.status, a.body)
+			}
+			if strings.Contains(a.body, "s3cret") {
+				t.Errorf("%s tells the token", path)
+			}
+		}
+		for _, right := range []string{"Bearer s3cret", "bearer s3cret", "BEARER  s3cret "} {
+			if a := r.call(method, path, "x", "Content-Type: text/plain", "Authorization: "+right); a.status != 200 {
+				t.Errorf("%s with %q: %d %s", path, right, a.status, a.body)
+			}
+		}
+		// A preflight has no credentials (Fetch, 3.2.2).
+		if a := r.call("OPTIONS", path, ""); a.status != 204 {
+			t.Errorf("OPTIONS %s: %d", path, a.status)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if a := r.call("GET", path, ""); a.status != 200 || a.body != "ok\n" {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := r.call("GET", "/nothing", ""); a.status != 404 {
+		t.Errorf("404 needs no token, got %d", a.status)
+	}
+	o := r.srv.settings.Load().Options
+	o.PublishToken = "next"
+	if err := r.srv.Reconfigure(o); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.call("GET", "/count", "", "Authorization: Bearer s3cret"); a.status != 401 {
+		t.Error(a.status)
+	}
+	if a := r.call("GET", "/count", "", "Authorization: Bearer next"); a.status != 200 {
+		t.Error(a.status)
+	}
+}
+
+// TestAdminOrigin: which pages may use the admin listener, and how a name that
+// was pointed here is refused.
+func TestAdminOrigin(t *testing.T) {
+	const app = "https://app.example"
+	try := func(t *testing.T, r *rig, origin string, allowed bool) {
+		t.Helper()
+		for _, method := range []string{"POST", "OPTIONS"} {
+			header := []string{"Content-Type: text/plain", "Authorization: Bearer T", "Origin: " + origin}
+			if method == "OPTIONS" {
+				header = append(header, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type")
+			}
+			a := r.call(method, "/publish", "x", header...)
+			switch {
+			case !allowed:
+				if f := a.failed(t); a.status != 403 || f.Field != "Origin" || a.header.Get("Access-Control-Allow-Origin") != "" {
+					t.Errorf("%s from %s: %d %v %s", method, origin, a.status, a.header, a.body)
+				}
+			case a.status/100 != 2 || a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Vary") != "Origin" ||
+				!strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "Content-Type") || !strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "POST"):
+				t.Errorf("%s from %s: %d %v %s", method, origin, a.status, a.header, a.body)
+			}
+			if a.header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("credentials for %s", origin)
+			}
+		}
+	}
+	t.Run("page", func(t *testing.T) {
+		r := startRig(t, viaFast, rigOptions{Options: Options{AdminOrigins: []string{app}}})
+		_, port, _ := net.SplitHostPort(r.addr)
+		for _, origin := range []string{app, "http://localhost:" + port, "http://127.0.0.1:" + port, "http://[::1]:" + port} {
+			try(t, r, origin, true)
+		}
+		for _, origin := range []string{"https://app.example.evil", "http://app.example", "https://APP.example", "null", "http://localhost", "http://localhost:1",
+			"https://localhost:" + port, "http://evil.example:" + port, "http://localhost.evil.example:" + port, "http://127.0.0.1.evil.example:" + port, "*", "%"} {
+			try(t, r, origin, false)
+		}
+		// A failed request still tells an allowed page why.
+		if a := r.call("POST", "/publish", "x", "Origin: "+app); a.status != 415 || a.header.Get("Access-Control-Allow-Origin") != app {
+			t.Errorf("%d %v", a.status, a.header)
+		}
+	})
+	t.Run("no page", func(t *testing.T) {
+		r := startRig(t, viaFast, rigOptions{Options: Options{NoPage: true}})
+		_, port, _ := net.SplitHostPort(r.addr)
+		try(t, r, "http://localhost:"+port, false)
+	})
+	t.Run("any", func(t *testing.T) {
+		if _, err := newSettings(Options{AdminOrigins: []string{"*"}}); err == nil || !strings.Contains(err.Error(), "adminOrigins") || !strings.Contains(err.Error(), "publishToken") {
+			t.Errorf("without a token: %v", err)
+		}
+		r := startRig(t, viaFast, rigOptions{Options: Options{AdminOrigins: []string{"*"}, PublishToken: "T"}})
+		for _, origin := range []string{app, "null", "http://localhost:1"} {
+			try(t, r, origin, true)
+		}
+	})
+	hosts := map[string]bool{"127.0.0.1": true, "127.0.0.1:8081": true, "[::1]:8081": true, "[::1]": true, "localhost": true, "localhost:99": true, "10.1.2.3": true,
+		"evil.example": false, "evil.example:8081": false, "localhost.evil.example": false, "127.0.0.1.evil.example:8081": false}
+	for _, token := range []string{"", "T"} {
+		t.Run("host, token "+token, func(t *testing.T) {
+			r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: token}})
+			for host, local := range hosts {
+				for _, path := range []string{"/countAll", "/healthz", "/metrics"} {
+					a := r.call("GET", path, "", "Host: "+host, "Authorization: Bearer T")
+					if allowed := local || token != ""; allowed != (a.status == 200) {
+						t.Errorf("%s of %s: %d %s", path, host, a.status, a.body)
+					} else if !allowed && (a.status != 403 || a.failed(t).Field != "Host") {
+						t.Errorf("%s of %s: %d %s", path, host, a.status, a.body)
+					}
+				}
+			}
+			w := dial(t, r.admin)
+			w.send("GET /countAll HTTP/1.0\r\nAuthorization: Bearer T\r\n\r\n")
+			if w.readHead(); w.status != 200 {
+				t.Errorf("HTTP/1.0 without Host: %d", w.status)
+			}
+		})
+	}
+}
+
+func TestAdminPprof(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	if a := r.call("GET", "/debug/pprof/", ""); a.status != 404 {
+		t.Fatalf("off by default, got %d", a.status)
+	}
+	o := r.srv.settings.Load().Options
+	o.Pprof = true
+	if err := r.srv.Reconfigure(o); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "transport"} {
+		if a := r.call("GET", path, ""); a.status != 200 || !strings.Contains(a.body, text) {
+			t.Errorf("%s: %d %s", path, a.status, clip(a.body))
+		}
+	}
+}
+
+// TestAdminBrokenRequests: what is no request gets an answer that says so.
+func TestAdminBrokenRequests(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{prepare: func(s *Server) { s.requestTimeout = 300 * time.Millisecond }})
+	for _, test := range []struct {
+		send   string
+		status int
+	}{
+		{"GET /count HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n", 431},
+		{"GET /count?key=" + strings.Repeat("x", 20<<10) + " HTTP/1.1\r\n\r\n", 431},
+		{"hello\r\n\r\n", 400},
+		{"GET /count HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: x\r\n\r\n", 400},
+		{"POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf", 408},
+		{"POST /publish HTTP/1.1\r\nHost: 127.", 408},
+	} {
+		w := dial(t, r.admin)
+		w.send(test.send)
+		w.readHead()
+		body := w.read(1000)
+		if w.status != test.status || !strings.Contains(body, `"error":"`) || !strings.Contains(body, `"field":"request"`) {
+			t.Errorf("%q: %d %s", clip(test.send), w.status, body)
+		}
+		w.conn.CloseWrite()
+		w.ended()
+	}
+}

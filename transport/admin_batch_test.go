@@ -1,0 +1,129 @@
+package transport
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// batch sends lines and returns the answer's, one for each that is not blank.
+func (r *rig) batch(lines string) (answers []map[string]any) {
+	r.t.Helper()
+	a := r.call("POST", "/batch", lines, "Content-Type: application/x-ndjson")
+	if a.status != 200 || a.header.Get("Content-Type") != "application/x-ndjson" {
+		r.t.Fatalf("%d %s", a.status, a.body)
+	}
+	for line := range strings.Lines(a.body) {
+		var v map[string]any
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			r.t.Fatalf("%q: %v", line, err)
+		}
+		answers = append(answers, v)
+	}
+	return answers
+}
+
+func TestAdminBatch(t *testing.T) {
+	onBoth(t, rigOptions{Options: Options{MaxEventBytes: 500, MaxKeyBytes: 50}}, func(t *testing.T, r *rig) {
+		a, b, pool := r.subscribe("connectKey=a"), r.subscribe("connectKey=b"), r.subscribe("")
+		fails := r.metric("fanfare_publish_errors_total")
+		lines := []string{
+			`{"key":"a","data":"1","event":"e","retry":5}`,
+			`{"op":"publish","key":"b","data":{"x":[1, 2]},"id":"own"}`,
+			``,
+			"  \r",
+			`{"data":"to the pool"}` + "\r",
+			`{"op":"publishAll","data":"all"}`,
+			`{"op":"subscribe","key":"a"}`, // 7
+			`{"key":"a","data":`,           // 8
+			`"a string"`,                   // 9
+			`{"key":7,"data":"x"}`,         // 10
+			`{"key":"a","id":"x\ny"}`,      // 11
+			`{"key":"a","data":"` + strings.Repeat("x", 600) + `"}`,  // 12
+			`{"key":"` + strings.Repeat("k", 51) + `","data":"x"}`,   // 13
+			"{\"key\":\"a\",\"data\":\"\xff\"}",                      // 14
+			`{"Key":"b","Op":"closeAll","key":null,"data":"exact"}`,  // 15: to the pool
+			`{"op":"publish","op":"publish","key":"b","key":"a"}`,    // 16: the last of equal names
+			`{"op":["publish"],"key":"a"}`,                           // 17
+			`{"key":"a","data":{"key":"b","op":"close"},"event":""}`, // 18
+			`{"op":"close","key":"a"}`,
+			`{"op":"closeAll"}`,
+			`{"op":"close","key":"a"} `,
+		}
+		got := r.batch(strings.Join(lines, "\n")) // no newline at the end
+		if len(got) != len(lines)-2 {
+			t.Fatalf("%d answers to %d lines", len(got), len(lines)-2)
+		}
+		failed := map[int]string{7: "op", 8: "body", 9: "line", 10: "key", 11: "id", 12: "maxEventBytes", 13: "key", 14: "body", 17: "op"}
+		for i, answer := range got {
+			line := i + 1
+			if line > 2 {
+				line += 2 // the blank ones
+			}
+			field, wrong := failed[line]
+			if _, is := answer["error"]; is != wrong || wrong && (answer["field"] != field || answer["line"] != float64(line)) {
+				t.Errorf("line %d %s: %v", line, lines[line-1], answer)
+			}
+		}
+		if n := r.metric("fanfare_publish_errors_total"); n != fails+float64(len(failed)) {
+			t.Errorf("%v errors counted, want %d", n-fails, len(failed))
+		}
+		if got[1]["id"] != "own" || got[2]["subscribers"] != 1.0 || got[3]["keys"] != 3.0 || got[3]["subscribers"] != 3.0 {
+			t.Errorf("%v", got[1:4])
+		}
+		if last := got[len(got)-3:]; last[0]["closed"] != 1.0 || last[1]["closed"] != 2.0 || last[2]["closed"] != 0.0 {
+			t.Errorf("%v", last)
+		}
+		a.expect(fmt.Sprintf("event: e\nretry: 5\nid: %s\ndata: 1\n\n", got[0]["id"]))
+		a.wantData("all", "", `{"key":"b","op":"close"}`)
+		b.expect("id: own\ndata: {\"x\":[1,2]}\n\n")
+		b.wantData("all")
+		pool.wantData("to the pool", "all", "exact")
+		r.waitOpen(0)
+		for _, e := range []*events{a, b, pool} {
+			if rest := e.rest(); rest != "" || len(e.queue) > 0 {
+				t.Errorf("%q %v came behind", rest, e.queue)
+			}
+		}
+		if got := r.batch(""); len(got) != 0 {
+			t.Error(got)
+		}
+	})
+}
+
+// TestAdminBatchOrder: many lines, some of them wrong, keep the order of each key.
+func TestAdminBatchOrder(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		const keys, perKey = 5, 2000
+		var subscribers []*events
+		for k := range keys {
+			subscribers = append(subscribers, r.subscribe(fmt.Sprintf("connectKey=k%d", k)))
+		}
+		for part := range 4 { // less than the history at a time, so that nobody can be lapped
+			var body strings.Builder
+			for i := range perKey / 4 {
+				for k := range keys {
+					fmt.Fprintf(&body, "{\"key\":\"k%d\",\"data\":\"%d\"}\n", k, part*perKey/4+i)
+				}
+				body.WriteString("not JSON\r\n\r\n")
+			}
+			if got := r.batch(body.String()); len(got) != perKey/4*(keys+1) {
+				t.Fatalf("%d answers", len(got))
+			}
+			for _, e := range subscribers {
+				for i := range perKey / 4 {
+					e.wantData(fmt.Sprint(part*perKey/4 + i))
+				}
+			}
+		}
+	})
+}
+
+func TestAdminBatchRefuses(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	a := r.call("POST", "/batch", "x", "Content-Encoding: br")
+	if f := a.failed(t); a.status != 415 || f.Field != "Content-Encoding" {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+}

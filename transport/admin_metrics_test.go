@@ -1,0 +1,362 @@
+package transport
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/valyala/fasthttp"
+
+	"fanfare/engine"
+)
+
+// families parses /metrics.
+func (r *rig) families() map[string]*dto.MetricFamily {
+	r.t.Helper()
+	a := r.call("GET", "/metrics", "")
+	if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
+		r.t.Fatalf("%d %v", a.status, a.header)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(a.body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return families
+}
+
+// values are the series of the server's own metrics; a histogram's is its count.
+func (r *rig) values() map[string]float64 {
+	values := map[string]float64{}
+	for name, f := range r.families() {
+		if !strings.HasPrefix(name, "fanfare_") {
+			continue
+		}
+		for _, m := range f.Metric {
+			series := strings.TrimPrefix(name, "fanfare_")
+			for _, l := range m.Label {
+				series += "," + l.GetValue()
+			}
+			switch {
+			case m.Counter != nil:
+				values[series] = m.Counter.GetValue()
+			case m.Gauge != nil:
+				values[series] = m.Gauge.GetValue()
+			case m.Histogram != nil:
+				values[series] = float64(m.Histogram.GetSampleCount())
+			}
+		}
+	}
+	return values
+}
+
+// failingListener fails once, as accept does when no descriptor is left.
+type failingListener struct {
+	net.Listener
+	failed atomic.Bool
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.failed.CompareAndSwap(false, true) {
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// TestMetrics: each series changes when what it counts happens, and there is
+// none that is not tested here.
+func TestMetrics(t *testing.T) {
+	routes["/panic"] = route{method: fasthttp.MethodGet, serve: func(*Server, *fasthttp.RequestCtx) { panic("for the test") }}
+	t.Cleanup(func() { delete(routes, "/panic") })
+	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
+	r := startRig(t, viaFast, rigOptions{
+		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 1500 * time.Millisecond},
+		Engine: engine.Options{
+			MaxKeys: 20,
+			Key:     engine.KeyOptions{History: 8, MaxSubscribers: 2},
+			KeyRule: func(name string) *engine.KeyOptions {
+				if p, ok := policies[name]; ok {
+					return &engine.KeyOptions{History: 8, Slow: p}
+				}
+				return nil
+			},
+		},
+		listen: func() (net.Listener, error) {
+			ln, err := Listen(context.Background(), "127.0.0.1:0")
+			return &failingListener{Listener: ln}, err
+		},
+	})
+	tested := map[string]bool{}
+	// step checks that act changes the series as said; a change of 0 means any
+	// that is not down.
+	step := func(name string, act func(), changes map[string]float64) {
+		t.Helper()
+		before := r.values()
+		act()
+		for series, by := range changes {
+			tested[series] = true
+			if _, ok := before[series]; !ok {
+				t.Errorf("%s: no series %s", name, series)
+				continue
+			}
+			ok := poll(patience/2, func() bool {
+				d := r.values()[series] - before[series]
+				return d == by || by == 0 && d > 0
+			})
+			if !ok {
+				t.Errorf("%s: %s went from %v to %v, want %+v", name, series, before[series], r.values()[series], by)
+			}
+		}
+	}
+	step("accept", func() { r.waitAccepting() }, map[string]float64{})
+	tested["accept_errors_total"] = true
+	if n := r.values()["accept_errors_total"]; n != 1 {
+		t.Errorf("accept_errors_total is %v", n)
+	}
+	tested["connections_limit"] = true
+	if n := r.values()["connections_limit"]; n != 12 {
+		t.Errorf("connections_limit is %v", n)
+	}
+
+	var e, second *events
+	step("open", func() { e = r.subscribe("connectKey=secret-name") },
+		map[string]float64{"connections": 1, "connections_opened_total": 1, "keys": 1})
+	step("publish", func() { r.publish("secret-name", "12345"); e.next() },
+		map[string]float64{"events_total": 1, "deliveries_total": 1, "event_bytes_total": 0, "delivered_bytes_total": 0,
+			"publish_seconds": 1, "delivery_seconds": 1, "history_bytes": 0, "ring_bytes": 0})
+	step("refused", func() { r.call("POST", "/publish", "x") }, map[string]float64{"publish_errors_total": 1})
+	step("large event", func() { r.call("POST", "/publish", strings.Repeat("x", 1<<20), "Content-Type: text/plain") },
+		map[string]float64{"rejected_total,maxEventBytes": 1, "publish_errors_total": 1})
+	step("large body", func() { r.call("POST", "/publish", strings.Repeat("x", 5<<20), "Content-Type: text/plain") },
+		map[string]float64{"rejected_total,maxBodyBytes": 1, "publish_errors_total": 1})
+	step("second", func() { second = r.subscribe("connectKey=secret-name") }, map[string]float64{"connections": 1})
+	step("maxClients", func() { r.stream("connectKey=secret-name").rest() },
+		map[string]float64{"rejected_total,maxClients": 1})
+	step("bad request", func() { w := r.dial(); w.send(r.get("connectKey=%FF")); w.readHead() }, map[string]float64{"rejected_total,request": 1})
+	step("gone", func() { second.close(); r.waitOpen(1) }, map[string]float64{"connections": -1, "connections_closed_total,gone": 1})
+	step("closed", func() { r.call("POST", "/close?key=secret-name", ""); r.waitOpen(0) },
+		map[string]float64{"connections": -1, "connections_closed_total,closed": 1})
+	step("hit", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: "+e.lastID()).close(); r.waitOpen(0) },
+		map[string]float64{"replays_total,hit": 1})
+	p, _ := engine.ParsePosition(e.lastID())
+	step("unknown", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: nobody's").close(); r.waitOpen(0) },
+		map[string]float64{"replays_total,miss": 1, "gaps_total,unknown": 1})
+	step("epoch", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: 1-1").close(); r.waitOpen(0) },
+		map[string]float64{"replays_total,miss": 1, "gaps_total,epoch": 1})
+	step("history", func() {
+		for i := range 20 {
+			r.publish("secret-name", fmt.Sprint(i))
+		}
+		r.subscribe("connectKey=secret-name", "Last-Event-ID: "+p.String()).close()
+		r.waitOpen(0)
+	}, map[string]float64{"replays_total,miss": 1, "gaps_total,history": 1, "missed_events_total": 12, "lag_events": 1})
+	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.expect(": ping\n\n"); e.close(); r.waitOpen(0) },
+		map[string]float64{"pings_total": 0})
+	step("panic", func() {
+		if a := r.call("GET", "/panic", ""); a.status != 500 || a.failed(t).Error == "" {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}, map[string]float64{"panics_total": 1})
+
+	// Clients that do not read: what their sockets do not take overruns the ring.
+	for _, key := range []string{"skip", "latest", "disconnect"} {
+		slow := r.slowStream("connectKey=" + key)
+		var reading sync.WaitGroup
+		after := map[string]float64{"slow_actions_total," + key: 0, "missed_events_total": 0}
+		switch key {
+		case "skip":
+			after["gaps_total,lag"] = 0
+		case "disconnect":
+			after["connections_closed_total,lagged"] = 1
+		}
+		step(key, func() {
+			text := strings.Repeat("x", 100<<10)
+			for range 40 {
+				r.publish(key, text)
+			}
+			tested["connections_blocked"] = true
+			eventually(t, "blocked", func() bool { return r.values()["connections_blocked"] == 1 })
+			reading.Go(slow.discard)
+		}, after)
+		slow.reset()
+		reading.Wait()
+		r.waitOpen(0)
+	}
+	step("stalled", func() {
+		slow := r.slowStream("connectKey=stalled")
+		for range 8 {
+			r.publish("stalled", strings.Repeat("x", 500<<10))
+		}
+		r.waitOpen(0)
+		slow.close()
+	}, map[string]float64{"connections_closed_total,stalled": 1})
+
+	step("maxConnections", func() {
+		for i := range 12 {
+			r.subscribe(fmt.Sprintf("connectKey=c%d", i%7))
+		}
+		r.stream("connectKey=one-more").rest()
+	}, map[string]float64{"rejected_total,maxConnections": 1, "connections": 12})
+	step("closeAll", func() { r.call("POST", "/closeAll", ""); r.waitOpen(0) }, map[string]float64{"connections_closed_total,closed": 12})
+	step("maxKeys", func() {
+		for i := range 20 {
+			r.eng.Publish(fmt.Sprint("fill", i), engine.Frame{Bytes: []byte("x"), IDAt: -1})
+		}
+		r.stream("connectKey=no-room").rest()
+	}, map[string]float64{"rejected_total,maxKeys": 1})
+
+	text := r.call("GET", "/metrics", "").body
+	if strings.Contains(text, "secret-name") {
+		t.Error("/metrics names a key")
+	}
+
+	step("drain", func() {
+		r.subscribe("connectKey=secret-name")
+		late := r.dial()
+		eventually(t, "the late connection is accepted", func() bool {
+			late.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+			late.readHead()
+			return late.read(3) == "ok\n"
+		})
+		r.srv.Drain(context.Background())
+		late.send(r.get("connectKey=late"))
+		late.readHead()
+	}, map[string]float64{"connections_closed_total,drain": 1, "rejected_total,drain": 1})
+	if a := r.call("GET", "/readyz", ""); a.status != 503 || a.body != "draining\n" {
+		t.Errorf("readyz: %d %s", a.status, a.body)
+	}
+	if a := r.call("GET", "/healthz", ""); a.status != 200 {
+		t.Errorf("healthz: %d %s", a.status, a.body)
+	}
+
+	tested["connections_closed_total,error"] = true // Close of the server: nobody is left to ask
+	var missing []string
+	for series := range r.values() {
+		if !tested[series] {
+			missing = append(missing, series)
+		}
+	}
+	if slices.Sort(missing); len(missing) > 0 {
+		t.Errorf("series that this test does not know: %v", missing)
+	}
+}
+
+// waitAccepting waits until the stream listener answers.
+func (r *rig) waitAccepting() {
+	w := r.dial()
+	w.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.readHead()
+	w.close()
+}
+
+// slowStream opens a stream with a receive buffer that fills at once.
+func (r *rig) slowStream(query string) *wire {
+	r.t.Helper()
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+	}}
+	c, err := d.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	w := newWire(r.t, c)
+	w.send(r.get(query))
+	if w.readHead(); w.status != 200 {
+		r.t.Fatal(w.status)
+	}
+	return w
+}
+
+// TestMetricsCardinality: the number of series does not grow with keys,
+// connections or requests.
+func TestMetricsCardinality(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	size := func() (n int) {
+		for _, f := range r.families() {
+			n += len(f.Metric)
+		}
+		return n
+	}
+	first := size()
+	for i := range 50 {
+		r.subscribe(fmt.Sprintf("connectKey=key-%d", i))
+		r.publish(fmt.Sprintf("key-%d", i), "x")
+		r.call("GET", fmt.Sprintf("/nothing-%d", i), "")
+	}
+	if n := size(); n != first {
+		t.Errorf("%d series, %d at first", n, first)
+	}
+	if text := r.call("GET", "/metrics", "").body; strings.Contains(text, "key-1") || strings.Contains(text, "nothing-1") {
+		t.Error("/metrics has what clients sent")
+	}
+}
+
+func TestAdminTopKeys(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	if a := r.call("GET", "/keys", ""); a.body != `{"keys":0,"top":[]}`+"\n" {
+		t.Fatal(a.body)
+	}
+	for i, key := range []string{"few", "many", "many", "many", "<b> \"x\"", "<b> \"x\""} {
+		r.subscribe("connectKey=" + strings.NewReplacer(" ", "+", `"`, "%22").Replace(key))
+		if i == 0 {
+			r.publish(key, "x")
+		}
+	}
+	r.publish("nobody", "x")
+	var got keysAnswer
+	r.call("GET", "/keys?top=2", "").decode(t, &got)
+	if got.Keys != 4 || len(got.Top) != 2 || got.Top[0].Key != "many" || got.Top[0].Subscribers != 3 || got.Top[1].Key != "<b> \"x\"" {
+		t.Errorf("%+v", got)
+	}
+	r.call("GET", "/keys", "").decode(t, &got)
+	if len(got.Top) != 4 || got.Top[2].Key != "few" || got.Top[2].Events != 1 || got.Top[2].HistoryBytes == 0 || got.Top[2].Epoch == "" || got.Top[3].Key != "nobody" {
+		t.Errorf("%+v", got)
+	}
+	for _, top := range []string{"0", "-1", "x", "1001", "1.5", "99999999999999999999"} {
+		a := r.call("GET", "/keys?top="+top, "")
+		if f := a.failed(t); a.status != 400 || f.Field != "top" || !strings.Contains(f.Error, "1000") {
+			t.Errorf("top=%s: %d %s", top, a.status, a.body)
+		}
+	}
+	if a := r.call("GET", "/keys?top=1000", ""); a.status != 200 || !json.Valid([]byte(a.body)) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestHealth: both listeners tell, also with the token set.
+func TestHealth(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: "T"}})
+	for _, addr := range []string{r.addr, r.admin} {
+		for _, path := range []string{"/healthz", "/readyz"} {
+			for _, method := range []string{"GET", "HEAD", "POST"} {
+				w := dial(t, addr)
+				w.send(request11(method, path))
+				w.readHead()
+				want := map[string]int{"GET": 200, "HEAD": 200, "POST": 405}[method]
+				if w.status != want || method == "GET" && w.read(100) != "ok\n" || w.status == 405 && !strings.HasPrefix(w.header.Get("Allow"), "GET, HEAD") {
+					t.Errorf("%s %s on %s: %d %v", method, path, addr, w.status, w.header)
+				}
+				w.close()
+			}
+		}
+	}
+	r.srv.ready.Store(false)
+	for _, addr := range []string{r.addr, r.admin} {
+		w := dial(t, addr)
+		w.send(request11("GET", "/readyz"))
+		if w.readHead(); w.status != 503 || w.read(100) != "draining\n" {
+			t.Errorf("%s: %d", addr, w.status)
+		}
+	}
+}

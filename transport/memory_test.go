@@ -1,0 +1,164 @@
+//go:build !race
+
+package transport
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"fanfare/codec"
+)
+
+func init() { children["subscribers"] = holdSubscribers }
+
+const held = 2000 // streams of TestMemory
+
+// holdSubscribers opens streams at args[0] and reads them, but for the time
+// between the words "pause" and "go on" in its input. Its memory is its own.
+func holdSubscribers(args []string) error {
+	var gate sync.RWMutex
+	failed := make(chan error, held)
+	opened := make(chan struct{}, held)
+	slots := make(chan struct{}, 20) // at once
+	for range held {
+		go func() {
+			slots <- struct{}{}
+			c, err := net.Dial("tcp", args[0])
+			if err == nil {
+				_, err = io.WriteString(c, request11("GET", "/stream?connectKey=k"))
+			}
+			b := make([]byte, 4<<10)
+			if err == nil {
+				_, err = c.Read(b)
+			}
+			<-slots
+			if err != nil {
+				failed <- err
+				return
+			}
+			opened <- struct{}{}
+			for err == nil {
+				_, err = c.Read(b)
+				gate.RLock()
+				gate.RUnlock() //nolint:staticcheck // only to wait
+			}
+		}()
+	}
+	for range held {
+		select {
+		case err := <-failed:
+			return err
+		case <-opened:
+		}
+	}
+	if _, err := fmt.Println("open"); err != nil {
+		return err
+	}
+	words := bufio.NewScanner(os.Stdin)
+	for words.Scan() {
+		switch words.Text() {
+		case "pause":
+			gate.Lock()
+		case "go on":
+			gate.Unlock()
+		}
+	}
+	return words.Err()
+}
+
+// goMemory returns what Go holds, after two collections, which empty the pools.
+func goMemory() (heap, stack int64) {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse), int64(m.StackInuse)
+}
+
+// TestMemory holds the memory of idle streams to its limits, measures that a
+// delivery allocates nothing, and that a stream that was blocked once is as
+// small as before.
+func TestMemory(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	const (
+		maxStream = 5 << 10 // bytes of Go memory
+		maxStack  = 2300    // bytes: a goroutine of 2 kB
+	)
+	r := startRig(t, viaFast, rigOptions{Options: Options{PingInterval: time.Hour, WriteTimeout: time.Hour}})
+	heap, stack := goMemory()
+	clients := startChild(t, "subscribers", r.addr)
+	if got := clients.line(t); got != "open" {
+		t.Fatal(got)
+	}
+	r.waitCount("k", held)
+	check := func(when string) {
+		t.Helper()
+		var perStream, perStack int64
+		ok := poll(patience, func() bool { // idle workers of fasthttp stay for 10 s
+			h, s := goMemory()
+			perStream, perStack = (h+s-heap-stack)/held, (s-stack)/held
+			return perStream < maxStream && perStack <= maxStack
+		})
+		t.Logf("%s: %d bytes of Go memory per stream, of which stack %d", when, perStream, perStack)
+		if !ok {
+			t.Errorf("%s: %d bytes of Go memory per stream, of which stack %d; want less than %d and %d", when, perStream, perStack, maxStream, maxStack)
+		}
+	}
+	t.Logf("a stream has %d bytes", unsafe.Sizeof(stream{}))
+	check("idle")
+
+	delivered := func(n int64) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d deliveries", n), func() bool { return r.srv.metrics.deliveries.Value() == n })
+	}
+	ev := codec.Event{Data: []byte(strings.Repeat("x", 200))}
+	const warm, events = 5, 5
+	for i := range int64(warm) {
+		r.must("k", ev)
+		delivered((i + 1) * held)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range int64(events) {
+		r.must("k", ev)
+		delivered((warm + i + 1) * held)
+	}
+	runtime.ReadMemStats(&after)
+	allocs := after.Mallocs - before.Mallocs
+	t.Logf("%d allocations for %d events to %d streams each", allocs, events, held)
+	if allocs > events*held/50 { // publishing, waiting and the sweep allocate a little
+		t.Errorf("%d allocations for %d deliveries", allocs, events*held)
+	}
+	check("after deliveries")
+
+	if _, err := io.WriteString(clients.in, "pause\n"); err != nil {
+		t.Fatal(err)
+	}
+	published := int64(warm + events)
+	for r.srv.blocked.Load() < held {
+		r.must("k", codec.Event{Data: make([]byte, 32<<10)})
+		published++
+		poll(time.Second, func() bool { return r.srv.metrics.deliveries.Value() >= published*held || r.srv.blocked.Load() == held })
+	}
+	if _, err := io.WriteString(clients.in, "go on\n"); err != nil {
+		t.Fatal(err)
+	}
+	delivered(published * held)
+	eventually(t, "nothing is blocked", func() bool { return r.srv.blocked.Load() == 0 })
+	// The history's frames are not the streams'.
+	kept := r.eng.Stats().HistoryBytes
+	heap += kept
+	t.Logf("%d bytes of history", kept)
+	check("after a blocked write each")
+}

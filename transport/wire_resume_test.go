@@ -1,0 +1,312 @@
+package transport
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"fanfare/engine"
+)
+
+func position(t *testing.T, id string) engine.Position {
+	t.Helper()
+	p, ok := engine.ParsePosition(id)
+	if !ok {
+		t.Fatalf("%q is no position", id)
+	}
+	return p
+}
+
+// at returns the id n events after (or before) another of the same key.
+func at(t *testing.T, id string, n int) string {
+	p := position(t, id)
+	p.Seq = uint64(int(p.Seq) + n)
+	return p.String()
+}
+
+// TestResume: what a client gets that comes with an id.
+func TestResume(t *testing.T) {
+	onBoth(t, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{History: 8}}}, func(t *testing.T, r *rig) {
+		var ids []string
+		for i := range 5 {
+			ids = append(ids, r.publish("k", fmt.Sprint(i)))
+		}
+		// Each form of an id, by header and by query.
+		for i, id := range append([]string{at(t, ids[0], -1)}, ids...) {
+			var want []string
+			for j := i; j < 5; j++ {
+				want = append(want, fmt.Sprint(j))
+			}
+			for _, e := range []*events{
+				r.subscribe("connectKey=k", "Last-Event-ID: "+id),
+				r.subscribe("connectKey=k", "last-event-id: "+id),
+				r.subscribe("connectKey=k&lastEventId=" + id),
+				r.subscribe("lastEventId="+ids[4]+"&connectKey=k", "Last-Event-ID: "+id), // the header wins
+				r.subscribe("connectKey=k&lastEventId="+id, "Last-Event-ID: "),
+			} {
+				if e.lastID() != id && len(want) < 5 && len(e.queue) == 0 {
+					t.Errorf("the stream begins at %q, not %q", e.lastID(), id)
+				}
+				e.wantData(want...)
+				if e.lastID() != ids[4] {
+					t.Errorf("ends at %q", e.lastID())
+				}
+				e.close()
+			}
+		}
+		// Without an id: only what follows.
+		e := r.subscribe("connectKey=k", "Last-Event-ID: ")
+		if e.lastID() != ids[4] {
+			t.Errorf("%q", e.lastID())
+		}
+		// Across a reconnect, with events in between.
+		e.reset()
+		r.publish("k", "missed 1")
+		r.publish("k", "missed 2")
+		e = r.subscribe("connectKey=k", "Last-Event-ID: "+e.lastID())
+		e.wantData("missed 1", "missed 2")
+		r.publish("k", "live")
+		e.wantData("live")
+	})
+}
+
+// TestResumeGaps: what cannot be replayed is said, in exact bytes.
+func TestResumeGaps(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ids off %v", plain), func(t *testing.T) {
+			onBoth(t, rigOptions{Options: Options{PlainIDs: plain}, Engine: engine.Options{Key: engine.KeyOptions{History: 8}}}, func(t *testing.T, r *rig) {
+				for i := range 20 {
+					r.publish("k", fmt.Sprint(i))
+				}
+				var top keysAnswer
+				r.call("GET", "/keys", "").decode(t, &top)
+				epoch := top.Top[0].Epoch
+				kept := ""
+				for seq := 13; seq <= 20; seq++ {
+					if !plain {
+						kept += fmt.Sprintf("id: %s-%d\n", epoch, seq)
+					}
+					kept += fmt.Sprintf("data: %d\n\n", seq-1)
+				}
+				for _, test := range []struct{ id, after, reason, missed string }{
+					{epoch + "-0", "", "history", "12"},
+					{epoch + "-5", "", "history", "7"},
+					{epoch + "-11", "", "history", "1"},
+					{"1-5", "", "epoch", "null"},
+					{epoch + "-21", "", "unknown", "null"},
+					{"zzzzzzzzzzz-5", "", "unknown", "null"},
+					{epoch + "-012", "", "unknown", "null"},
+					{"garbage", "", "unknown", "null"},
+					{`a"b\c<&>`, `a\"b\\c\u003c\u0026\u003e`, "unknown", "null"},
+					{"你 \u2028", `你 \u2028`, "unknown", "null"},
+					{"\xff", "\uFFFD", "unknown", "null"},
+					{"a,b", "", "unknown", "null"},
+				} {
+					after := test.after
+					if after == "" {
+						after = test.id
+					}
+					next := epoch + "-12"
+					want := "event: gap\n"
+					if !plain {
+						// No opening block: until the gap has arrived the client keeps its id.
+						want += "id: " + next + "\n"
+					}
+					want += `data: {"key":"k","reason":"` + test.reason + `","missed":` + test.missed + `,"after":"` + after + `","next":"` + next + "\"}\n\n" + kept
+					w := r.stream("connectKey=k&lastEventId=" + url.QueryEscape(test.id))
+					if got := w.read(len(want)); got != want {
+						t.Errorf("%q:\n got %q\nwant %q", test.id, got, want)
+					}
+					w.close()
+				}
+				// The oldest position that is kept needs no gap.
+				w := r.stream("connectKey=k", "Last-Event-ID: "+epoch+"-12")
+				if !plain {
+					w.expect("id: " + epoch + "-12\n\n")
+				}
+				w.expect(kept)
+				// A client that is told of a gap and drops at once comes back behind it.
+				if !plain {
+					e := r.subscribe("connectKey=k", "Last-Event-ID: garbage")
+					for e.lastID() == "" {
+						e.feed()
+					}
+					e.reset()
+					e = r.subscribe("connectKey=k", "Last-Event-ID: "+epoch+"-12")
+					e.wantData("12")
+				}
+				// Ids too long for one are cut, not searched for.
+				e := &events{wire: r.stream("connectKey=k", "Last-Event-ID: "+strings.Repeat("x", 10_000))}
+				if g := e.next().gap(t); g.Reason != "unknown" || len(g.After) != maxLastID {
+					t.Errorf("%s, after of %d bytes", g.Reason, len(g.After))
+				}
+			})
+		})
+	}
+}
+
+// TestResumeOwnIDs: a publisher's ids resume by search.
+func TestResumeOwnIDs(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		for i, id := range []string{"a", "b", "", "b", "c d,e", "0", "你"} {
+			r.post("k", "application/json", fmt.Sprintf(`{"data":"%d","id":%q}`, i, id))
+		}
+		r.publish("k", "live")
+		// "b" stands for two: the first counts, so that there is a repetition and no hole.
+		for id, want := range map[string]string{"a": "1 2 3 4 5 6 live", "b": "2 3 4 5 6 live", "c d,e": "5 6 live", "0": "6 live", "你": "live"} {
+			e := r.subscribe("connectKey=k&lastEventId=" + url.QueryEscape(id))
+			e.wantData(strings.Fields(want)...)
+			e.close()
+		}
+		e := r.subscribe("connectKey=k", "Last-Event-ID: d")
+		if g := e.next().gap(t); g.Reason != "unknown" || g.Missed != nil || g.After != "d" {
+			t.Errorf("%+v", g)
+		}
+		e.wantData("0", "1", "2", "3", "4", "5", "6", "live")
+		if e.lastID() == "你" {
+			t.Error("the last event has an id of ours")
+		}
+	})
+}
+
+// TestResumeRestart: an id of a server's former life, or of a key that was
+// retired, is told from a good one.
+func TestResumeRestart(t *testing.T) {
+	first := startRig(t, viaFast, rigOptions{})
+	id := first.publish("k", "x")
+	first.stop()
+	r := startRig(t, viaFast, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{HistoryTTL: 50 * time.Millisecond}, SweepInterval: 5 * time.Millisecond}})
+	e := r.subscribe("connectKey=k", "Last-Event-ID: "+id)
+	if g := e.next().gap(t); g.Reason != "epoch" || g.Missed != nil || g.After != id || g.Next != e.lastID() {
+		t.Errorf("%+v, id %q", g, e.lastID())
+	}
+	r.publish("k", "y")
+	e.wantData("y")
+	old := e.lastID()
+	e.close()
+	eventually(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
+	e = r.subscribe("connectKey=k", "Last-Event-ID: "+old)
+	if g := e.next().gap(t); g.Reason != "epoch" || g.After != old {
+		t.Errorf("%+v", g)
+	}
+	if position(t, old).Epoch >= position(t, e.lastID()).Epoch {
+		t.Errorf("%q is not before %q", old, e.lastID())
+	}
+	if n := r.metric(`fanfare_gaps_total{reason="epoch"}`); n != 2 {
+		t.Error(n)
+	}
+}
+
+// TestResumeSeveralKeys: one id carries each key's position.
+func TestResumeSeveralKeys(t *testing.T) {
+	onBoth(t, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{History: 8}}}, func(t *testing.T, r *rig) {
+		const query = "connectKey=a&connectKey=b&connectKey=c"
+		e := r.subscribe(query)
+		begin := strings.Split(e.lastID(), ",")
+		if len(begin) != 3 {
+			t.Fatal(e.lastID())
+		}
+		r.publish("b", "b1")
+		e.wantData("b1")
+		if want := begin[0] + "," + at(t, begin[1], 1) + "," + begin[2]; e.lastID() != want {
+			t.Fatalf("%q, want %q", e.lastID(), want)
+		}
+		// A publisher's own id gives way to the positions, on several keys.
+		r.post("a", "application/json", `{"data":"a1","id":"own"}`)
+		if m := e.next(); m.Data != "a1" || m.ID != at(t, begin[0], 1)+","+at(t, begin[1], 1)+","+begin[2] {
+			t.Fatalf("%+v", m)
+		}
+		r.post("c", "text/event-stream", "event: e\ndata: c1\nid: own\n: note\n\n")
+		if m := e.next(); m.Data != "c1" || m.Type != "e" || strings.Contains(m.ID, "own") {
+			t.Fatalf("%+v", m)
+		}
+		last := e.lastID()
+		e.reset()
+		r.publish("c", "c2")
+		r.publish("a", "a2")
+		r.publish("a", "a3")
+		e = r.subscribe(query, "Last-Event-ID: "+last)
+		got := map[string]int{}
+		for range 3 {
+			got[e.next().Data]++
+		}
+		if len(got) != 3 || got["c2"]+got["a2"]+got["a3"] != 3 {
+			t.Fatal(got)
+		}
+		// One key's history is over: its gap alone, and the id of the gap has all positions.
+		last = e.lastID()
+		e.reset()
+		r.publish("b", "b2")
+		for i := range 10 {
+			r.publish("a", fmt.Sprint("a", i))
+		}
+		e = r.subscribe(query, "Last-Event-ID: "+last)
+		gaps, data := 0, []string{}
+		for range 10 {
+			m := e.next()
+			if m.Type != "gap" {
+				data = append(data, m.Data)
+				continue
+			}
+			gaps++
+			g := m.gap(t)
+			first := strings.Split(last, ",")[0]
+			if g.Key != "a" || g.Reason != "history" || g.Missed == nil || *g.Missed != 2 || g.After != first || g.Next != at(t, first, 2) {
+				t.Fatalf("%+v after %q", g, last)
+			}
+			if strings.Count(m.ID, ",") != 2 || !strings.HasPrefix(m.ID, g.Next+",") {
+				t.Fatalf("id %q of the gap to %q", m.ID, g.Next)
+			}
+		}
+		if gaps != 1 || len(data) != 9 {
+			t.Fatal(gaps, data)
+		}
+		e.reset()
+		// An id that has not a position for each key is none of ours.
+		for _, id := range []string{strings.Join(begin[:2], ","), last + ",x", "x,y,z"} {
+			e := r.subscribe(query, "Last-Event-ID: "+id)
+			reasons := map[string]string{}
+			for len(reasons) < 3 {
+				if m := e.next(); m.Type == "gap" {
+					g := m.gap(t)
+					reasons[g.Key] = g.Reason
+				}
+			}
+			if fmt.Sprint(reasons) != "map[a:unknown b:unknown c:unknown]" {
+				t.Errorf("%q: %v", id, reasons)
+			}
+			e.close()
+		}
+		// A composite id is of no use to one key, and is not mistaken for one.
+		e = r.subscribe("connectKey=a", "Last-Event-ID: "+last)
+		if g := e.next().gap(t); g.Reason != "unknown" {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+// TestResumeManyKeys: the positions of as many keys as may be asked for fit.
+func TestResumeManyKeys(t *testing.T) {
+	const keys = 400
+	onBoth(t, rigOptions{Options: Options{MaxKeysPerConnection: keys}}, func(t *testing.T, r *rig) {
+		var query []string
+		for i := range keys {
+			query = append(query, fmt.Sprintf("connectKey=%d", i))
+		}
+		all := strings.Join(query, "&")
+		e := r.subscribe(all)
+		last := e.lastID()
+		if len(last) <= maxLastID {
+			t.Fatalf("%d bytes: not long enough for this test", len(last))
+		}
+		e.close()
+		r.publish("299", "x")
+		e = r.subscribe(all, "Last-Event-ID: "+last)
+		e.wantData("x")
+		if strings.Count(e.lastID(), ",") != keys-1 {
+			t.Fatal(e.lastID())
+		}
+	})
+}

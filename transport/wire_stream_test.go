@@ -1,0 +1,423 @@
+package transport
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// TestStreamHead: the head is exact, goes out before there is an event, and is
+// followed by the opening block.
+func TestStreamHead(t *testing.T) {
+	onBoth(t, rigOptions{Options: Options{Retry: 1500 * time.Millisecond}}, func(t *testing.T, r *rig) {
+		w := r.dial()
+		w.send(r.get("connectKey=k"))
+		head := w.readHead()
+		date := w.header.Get("Date")
+		if _, err := fasthttp.ParseHTTPDate([]byte(date)); err != nil {
+			t.Errorf("Date %q: %v", date, err)
+		}
+		want := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n" +
+			"Access-Control-Allow-Origin: *\r\nDate: " + date + "\r\nConnection: keep-alive\r\n"
+		if r.via == viaFast && head != want {
+			t.Errorf("head %q\nwant %q", head, want)
+		}
+		for line := range strings.Lines(want) {
+			if !strings.Contains(head, line) {
+				t.Errorf("%q lacks %q", head, line)
+			}
+		}
+		if te := w.header.Get("Transfer-Encoding"); (te != "") != (r.via == viaStd) {
+			t.Errorf("Transfer-Encoding %q", te)
+		}
+		if w.header.Get("Content-Length") != "" {
+			t.Error("a stream with a length")
+		}
+		e := &events{wire: w}
+		for e.lastID() == "" {
+			e.feed()
+		}
+		if d, ok := e.parser.Retry(); !ok || d != 1500*time.Millisecond || len(e.queue) > 0 {
+			t.Errorf("retry %v %v, events %v", d, ok, e.queue)
+		}
+		id := r.publish("k", "x")
+		first := strings.TrimSuffix(id, "-1") + "-0"
+		if e.lastID() != first {
+			t.Errorf("the stream began at %q, the first event was %q", e.lastID(), id)
+		}
+		second := r.stream("connectKey=k")
+		second.expect("retry: 1500\nid: " + id + "\n\n")
+	})
+	t.Run("ids off", func(t *testing.T) {
+		onBoth(t, rigOptions{Options: Options{PlainIDs: true}}, func(t *testing.T, r *rig) {
+			w := r.stream("connectKey=k")
+			w.quiet(50 * time.Millisecond)
+			if p := r.post("k", "text/plain", "x"); p.ID != "" {
+				t.Errorf("ids are off, got %q", p.ID)
+			}
+			w.expect("data: x\n\n")
+		})
+	})
+	t.Run("ids off, retry", func(t *testing.T) {
+		r := startRig(t, viaFast, rigOptions{Options: Options{PlainIDs: true, Retry: time.Second}})
+		r.stream("connectKey=k").expect("retry: 1000\n\n")
+	})
+}
+
+func TestStreamHeaderOption(t *testing.T) {
+	headers := map[string]string{"cache-control": "no-store", "X-Accel-Buffering": "", "x-custom": "a, b", "Access-Control-Allow-Origin": "https://app.example",
+		"Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
+	onBoth(t, rigOptions{Options: Options{Headers: headers}}, func(t *testing.T, r *rig) {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "bad key"} {
+			w := r.dial()
+			if method == "bad key" {
+				w.send(r.get("connectKey=%FF"))
+			} else {
+				w.send(request11(method, r.path))
+			}
+			w.readHead()
+			if got := w.header.Get("Access-Control-Allow-Origin") + w.header.Get("Access-Control-Allow-Credentials") + w.header.Get("Vary"); got != "https://app.exampletrueOrigin" {
+				t.Errorf("%s: %v", method, w.header)
+			}
+			if method != "GET" && method != "HEAD" {
+				continue
+			}
+			if w.header.Get("Cache-Control") != "no-store" || w.header.Get("X-Custom") != "a, b" || w.header.Get("Content-Type") != "text/event-stream" {
+				t.Errorf("%s: %v", method, w.header)
+			}
+			if _, there := w.header["X-Accel-Buffering"]; there {
+				t.Errorf("%s: not removed: %v", method, w.header)
+			}
+			w.close()
+		}
+	})
+	t.Run("no Connection", func(t *testing.T) {
+		r := startRig(t, viaFast, rigOptions{Options: Options{Headers: map[string]string{"Connection": ""}}})
+		if w := r.stream(""); w.header.Get("Connection") != "" {
+			t.Error(w.header)
+		}
+	})
+	for name, value := range map[string]string{"X": "a\r\nSet-Cookie: b", "Y": "a\nb", "Z": "a\x00b", "A b": "c", "": "x", "B:": "x", "C\r\n": "x",
+		"content-type": "text/plain", "Content-Length": "1", "Transfer-Encoding": "off", "Date": "now"} {
+		if _, err := newSettings(Options{Headers: map[string]string{name: value}}); err == nil || !strings.HasPrefix(err.Error(), "headers: ") {
+			t.Errorf("%q: %q: %v", name, value, err)
+		}
+	}
+}
+
+// TestStreamMethods: what is not GET opens nothing and leaves nothing behind.
+func TestStreamMethods(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		for _, method := range []string{"HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "BREW"} {
+			w := r.dial()
+			for range 2 { // the connection stays usable
+				w.send(request11(method, r.path+"?connectKey=k", "Content-Length: 0", "Origin: https://app.example", "Access-Control-Request-Headers: last-event-id"))
+				w.readHead()
+				switch method {
+				case "HEAD":
+					if w.status != 200 || w.header.Get("Content-Type") != "text/event-stream" || w.header.Get("Access-Control-Allow-Origin") != "*" || w.header.Get("Date") == "" {
+						t.Errorf("HEAD: %d %v", w.status, w.header)
+					}
+					if w.header.Get("Content-Length") != "" {
+						t.Errorf("HEAD tells a length that GET has not: %v", w.header)
+					}
+				case "OPTIONS":
+					if w.status != 204 || w.header.Get("Allow") != "GET, HEAD, OPTIONS" || w.header.Get("Access-Control-Allow-Origin") != "*" ||
+						w.header.Get("Access-Control-Allow-Headers") != "last-event-id" || !strings.Contains(w.header.Get("Access-Control-Allow-Methods"), "GET") {
+						t.Errorf("OPTIONS: %d %v", w.status, w.header)
+					}
+				default:
+					if w.status != 405 || w.header.Get("Allow") != "GET, HEAD, OPTIONS" || w.header.Get("Access-Control-Allow-Origin") != "*" {
+						t.Errorf("%s: %d %v", method, w.status, w.header)
+					}
+					if body := w.read(len("method : a stream is opened by GET\n") + len(method)); body != "method "+method+": a stream is opened by GET\n" {
+						t.Errorf("%s: %q", method, body)
+					}
+				}
+			}
+			w.close()
+		}
+		if n := r.eng.Stats().Keys; n != 0 || r.srv.Open() != 0 {
+			t.Errorf("%d keys and %d streams are left", n, r.srv.Open())
+		}
+	})
+}
+
+// TestStreamPaths: only the path itself is the stream, and the other answers
+// say where it is.
+func TestStreamPaths(t *testing.T) {
+	for _, path := range []string{"/stream", "/sse/events"} {
+		r := startRig(t, viaFast, rigOptions{Options: Options{Path: path, NoPage: true}})
+		r.stream("connectKey=k").close()
+		for _, other := range []string{"/", path + "/", strings.ToUpper(path), path + "x", "/nothing", "/publish", "/metrics"} {
+			w := r.dial()
+			w.send(request11("GET", other+"?connectKey=k"))
+			w.readHead()
+			if body := w.read(1000); w.status != 404 || !strings.Contains(body, "streams are at "+path+"?connectKey=KEY\n") {
+				t.Errorf("%s: %d %q", other, w.status, body)
+			}
+		}
+		r.waitOpen(0)
+		r.stop()
+	}
+	for _, path := range []string{"stream", "/a?b", "/a#b", "/a b"} {
+		if _, err := newSettings(Options{Path: path}); err == nil || !strings.HasPrefix(err.Error(), "path ") {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+}
+
+// TestStreamKeys: how connectKey is read.
+func TestStreamKeys(t *testing.T) {
+	onBoth(t, rigOptions{Options: Options{MaxKeysPerConnection: 4, MaxKeyBytes: 30, CacheKey: "pool"}}, func(t *testing.T, r *rig) {
+		for query, keys := range map[string]string{
+			"":                                     "pool",
+			"connectKey":                           "pool",
+			"connectKey=":                          "pool",
+			"other=1&connectKey=a":                 "a",
+			"connectKey=a&connectKey=b":            "a b",
+			"connectKey=b&connectKey=a&connectKey": "b a pool",
+			"connectKey=a&connectKey=a&connectKey=b&connectKey=a&connectKey=b": "a b",
+			"connectKey=a&connectKey=b&connectKey=c&connectKey=d":              "a b c d",
+			"connectKey=%E4%BD%A0":                        "你",
+			"connectKey=constructor&connectKey=__proto__": "constructor __proto__",
+			"connectKey=100%zz":                           "100%zz",
+			"connectKey=" + strings.Repeat("k", 30):       strings.Repeat("k", 30),
+			"connectkey=a":                                "pool",
+			"connectKey[]=a":                              "pool",
+			"connectKey=a;b":                              "a;b",
+			"connectKey=a%26connectKey%3Db":               "a&connectKey=b",
+		} {
+			e := r.subscribe(query)
+			list := strings.Split(keys, " ")
+			if n := strings.Count(e.lastID(), ",") + 1; n != len(list) {
+				t.Errorf("%s: %d positions in %q, want %d", query, n, e.lastID(), len(list))
+			}
+			for i, key := range list {
+				if r.eng.Count(key) != 1 {
+					t.Errorf("%s: key %q has no subscriber", query, key)
+				}
+				before := strings.Split(e.lastID(), ",")
+				r.publish(key, key)
+				e.wantData(key)
+				after := strings.Split(e.lastID(), ",")
+				for j := range after { // the position of this key alone moves
+					if (before[j] != after[j]) != (i == j) {
+						t.Errorf("%s: %q came after %q by an event of %q", query, e.lastID(), before, key)
+					}
+				}
+			}
+			e.close()
+			for _, key := range list {
+				r.waitCount(key, 0)
+			}
+		}
+		keys := r.eng.Stats().Keys
+		for query, says := range map[string]string{
+			"connectKey=%FF":                        "UTF-8",
+			"connectKey=a&connectKey=%C3%28":        "UTF-8",
+			"connectKey=" + strings.Repeat("k", 31): "maxKeyBytes",
+			"connectKey=e1&connectKey=e2&connectKey=e3&connectKey=e4&connectKey=e5": "maxKeysPerConnection",
+		} {
+			w := r.dial()
+			w.send(r.get(query))
+			w.readHead()
+			body := w.read(1000)
+			if w.status != 400 || w.header.Get("Content-Type") != "text/plain; charset=utf-8" || !strings.HasPrefix(body, "connectKey ") || !strings.Contains(body, says) {
+				t.Errorf("%s: %d %q", query, w.status, body)
+			}
+			w.close()
+		}
+		if n := r.eng.Stats().Keys; n != keys {
+			t.Errorf("refused requests left %d keys", n-keys)
+		}
+	})
+}
+
+// TestStreamHTTP10: an old client, and one that asks for the end of the
+// connection, get the stream, and an honest Connection field.
+func TestStreamHTTP10(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		for name, request := range map[string]string{
+			"1.0":            "GET " + r.path + "?connectKey=k HTTP/1.0\r\n\r\n",
+			"1.0 keep-alive": "GET " + r.path + "?connectKey=k HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+			"1.1 close":      r.get("connectKey=k", "Connection: close"),
+			"1.1 keep-alive": r.get("connectKey=k", "Connection: keep-alive"),
+		} {
+			w := r.dial()
+			w.send(request)
+			w.readHead()
+			if w.status != 200 {
+				t.Fatalf("%s: %d", name, w.status)
+			}
+			if c := w.header.Get("Connection"); name == "1.0" && strings.EqualFold(c, "keep-alive") || name == "1.1 close" && c != "close" {
+				t.Errorf("%s: Connection: %q", name, c)
+			}
+			if te := w.header.Get("Transfer-Encoding"); te != "" && (r.via == viaFast || strings.HasPrefix(name, "1.0")) {
+				t.Errorf("%s: Transfer-Encoding: %q", name, te)
+			}
+			e := &events{wire: w}
+			r.publish("k", name)
+			e.wantData(name)
+			if n := r.call("POST", "/close?key=k", "").body; n != `{"closed":1}`+"\n" {
+				t.Error(n)
+			}
+			if rest := e.rest(); rest != "" {
+				t.Errorf("%s: %q", name, rest)
+			}
+			r.waitOpen(0)
+			w.close()
+		}
+	})
+}
+
+// TestStreamPipelined: bytes behind the request are no harm, and no request.
+func TestStreamPipelined(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	for _, size := range []int{1, 100, 10_000, 1 << 20} {
+		w := r.dial()
+		w.send(r.get("connectKey=k"))
+		w.readHead()
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(w.conn, strings.Repeat("GET / HTTP/1.1\r\n\r\n", size/18+1)[:size])
+			_ = w.conn.CloseWrite()
+			sent <- err
+		}()
+		// With little behind the request the FIN is seen, and ends the stream; a
+		// client that floods is ended.
+		r.waitOpen(0)
+		w.discard()
+		w.close()
+		<-sent
+	}
+	// At once with the request, and without an end: the stream lives.
+	w := r.dial()
+	w.send(r.get("connectKey=k") + r.get("connectKey=other") + "garbage")
+	w.readHead()
+	e := &events{wire: w}
+	r.publish("k", "x")
+	e.wantData("x")
+	if n := r.count("other"); n != 0 {
+		t.Errorf("the second request was served: %d", n)
+	}
+	// And its end arrives, in spite of the bytes that nobody has read.
+	r.call("POST", "/close?key=k", "")
+	e.ended()
+	r.waitOpen(0)
+}
+
+// TestStreamPipelinedStd: behind net/http the bytes hide the client's end; the
+// next heartbeat finds out.
+func TestStreamPipelinedStd(t *testing.T) {
+	r := startRig(t, viaStd, rigOptions{Options: Options{PingInterval: 200 * time.Millisecond}})
+	for _, size := range []int{1, 1 << 20} {
+		w := r.stream("connectKey=k")
+		go func() { _, _ = io.WriteString(w.conn, strings.Repeat("x", size)) }()
+		time.Sleep(10 * time.Millisecond) // the bytes may also come late: nothing depends on it
+		w.close()
+		r.waitOpen(0)
+	}
+}
+
+// TestStreamHalfClose: a client that closes its sending side has gone.
+func TestStreamHalfClose(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		e := r.subscribe("connectKey=k")
+		start := time.Now()
+		if err := e.conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		r.waitCount("k", 0)
+		t.Logf("noticed after %s", time.Since(start))
+		e.discard()
+		r.waitOpen(0)
+		if n := r.metric(`fanfare_connections_closed_total{reason="gone"}`); n != 1 {
+			t.Errorf("%v gone", n)
+		}
+	})
+}
+
+// TestStreamBadRequests: what cannot be read is answered with a text, and a slow
+// head by its end.
+func TestStreamBadRequests(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{prepare: func(s *Server) { s.requestTimeout = 300 * time.Millisecond }})
+	long := strings.Repeat("x", 20<<10)
+	for _, test := range []struct {
+		send   string
+		status int
+		text   string
+	}{
+		{r.get("connectKey=" + long), 431, "more than 16384 bytes"},
+		{r.get("connectKey=k", "X: "+long), 431, "more than 16384 bytes"},
+		{"nonsense\r\n\r\n", 400, "request"},
+		{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "request"}, // a TLS client
+		{"GET " + r.path, 408, "too long"},
+		{r.get("connectKey=k")[:40], 408, "too long"},
+		{r.get("connectKey=k", "Content-Length: 10") + "half", 408, "too long"},
+	} {
+		w := r.dial()
+		w.send(test.send)
+		w.readHead()
+		body := w.read(1000)
+		if w.status != test.status || !strings.Contains(body, test.text) {
+			t.Errorf("%q: %d %q", clip(test.send), w.status, body)
+		}
+		_ = w.conn.CloseWrite()
+		w.ended()
+	}
+	// A byte now and then does not help.
+	w := r.dial()
+	start := time.Now()
+	go func() {
+		for i := range 1000 {
+			if _, err := fmt.Fprintf(w.conn, "%c", r.get("connectKey=k")[i%20]); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	if _, err := w.tryHead(); err == nil && w.status != 408 {
+		t.Errorf("slow head: %d", w.status)
+	}
+	if d := time.Since(start); d > patience/2 {
+		t.Errorf("ended after %s", d)
+	}
+	w.close()
+	if r.srv.Open() != 0 || r.eng.Stats().Keys != 0 {
+		t.Error("something is left of them")
+	}
+	// A long request that the settings call for is read.
+	wide := startRig(t, viaFast, rigOptions{Options: Options{MaxKeyBytes: 16 << 10}})
+	key := strings.Repeat("你", 5000)
+	e := wide.subscribe("connectKey=" + strings.Repeat("%E4%BD%A0", 5000))
+	wide.publish(key, "x")
+	e.wantData("x")
+}
+
+// TestStreamRequestTimeoutEnds: the request's deadlines are not the stream's.
+func TestStreamRequestTimeoutEnds(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{prepare: func(s *Server) { s.requestTimeout = 100 * time.Millisecond }})
+	e := r.subscribe("connectKey=k")
+	e.quiet(300 * time.Millisecond)
+	if r.publish("k", "x"); r.srv.Open() != 1 {
+		t.Fatal("the stream ended with the request's time")
+	}
+	e.wantData("x")
+}
+
+// TestStreamPing: a quiet stream gets a comment, a busy one does not need one.
+func TestStreamPing(t *testing.T) {
+	onBoth(t, rigOptions{Options: Options{PlainIDs: true, PingInterval: 200 * time.Millisecond}}, func(t *testing.T, r *rig) {
+		w := r.stream("connectKey=k")
+		start := time.Now()
+		w.expect(": ping\n\n: ping\n\n: ping\n\n")
+		if d := time.Since(start); d < 200*time.Millisecond {
+			t.Errorf("three pings in %s", d)
+		}
+	})
+}
