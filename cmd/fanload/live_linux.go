@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/run"
+)
+
+// live is the progress line. The sampler's goroutine writes it; end is called when that has ended.
+type live struct {
+	w     io.Writer
+	on    bool
+	line  bool // rewritten in place; else one line every so often
+	every time.Duration
+	next  time.Duration
+	shown bool
+}
+
+func newLive(w io.Writer, when string) *live {
+	terminal := false
+	if f, ok := w.(*os.File); ok {
+		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		terminal = err == nil
+	}
+	l := &live{w: w, on: when == "on" || when == "auto" && terminal, line: terminal, every: 5 * time.Second}
+	if terminal {
+		l.every = 0
+	}
+	return l
+}
+
+// show is nil if nobody looks.
+func (l *live) show() func(run.Progress) {
+	if !l.on {
+		return nil
+	}
+	return l.write
+}
+
+func (l *live) write(p run.Progress) {
+	if p.Elapsed < l.next {
+		return
+	}
+	l.next = p.Elapsed + l.every
+	text := fmt.Sprintf("%6.1fs %-8s open %d  deliveries %d (%.0f/s)", p.Elapsed.Seconds(), p.Phase, p.Point.Open, p.Point.Delivered, p.Rate)
+	for _, more := range []struct {
+		name string
+		n    int64
+	}{{"failed", p.Failed}, {"ended", p.Ended}, {"lost", p.Point.Lost}} {
+		if more.n > 0 {
+			text += fmt.Sprintf("  %s %d", more.name, more.n)
+		}
+	}
+	if p.Point.RSS > 0 {
+		text += fmt.Sprintf("  server %.1f MB", float64(p.Point.RSS)/1e6)
+	}
+	if l.line {
+		text = "\r\x1b[K" + text // back to the start, and clear what was there
+		l.shown = true
+	} else {
+		text += "\n"
+	}
+	_, _ = io.WriteString(l.w, text) // a progress line that can't be written is no reason to stop
+}
+
+func (l *live) end() {
+	if l.shown {
+		_, _ = io.WriteString(l.w, "\r\x1b[K")
+	}
+}

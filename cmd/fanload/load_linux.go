@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/report"
+	"fanfare/cmd/fanload/run"
+	"fanfare/cmd/fanload/team"
+)
+
+// load carries out a mode.
+func load(c *command, args []string, stdout, stderr io.Writer) int {
+	s, f, err := c.settings(args)
+	if err == nil {
+		err = s.Prepare(openFiles())
+	}
+	if err != nil {
+		printError(stderr, err)
+		return exitUsage
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		printError(stderr, err)
+		return exitFailed
+	}
+	s.WorkerArgv = []string{exe, workerCommand}
+	live := newLive(stderr, f.Progress)
+	s.Progress = live.show()
+
+	// The first signal ends the run early, with a report of what there is; the second one at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop()
+	}()
+	result, err := run.Run(ctx, s)
+	live.end()
+	if err != nil {
+		printError(stderr, err)
+	}
+	if result == nil {
+		return exitFailed
+	}
+	if bad := writeReports(result, f, stdout); bad != nil {
+		printError(stderr, bad)
+		return exitFailed
+	}
+	for _, v := range result.Thresholds {
+		if !v.Held {
+			printError(stderr, fmt.Errorf("threshold %s failed: %s", v.Threshold, v.Shown))
+			err = errors.Join(err, errors.New("a threshold failed"))
+		}
+	}
+	if err != nil {
+		return exitFailed
+	}
+	return exitOK
+}
+
+func writeReports(r *report.Result, f *common, stdout io.Writer) error {
+	if f.JSON == "-" {
+		return errors.Join(r.JSON(stdout), writeFile(f.HTML, r.Page))
+	}
+	return errors.Join(r.Table(stdout), writeFile(f.JSON, r.JSON), writeFile(f.HTML, r.Page))
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	if name == "" {
+		return nil
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
+}
+
+// openFiles is the limit of open files of a process. Go has raised the soft one to the hard one.
+func openFiles() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 1024
+	}
+	return int(min(l.Cur, 1<<30))
+}
+
+func worker(stdin io.Reader, stdout, stderr io.Writer) int {
+	// Ctrl-C reaches the whole process group: the parent ends the run, and this one with it.
+	signal.Ignore(os.Interrupt)
+	if err := team.Worker(stdin, stdout, true); err != nil {
+		printError(stderr, err)
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,24 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"io"
+)
+
+var errLinux = errors.New("fanload needs Linux: it reads its subscribers by epoll, and the server's figures from /proc")
+
+func load(c *command, args []string, _, stderr io.Writer) int {
+	if _, _, err := c.settings(args); err != nil {
+		printError(stderr, err)
+		return exitUsage
+	}
+	printError(stderr, errLinux)
+	return exitFailed
+}
+
+func worker(_ io.Reader, _, stderr io.Writer) int {
+	printError(stderr, errLinux)
+	return exitFailed
+}

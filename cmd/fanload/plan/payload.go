@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// AppendPayload appends the data of an event:
+//
+//	{"seq":7,"ts":1234567,"run":"k3j2.0","pad":"xx…"}
+//
+// seq counts from 1 for each key; ts is microseconds of the monotonic clock, which all processes of a machine share; run
+// is the run's name and the key's index. pad fills it up to size bytes; where size is too small for the rest, there is none.
+func AppendPayload(dst []byte, run string, key int, seq, ts int64, size int) []byte {
+	start := len(dst)
+	dst = append(dst, `{"seq":`...)
+	dst = strconv.AppendInt(dst, seq, 10)
+	dst = append(dst, `,"ts":`...)
+	dst = strconv.AppendInt(dst, ts, 10)
+	dst = append(dst, `,"run":"`...)
+	dst = append(dst, run...)
+	dst = append(dst, '.')
+	dst = strconv.AppendInt(dst, int64(key), 10)
+	dst = append(dst, '"')
+	if pad := size - (len(dst) - start) - len(`,"pad":""}`); pad > 0 {
+		dst = append(dst, `,"pad":"`...)
+		for range pad {
+			dst = append(dst, 'x')
+		}
+		dst = append(dst, '"')
+	}
+	return append(dst, '}')
+}
+
+// ParsePayload finds the payload in the data of an event. It may be wrapped into more JSON, before or behind, and even be
+// a JSON string in it (with its quotes escaped), as some servers send it. ok is false for anything else, and for other runs.
+func ParsePayload(data []byte, run string) (key int, seq, ts int64, ok bool) {
+	i := bytes.Index(data, []byte(`"seq`))
+	if i < 0 {
+		if i = bytes.Index(data, []byte(`seq\"`)); i < 0 {
+			return 0, 0, 0, false
+		}
+		i--
+	}
+	s := scanner{rest: data[i:]}
+	s.word("seq")
+	seq = s.number()
+	s.word("ts")
+	ts = s.number()
+	s.word("run")
+	s.name(run)
+	key = int(s.number())
+	return key, seq, ts, !s.failed && seq > 0
+}
+
+// scanner reads words and numbers, whatever quotes, backslashes, colons and commas are between them.
+type scanner struct {
+	rest   []byte
+	failed bool
+}
+
+func (s *scanner) gap() {
+	i := 0
+	for i < len(s.rest) {
+		switch s.rest[i] {
+		case '"', '\\', ':', ',', ' ':
+			i++
+			continue
+		}
+		break
+	}
+	s.rest = s.rest[i:]
+}
+
+func (s *scanner) word(w string) {
+	s.gap()
+	if len(s.rest) < len(w) || string(s.rest[:len(w)]) != w {
+		s.failed = true
+		return
+	}
+	s.rest = s.rest[len(w):]
+}
+
+// name reads the run's name and the dot behind it.
+func (s *scanner) name(run string) {
+	s.word(run)
+	if s.failed || len(s.rest) == 0 || s.rest[0] != '.' {
+		s.failed = true
+		return
+	}
+	s.rest = s.rest[1:]
+}
+
+func (s *scanner) number() (n int64) {
+	s.gap()
+	i := 0
+	for i < len(s.rest) && i < 18 && s.rest[i] >= '0' && s.rest[i] <= '9' {
+		n = n*10 + int64(s.rest[i]-'0')
+		i++
+	}
+	if i == 0 {
+		s.failed = true
+	}
+	s.rest = s.rest[i:]
+	return n
+}

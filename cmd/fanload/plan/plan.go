@@ -1,0 +1,117 @@
+// Package plan describes one run of fanload: where to subscribe and publish, how many, how long. A Plan is plain data,
+// so that it travels to worker processes as JSON.
+package plan
+
+import (
+	"fmt"
+	"time"
+)
+
+// Bounds of a plan: a load generator must always stop by itself, and never take more than was meant.
+const (
+	MaxSubscribers = 1_000_000
+	MaxKeys        = 1_000_000
+	MaxProcesses   = 256
+	MaxRate        = 1_000_000
+	MaxSize        = 8 << 20
+	MaxDuration    = 7 * 24 * time.Hour
+)
+
+// When a subscriber counts as subscribed.
+const (
+	ReadyHead = "head" // the response's head has come
+	ReadySent = "sent" // the request has left: for servers that hold the head back until the first event
+)
+
+// Request is a request as templates; see [Vars] for what they can use.
+type Request struct {
+	Method  string   `json:"method"`
+	URL     string   `json:"url"`
+	Headers []string `json:"headers"` // "Name: value"; one whose value renders empty is left out
+	Body    string   `json:"body,omitempty"`
+}
+
+// Plan is everything that a worker and the parent need to know.
+type Plan struct {
+	Run  string `json:"run"` // tells this run's events from others'
+	Mode string `json:"mode"`
+
+	Preset      string  `json:"preset"`
+	Base        string  `json:"base"`
+	PublishBase string  `json:"publish_base"`
+	Subscribe   Request `json:"subscribe"`
+	Publish     Request `json:"publish"`
+	Key         string  `json:"key"` // template of a key's name
+	Ready       string  `json:"ready"`
+	GapEvent    string  `json:"gap_event"` // the type of the event by which the server admits a loss
+
+	Subscribers int `json:"subscribers"`
+	Keys        int `json:"keys"`
+	Size        int `json:"size"`  // bytes of an event's data, at least what seq, ts and run take
+	Batch       int `json:"batch"` // events in one publish request
+	Processes   int `json:"processes"`
+	Loops       int `json:"loops"`   // epoll loops in each process
+	Sources     int `json:"sources"` // source addresses; 0 leaves the choice to the kernel
+
+	AllowRemote bool   `json:"allow_remote"`
+	Address     string `json:"address"`         // IP:port of the stream, resolved once
+	PublishAddr string `json:"publish_address"` // IP:port of the publish route, resolved once
+
+	Publishers     int           `json:"publishers"`
+	Pipeline       int           `json:"pipeline"`
+	PublishTimeout time.Duration `json:"publish_timeout"`
+
+	ConnectRate    float64       `json:"connect_rate"` // connections a second over all processes; 0: no limit
+	InFlight       int           `json:"in_flight"`    // connections being opened at once over all processes
+	ConnectTimeout time.Duration `json:"connect_timeout"`
+	Reconnect      bool          `json:"reconnect"` // when the server ends a stream
+	ReconnectDelay time.Duration `json:"reconnect_delay"`
+	StallBuffer    int           `json:"stall_buffer"` // SO_RCVBUF of those that will stall
+	StallPercent   float64       `json:"stall_percent"`
+
+	// Limit is how long the run may take in all. Workers end themselves then, whatever the parent does.
+	Limit time.Duration `json:"limit"`
+}
+
+// Stalls tells whether a subscriber belongs to the cohort that will stop reading: StallPercent of them, spread evenly.
+func (p *Plan) Stalls(subscriber int) bool {
+	at := func(i int) int { return int(float64(i) * p.StallPercent / 100) }
+	return at(subscriber+1) > at(subscriber)
+}
+
+// Check refuses a plan whose numbers make no sense, naming the flag.
+func (p *Plan) Check() error {
+	for _, c := range []struct {
+		flag            string
+		value, low, top int
+	}{
+		{"--subscribers", p.Subscribers, 1, MaxSubscribers},
+		{"--keys", p.Keys, 1, MaxKeys},
+		{"--size", p.Size, 0, MaxSize},
+		{"--batch", p.Batch, 1, 10_000},
+		{"--processes", p.Processes, 0, MaxProcesses},
+		{"--loops", p.Loops, 0, 256},
+		{"--sources", p.Sources, 0, 60_000},
+		{"--publishers", p.Publishers, 1, 1024},
+		{"--pipeline", p.Pipeline, 1, 1024},
+		{"--in-flight", p.InFlight, 1, 100_000},
+		{"--stall-buffer", p.StallBuffer, 0, 1 << 30},
+	} {
+		if c.value < c.low || c.value > c.top {
+			return fmt.Errorf("%s %d: give %d to %d", c.flag, c.value, c.low, c.top)
+		}
+	}
+	if p.Ready != ReadyHead && p.Ready != ReadySent {
+		return fmt.Errorf("--ready %q: give %s or %s", p.Ready, ReadyHead, ReadySent)
+	}
+	if p.ConnectRate < 0 || p.ConnectRate > MaxRate {
+		return fmt.Errorf("--connect-rate %g: give 0 (no limit) to %d a second", p.ConnectRate, MaxRate)
+	}
+	if p.StallPercent < 0 || p.StallPercent > 100 {
+		return fmt.Errorf("--percent %g: give 0 to 100", p.StallPercent)
+	}
+	if p.ConnectTimeout <= 0 || p.PublishTimeout <= 0 {
+		return fmt.Errorf("--connect-timeout and --publish-timeout must be longer than 0")
+	}
+	return nil
+}

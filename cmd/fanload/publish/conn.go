@@ -1,0 +1,188 @@
+//go:build linux
+
+package publish
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/wire"
+)
+
+// conn is one kept connection. The publisher's goroutine dials and writes; a goroutine of each dialled connection reads
+// the answers, in the order of the requests (RFC 9112 9.3.2).
+type conn struct {
+	addr    string
+	depth   int
+	timeout time.Duration
+	answers func(answer)
+	live    *link // nil: none
+}
+
+// link is one dialled connection.
+type link struct {
+	net    net.Conn
+	slots  chan struct{} // one for each request that may be unanswered
+	sent   chan request  // unanswered requests, in order
+	ended  chan struct{} // closed when the reader has ended
+	broken atomic.Bool   // set by the reader: no request will be answered any more
+}
+
+type request struct {
+	at     int64 // when it was written
+	events int
+}
+
+// answer to a request, or why there is none.
+type answer struct {
+	request
+	took   int64 // microseconds
+	status int
+	text   string // the beginning of what a refusal says
+	err    error
+}
+
+// write sends a request, and waits first while depth requests are unanswered.
+func (c *conn) write(b []byte, events int) error {
+	if c.live != nil && (c.live.broken.Load() || len(c.live.sent) == 0 && hungUp(c.live.net)) {
+		c.close()
+	}
+	for try := 0; ; try++ {
+		if c.live == nil {
+			if err := c.dial(); err != nil {
+				return err
+			}
+		}
+		l := c.live
+		l.slots <- struct{}{} // the reader makes room, after an error too
+		if l.broken.Load() && try == 0 {
+			c.close()
+			continue
+		}
+		l.sent <- request{at: measure.Now(), events: events} // has room: slots are as many
+		_ = l.net.SetWriteDeadline(time.Now().Add(c.timeout))
+		_, err := l.net.Write(b)
+		if err != nil {
+			c.close() // the reader answers the request with its own error
+		}
+		return nil
+	}
+}
+
+func (c *conn) dial() error {
+	n, err := net.DialTimeout("tcp", c.addr, c.timeout)
+	if err != nil {
+		return err
+	}
+	c.live = &link{net: n, slots: make(chan struct{}, c.depth), sent: make(chan request, c.depth+1), ended: make(chan struct{})}
+	go c.live.read(c.timeout, c.answers)
+	return nil
+}
+
+// close ends the connection; unanswered requests are answered with an error.
+func (c *conn) close() {
+	if c.live == nil {
+		return
+	}
+	close(c.live.sent)
+	if len(c.live.sent) > 0 || c.live.broken.Load() {
+		_ = c.live.net.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // what has come already may still count
+	}
+	<-c.live.ended
+	_ = c.live.net.Close()
+	c.live = nil
+}
+
+// flush waits until all requests are answered.
+func (c *conn) flush() { c.close() }
+
+func (l *link) read(timeout time.Duration, answers func(answer)) {
+	defer close(l.ended)
+	r := bufio.NewReader(l.net)
+	var failed error
+	for q := range l.sent {
+		if failed != nil {
+			answers(answer{request: q, err: failed})
+			<-l.slots
+			continue
+		}
+		_ = l.net.SetReadDeadline(time.Now().Add(timeout))
+		a, end, err := readAnswer(r)
+		if err != nil {
+			failed = fmt.Errorf("no answer: %w", err)
+			a = answer{err: failed}
+		} else if end {
+			failed = errors.New("no answer: the server ended the connection before it")
+		}
+		if failed != nil {
+			l.broken.Store(true)
+		}
+		a.request, a.took = q, measure.Now()-q.at
+		answers(a)
+		<-l.slots
+	}
+}
+
+// readAnswer reads one answer; end says that the server ends the connection behind it.
+func readAnswer(r *bufio.Reader) (a answer, end bool, err error) {
+	var h wire.Head
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return a, true, err
+		}
+		if _, done, err := h.Feed(line); err != nil {
+			return a, true, err
+		} else if done {
+			break
+		}
+	}
+	var b wire.Body
+	b.Begin(&h)
+	var text []byte
+	keep := func(c []byte) {
+		if h.Status >= 300 {
+			text = append(text, c[:min(len(c), 200-len(text))]...)
+		}
+	}
+	for !b.Done() {
+		if r.Buffered() == 0 {
+			if _, err := r.Peek(1); err == io.EOF && b.UntilEnd() {
+				break
+			} else if err != nil {
+				return a, true, err
+			}
+		}
+		piece, _ := r.Peek(r.Buffered())
+		rest, err := b.Feed(piece, keep)
+		if err != nil {
+			return a, true, err
+		}
+		_, _ = r.Discard(len(piece) - len(rest))
+	}
+	return answer{status: h.Status, text: strings.TrimSpace(string(text))}, h.Close || b.UntilEnd(), nil
+}
+
+// hungUp tells whether the server has ended an idle connection, so that no event is lost to it.
+func hungUp(c net.Conn) bool {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	hung := false
+	err = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		hung = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return err != nil || hung
+}

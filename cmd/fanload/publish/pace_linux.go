@@ -1,0 +1,42 @@
+package publish
+
+import (
+	"context"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/measure"
+)
+
+// longestSleep bounds how long a cancelled wait goes on: 50 ms.
+const longestSleep = 50_000
+
+// Pacer waits for points in time with a thread of its own: the Go scheduler's timers are up to a millisecond late, which
+// every latency from the scheduled time would show.
+type Pacer struct{}
+
+// NewPacer locks the calling goroutine to its thread, which it must use alone and release.
+func NewPacer() Pacer {
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0) // 1 us instead of 50; without it, waits are a little late
+	return Pacer{}
+}
+
+// Release unlocks the thread.
+func (Pacer) Release() { runtime.UnlockOSThread() }
+
+// Until waits for a time of measure.Now; false if ctx ended before.
+func (Pacer) Until(ctx context.Context, at int64) bool {
+	for {
+		now := measure.Now()
+		if ctx.Err() != nil {
+			return false
+		}
+		if now >= at {
+			return true
+		}
+		until := unix.NsecToTimespec(min(at, now+longestSleep) * 1000)
+		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &until, nil) // EINTR: it goes round again
+	}
+}

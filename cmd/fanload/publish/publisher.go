@@ -1,0 +1,134 @@
+//go:build linux
+
+package publish
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
+)
+
+// Publisher renders and sends events. Publish and Flush belong to one goroutine.
+type Publisher struct {
+	plan    *plan.Plan
+	request *plan.Renderer
+	keys    *plan.Keys
+	names   map[int]string // of the keys, as far as used
+	conns   []*conn
+	last    []int64 // the newest sequence of each key
+	buf     []byte
+	payload []byte
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// Stats of the publish requests.
+type Stats struct {
+	Events       int64             `json:"events"`        // sent, refused ones too
+	FailedEvents int64             `json:"failed_events"` // refused, or without an answer
+	Requests     int64             `json:"requests"`
+	Latency      measure.Histogram `json:"latency"` // of the requests: written to answered
+	Errors       map[string]int64  `json:"errors"`
+	LateMax      int64             `json:"late_max_us"` // how far behind the schedule a request was written
+}
+
+// New parses the templates. Connections are dialled when they are needed.
+func New(p *plan.Plan) (*Publisher, error) {
+	request, err := p.Publish.Compile("publish")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := p.KeyNames()
+	if err != nil {
+		return nil, err
+	}
+	b := &Publisher{plan: p, request: request, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys)}
+	b.stats.Errors = map[string]int64{}
+	for range p.Publishers {
+		b.conns = append(b.conns, &conn{addr: p.PublishAddr, depth: p.Pipeline, timeout: p.PublishTimeout, answers: b.answered})
+	}
+	return b, nil
+}
+
+// Last is the newest sequence of each key. It is the publisher's own: don't use it while Publish may run.
+func (b *Publisher) Last() []int64 { return b.last }
+
+// Publish sends n events to a key, with the time that they were meant for. Failures are counted, not returned: a load
+// generator goes on.
+func (b *Publisher) Publish(key, n int, at int64) {
+	err := b.render(key, n, at)
+	late := measure.Now() - at
+	b.mu.Lock()
+	b.stats.Events += int64(n)
+	b.stats.Requests++
+	b.stats.LateMax = max(b.stats.LateMax, late)
+	b.mu.Unlock()
+	if err == nil {
+		err = b.conns[key%len(b.conns)].write(b.buf, n)
+	}
+	if err != nil {
+		b.answered(answer{request: request{events: n}, err: err})
+	}
+}
+
+func (b *Publisher) render(key, n int, at int64) error {
+	name, ok := b.names[key]
+	if !ok {
+		var err error
+		if name, err = b.keys.Name(key); err != nil {
+			return err
+		}
+		b.names[key] = name
+	}
+	batch := make([]*plan.Vars, n)
+	for i := range batch {
+		b.last[key]++
+		b.payload = plan.AppendPayload(b.payload[:0], b.plan.Run, key, b.last[key], at, b.plan.Size)
+		batch[i] = &plan.Vars{
+			Base: b.plan.Base, PublishBase: b.plan.PublishBase, Run: b.plan.Run,
+			Key: name, KeyIndex: key, Seq: b.last[key], TS: at, Payload: string(b.payload),
+		}
+	}
+	var err error
+	b.buf, err = b.request.Append(b.buf[:0], batch[0], batch[1:]...)
+	return err
+}
+
+// answered counts an answer. The readers' goroutines call it.
+func (b *Publisher) answered(a answer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case a.err != nil:
+		measure.Tally(b.stats.Errors, a.err.Error())
+	case a.status < 200 || a.status > 299:
+		measure.Tally(b.stats.Errors, strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.text)))
+	default:
+		b.stats.Latency.Record(a.took)
+		return
+	}
+	b.stats.FailedEvents += int64(a.events)
+}
+
+// Flush waits until all requests are answered, and closes the connections.
+func (b *Publisher) Flush() {
+	for _, c := range b.conns {
+		c.flush()
+	}
+}
+
+// Stats as of now.
+func (b *Publisher) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stats
+	s.Latency = measure.Histogram{}
+	s.Latency.Merge(&b.stats.Latency)
+	s.Errors = maps.Clone(b.stats.Errors)
+	return s
+}

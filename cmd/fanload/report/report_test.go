@@ -1,0 +1,126 @@
+package report_test
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/report"
+)
+
+func sample() *report.Result {
+	var h measure.Histogram
+	for i := range int64(10_000) {
+		h.Record(100 + i*i/1000)
+	}
+	r := &report.Result{
+		Command: "fanload open --key '<script>'", Plan: plan.Plan{Mode: "open", Preset: "none", Address: "127.0.0.1:1"},
+		Latency: h.Summary(), Curve: report.Curve(&h), Statuses: map[string]int64{"404: <script>\x1b[2J": 3},
+		Server: &report.Server{CPUPerDelivery: 6.2, RSSPerConnection: 4900},
+	}
+	r.Deliveries = report.Deliveries{Total: 10_000, Measured: 10_000, PerSecond: 1234}
+	r.Sequence.Lost = 2
+	for i := range 50 {
+		r.Timeline = append(r.Timeline, report.Point{At: float64(i), Delivered: int64(i * 200), Open: 10, RSS: 1e7 + int64(i)*1000, CPU: int64(i) * 1e5})
+	}
+	return r
+}
+
+func TestThresholds(t *testing.T) {
+	r := sample() // p50 25 ms, max 100 ms
+	for text, held := range map[string]bool{
+		"p50<26ms": true, "p50<25ms": false, "p99.9<0.2s": true, "max <= 101 ms": true, "max>1s": false, "mean<1m": true,
+		"lost==0": false, "lost==2": true, "lost=2": true, "lost!=2": false, "lost<3": true, "lost>=2": true,
+		"deliveries_per_second>=1_000": true, "deliveries_per_second>1.3k/s": false, "deliveries>=10e3": true,
+		"cpu_per_delivery<=6200ns": true, "rss_per_connection<5kB": true, "rss_per_connection<4KiB": false,
+		"reconnect_p99<1s": false, // nothing was measured
+	} {
+		c, err := report.ParseThreshold(text, true)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if v := c.Judge(r); v.Held != held {
+			t.Errorf("%s: %+v", text, v)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                   "METRIC OPERATOR VALUE",
+		"p99":                "METRIC OPERATOR VALUE",
+		"p99<fast":           "METRIC OPERATOR VALUE",
+		"p99<50":             "with its unit",
+		"p99<50kB":           "with its unit",
+		"lost==0ms":          "a number",
+		"speed>1":            "deliveries_per_second",
+		"rss_max<1GB":        "--server-pid",
+		"rss_max<1parsec":    "--server-pid",
+		"deliveries>1e99999": "no number",
+	} {
+		if _, err := report.ParseThreshold(text, false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestPageStandsAlone(t *testing.T) {
+	var b strings.Builder
+	if err := sample().Page(&b); err != nil {
+		t.Fatal(err)
+	}
+	page := b.String()
+	if strings.Count(page, "<svg") != 5 || strings.Count(page, "<polyline") != 5 {
+		t.Errorf("%d plots, %d lines", strings.Count(page, "<svg"), strings.Count(page, "<polyline"))
+	}
+	if bad := regexp.MustCompile(`(?i)<script|src=|href=|url\(|@import|NaN|Inf`).FindString(page); bad != "" {
+		t.Errorf("the page has %q", bad)
+	}
+	for _, svg := range regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(page, -1) {
+		d := xml.NewDecoder(strings.NewReader(svg))
+		for {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%v in %s", err, svg)
+			}
+		}
+	}
+	if err := (&report.Result{}).Page(io.Discard); err != nil {
+		t.Errorf("an empty result: %v", err)
+	}
+}
+
+func TestTableAndJSON(t *testing.T) {
+	var b strings.Builder
+	r := sample()
+	if err := r.Table(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"10,000, 1,234/s", "lost", "6.20 us", "4.90 kB connected", "3 x 404: <script> [2J"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, &b)
+		}
+	}
+	b.Reset()
+	if err := r.JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var again report.Result
+	if err := json.Unmarshal([]byte(b.String()), &again); err != nil || again.Latency != r.Latency || again.Sequence != r.Sequence {
+		t.Errorf("%v: %+v", err, again)
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	if g := report.Growth(sample().Timeline, 10); g < 59_999 || g > 60_001 {
+		t.Errorf("1000 B a second are %g a minute", g)
+	}
+	if g := report.Growth(nil, 0); g != 0 {
+		t.Errorf("nothing grows by %g", g)
+	}
+}

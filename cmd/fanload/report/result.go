@@ -1,0 +1,177 @@
+// Package report holds the result of a run and what is made of it: a table, JSON, a page with plots, and the verdict on
+// thresholds.
+package report
+
+import (
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
+)
+
+// Result is everything that a run has measured. docs/fanload.md says what each figure means.
+type Result struct {
+	Version     string    `json:"fanload"`
+	Command     string    `json:"command"`
+	Started     string    `json:"started"` // RFC 3339
+	Machine     Machine   `json:"machine"`
+	Plan        plan.Plan `json:"plan"`
+	Rate        float64   `json:"rate,omitempty"` // events a second asked for
+	Seconds     float64   `json:"seconds"`        // measured: from the end of the warm-up to the last delivery
+	Interrupted bool      `json:"interrupted,omitempty"`
+
+	Connect    Connect         `json:"connect"`
+	Publish    Publish         `json:"publish"`
+	Deliveries Deliveries      `json:"deliveries"`
+	Sequence   Sequence        `json:"sequence"`
+	Streams    Streams         `json:"streams"`
+	Latency    measure.Summary `json:"latency"`
+	Round      measure.Summary `json:"round"`     // closed, burst: from publish to the last subscriber
+	Reconnect  measure.Summary `json:"reconnect"` // storm, soak: from the end of a stream to the head of the next
+	Server     *Server         `json:"server,omitempty"`
+	Client     Client          `json:"client"`
+
+	Statuses map[string]int64 `json:"statuses,omitempty"` // answers that were no stream
+	Errors   map[string]int64 `json:"errors,omitempty"`
+	Curve    []CurvePoint     `json:"latency_curve,omitempty"`
+	Timeline []Point          `json:"timeline,omitempty"`
+
+	Thresholds []Verdict `json:"thresholds,omitempty"`
+}
+
+// Machine is where the run took place.
+type Machine struct {
+	Kernel string `json:"kernel"`
+	CPU    string `json:"cpu"`
+	CPUs   int    `json:"cpus"`
+	Memory int64  `json:"memory_bytes"`
+	Go     string `json:"go"`
+}
+
+// Connect is about opening the subscribers.
+type Connect struct {
+	Asked      int64           `json:"asked"`
+	Connected  int64           `json:"connected"`
+	Failed     int64           `json:"failed"`
+	Seconds    float64         `json:"seconds"` // from the first connect to the last head
+	PerSecond  float64         `json:"per_second"`
+	TCP        measure.Summary `json:"tcp"`
+	Head       measure.Summary `json:"head"`
+	FirstEvent measure.Summary `json:"first_event"`
+}
+
+// Publish is about the publish requests.
+type Publish struct {
+	Events    int64            `json:"events"`
+	Failed    int64            `json:"failed"`
+	Requests  int64            `json:"requests"`
+	PerSecond float64          `json:"events_per_second"`
+	LateMax   int64            `json:"late_max_us"` // behind the schedule
+	Latency   measure.Summary  `json:"latency"`
+	Timeouts  int64            `json:"round_timeouts"` // closed, burst: rounds that not all subscribers completed
+	Errors    map[string]int64 `json:"errors,omitempty"`
+}
+
+// Deliveries counts events that reached subscribers, each once.
+type Deliveries struct {
+	Total         int64   `json:"total"`
+	Measured      int64   `json:"measured"` // published after the warm-up
+	PerSecond     float64 `json:"per_second"`
+	BusyPerSecond float64 `json:"busy_per_second,omitempty"` // closed, burst: during rounds alone
+	Bytes         int64   `json:"bytes"`
+}
+
+// Sequence is what the check of every subscriber's sequence has found.
+type Sequence struct {
+	Lost            int64 `json:"lost"`
+	LostSubscribers int64 `json:"lost_subscribers"` // that lost anything
+	Duplicated      int64 `json:"duplicated"`
+	OutOfOrder      int64 `json:"out_of_order"`
+	Late            int64 `json:"late"`
+	Misrouted       int64 `json:"misrouted"`
+	Foreign         int64 `json:"foreign"`
+	Gaps            int64 `json:"gap_events"`
+}
+
+// Streams is about streams that ended.
+type Streams struct {
+	Ended            int64 `json:"ended"`
+	Reconnects       int64 `json:"reconnects"`
+	ReconnectFailed  int64 `json:"reconnect_failed"`
+	GaveUp           int64 `json:"gave_up"`
+	Churned          int64 `json:"churned"`
+	Stalled          int64 `json:"stalled"`
+	StalledEnded     int64 `json:"stalled_ended"`
+	Comments         int64 `json:"comments"`
+	OpenAtEnd        int64 `json:"open_at_end"`
+	BehindAfterDrain int64 `json:"behind_after_drain"`
+}
+
+// Server is what --server-pid used, with its children.
+type Server struct {
+	PIDs              []int   `json:"pids"`
+	Processes         int     `json:"processes"`
+	CPU               int64   `json:"cpu_us"` // while measuring
+	CPUPerDelivery    float64 `json:"cpu_us_per_delivery"`
+	Cores             float64 `json:"cores"`
+	ConnectCPU        float64 `json:"cpu_us_per_connect"`
+	RSSBefore         int64   `json:"rss_before"`
+	RSSConnected      int64   `json:"rss_connected"`
+	RSSEnd            int64   `json:"rss_end"`
+	RSSMax            int64   `json:"rss_max"`
+	RSSPerConnection  float64 `json:"rss_per_connection"`     // (connected - before) / open
+	EndPerConnection  float64 `json:"rss_end_per_connection"` // (end - before) / open
+	GrowthBytesPerMin float64 `json:"rss_growth_per_minute"`  // of the line through the measured part of the timeline
+}
+
+// Client is what fanload itself used: all its processes.
+type Client struct {
+	CPU            int64   `json:"cpu_us"`
+	CPUPerDelivery float64 `json:"cpu_us_per_delivery"`
+	Cores          float64 `json:"cores"`
+	Processes      int     `json:"processes"`
+}
+
+// CurvePoint is a point of the latency distribution.
+type CurvePoint struct {
+	Percentile float64 `json:"percentile"`
+	Micros     int64   `json:"us"`
+}
+
+// Point is a sample in time.
+type Point struct {
+	At        float64 `json:"t"` // seconds since the run began
+	Open      int64   `json:"open"`
+	Delivered int64   `json:"delivered"` // so far
+	Lost      int64   `json:"lost"`      // so far, as far as it is known
+	RSS       int64   `json:"rss,omitempty"`
+	CPU       int64   `json:"cpu_us,omitempty"` // of the server, so far
+}
+
+// Curve samples a histogram densely where it bends.
+func Curve(h *measure.Histogram) (points []CurvePoint) {
+	if h.Count() == 0 {
+		return nil
+	}
+	for _, q := range []float64{
+		0, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 97, 98, 99,
+		99.25, 99.5, 99.75, 99.9, 99.95, 99.975, 99.99, 99.995, 99.999, 99.9999, 100,
+	} {
+		points = append(points, CurvePoint{Percentile: q, Micros: h.Quantile(q)})
+	}
+	return points
+}
+
+// Growth fits a line through the RSS of points from a time on: bytes a minute.
+func Growth(points []Point, from float64) float64 {
+	var n, sx, sy, sxx, sxy float64
+	for _, p := range points {
+		if p.At < from || p.RSS == 0 {
+			continue
+		}
+		x, y := p.At-from, float64(p.RSS)
+		n, sx, sy, sxx, sxy = n+1, sx+x, sy+y, sxx+x*x, sxy+x*y
+	}
+	if d := n*sxx - sx*sx; n >= 3 && d > 0 {
+		return (n*sxy - sx*sy) / d * 60
+	}
+	return 0
+}

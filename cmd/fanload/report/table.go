@@ -1,0 +1,210 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"fanfare/cmd/fanload/measure"
+)
+
+// Section of a report: a title and rows of a name and a value.
+type Section struct {
+	Title string
+	Rows  [][2]string
+}
+
+// Sections are the figures for a reader; the table and the page show the same.
+func (r *Result) Sections() []Section {
+	all := []Section{r.runSection(), r.deliverySection()}
+	for _, s := range []struct {
+		title string
+		sum   *measure.Summary
+	}{
+		{"Latency, publish (scheduled) to read", &r.Latency},
+		{"Round, publish to the last subscriber", &r.Round},
+		{"Reconnect, end of a stream to the next head", &r.Reconnect},
+		{"Publish request", &r.Publish.Latency},
+		{"TCP connect", &r.Connect.TCP},
+		{"Connect to the head", &r.Connect.Head},
+		{"Connect to the first event", &r.Connect.FirstEvent},
+	} {
+		if s.sum.Count > 0 {
+			all = append(all, Section{Title: s.title, Rows: summaryRows(s.sum)})
+		}
+	}
+	all = append(all, r.processSection())
+	if rows := r.troubles(); len(rows) > 0 {
+		all = append(all, Section{Title: "Answers and errors", Rows: rows})
+	}
+	if len(r.Thresholds) > 0 {
+		s := Section{Title: "Thresholds"}
+		for _, v := range r.Thresholds {
+			word := "FAILED"
+			if v.Held {
+				word = "held"
+			}
+			s.Rows = append(s.Rows, [2]string{v.Threshold, word + ", " + v.Shown})
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (r *Result) runSection() Section {
+	s := Section{Title: "fanload " + r.Plan.Mode}
+	add := func(name, format string, args ...any) {
+		s.Rows = append(s.Rows, [2]string{name, fmt.Sprintf(format, args...)})
+	}
+	add("server", "%s at %s", r.Plan.Preset, r.Plan.Address)
+	add("subscribers", "%s on %s keys, %d processes", number(float64(r.Plan.Subscribers)), number(float64(r.Plan.Keys)), r.Plan.Processes)
+	add("connected", "%s in %.2f s (%s/s), %s failed", number(float64(r.Connect.Connected)), r.Connect.Seconds,
+		number(r.Connect.PerSecond), number(float64(r.Connect.Failed)))
+	if r.Publish.Events > 0 {
+		rate := ""
+		if r.Rate > 0 {
+			rate = fmt.Sprintf(", asked for %s/s", number(r.Rate))
+		}
+		add("published", "%s events of %d B (%s/s%s), %s failed", number(float64(r.Publish.Events)), r.Plan.Size,
+			number(r.Publish.PerSecond), rate, number(float64(r.Publish.Failed)))
+		add("behind schedule", "at most %s", duration(float64(r.Publish.LateMax)))
+	}
+	if r.Interrupted {
+		add("interrupted", "yes: the figures are of the part that ran")
+	}
+	return s
+}
+
+func (r *Result) deliverySection() Section {
+	s := Section{Title: "Deliveries"}
+	add := func(name string, v int64, always bool) {
+		if always || v != 0 {
+			s.Rows = append(s.Rows, [2]string{name, number(float64(v))})
+		}
+	}
+	s.Rows = append(s.Rows, [2]string{"deliveries", fmt.Sprintf("%s, %s/s over %.2f s", number(float64(r.Deliveries.Total)),
+		number(r.Deliveries.PerSecond), r.Seconds)})
+	if r.Deliveries.BusyPerSecond > 0 {
+		s.Rows = append(s.Rows, [2]string{"during rounds", number(r.Deliveries.BusyPerSecond) + "/s"})
+	}
+	q := &r.Sequence
+	add("lost", q.Lost, true)
+	add("subscribers that lost", q.LostSubscribers, false)
+	add("duplicated", q.Duplicated, true)
+	add("out of order", q.OutOfOrder, true)
+	add("late, unsure", q.Late, false)
+	add("misrouted", q.Misrouted, false)
+	add("gap events", q.Gaps, false)
+	add("foreign events", q.Foreign, false)
+	add("rounds timed out", r.Publish.Timeouts, false)
+	t := &r.Streams
+	add("streams ended by the server", t.Ended, false)
+	add("reconnects", t.Reconnects, false)
+	add("reconnects failed", t.ReconnectFailed, false)
+	add("gave up", t.GaveUp, false)
+	add("churned", t.Churned, false)
+	add("stalled", t.Stalled, false)
+	add("stalled, ended by the server", t.StalledEnded, false)
+	add("behind after the drain", t.BehindAfterDrain, false)
+	return s
+}
+
+func summaryRows(s *measure.Summary) [][2]string {
+	line := func(a ...string) string { return strings.Join(a, "  ") }
+	return [][2]string{
+		{"p50, p90, p99", line(duration(float64(s.P50)), duration(float64(s.P90)), duration(float64(s.P99)))},
+		{"p99.9, p99.99, max", line(duration(float64(s.P999)), duration(float64(s.P9999)), duration(float64(s.Max)))},
+		{"mean, min, count", line(duration(s.Mean), duration(float64(s.Min)), number(float64(s.Count)))},
+	}
+}
+
+func (r *Result) processSection() Section {
+	s := Section{Title: "Processes"}
+	add := func(name, format string, args ...any) {
+		s.Rows = append(s.Rows, [2]string{name, fmt.Sprintf(format, args...)})
+	}
+	if v := r.Server; v != nil {
+		if r.Deliveries.Measured > 0 {
+			add("server CPU per delivery", "%.2f us", v.CPUPerDelivery)
+		}
+		add("server CPU", "%.2f cores, %s per connect", v.Cores, duration(v.ConnectCPU))
+		add("server memory", "%s before, %s connected, %s at the end, %s at most", size(float64(v.RSSBefore)),
+			size(float64(v.RSSConnected)), size(float64(v.RSSEnd)), size(float64(v.RSSMax)))
+		add("server memory per connection", "%s connected, %s at the end", size(v.RSSPerConnection), size(v.EndPerConnection))
+		if r.Seconds >= 30 { // over less, it is noise
+			add("server memory growth", "%s per minute", size(v.GrowthBytesPerMin))
+		}
+	}
+	if r.Deliveries.Measured > 0 {
+		add("client CPU per delivery", "%.2f us", r.Client.CPUPerDelivery)
+	}
+	add("client CPU", "%.2f cores", r.Client.Cores)
+	return s
+}
+
+// troubles lists what did not go well, the most frequent first.
+func (r *Result) troubles() (rows [][2]string) {
+	for _, group := range []struct {
+		title string
+		m     map[string]int64
+	}{{"answer", r.Statuses}, {"error", r.Errors}, {"publish", r.Publish.Errors}} {
+		names := slices.SortedFunc(maps.Keys(group.m), func(a, b string) int {
+			if d := group.m[b] - group.m[a]; d != 0 {
+				return int(d)
+			}
+			return strings.Compare(a, b)
+		})
+		for i, name := range names {
+			if i == 8 {
+				rows = append(rows, [2]string{group.title, fmt.Sprintf("and %d more kinds", len(names)-i)})
+				break
+			}
+			rows = append(rows, [2]string{group.title, fmt.Sprintf("%s x %s", number(float64(group.m[name])), name)})
+		}
+	}
+	return rows
+}
+
+// Table writes the sections as text.
+func (r *Result) Table(w io.Writer) error {
+	width := 0
+	sections := r.Sections()
+	for _, s := range sections {
+		for _, row := range s.Rows {
+			width = max(width, len(row[0]))
+		}
+	}
+	var b strings.Builder
+	for i, s := range sections {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(s.Title + "\n")
+		for _, row := range s.Rows {
+			// What a server has answered must not move the cursor.
+			fmt.Fprintf(&b, "  %-*s  %s\n", width, printable(row[0]), printable(row[1]))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7F {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// JSON writes the whole result.
+func (r *Result) JSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}

@@ -1,0 +1,111 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Threshold is a condition on a result, such as p99<50ms.
+type Threshold struct {
+	Text  string
+	name  string
+	op    string
+	limit float64 // in the metric's unit: microseconds, bytes, plain
+}
+
+// Verdict says whether a threshold held.
+type Verdict struct {
+	Threshold string  `json:"threshold"`
+	Value     float64 `json:"value"` // microseconds for durations, bytes for sizes
+	Shown     string  `json:"shown"`
+	Held      bool    `json:"held"`
+}
+
+var thresholdForm = regexp.MustCompile(`^\s*([a-z_0-9.]+)\s*(<=|>=|==|!=|<|>|=)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµμ%/]*)\s*$`)
+
+var scales = map[unit]map[string]float64{
+	count:   {"": 1, "k": 1e3, "M": 1e6, "G": 1e9},
+	perTime: {"": 1, "/s": 1, "k": 1e3, "M": 1e6, "k/s": 1e3, "M/s": 1e6},
+	micros:  {"ns": 1e-3, "us": 1, "µs": 1, "μs": 1, "ms": 1e3, "s": 1e6, "m": 60e6},
+	bytes: {"": 1, "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "kiB": 1 << 10, "MiB": 1 << 20,
+		"GiB": 1 << 30},
+}
+
+var expected = map[unit]string{
+	count:   "a number, as 0, 1000, 1_000 or 1.5M",
+	perTime: "a rate, as 2000, 2e6 or 2M/s",
+	micros:  "a duration with its unit, as 50us, 1.5ms or 2s",
+	bytes:   "a size, as 5000, 5kB or 16MiB",
+}
+
+// ParseThreshold reads METRIC OPERATOR VALUE. hasServer says whether --server-pid was given.
+func ParseThreshold(text string, hasServer bool) (Threshold, error) {
+	t := Threshold{Text: text}
+	m := thresholdForm.FindStringSubmatch(text)
+	if m == nil {
+		return t, fmt.Errorf("--threshold %q: give METRIC OPERATOR VALUE, as p99<50ms, lost==0 or deliveries_per_second>=1M", text)
+	}
+	t.name, t.op = strings.ReplaceAll(m[1], ".", ""), m[2]
+	if t.op == "=" {
+		t.op = "=="
+	}
+	metric, ok := metrics[t.name]
+	if !ok {
+		return t, fmt.Errorf("--threshold %q: there is no metric %s; there are %s", text, m[1], strings.Join(MetricNames(), ", "))
+	}
+	if metric.server && !hasServer {
+		return t, fmt.Errorf("--threshold %q: %s needs --server-pid", text, t.name)
+	}
+	scale, ok := scales[metric.unit][m[4]]
+	if !ok {
+		return t, fmt.Errorf("--threshold %q: %s takes %s", text, t.name, expected[metric.unit])
+	}
+	v, err := strconv.ParseFloat(strings.ReplaceAll(m[3], "_", ""), 64)
+	if err != nil || math.IsInf(v, 0) {
+		return t, fmt.Errorf("--threshold %q: %s is no number", text, m[3])
+	}
+	t.limit = v * scale
+	return t, nil
+}
+
+// Judge a result. A metric that the run had no reading of has not held: a threshold that nothing was measured for must
+// not pass.
+func (t Threshold) Judge(r *Result) Verdict {
+	m := metrics[t.name]
+	v, ok := m.value(r)
+	if !ok {
+		return Verdict{Threshold: t.Text, Shown: "not measured"}
+	}
+	held := false
+	switch t.op {
+	case "<":
+		held = v < t.limit
+	case "<=":
+		held = v <= t.limit
+	case ">":
+		held = v > t.limit
+	case ">=":
+		held = v >= t.limit
+	case "==":
+		held = v == t.limit
+	case "!=":
+		held = v != t.limit
+	}
+	return Verdict{Threshold: t.Text, Value: v, Shown: show(v, m.unit), Held: held}
+}
+
+func show(v float64, u unit) string {
+	switch u {
+	case micros:
+		return duration(v)
+	case bytes:
+		return size(v)
+	case perTime:
+		return number(v) + "/s"
+	default:
+		return number(v)
+	}
+}

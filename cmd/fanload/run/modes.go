@@ -1,0 +1,160 @@
+//go:build linux
+
+package run
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/publish"
+)
+
+// mode publishes, and disturbs the subscribers, from start on.
+func (r *runner) mode(ctx context.Context, start int64) error {
+	switch r.s.Plan.Mode {
+	case Closed:
+		return r.closed(ctx, start)
+	case Burst:
+		return r.bursts(ctx, start)
+	}
+	if r.publisher == nil {
+		sleep(ctx, r.s.Warmup+r.s.Duration)
+		return nil
+	}
+	switch r.s.Plan.Mode {
+	case Stall:
+		if err := r.team.Stall(); err != nil {
+			return err
+		}
+	case Churn:
+		if err := r.team.Churn(r.s.Churn); err != nil {
+			return err
+		}
+	}
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		r.schedule(ctx, start)
+	}()
+	err := r.storms(ctx, published)
+	<-published
+	if r.s.Plan.Mode == Churn {
+		err = errors.Join(err, r.team.Churn(0))
+	}
+	return err
+}
+
+// end of publishing.
+func (r *runner) end(start int64) int64 {
+	return start + (r.s.Warmup + r.s.Duration).Microseconds()
+}
+
+// schedule is the open loop: slot i is due at start + i/rate, whatever became of those before. An event's latency counts
+// from there, so that a server that holds the publisher up is charged for all that had to wait.
+func (r *runner) schedule(ctx context.Context, start int64) {
+	pacer := publish.NewPacer()
+	defer pacer.Release()
+	keys, batch := int64(r.s.Plan.Keys), r.s.Plan.Batch
+	apart := 1e6 * float64(batch) / r.s.Rate
+	events := int64(0)
+	for i := int64(0); r.s.Events == 0 || events < r.s.Events; i++ {
+		at := start + int64(float64(i)*apart)
+		if at >= r.end(start) || !pacer.Until(ctx, at) {
+			break
+		}
+		if measure.Now() > r.end(start)+r.s.Plan.PublishTimeout.Microseconds() {
+			break // hopelessly behind: the run must end
+		}
+		r.publisher.Publish(int(i%keys), batch, at)
+		events += int64(batch)
+	}
+	if took := max(measure.Now(), min(start+int64(float64(events)/r.s.Rate*1e6), r.end(start))) - start; took > 0 {
+		r.published = float64(events) / float64(took) * 1e6
+	}
+}
+
+// storms drops subscribers every so often until the publisher has ended.
+func (r *runner) storms(ctx context.Context, published <-chan struct{}) error {
+	if r.s.Plan.Mode != Storm {
+		return nil
+	}
+	t := time.NewTicker(r.s.Every)
+	defer t.Stop()
+	for {
+		select {
+		case <-published:
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := r.team.Storm(r.s.Fraction, r.s.Jitter); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// closed publishes the next event when all subscribers of the key have the last one.
+func (r *runner) closed(ctx context.Context, start int64) error {
+	pacer := publish.NewPacer()
+	defer pacer.Release()
+	events := int64(0)
+	for i := 0; (r.s.Events == 0 || events < r.s.Events) && pacer.Until(ctx, start) && measure.Now() < r.end(start); i++ {
+		if err := r.round(ctx, i%r.s.Plan.Keys, 1); err != nil {
+			return err
+		}
+		events += int64(r.s.Plan.Batch)
+	}
+	r.published = float64(events) / max(1e-6, float64(measure.Now()-start)/1e6)
+	return nil
+}
+
+// bursts publishes many events at once, every so often.
+func (r *runner) bursts(ctx context.Context, start int64) error {
+	pacer := publish.NewPacer()
+	defer pacer.Release()
+	events := int64(0)
+	requests := (r.s.Burst + r.s.Plan.Batch - 1) / r.s.Plan.Batch
+	for at := start; (r.s.Events == 0 || events < r.s.Events) && at < r.end(start) && pacer.Until(ctx, at); at += r.s.Every.Microseconds() {
+		if measure.Now() >= r.end(start) {
+			break
+		}
+		if err := r.round(ctx, 0, requests); err != nil {
+			return err
+		}
+		events += int64(requests * r.s.Plan.Batch)
+	}
+	r.published = float64(events) / max(1e-6, float64(measure.Now()-start)/1e6)
+	return nil
+}
+
+// round publishes some requests, to keys in turn from one on, and waits until all subscribers of the last key have its
+// last event.
+func (r *runner) round(ctx context.Context, key, requests int) error {
+	keys := r.s.Plan.Keys
+	last := (key + requests - 1) % keys
+	// Each turn of the keys gives the last one another batch.
+	turns := (requests-1)/keys + 1
+	reached, err := r.team.Await(last, r.publisher.Last()[last]+int64(turns*r.s.Plan.Batch))
+	if err != nil {
+		return err
+	}
+	at := measure.Now()
+	for i := range requests {
+		r.publisher.Publish((key+i)%keys, r.s.Plan.Batch, at)
+	}
+	late := time.NewTimer(r.s.Round)
+	defer late.Stop()
+	select {
+	case <-reached:
+		if at >= r.from {
+			r.rounds.Record(measure.Now() - at)
+		}
+	case <-late.C:
+		r.timeouts++
+	case <-ctx.Done():
+	}
+	return nil
+}

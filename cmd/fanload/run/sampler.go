@@ -1,0 +1,202 @@
+//go:build linux
+
+package run
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/report"
+	"fanfare/cmd/fanload/team"
+)
+
+// sampler takes the timeline, and shows progress.
+type sampler struct {
+	team  *team.Team
+	tree  *measure.Tree // nil: no server to look at
+	every time.Duration
+	show  func(Progress)
+	begun int64
+	quit  chan struct{}
+	once  sync.Once
+	wait  sync.WaitGroup
+
+	mu      sync.Mutex
+	points  []report.Point
+	now     string // the phase
+	opened  int64  // when the phase after connecting began
+	last    measure.Usage
+	pending func() // to be called at due
+	due     int64
+}
+
+func newSampler(t *team.Team, tree *measure.Tree, s *Settings, begun int64) *sampler {
+	return &sampler{team: t, tree: tree, every: s.Sample, show: s.Progress, begun: begun, quit: make(chan struct{})}
+}
+
+func (s *sampler) start() { s.wait.Go(s.run) }
+
+func (s *sampler) stop() {
+	s.once.Do(func() { close(s.quit) })
+	s.wait.Wait()
+}
+
+func (s *sampler) phase(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == "connect" {
+		s.opened = measure.Now()
+	}
+	s.now = name
+}
+
+// connectSeconds is how long the connect phase took, to a tenth of a second.
+func (s *sampler) connectSeconds() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened == 0 {
+		return 0
+	}
+	return float64(s.opened-s.begun) / 1e6
+}
+
+// at calls f at a time of measure.Now, from the sampler's goroutine.
+func (s *sampler) at(due int64, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending, s.due = f, due
+}
+
+// usage of the server now; the last one known if it has ended.
+func (s *sampler) usage() measure.Usage {
+	if s.tree == nil {
+		return measure.Usage{}
+	}
+	u, err := s.tree.Usage()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		return s.last
+	}
+	s.last = u
+	return u
+}
+
+func (s *sampler) run() {
+	every := s.every
+	t := time.NewTimer(0)
+	defer t.Stop()
+	var delivered int64
+	var before float64
+	for {
+		select {
+		case <-s.quit:
+			return
+		case <-t.C:
+		}
+		p := s.sample()
+		every = s.keep(p, every)
+		s.tell(p, delivered, before)
+		delivered, before = p.Delivered, p.At
+		t.Reset(s.next(every))
+	}
+}
+
+// next is the time to the next sample, or to what is pending.
+func (s *sampler) next(every time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending != nil {
+		return max(time.Millisecond, min(every, time.Duration(s.due-measure.Now())*time.Microsecond))
+	}
+	return every
+}
+
+func (s *sampler) sample() report.Point {
+	s.mu.Lock()
+	f := s.pending
+	if f != nil && measure.Now() >= s.due {
+		s.pending = nil
+	} else {
+		f = nil
+	}
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+	c, u := s.team.Counts(), s.usage()
+	return report.Point{
+		At: float64(measure.Now()-s.begun) / 1e6, Open: c.Open, Delivered: c.Delivered, Lost: c.Lost, RSS: u.Resident, CPU: u.CPU,
+	}
+}
+
+// keep adds a point; a full timeline is thinned, and sampled half as often from then on.
+func (s *sampler) keep(p report.Point, every time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.points) >= maxPoints {
+		for i := range len(s.points) / 2 {
+			s.points[i] = s.points[2*i]
+		}
+		s.points = s.points[:len(s.points)/2]
+		every *= 2
+	}
+	s.points = append(s.points, p)
+	return every
+}
+
+func (s *sampler) tell(p report.Point, delivered int64, before float64) {
+	if s.show == nil {
+		return
+	}
+	c := s.team.Counts()
+	g := Progress{Elapsed: time.Duration(p.At * float64(time.Second)), Point: p, Failed: c.Failed, Ended: c.Ended}
+	if p.At > before {
+		g.Rate = float64(p.Delivered-delivered) / (p.At - before)
+	}
+	s.mu.Lock()
+	g.Phase = s.now
+	s.mu.Unlock()
+	s.show(g)
+}
+
+func (s *sampler) timeline() []report.Point {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.points
+}
+
+// machine describes where this runs.
+func machine() report.Machine {
+	m := report.Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+	}
+	m.CPU = field("/proc/cpuinfo", "model name")
+	if kb, err := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
+		m.Memory = kb << 10
+	}
+	return m
+}
+
+// field of a file of "name : value" lines.
+func field(file, name string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == name {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}

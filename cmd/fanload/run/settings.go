@@ -1,0 +1,174 @@
+// Package run carries out a plan: it opens the swarm, publishes by the mode's schedule, disturbs as the mode says, waits
+// until all has arrived, and makes the result.
+package run
+
+import (
+	"fmt"
+	"time"
+
+	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/report"
+)
+
+// The modes.
+const (
+	Closed = "closed"
+	Open   = "open"
+	Burst  = "burst"
+	Ramp   = "ramp"
+	Churn  = "churn"
+	Storm  = "storm"
+	Stall  = "stall"
+	Soak   = "soak"
+)
+
+// Settings of a run, besides its plan.
+type Settings struct {
+	Plan plan.Plan
+
+	Duration time.Duration // of publishing, or of holding the connections, after the warm-up
+	Warmup   time.Duration // of publishing that is not measured
+	Settle   time.Duration // between the last connect and the first event
+	Drain    time.Duration // at most, for what is still to come after the last event
+	Rate     float64       // events a second, over all keys; 0: none
+	Events   int64         // at most; 0: as many as the duration has room for
+	Burst    int           // events in a burst
+	Every    time.Duration // between bursts, or storms
+	Round    time.Duration // closed, burst: how long to wait for the last subscriber
+	Fraction float64       // of the subscribers that a storm drops
+	Jitter   time.Duration // over which they come back
+	Churn    float64       // subscribers replaced a second
+
+	PIDs   []int
+	Sample time.Duration // between two samples of the timeline
+
+	Command    string   // for the report
+	Version    string   // of fanload
+	WorkerArgv []string // the command that runs a worker
+	Thresholds []report.Threshold
+	Progress   func(Progress) // called for each sample; nil: nobody looks
+}
+
+// Progress is what a live line shows.
+type Progress struct {
+	Phase   string
+	Elapsed time.Duration
+	Point   report.Point
+	Rate    float64 // deliveries a second since the last sample
+	Failed  int64   // connects
+	Ended   int64   // streams
+}
+
+// maxPoints bounds the timeline: when it is full, every second point goes and samples are taken half as often.
+const maxPoints = 1200
+
+// connectTime is how long opening the subscribers may take: at the asked rate, or 100 a second, and a last timeout.
+func (s *Settings) connectTime() time.Duration {
+	seconds := float64(s.Plan.Subscribers) / 100
+	if s.Plan.ConnectRate > 0 {
+		seconds = max(seconds, float64(s.Plan.Subscribers)/s.Plan.ConnectRate*1.2)
+	}
+	return time.Duration(seconds*float64(time.Second)) + 2*s.Plan.ConnectTimeout
+}
+
+// Prepare checks the settings and completes the plan: addresses, how many processes and sources, the limit in time.
+func (s *Settings) Prepare(filesPerProcess int) error {
+	p := &s.Plan
+	if err := s.check(); err != nil {
+		return err
+	}
+	if err := p.Check(); err != nil {
+		return err
+	}
+	if err := s.resolve(); err != nil {
+		return err
+	}
+	// Epoll, pipes, the publisher's connections and the runtime need some files too.
+	room := filesPerProcess - 64 - p.Publishers
+	if room < 1 {
+		return fmt.Errorf("the limit of open files is %d: raise it (ulimit -n)", filesPerProcess)
+	}
+	if need := (p.Subscribers + room - 1) / room; need > max(1, p.Processes) {
+		p.Processes = need
+	}
+	p.Processes = max(1, min(p.Processes, p.Subscribers))
+	if p.Processes > plan.MaxProcesses {
+		return fmt.Errorf("--subscribers %d need %d processes of %d open files, more than %d: raise the limit (ulimit -n)",
+			p.Subscribers, p.Processes, filesPerProcess, plan.MaxProcesses)
+	}
+	if p.Sources == 0 {
+		p.Sources = 1 + p.Subscribers/4000 // of some 28,000 ports each: finding a free one stays quick
+	}
+	p.Publishers = min(p.Publishers, p.Keys)
+	p.Limit = s.connectTime() + s.Settle + s.Warmup + s.Duration + s.Drain + s.Round + p.PublishTimeout + time.Minute
+	return nil
+}
+
+func (s *Settings) check() error {
+	for _, c := range []struct {
+		flag   string
+		value  time.Duration
+		lowest time.Duration
+	}{
+		{"--duration", s.Duration, 1}, {"--warmup", s.Warmup, 0}, {"--settle", s.Settle, 0}, {"--drain", s.Drain, 0},
+		{"--every", s.Every, 0}, {"--round-timeout", s.Round, 0}, {"--jitter", s.Jitter, 0}, {"--sample", s.Sample, 10 * time.Millisecond},
+	} {
+		if c.value < c.lowest || c.value > plan.MaxDuration {
+			return fmt.Errorf("%s %s: give %s to %s", c.flag, c.value, c.lowest, plan.MaxDuration)
+		}
+	}
+	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall || s.Plan.Mode == Soak
+	switch {
+	case needsRate && s.Rate <= 0, s.Rate < 0, s.Rate > plan.MaxRate:
+		return fmt.Errorf("--rate %g: give more than 0 and at most %d events a second", s.Rate, plan.MaxRate)
+	case s.Plan.Mode == Burst && (s.Burst < 1 || s.Burst > 1_000_000):
+		return fmt.Errorf("--burst %d: give 1 to 1000000 events", s.Burst)
+	case (s.Plan.Mode == Burst || s.Plan.Mode == Storm) && s.Every < time.Millisecond:
+		return fmt.Errorf("--every %s: give 1ms or more", s.Every)
+	case s.Fraction < 0 || s.Fraction > 1:
+		return fmt.Errorf("--fraction %g: give 0 to 1", s.Fraction)
+	case s.Churn < 0 || s.Churn > plan.MaxRate:
+		return fmt.Errorf("--churn %g: give 0 to %d subscribers a second", s.Churn, plan.MaxRate)
+	case s.Events < 0:
+		return fmt.Errorf("--events %d: give 0 (no limit) or more", s.Events)
+	}
+	return nil
+}
+
+// publishes tells whether the mode sends events.
+func (s *Settings) publishes() bool { return s.Plan.Mode != Ramp || s.Rate > 0 }
+
+// resolve renders both requests once, which finds mistakes in their templates, and looks the addresses up.
+func (s *Settings) resolve() (err error) {
+	p := &s.Plan
+	keys, err := p.KeyNames()
+	if err != nil {
+		return err
+	}
+	name, err := keys.Name(0)
+	if err != nil {
+		return err
+	}
+	if p.Address, err = address(p, p.Subscribe, "subscribe", name); err != nil {
+		return err
+	}
+	if s.publishes() {
+		p.PublishAddr, err = address(p, p.Publish, "publish", name)
+	}
+	return err
+}
+
+func address(p *plan.Plan, r plan.Request, what, key string) (string, error) {
+	if r.URL == "" {
+		return "", fmt.Errorf("--%s is missing: the preset %s has no route for it; give the URL's template", what, p.Preset)
+	}
+	c, err := r.Compile(what)
+	if err != nil {
+		return "", err
+	}
+	v := plan.Vars{Base: p.Base, PublishBase: p.PublishBase, Run: p.Run, Key: key, Payload: "{}", Seq: 1}
+	if _, err := c.Append(nil, &v); err != nil {
+		return "", err
+	}
+	return plan.Resolve("--"+what, c.Origin(), p.AllowRemote)
+}

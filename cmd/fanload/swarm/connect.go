@@ -1,0 +1,153 @@
+//go:build linux
+
+package swarm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/wire"
+)
+
+// maxAttempts bounds how often a subscriber tries to come back before it is given up.
+const maxAttempts = 20
+
+// startConnecting queues all subscribers.
+func (l *loop) startConnecting() {
+	for i := range l.subs {
+		l.queue = append(l.queue, i)
+	}
+	l.pacedAt, l.allowance = l.now, 1
+}
+
+// pump opens what the rate and the number of connects in flight allow.
+func (l *loop) pump() {
+	if len(l.queue) == 0 {
+		return
+	}
+	room := max(1, int64(float64(l.plan.InFlight)/l.loopsOfAll)) - l.counts.Opening
+	if rate := l.plan.ConnectRate / l.loopsOfAll; rate > 0 {
+		// At most 100 ms' worth at once: a late loop must not make up for it by a burst.
+		l.allowance = min(l.allowance+rate*float64(l.now-l.pacedAt)/1e6, max(1, rate/10))
+		l.pacedAt = l.now
+		room = min(room, int64(l.allowance))
+		l.allowance -= float64(max(0, room))
+	}
+	for ; room > 0 && len(l.queue) > 0; room-- {
+		i := l.queue[0]
+		l.queue = l.queue[1:]
+		l.open(i)
+	}
+}
+
+// open begins a connection. Errors go the way of a connection that failed.
+func (l *loop) open(i int) {
+	s := &l.subs[i]
+	if s.state == waiting {
+		l.counts.Waiting--
+	}
+	s.state, s.began, s.firstEvent = connecting, l.now, false
+	s.parser.Reset()
+	s.head, s.body, s.sample = wire.Head{}, wire.Body{}, nil
+	l.counts.Opening++
+	if err := l.dial(s); err != nil {
+		l.lose(s, err)
+	}
+}
+
+func (l *loop) dial(s *subscriber) error {
+	name, err := l.keys.Name(s.key)
+	if err != nil {
+		return err
+	}
+	s.out, err = l.request.Append(nil, &plan.Vars{
+		Base: l.plan.Base, PublishBase: l.plan.PublishBase, Run: l.plan.Run, Key: name, KeyIndex: s.key,
+		Subscriber: s.index, LastEventID: string(s.lastID),
+	})
+	if err != nil {
+		return err
+	}
+	family := unix.AF_INET
+	if l.addr.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	s.fd = fd
+	s.generation++
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // the request goes out in one write anyway
+	if s.stalls && l.plan.StallBuffer > 0 {
+		// Before the connect: the window that is offered depends on it.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, l.plan.StallBuffer); err != nil {
+			return fmt.Errorf("SO_RCVBUF: %w", err)
+		}
+	}
+	if err := l.bind(fd, s.index); err != nil {
+		return err
+	}
+	err = unix.Connect(fd, l.remote())
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return fmt.Errorf("connect: %w", err)
+	}
+	return l.watch(unix.EPOLL_CTL_ADD, s, unix.EPOLLOUT)
+}
+
+// bind spreads the subscribers over source addresses, so that 28,000 ports of one address are not the limit. With
+// IP_BIND_ADDRESS_NO_PORT the port is chosen at the connect, where it need only be unique for this destination.
+func (l *loop) bind(fd, index int) error {
+	if l.plan.Sources == 0 || !l.addr.Addr().Is4() || !l.addr.Addr().IsLoopback() {
+		return nil
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) // before Linux 4.2: fewer ports
+	n := index % l.plan.Sources
+	var a unix.SockaddrInet4
+	binary.BigEndian.PutUint32(a.Addr[:], 127<<24|1<<16|uint32(n/250)<<8|uint32(1+n%250)) // 127.1.0.1 and following
+	if err := unix.Bind(fd, &a); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	return nil
+}
+
+func (l *loop) remote() unix.Sockaddr {
+	if l.addr.Addr().Is6() {
+		return &unix.SockaddrInet6{Port: int(l.addr.Port()), Addr: l.addr.Addr().As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(l.addr.Port()), Addr: l.addr.Addr().As4()}
+}
+
+// sweep finds connects that take too long, and subscribers whose time to come back has come.
+func (l *loop) sweep() {
+	limit := l.now - l.plan.ConnectTimeout.Microseconds()
+	for i := range l.subs {
+		s := &l.subs[i]
+		switch {
+		case s.opening() && s.began < limit:
+			l.lose(s, fmt.Errorf("timeout: no answer in %s", l.plan.ConnectTimeout))
+		case s.state == waiting && s.due <= l.now && !s.queued:
+			s.queued = true
+			l.queue = append(l.queue, i)
+		}
+	}
+}
+
+// shut closes the socket, if there is one.
+func (l *loop) shut(s *subscriber) {
+	if s.fd >= 0 {
+		_ = unix.Close(s.fd) // takes it out of the epoll set too
+		s.fd = -1
+		s.generation++
+	}
+	s.out, s.sample = nil, nil
+}
+
+func (l *loop) closeAll() {
+	for i := range l.subs {
+		l.shut(&l.subs[i])
+	}
+}

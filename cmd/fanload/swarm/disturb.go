@@ -1,0 +1,155 @@
+//go:build linux
+
+package swarm
+
+import (
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/sequence"
+	"fanfare/codec"
+)
+
+// nowAgain reads the clock behind a system call that may have taken its time.
+func (l *loop) nowAgain() int64 {
+	l.now = measure.Now()
+	return l.now
+}
+
+// begin expects every event from the first one at those that are open.
+func (l *loop) begin() {
+	for i := range l.subs {
+		if s := &l.subs[i]; s.times > 0 && !s.check.Begun() {
+			s.check.Begin(0)
+		}
+	}
+}
+
+// startAwait counts down to when all subscribers of the key have an event that will be published.
+func (l *loop) startAwait(key int, seq int64, done func()) {
+	l.awaitKey, l.awaitSeq, l.awaitDone = key, seq, done
+	l.awaitLeft = l.live[key]
+	for i := range l.subs {
+		if s := &l.subs[i]; l.awaitLeft > 0 && s.stalled && s.key == key && s.state == streaming {
+			l.awaitLeft--
+		}
+	}
+	if l.awaitLeft == 0 {
+		done()
+	}
+}
+
+func (l *loop) awaited() {
+	if l.awaitLeft--; l.awaitLeft == 0 {
+		l.awaitDone()
+	}
+}
+
+// storm drops a fraction of the subscribers, evenly spread; each comes back after a time within jitter.
+func (l *loop) storm(fraction float64, jitter int64) {
+	l.nowAgain()
+	due := 0.0
+	for i := range l.subs {
+		s := &l.subs[i]
+		if s.state != streaming || s.stalled {
+			continue
+		}
+		if due += fraction; due < 1 {
+			continue
+		}
+		due--
+		l.drop(s)
+		s.left = l.now
+		l.remember(s)
+		var after int64
+		if jitter > 0 {
+			after = l.random.Int64N(jitter)
+		}
+		l.wait(s, after)
+	}
+}
+
+// drop ends a stream from this side.
+func (l *loop) drop(s *subscriber) {
+	l.counts.Open--
+	l.live[s.key]--
+	l.shut(s)
+}
+
+// doChurn replaces subscribers by new ones, at random.
+func (l *loop) doChurn() {
+	if l.churnRate <= 0 || len(l.subs) == 0 {
+		return
+	}
+	l.churnDue += l.churnRate * float64(l.now-l.churnAt) / 1e6
+	l.churnAt = l.now
+	l.churnDue = min(l.churnDue, float64(len(l.subs)))
+	for tries := 4 * int(l.churnDue); l.churnDue >= 1 && tries > 0; tries-- {
+		s := &l.subs[l.random.IntN(len(l.subs))]
+		if s.state != streaming || s.stalled {
+			continue
+		}
+		l.churnDue--
+		l.drop(s)
+		// Whoever leaves of its own accord has lost only what is missing before the newest event that it had.
+		l.countLost(s, 0)
+		l.counts.Churned++
+		s.check, s.lastID, s.left, s.times, s.attempts = sequence.Checker{}, nil, 0, 0, 0
+		s.parser = codec.Parser{OnComment: s.parser.OnComment}
+		l.counts.Connected--
+		l.wait(s, 0)
+	}
+}
+
+// stall stops reading at the cohort. Hang-ups and errors are still told.
+func (l *loop) stall() {
+	for i := range l.subs {
+		s := &l.subs[i]
+		if !s.stalls || s.state != streaming {
+			continue
+		}
+		if l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLRDHUP) == nil {
+			s.stalled = true
+			l.counts.Stalled++
+		}
+	}
+}
+
+// behind counts those that something is still to come for.
+func (l *loop) behind(last []int64) (n int64) {
+	for i := range l.subs {
+		s := &l.subs[i]
+		switch {
+		case s.stalled:
+		case s.state == waiting || s.opening():
+			n++
+		case s.state == streaming && s.check.Begun() && s.check.High() < last[s.key]:
+			n++
+		}
+	}
+	return n
+}
+
+// finish closes all and settles what was lost.
+func (l *loop) finish(last []int64) {
+	l.churnRate, l.queue = 0, nil
+	for i := range l.subs {
+		s := &l.subs[i]
+		if s.times > 0 && !s.stalls {
+			l.countLost(s, last[s.key])
+		}
+		if s.state == streaming && s.head.Status == 0 {
+			l.result.Errors["stream: no head before the end of the run"]++
+		}
+		l.shut(s)
+		s.state = over
+	}
+	l.result.Counts = l.counts
+}
+
+func (l *loop) countLost(s *subscriber, last int64) {
+	if lost := s.check.Lost(last); lost > 0 {
+		l.counts.Lost += lost
+		l.counts.LostOf++
+	}
+}

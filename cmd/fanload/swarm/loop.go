@@ -1,0 +1,226 @@
+//go:build linux
+
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
+	"fanfare/codec"
+)
+
+const (
+	readBytes = 256 << 10 // one buffer for all subscribers of a loop
+	waitBatch = 512       // sockets taken from epoll at once
+	tickEvery = 5_000     // microseconds between two looks at timers
+	idleEvery = 50_000    // the same while nothing is being opened
+	sweepTime = 50_000    // between two looks for connects that take too long
+	wakeSlot  = -1        // epoll's data for the command channel's eventfd
+)
+
+// loop is one epoll loop and its subscribers. All but the command channel, ended and what mu guards belongs to its
+// goroutine.
+type loop struct {
+	plan       *plan.Plan
+	addr       netip.AddrPort
+	loopsOfAll float64 // how many loops all processes have: rates are split by it
+	subs       []subscriber
+	epoll      int
+	wake       int // eventfd
+	buf        []byte
+	request    *plan.Renderer
+	keys       *plan.Keys
+
+	commands chan func()
+	quit     chan struct{}
+	quitOnce sync.Once
+	ended    chan struct{} // closed when the goroutine has ended; failed may be read then
+	failed   error
+
+	now         int64
+	counts      Counts
+	result      Result
+	measureFrom int64
+	live        []int32 // open subscribers of each key
+
+	queue      []int // subscribers to be opened, in order
+	allowance  float64
+	pacedAt    int64
+	nextSweep  int64
+	nextTick   int64
+	churnRate  float64
+	churnAt    int64
+	churnDue   float64
+	random     *rand.Rand
+	awaitKey   int
+	awaitSeq   int64
+	awaitLeft  int32
+	awaitDone  func()
+	current    *subscriber // whose bytes are being parsed
+	emit       func(codec.Message)
+	feed       func([]byte)
+	parseError error
+
+	mu       sync.Mutex
+	snapshot Counts // of counts, for others
+}
+
+func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loop, error) {
+	request, err := p.Subscribe.Compile("subscribe")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := p.KeyNames()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		plan: p, addr: addr, loopsOfAll: loops, request: request, keys: keys,
+		subs: make([]subscriber, len(mine)), buf: make([]byte, readBytes), epoll: -1, wake: -1,
+		commands: make(chan func(), 16), quit: make(chan struct{}), ended: make(chan struct{}),
+		live: make([]int32, p.Keys), measureFrom: 1<<63 - 1,
+		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+	l.result.Statuses, l.result.Errors = map[string]int64{}, map[string]int64{}
+	l.emit, l.feed = l.onEvent, l.onContent
+	comment := l.onComment
+	for i, index := range mine {
+		l.subs[i] = subscriber{index: index, slot: int32(i), key: index % p.Keys, fd: -1, stalls: p.Stalls(index)}
+		l.subs[i].parser.OnComment = comment
+	}
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
+		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeSlot})
+	}
+	if err != nil {
+		l.closeFiles()
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	return l, nil
+}
+
+// closeFiles comes last: send may write to wake while the goroutine runs, and checks ended under mu.
+func (l *loop) closeFiles() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, fd := range []*int{&l.epoll, &l.wake} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// send hands f to the loop's goroutine; false if that has ended.
+func (l *loop) send(f func()) bool {
+	select {
+	case l.commands <- f:
+		l.nudge()
+		return true
+	case <-l.ended:
+		return false
+	}
+}
+
+func (l *loop) nudge() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wake >= 0 {
+		_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // EAGAIN: it is awake anyway
+	}
+}
+
+func (l *loop) stop() {
+	l.quitOnce.Do(func() { close(l.quit) })
+	l.nudge()
+}
+
+// err says why a loop has ended; call it after ended.
+func (l *loop) err() error {
+	<-l.ended
+	if l.failed != nil {
+		return l.failed
+	}
+	return errors.New("the subscribers' loop has ended")
+}
+
+// run is the goroutine.
+func (l *loop) run() {
+	runtime.LockOSThread() // one thread per loop; it ends with the goroutine
+	defer close(l.ended)
+	defer l.closeFiles()
+	defer l.closeAll()
+	events := make([]unix.EpollEvent, waitBatch)
+	for {
+		n, err := unix.EpollWait(l.epoll, events, l.timeout())
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			l.failed = fmt.Errorf("epoll: %w", err)
+			return
+		}
+		l.now = measure.Now()
+		for i := range max(0, n) {
+			if slot := events[i].Fd; slot == wakeSlot {
+				var drop [8]byte
+				_, _ = unix.Read(l.wake, drop[:])
+			} else {
+				l.ready(&l.subs[slot], uint32(events[i].Pad), events[i].Events)
+			}
+		}
+		if l.runCommands() {
+			return
+		}
+		l.pump()
+		if l.now >= l.nextTick {
+			l.tick()
+		}
+	}
+}
+
+// runCommands tells whether to stop.
+func (l *loop) runCommands() bool {
+	for {
+		select {
+		case f := <-l.commands:
+			f()
+		case <-l.quit:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+// timeout for epoll in milliseconds.
+func (l *loop) timeout() int {
+	return int(max(0, (l.nextTick-measure.Now()+999)/1000))
+}
+
+// tick does what time brings: reconnects, churn, timeouts, and the snapshot for others.
+func (l *loop) tick() {
+	l.doChurn()
+	if l.counts.Opening+l.counts.Waiting > 0 && l.now >= l.nextSweep {
+		l.sweep()
+		l.nextSweep = l.now + sweepTime
+		if l.counts.Waiting > 0 {
+			l.nextSweep = l.now + tickEvery
+		}
+	}
+	busy := len(l.queue) > 0 || l.counts.Opening+l.counts.Waiting > 0 || l.churnRate > 0
+	l.nextTick = l.now + idleEvery
+	if busy {
+		l.nextTick = l.now + tickEvery
+	}
+	l.mu.Lock()
+	l.snapshot = l.counts
+	l.mu.Unlock()
+}

@@ -1,0 +1,346 @@
+//go:build linux
+
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
+	"fanfare/cmd/fanload/wire"
+	"fanfare/codec"
+)
+
+// subscriber is one connection after the other. It belongs to its loop.
+type subscriber struct {
+	index, key int    // of the plan
+	slot       int32  // its place in the loop's subs
+	fd         int    // -1: none
+	generation uint32 // of the socket: tells events of a socket that was closed from those of the next
+	state      state
+	stalls     bool // belongs to the cohort that will stop reading
+	stalled    bool
+	queued     bool
+	times      int   // it was subscribed
+	firstEvent bool  // has had an event on this connection
+	attempts   int   // to come back, in a row
+	began      int64 // the connect
+	left       int64 // when the last stream ended; 0: it hasn't
+	due        int64 // when to come back
+
+	out    []byte // of the request, unsent
+	head   wire.Head
+	body   wire.Body
+	parser codec.Parser
+	check  sequence.Checker
+	lastID []byte // what to send as Last-Event-ID
+	sample []byte // the beginning of an answer that is no stream
+}
+
+type state uint8
+
+const (
+	idle state = iota
+	connecting
+	sending
+	heading   // waiting for the head
+	streaming // subscribed
+	refused   // reading an answer that is no stream
+	waiting   // to come back
+	over
+)
+
+func (s *subscriber) opening() bool {
+	return s.state >= connecting && s.state <= heading || s.state == refused
+}
+
+var errEnded = errors.New("end of stream")
+
+// ready takes what epoll has said of a socket.
+func (l *loop) ready(s *subscriber, generation uint32, events uint32) {
+	if s.generation != generation || s.fd < 0 {
+		return // of a socket closed in this batch
+	}
+	if s.stalled {
+		l.lose(s, errEnded) // only hang-ups and errors are reported of it
+		return
+	}
+	if s.state == connecting {
+		if code, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || code != 0 {
+			l.lose(s, fmt.Errorf("connect: %w", errors.Join(err, syscall.Errno(code))))
+			return
+		}
+		l.result.Connect.Record(l.now - s.began)
+		s.state = sending
+	}
+	if s.state == sending {
+		if err := l.sendRequest(s); err != nil {
+			l.lose(s, err)
+		}
+		return
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLRDHUP) != 0 {
+		l.read(s)
+	}
+}
+
+func (l *loop) sendRequest(s *subscriber) error {
+	n, err := unix.Write(s.fd, s.out)
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		return fmt.Errorf("write: %w", err)
+	}
+	if s.out = s.out[max(0, n):]; len(s.out) > 0 {
+		return nil
+	}
+	s.out, s.state = nil, heading
+	err = l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLIN)
+	if err == nil && l.plan.Ready == plan.ReadySent {
+		l.subscribed(s)
+	}
+	return err
+}
+
+// watch tells epoll what to say of a subscriber's socket.
+func (l *loop) watch(op int, s *subscriber, events uint32) error {
+	return unix.EpollCtl(l.epoll, op, s.fd, &unix.EpollEvent{Events: events, Fd: s.slot, Pad: int32(s.generation)})
+}
+
+// read takes what the socket has, once: epoll is level-triggered and says so if there is more.
+func (l *loop) read(s *subscriber) {
+	// A raw system call: the socket doesn't block, and the scheduler's bookkeeping costs as much as a small read.
+	// Safety: buf lives in the loop and isn't empty.
+	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), uintptr(len(l.buf)))
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		return
+	case errno != 0:
+		l.lose(s, fmt.Errorf("read: %w", errno))
+		return
+	case n == 0:
+		l.lose(s, errEnded)
+		return
+	}
+	l.counts.Bytes += int64(n)
+	if err := l.consume(s, l.buf[:n]); err != nil {
+		l.lose(s, err)
+	}
+}
+
+// consume takes bytes that have come.
+func (l *loop) consume(s *subscriber, b []byte) error {
+	if s.state == heading || s.state == streaming && s.head.Status < 200 {
+		rest, done, err := s.head.Feed(b)
+		if !done || err != nil {
+			return err
+		}
+		l.result.Head.Record(l.nowAgain() - s.began)
+		s.body.Begin(&s.head)
+		if s.head.Status != 200 || s.head.ContentType != "text/event-stream" {
+			l.refuse(s)
+		} else if s.state == heading {
+			l.subscribed(s)
+		}
+		b = rest
+	}
+	l.current, l.parseError = s, nil
+	l.nowAgain()
+	_, err := s.body.Feed(b, l.feed)
+	if l.parseError != nil {
+		return l.parseError
+	}
+	if err == nil && s.body.Done() {
+		return errEnded
+	}
+	return err
+}
+
+// subscribed counts a subscriber in.
+func (l *loop) subscribed(s *subscriber) {
+	s.state, s.attempts = streaming, 0
+	l.counts.Opening--
+	l.counts.Open++
+	l.live[s.key]++
+	if s.times++; s.times == 1 {
+		l.counts.Connected++
+		l.counts.LastConnected = l.now
+	}
+	if s.left != 0 {
+		l.counts.Reconnects++
+		l.result.Reconnect.Record(l.now - s.left)
+		s.left = 0
+	}
+}
+
+// refuse begins to read an answer that is no stream: its status, and a little of what it says.
+func (l *loop) refuse(s *subscriber) {
+	if s.state == streaming { // --ready sent took it for one
+		l.counts.Open--
+		l.live[s.key]--
+		l.counts.Opening++
+		if s.times--; s.times == 0 {
+			l.counts.Connected--
+		}
+	}
+	s.state, s.sample = refused, []byte{}
+}
+
+// onContent gets a body without its transfer coding.
+func (l *loop) onContent(b []byte) {
+	s := l.current
+	if s.state == refused {
+		s.sample = append(s.sample, b[:min(len(b), 200-min(200, len(s.sample)))]...)
+		return
+	}
+	if err := s.parser.Feed(b, l.emit); err != nil && l.parseError == nil {
+		l.parseError = err
+	}
+}
+
+func (l *loop) onComment([]byte) { l.counts.Comments++ }
+
+// onEvent gets each event of the current subscriber.
+func (l *loop) onEvent(m codec.Message) {
+	s := l.current
+	if !s.firstEvent {
+		s.firstEvent = true
+		l.result.FirstEvent.Record(l.now - s.began)
+	}
+	key, seq, ts, ok := plan.ParsePayload(m.Data, l.plan.Run)
+	switch {
+	case !ok && string(m.Type) == l.plan.GapEvent:
+		l.counts.Gaps++
+		return
+	case !ok:
+		l.counts.Foreign++
+		return
+	case key != s.key:
+		l.counts.Misrouted++
+		return
+	}
+	l.counts.Events++
+	switch s.check.See(seq) {
+	case sequence.Duplicate:
+		l.counts.Duplicated++
+		return
+	case sequence.Late:
+		l.counts.Late++
+		return
+	case sequence.OutOfOrder:
+		l.counts.OutOfOrder++
+	case sequence.New:
+	}
+	l.counts.Delivered++
+	l.counts.LastDelivery = l.now
+	if ts >= l.measureFrom {
+		l.counts.Measured++
+		l.result.Latency.Record(l.now - ts)
+	}
+	if l.awaitLeft > 0 && seq == l.awaitSeq && key == l.awaitKey {
+		l.awaited()
+	}
+}
+
+// lose takes the end of a connection, whoever ended it: the subscriber comes back, or is over.
+func (l *loop) lose(s *subscriber, why error) {
+	if s.state == refused || s.opening() {
+		l.loseOpening(s, why)
+		return
+	}
+	l.counts.Open--
+	l.live[s.key]--
+	if l.awaitLeft > 0 && s.key == l.awaitKey && !s.stalls && !s.check.Has(l.awaitSeq) {
+		l.awaited()
+	}
+	if s.stalled {
+		l.counts.StalledEnded++
+	} else {
+		l.counts.Ended++
+		measure.Tally(l.result.Errors, "stream: "+kind(why))
+	}
+	s.left = l.now
+	l.remember(s)
+	l.shut(s)
+	if s.stalled || !l.plan.Reconnect {
+		s.state = over // what comes from now on is lost
+		return
+	}
+	l.comeBack(s)
+}
+
+func (l *loop) loseOpening(s *subscriber, why error) {
+	l.counts.Opening--
+	if s.state == refused {
+		measure.Tally(l.result.Statuses, answer(s))
+	} else {
+		measure.Tally(l.result.Errors, "connect: "+kind(why))
+	}
+	l.shut(s)
+	if s.times > 0 {
+		l.counts.ReconnectFail++
+		if s.attempts++; s.attempts < maxAttempts {
+			l.comeBack(s)
+			return
+		}
+		l.counts.GaveUp++
+	} else {
+		l.counts.Failed++
+	}
+	s.state = over
+}
+
+// remember keeps the last event id across connections.
+func (l *loop) remember(s *subscriber) { s.lastID = append(s.lastID[:0], s.parser.LastEventID()...) }
+
+// comeBack waits for the reconnection time (WHATWG HTML 9.2.3): the server's retry, at most 10 s here, or the plan's.
+func (l *loop) comeBack(s *subscriber) {
+	wait := l.plan.ReconnectDelay.Microseconds()
+	if retry, ok := s.parser.Retry(); ok {
+		wait = min(retry.Microseconds(), 10_000_000)
+		l.counts.Retries++
+	}
+	if s.attempts > 0 { // double it, as a server that is down must not be hammered
+		wait = min(max(wait, 10_000)<<min(s.attempts, 10), 5_000_000)
+	}
+	l.wait(s, wait)
+}
+
+func (l *loop) wait(s *subscriber, micros int64) {
+	s.state, s.due, s.queued = waiting, l.now+micros, false
+	l.counts.Waiting++
+	l.nextTick, l.nextSweep = l.now, l.now
+}
+
+// answer describes what came instead of a stream.
+func answer(s *subscriber) string {
+	text := fmt.Sprintf("%d", s.head.Status)
+	if s.head.Status == 200 {
+		text += fmt.Sprintf(" with content type %q", s.head.ContentType)
+	}
+	if s.head.Location != "" {
+		text += " to " + s.head.Location
+	}
+	if s.head.RetryAfter != "" {
+		text += " Retry-After " + s.head.RetryAfter
+	}
+	if len(s.sample) > 0 {
+		text += ": " + strings.TrimSpace(strings.ToValidUTF8(string(s.sample), "\uFFFD"))
+	}
+	return text
+}
+
+// kind keeps the number of different errors small.
+func kind(err error) string {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		op, _, _ := strings.Cut(err.Error(), ":")
+		return op + ": " + number.Error()
+	}
+	return err.Error()
+}

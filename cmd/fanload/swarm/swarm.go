@@ -1,0 +1,177 @@
+//go:build linux
+
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
+)
+
+// Swarm is one process's share of the subscribers. Its methods may be called from one goroutine at a time.
+type Swarm struct {
+	plan  *plan.Plan
+	loops []*loop
+	done  sync.WaitGroup
+	meter *time.Timer  // reads cpu when measuring begins
+	cpu   atomic.Int64 // of the process when measuring began
+}
+
+// New makes the loops for the subscribers i of the plan with i % shards == shard. Close or Finish must follow.
+func New(p *plan.Plan, shard, shards int) (*Swarm, error) {
+	addr, err := netip.ParseAddrPort(p.Address)
+	if err != nil {
+		return nil, fmt.Errorf("address of the stream: %w", err)
+	}
+	mine := []int{}
+	for i := shard; i < p.Subscribers; i += shards {
+		mine = append(mine, i)
+	}
+	n := p.Loops
+	if n == 0 {
+		n = max(1, runtime.NumCPU()/shards)
+	}
+	s := &Swarm{plan: p}
+	s.cpu.Store(measure.CPU())
+	for i := range n {
+		l, err := newLoop(p, addr, share(mine, i, n), float64(shards*n))
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.loops = append(s.loops, l)
+		s.done.Go(l.run)
+	}
+	return s, nil
+}
+
+func share(all []int, at, of int) (mine []int) {
+	for i := at; i < len(all); i += of {
+		mine = append(mine, all[i])
+	}
+	return mine
+}
+
+// Threads is how many threads the loops keep busy.
+func (s *Swarm) Threads() int { return len(s.loops) }
+
+// Connect begins to open all subscribers.
+func (s *Swarm) Connect() error { return s.all(func(l *loop) { l.startConnecting() }) }
+
+// Measure records latencies of events published at or after a time.
+func (s *Swarm) Measure(from int64) error {
+	if s.meter != nil {
+		s.meter.Stop()
+	}
+	s.meter = time.AfterFunc(time.Duration(from-measure.Now())*time.Microsecond, func() { s.cpu.Store(measure.CPU()) })
+	return s.all(func(l *loop) { l.measureFrom = from })
+}
+
+// Begin expects every event that is published from now on, at all subscribers that are open.
+func (s *Swarm) Begin() error { return s.all(func(l *loop) { l.begin() }) }
+
+// Await arms reached: it is called once, from another goroutine, when all subscribers of the key have the event.
+func (s *Swarm) Await(key int, seq int64, reached func()) error {
+	var mu sync.Mutex
+	left := len(s.loops)
+	one := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if left--; left == 0 {
+			reached()
+		}
+	}
+	return s.all(func(l *loop) { l.startAwait(key, seq, one) })
+}
+
+// Storm drops a fraction of the subscribers at once; they come back, with their last event id, spread over jitter.
+func (s *Swarm) Storm(fraction float64, jitter time.Duration) error {
+	return s.all(func(l *loop) { l.storm(fraction, jitter.Microseconds()) })
+}
+
+// Churn replaces that many subscribers a second over all processes by new ones; 0 stops it.
+func (s *Swarm) Churn(rate float64) error {
+	return s.all(func(l *loop) { l.churnRate, l.churnAt = rate/l.loopsOfAll, measure.Now() })
+}
+
+// Stall makes the cohort stop reading.
+func (s *Swarm) Stall() error { return s.all(func(l *loop) { l.stall() }) }
+
+// Behind is how many open subscribers have not yet the last event of their key, or are about to reconnect.
+func (s *Swarm) Behind(last []int64) (int64, error) {
+	var n int64
+	var mu sync.Mutex
+	err := s.all(func(l *loop) {
+		b := l.behind(last)
+		mu.Lock()
+		n += b
+		mu.Unlock()
+	})
+	return n, err
+}
+
+// Counts as of some milliseconds ago.
+func (s *Swarm) Counts() Counts {
+	var sum Counts
+	for _, l := range s.loops {
+		l.mu.Lock()
+		sum.Add(&l.snapshot)
+		l.mu.Unlock()
+	}
+	return sum
+}
+
+// Finish closes all subscribers and ends the loops. last is the last sequence published, of each key.
+func (s *Swarm) Finish(last []int64) (*Result, error) {
+	cpu := measure.CPU() - s.cpu.Load()
+	err := s.all(func(l *loop) { l.finish(last) })
+	s.Close()
+	r := &Result{}
+	for _, l := range s.loops {
+		r.Merge(&l.result)
+		err = errors.Join(err, l.failed)
+	}
+	r.CPU = cpu
+	return r, err
+}
+
+// Close ends the loops. It may be called again.
+func (s *Swarm) Close() {
+	if s.meter != nil {
+		s.meter.Stop()
+	}
+	for _, l := range s.loops {
+		l.stop()
+	}
+	s.done.Wait()
+}
+
+// all runs f in each loop's goroutine, and waits.
+func (s *Swarm) all(f func(*loop)) error {
+	ran := make(chan struct{}, len(s.loops))
+	for _, l := range s.loops {
+		if !l.send(func() { f(l); ran <- struct{}{} }) {
+			return l.err()
+		}
+	}
+	for _, l := range s.loops {
+		select {
+		case <-ran:
+		case <-l.ended:
+			// It may have run f as the last thing that it did.
+			select {
+			case <-ran:
+			default:
+				return l.err()
+			}
+		}
+	}
+	return nil
+}

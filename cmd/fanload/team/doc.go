@@ -1,0 +1,41 @@
+// Package team joins several processes to one swarm: the parent re-executes itself as workers and speaks with them over
+// pipes, in JSON, one command and one message a line. With one process the worker is a goroutine behind the same pipes.
+//
+//	parent -> worker   {"op":"plan",…} {"op":"connect"} {"op":"await","key":0,"seq":7} … {"op":"finish","last":[7]}
+//	worker -> parent   {"re":"ok"} or {"re":"error",…}, one for each command, in order
+//	                   {"re":"reached","seq":7} when what an await waited for is so; {"re":"status",…} every 100 ms
+package team
+
+import (
+	"time"
+
+	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/swarm"
+)
+
+// statusEvery is how often a worker tells its counts.
+const statusEvery = 100 * time.Millisecond
+
+type command struct {
+	Op       string        `json:"op"`
+	Plan     *plan.Plan    `json:"plan,omitempty"`
+	Shard    int           `json:"shard,omitempty"`
+	Shards   int           `json:"shards,omitempty"`
+	From     int64         `json:"from,omitempty"`
+	Key      int           `json:"key,omitempty"`
+	Seq      int64         `json:"seq,omitempty"`
+	Fraction float64       `json:"fraction,omitempty"`
+	Jitter   time.Duration `json:"jitter,omitempty"`
+	Rate     float64       `json:"rate,omitempty"`
+	Last     []int64       `json:"last,omitempty"`
+}
+
+type message struct {
+	Re     string        `json:"re"`
+	Error  string        `json:"error,omitempty"`
+	Key    int           `json:"key,omitempty"`
+	Seq    int64         `json:"seq,omitempty"`
+	Number int64         `json:"number,omitempty"`
+	Counts *swarm.Counts `json:"counts,omitempty"`
+	Result *swarm.Result `json:"result,omitempty"`
+}

@@ -1,0 +1,244 @@
+//go:build linux
+
+package team
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/swarm"
+)
+
+// answerTime bounds the wait for a worker's answer: no command takes long.
+const answerTime = 60 * time.Second
+
+// Team is the parent's side. Its methods belong to one goroutine, but Counts.
+type Team struct {
+	workers []*worker
+
+	mu      sync.Mutex
+	key     int // what is awaited
+	seq     int64
+	left    int
+	reached chan struct{}
+}
+
+type worker struct {
+	in      io.WriteCloser
+	enc     *json.Encoder
+	replies chan message
+	ended   chan struct{} // closed when nothing more comes; why may be read then
+	why     error
+	process *exec.Cmd // nil: a goroutine
+	done    chan struct{}
+
+	mu     sync.Mutex
+	counts swarm.Counts
+}
+
+// Start brings the workers up, p.Processes of them. argv is the command that runs [Worker] on its standard input and
+// output; a team of one doesn't need it. Close must follow.
+func Start(p *plan.Plan, argv []string) (*Team, error) {
+	t := &Team{}
+	for i := range p.Processes {
+		w, err := t.startWorker(p.Processes == 1, argv)
+		if err != nil {
+			t.Close()
+			return nil, fmt.Errorf("worker %d: %w", i, err)
+		}
+		t.workers = append(t.workers, w)
+	}
+	_, err := t.each(func(i int) command { return command{Op: "plan", Plan: p, Shard: i, Shards: len(t.workers)} })
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Team) startWorker(inside bool, argv []string) (*worker, error) {
+	w := &worker{replies: make(chan message, 4), ended: make(chan struct{}), done: make(chan struct{})}
+	var out io.Reader
+	if inside {
+		commands, in := io.Pipe()
+		messages, answers := io.Pipe()
+		w.in, out = in, messages
+		go func() {
+			defer close(w.done)
+			_ = answers.CloseWithError(Worker(commands, answers, false)) // nil: end of file
+		}()
+	} else {
+		w.process = exec.Command(argv[0], argv[1:]...)
+		w.process.Stderr = os.Stderr
+		var err error
+		if w.in, err = w.process.StdinPipe(); err != nil {
+			return nil, err
+		}
+		if out, err = w.process.StdoutPipe(); err != nil {
+			return nil, err
+		}
+		if err := w.process.Start(); err != nil {
+			return nil, err
+		}
+	}
+	w.enc = json.NewEncoder(w.in)
+	go func() {
+		t.listen(w, out)
+		if w.process != nil {
+			_ = w.process.Wait() // its pipe is read to the end; why says more
+			close(w.done)
+		}
+	}()
+	return w, nil
+}
+
+// listen takes what a worker says.
+func (t *Team) listen(w *worker, out io.Reader) {
+	defer close(w.ended)
+	in := json.NewDecoder(out)
+	for {
+		var m message
+		if err := in.Decode(&m); err != nil {
+			w.why = fmt.Errorf("a worker has ended: %w", err)
+			return
+		}
+		switch m.Re {
+		case "status":
+			w.mu.Lock()
+			w.counts = *m.Counts
+			w.mu.Unlock()
+		case "reached":
+			t.mu.Lock()
+			if m.Key == t.key && m.Seq == t.seq {
+				if t.left--; t.left == 0 {
+					close(t.reached)
+				}
+			}
+			t.mu.Unlock()
+		default:
+			w.replies <- m
+		}
+	}
+}
+
+// each sends every worker its command, and waits for all answers.
+func (t *Team) each(make func(i int) command) ([]message, error) {
+	var errs []error
+	for i, w := range t.workers {
+		if err := w.enc.Encode(make(i)); err != nil {
+			errs = append(errs, fmt.Errorf("worker %d: %w", i, err))
+		}
+	}
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	answers := []message{}
+	late := time.NewTimer(answerTime)
+	defer late.Stop()
+	for i, w := range t.workers {
+		select {
+		case m := <-w.replies:
+			if m.Error != "" {
+				errs = append(errs, fmt.Errorf("worker %d: %s", i, m.Error))
+			}
+			answers = append(answers, m)
+		case <-w.ended:
+			errs = append(errs, fmt.Errorf("worker %d: %w", i, w.why))
+		case <-late.C:
+			return nil, fmt.Errorf("worker %d does not answer", i)
+		}
+	}
+	return answers, errors.Join(errs...)
+}
+
+func (t *Team) all(c command) error {
+	_, err := t.each(func(int) command { return c })
+	return err
+}
+
+// Connect begins to open all subscribers.
+func (t *Team) Connect() error { return t.all(command{Op: "connect"}) }
+
+// Begin expects every event from now on, at all that are open.
+func (t *Team) Begin() error { return t.all(command{Op: "begin"}) }
+
+// Measure records latencies of events published from then on, and the workers' processor time.
+func (t *Team) Measure(from int64) error { return t.all(command{Op: "measure", From: from}) }
+
+// Storm drops a fraction of the subscribers; see [swarm.Swarm.Storm].
+func (t *Team) Storm(fraction float64, jitter time.Duration) error {
+	return t.all(command{Op: "storm", Fraction: fraction, Jitter: jitter})
+}
+
+// Churn replaces that many subscribers a second.
+func (t *Team) Churn(rate float64) error { return t.all(command{Op: "churn", Rate: rate}) }
+
+// Stall makes the cohort stop reading.
+func (t *Team) Stall() error { return t.all(command{Op: "stall"}) }
+
+// Behind is how many subscribers something is still to come for.
+func (t *Team) Behind(last []int64) (int64, error) {
+	answers, err := t.each(func(int) command { return command{Op: "behind", Last: last} })
+	var n int64
+	for _, m := range answers {
+		n += m.Number
+	}
+	return n, err
+}
+
+// Await gives a channel that is closed when every subscriber of the key has the event that is published next.
+func (t *Team) Await(key int, seq int64) (<-chan struct{}, error) {
+	reached := make(chan struct{})
+	t.mu.Lock()
+	t.key, t.seq, t.left, t.reached = key, seq, len(t.workers), reached
+	t.mu.Unlock()
+	return reached, t.all(command{Op: "await", Key: key, Seq: seq})
+}
+
+// Counts as of a tenth of a second ago.
+func (t *Team) Counts() swarm.Counts {
+	var sum swarm.Counts
+	for _, w := range t.workers {
+		w.mu.Lock()
+		sum.Add(&w.counts)
+		w.mu.Unlock()
+	}
+	return sum
+}
+
+// Finish closes all subscribers and gives the joined result.
+func (t *Team) Finish(last []int64) (*swarm.Result, error) {
+	answers, err := t.each(func(int) command { return command{Op: "finish", Last: last} })
+	sum := &swarm.Result{}
+	for _, m := range answers {
+		if m.Result != nil {
+			sum.Merge(m.Result)
+		}
+	}
+	return sum, err
+}
+
+// Close ends the workers: by the end of their input, and after 10 s by force.
+func (t *Team) Close() {
+	for _, w := range t.workers {
+		_ = w.in.Close()
+	}
+	for _, w := range t.workers {
+		select {
+		case <-w.done:
+		case <-time.After(10 * time.Second):
+			if w.process != nil {
+				_ = w.process.Process.Kill()
+				<-w.done
+			}
+		}
+		<-w.ended
+	}
+}

@@ -1,0 +1,139 @@
+//go:build linux
+
+package team
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"fanfare/cmd/fanload/swarm"
+)
+
+// Worker carries out the commands of r until it ends. In a process of its own (alone), it ends the process when the
+// plan's limit is over, so that it is never left behind.
+func Worker(r io.Reader, w io.Writer, alone bool) error {
+	k := &served{out: json.NewEncoder(w)}
+	defer k.close()
+	in := json.NewDecoder(r)
+	for {
+		var c command
+		if err := in.Decode(&c); errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("command: %w", err)
+		}
+		m, err := k.do(&c)
+		if m.Re = "ok"; err != nil {
+			m = message{Re: "error", Error: err.Error()}
+		}
+		if err := k.tell(m); err != nil {
+			return err
+		}
+		if c.Op == "plan" && err == nil {
+			if alone {
+				time.AfterFunc(c.Plan.Limit, func() {
+					fmt.Fprintln(os.Stderr, "fanload worker: the run's time is over")
+					os.Exit(1)
+				})
+			}
+			k.startStatus()
+		}
+	}
+}
+
+// served is a worker's state.
+type served struct {
+	swarm *swarm.Swarm
+	stop  chan struct{} // ends the status goroutine
+	wait  sync.WaitGroup
+
+	mu  sync.Mutex // guards out: commands, statuses and awaits are answered by different goroutines
+	out *json.Encoder
+}
+
+func (k *served) tell(m message) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.out.Encode(m)
+}
+
+func (k *served) do(c *command) (m message, err error) {
+	if c.Op == "plan" {
+		if k.swarm, err = swarm.New(c.Plan, c.Shard, c.Shards); err == nil {
+			// The loops hold their processors for long: the others must not wait for the scheduler to take one away.
+			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), k.swarm.Threads()+3))
+		}
+		return m, err
+	}
+	if k.swarm == nil {
+		return m, errors.New("there is no plan yet")
+	}
+	switch c.Op {
+	case "connect":
+		err = k.swarm.Connect()
+	case "begin":
+		err = k.swarm.Begin()
+	case "measure":
+		err = k.swarm.Measure(c.From)
+	case "await":
+		key, seq := c.Key, c.Seq
+		err = k.swarm.Await(key, seq, func() {
+			go func() { _ = k.tell(message{Re: "reached", Key: key, Seq: seq}) }() // the loop doesn't wait for a pipe
+		})
+	case "storm":
+		err = k.swarm.Storm(c.Fraction, c.Jitter)
+	case "churn":
+		err = k.swarm.Churn(c.Rate)
+	case "stall":
+		err = k.swarm.Stall()
+	case "behind":
+		m.Number, err = k.swarm.Behind(c.Last)
+	case "finish":
+		k.stopStatus()
+		m.Result, err = k.swarm.Finish(c.Last)
+	default:
+		err = fmt.Errorf("unknown command %q", c.Op)
+	}
+	return m, err
+}
+
+func (k *served) startStatus() {
+	k.stop = make(chan struct{})
+	stop := k.stop
+	k.wait.Go(func() {
+		t := time.NewTicker(statusEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-t.C:
+				c := k.swarm.Counts()
+				if k.tell(message{Re: "status", Counts: &c}) != nil {
+					return
+				}
+			}
+		}
+	})
+}
+
+func (k *served) stopStatus() {
+	if k.stop != nil {
+		close(k.stop)
+		k.stop = nil
+	}
+	k.wait.Wait()
+}
+
+func (k *served) close() {
+	k.stopStatus()
+	if k.swarm != nil {
+		k.swarm.Close()
+	}
+}
