@@ -30,10 +30,20 @@ func (r *rig) streamsOf(want func(*stream) bool) []*stream {
 
 // blocked returns how many streams wait for their clients, and have for a moment.
 func (r *rig) blocked() int {
-	return len(r.streamsOf(func(st *stream) bool {
-		since := st.blockedSince.Load()
-		return since != 0 && r.srv.clock.Load() > since
-	}))
+	since := map[*stream]int64{}
+	waits := func(st *stream) bool {
+		at := st.blockedSince.Load()
+		if at != 0 && r.srv.clock.Load() > at {
+			since[st] = at
+		}
+		return since[st] != 0
+	}
+	if len(r.streamsOf(waits)) == 0 {
+		return 0
+	}
+	// A write that the machine delayed looks the same for a moment.
+	time.Sleep(100 * time.Millisecond)
+	return len(r.streamsOf(func(st *stream) bool { return since[st] != 0 && st.blockedSince.Load() == since[st] }))
 }
 
 // must publishes in the process.
