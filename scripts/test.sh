@@ -86,6 +86,14 @@ test_without_race_detector() {
     go test -count=1 -p 1 -timeout 20m $packages
 }
 
+# The comparison with other servers is a module of its own: its dependencies are not the server's.
+test_peers() {
+    cd bench/peers
+    go vet ./...
+    go test -count=1 -p 1 -timeout 10m ./...
+    cd ../..
+}
+
 run "open files" raise_open_files
 run "packages" scripts/install.sh
 run "modules" go mod download
@@ -96,4 +104,5 @@ run "staticcheck" go run "$staticcheck" ./...
 run "vulnerabilities" check_vulnerabilities
 run "tests with the race detector" test_with_race_detector
 run "tests without the race detector" test_without_race_detector
+run "peers" test_peers
 run "fuzz targets" scripts/fuzz.sh

@@ -1,0 +1,237 @@
+// The floor: one thread that accepts, answers the head, and on a publish writes the same frame once to each socket of the
+// key, with nothing else: no ids, no history, no heartbeat, no limits. What it costs is what the kernel costs.
+// Usage: floor PORT (on 127.0.0.1; GET /stream?connectKey=K, POST /publish?key=K)
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MAX_FD = 1 << 20, MAX_REQUEST = 4 << 20, KEYS = 1 << 16, FULL_MS = 10000 };
+
+static const char HEAD[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+                           "Connection: keep-alive\r\n\r\n";
+static const char DONE[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+static const char NOT[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+struct key {
+    struct key *next;
+    char *name;
+    int *fds, count, room;
+};
+
+// conn is a connection: with key, a stream at place in the key's fds; without, one whose requests are read into buf.
+struct conn {
+    struct key *key;
+    int place, have, room;
+    char *buf;
+};
+
+static struct key *keys[KEYS];
+static struct conn *conns[MAX_FD];
+static int ep;
+
+static void *grow(void *p, size_t n) {
+    p = realloc(p, n);
+    if (!p) {
+        fputs("floor: out of memory\n", stderr);
+        exit(1);
+    }
+    return p;
+}
+
+static struct key *find_key(const char *name, int make) {
+    unsigned h = 2166136261u;
+    for (const char *c = name; *c; c++) h = (h ^ (unsigned char)*c) * 16777619u;
+    struct key **at = &keys[h % KEYS];
+    for (struct key *k = *at; k; k = k->next)
+        if (!strcmp(k->name, name)) return k;
+    if (!make) return NULL;
+    struct key *k = grow(NULL, sizeof *k);
+    *k = (struct key){.next = *at, .name = strdup(name)};
+    return *at = k;
+}
+
+static int hex(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 32;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+// unescape a value of the query in place, up to its end.
+static char *unescape(char *s) {
+    char *to = s, *from = s;
+    for (; *from && *from != '&' && *from != ' '; from++) {
+        if (*from == '%' && hex(from[1]) >= 0 && hex(from[2]) >= 0) {
+            *to++ = (char)(hex(from[1]) * 16 + hex(from[2]));
+            from += 2;
+        } else {
+            *to++ = *from == '+' ? ' ' : *from;
+        }
+    }
+    *to = 0;
+    return s;
+}
+
+static void drop(int fd) {
+    struct conn *c = conns[fd];
+    if (c->key) {
+        struct key *k = c->key;
+        int last = k->fds[--k->count];
+        k->fds[c->place] = last;
+        conns[last]->place = c->place;
+    }
+    free(c->buf);
+    free(c);
+    conns[fd] = NULL;
+    close(fd);
+}
+
+// send_all returns 0 when the connection is broken, or full for FULL_MS. A full socket is waited for: the floor loses nothing.
+static int send_all(int fd, const char *p, size_t n) {
+    while (n) {
+        ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
+        if (w > 0) {
+            p += w;
+            n -= (size_t)w;
+        } else if (errno == EAGAIN) {
+            struct pollfd full = {.fd = fd, .events = POLLOUT};
+            if (poll(&full, 1, FULL_MS) <= 0) return 0;
+        } else if (errno != EINTR) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void publish(const char *name, const char *data, size_t n) {
+    static char *frame;
+    struct key *k = find_key(name, 0);
+    if (!k) return;
+    frame = grow(frame, n + 8);
+    memcpy(frame, "data: ", 6);
+    memcpy(frame + 6, data, n);
+    memcpy(frame + 6 + n, "\n\n", 2);
+    for (int i = k->count - 1; i >= 0; i--) { // downwards: drop moves the last one to the place of what it drops
+        int fd = k->fds[i];
+        if (!send_all(fd, frame, n + 8)) drop(fd);
+    }
+}
+
+static void open_stream(int fd, char *name) {
+    struct conn *c = conns[fd];
+    struct key *k = find_key(name, 1);
+    if (k->count == k->room) {
+        k->room = k->room ? 2 * k->room : 1;
+        k->fds = grow(k->fds, (size_t)k->room * sizeof *k->fds);
+    }
+    free(c->buf);
+    c->buf = NULL;
+    c->key = k;
+    c->place = k->count;
+    k->fds[k->count++] = fd;
+    if (!send_all(fd, HEAD, sizeof HEAD - 1)) drop(fd);
+}
+
+// serve handles one request if it is complete. It returns its length, 0 for "read on", -1 when the connection is no longer ours to read.
+static int serve(int fd) {
+    struct conn *c = conns[fd];
+    c->buf[c->have] = 0;
+    char *end = strstr(c->buf, "\r\n\r\n"), *at;
+    if (!end) return 0;
+    size_t head = (size_t)(end + 4 - c->buf), body = 0;
+    if (!strncmp(c->buf, "GET /stream?", 12) && (at = strstr(c->buf, "connectKey="))) {
+        open_stream(fd, unescape(at + 11));
+        return -1;
+    }
+    if (strncmp(c->buf, "POST /publish?key=", 18)) {
+        send_all(fd, NOT, sizeof NOT - 1);
+        drop(fd);
+        return -1;
+    }
+    if ((at = strcasestr(c->buf, "\r\nContent-Length:")) && at < end) body = strtoul(at + 17, NULL, 10);
+    if (body > MAX_REQUEST || (size_t)c->have < head + body) return 0;
+    publish(unescape(c->buf + 18), c->buf + head, body);
+    return send_all(fd, DONE, sizeof DONE - 1) ? (int)(head + body) : (drop(fd), -1);
+}
+
+static void readable(int fd) {
+    struct conn *c = conns[fd];
+    if (c->key) { // a subscriber has nothing to say: it is gone
+        drop(fd);
+        return;
+    }
+    if (c->room - c->have < 2048) {
+        c->room = c->room ? 2 * c->room : 4096;
+        if (c->room > 2 * MAX_REQUEST) {
+            drop(fd);
+            return;
+        }
+        c->buf = grow(c->buf, (size_t)c->room);
+    }
+    ssize_t n = read(fd, c->buf + c->have, (size_t)(c->room - c->have - 1));
+    if (n <= 0) {
+        if (n == 0 || (errno != EAGAIN && errno != EINTR)) drop(fd);
+        return;
+    }
+    c->have += (int)n;
+    int used;
+    while ((used = serve(fd)) > 0) {
+        c->have -= used;
+        memmove(c->buf, c->buf + used, (size_t)c->have);
+    }
+}
+
+static void accept_all(int listener) {
+    int fd, one = 1;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        if (fd >= MAX_FD) {
+            close(fd);
+            continue;
+        }
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        conns[fd] = grow(NULL, sizeof(struct conn));
+        *conns[fd] = (struct conn){0};
+        struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.fd = fd};
+        if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e)) drop(fd);
+    }
+}
+
+int main(int argc, char **argv) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+    if (argc != 2 || !(a.sin_port = htons((unsigned short)atoi(argv[1])))) {
+        fputs("usage: floor PORT\n", stderr);
+        return 2;
+    }
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    ep = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event e = {.events = EPOLLIN, .data.fd = listener};
+    if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 4096) || ep < 0 ||
+        epoll_ctl(ep, EPOLL_CTL_ADD, listener, &e)) {
+        perror("floor");
+        return 1;
+    }
+    struct epoll_event events[256];
+    for (;;) {
+        int n = epoll_wait(ep, events, 256, -1);
+        if (n < 0 && errno != EINTR) {
+            perror("floor: epoll_wait");
+            return 1;
+        }
+        for (int i = 0; i < n; i++) {
+            int fd = events[i].data.fd;
+            if (fd == listener)
+                accept_all(listener);
+            else if (conns[fd]) // one of the same batch may have dropped it
+                readable(fd);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// module is this nested module's name; the main module is two folders above.
+const module = "fanfare/bench/peers"
+
+// Env is where sources are and where programs are built. Safe for concurrent use.
+type Env struct {
+	Root string // folder of this module
+	Bin  string // folder of what was built
+
+	mu    sync.Mutex
+	built map[string]error
+}
+
+// NewEnv finds this module from the current folder.
+func NewEnv(ctx context.Context, bin string) (*Env, error) {
+	mod, err := output(ctx, ".", "go", "env", "GOMOD")
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Dir(mod)
+	name, err := output(ctx, root, "go", "list", "-m")
+	if err != nil || name != module {
+		return nil, fmt.Errorf("run this in the folder bench/peers, with `go run .`: it builds the servers from their sources there")
+	}
+	return &Env{Root: root, Bin: bin, built: map[string]error{}}, nil
+}
+
+// Main is the folder of the main module.
+func (e *Env) Main() string { return filepath.Dir(filepath.Dir(e.Root)) }
+
+// Build builds a Go program once and gives its path. dir is the module's folder, pkg the package in it.
+func (e *Env) Build(ctx context.Context, name, dir, pkg string) (string, error) {
+	return e.once(name, func(target string) error {
+		_, err := output(ctx, dir, "go", "build", "-o", target, pkg)
+		return err
+	})
+}
+
+// BuildC compiles a C program once and gives its path.
+func (e *Env) BuildC(ctx context.Context, name string, source []byte) (string, error) {
+	return e.once(name, func(target string) error {
+		if err := os.WriteFile(target+".c", source, 0o644); err != nil {
+			return err
+		}
+		_, err := output(ctx, e.Bin, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", target, target+".c")
+		return err
+	})
+}
+
+func (e *Env) once(name string, build func(target string) error) (string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	target := filepath.Join(e.Bin, name)
+	err, done := e.built[name]
+	if !done {
+		err = build(target)
+		e.built[name] = err
+	}
+	return target, err
+}
+
+// output runs a command and gives what it prints to standard output, trimmed. The error has what it prints to standard
+// error.
+func output(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, bytes.TrimSpace(errs.Bytes()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// firstLine of what a program prints about its version, to either output.
+func firstLine(ctx context.Context, name string, args ...string) string {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return line
+}
+
+// program looks for a program in PATH and where Debian keeps servers.
+func program(name string) (string, bool) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, true
+	}
+	path := filepath.Join("/usr/sbin", name)
+	info, err := os.Stat(path)
+	return path, err == nil && !info.IsDir()
+}

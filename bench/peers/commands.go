@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"fanfare/bench/peers/catalog"
+	"fanfare/bench/peers/check"
+	"fanfare/bench/peers/launch"
+)
+
+// found is a peer with its version; an empty one says that it is not installed, and why tells how to change that.
+type found struct {
+	catalog.Peer
+	version string
+	why     error
+}
+
+// look for the peers of a list of names. Not to be installed is no error: the peers are optional.
+func look(ctx context.Context, env *catalog.Env, names string) ([]found, error) {
+	peers, err := catalog.Find(names)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]found, len(peers))
+	for i, p := range peers {
+		all[i] = found{Peer: p}
+		all[i].version, err = p.Version(ctx, env)
+		if missing := new(catalog.Missing); errors.As(err, &missing) {
+			all[i].version, all[i].why = "", missing
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	return all, nil
+}
+
+// workplace is an Env with a folder for what is built, which the returned function removes.
+func workplace(ctx context.Context) (*catalog.Env, func(), error) {
+	bin, err := os.MkdirTemp("", "peers-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() { _ = os.RemoveAll(bin) }
+	env, err := catalog.NewEnv(ctx, bin)
+	if err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return env, remove, nil
+}
+
+// peerFlags are the flags of commands that take nothing but -peers.
+func peerFlags(name string, args []string) (string, error) {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	peers := flags.String("peers", "", "names, separated by commas; all that are installed if empty")
+	if err := flags.Parse(args); err != nil {
+		return "", err
+	}
+	if flags.NArg() > 0 {
+		return "", fmt.Errorf("%s: %q is too much", name, flags.Args())
+	}
+	return *peers, nil
+}
+
+func list(ctx context.Context, args []string, out io.Writer) error {
+	names, err := peerFlags("list", args)
+	if err != nil {
+		return err
+	}
+	env, remove, err := workplace(ctx)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	all, err := look(ctx, env, names)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, p := range all {
+		state := p.version
+		if p.why != nil {
+			state = "not installed: " + p.why.Error()
+		}
+		fmt.Fprintf(w, "%s\t%s\n\t  %s\n", p.Name, state, p.Settings)
+	}
+	return w.Flush()
+}
+
+func checkAll(ctx context.Context, args []string, out io.Writer) error {
+	names, err := peerFlags("check", args)
+	if err != nil {
+		return err
+	}
+	env, remove, err := workplace(ctx)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	all, err := look(ctx, env, names)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, p := range all {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if p.why != nil {
+			fmt.Fprintf(out, "%-12s not installed: %v\n", p.Name, p.why)
+			continue
+		}
+		verdict := fmt.Sprintf("ok: each of %d subscribers on each of %d keys got each of %d events once, in order",
+			check.Standard.Subscribers, check.Standard.Keys, check.Standard.Events)
+		if err := checkOne(ctx, env, p.Peer); err != nil {
+			verdict = "FAILED: " + err.Error()
+			failed = errors.Join(failed, fmt.Errorf("%s failed", p.Name))
+		}
+		fmt.Fprintf(out, "%-12s %s\n", p.Name, verdict)
+	}
+	return failed
+}
+
+func checkOne(ctx context.Context, env *catalog.Env, peer catalog.Peer) error {
+	running, err := launch.Start(ctx, env, peer, check.Probe)
+	if err != nil {
+		return err
+	}
+	err = check.Run(ctx, peer, running.Plan, check.Standard)
+	return errors.Join(err, running.Ended(), running.Stop())
+}
+
+func serve(ctx context.Context, args []string, out io.Writer) error {
+	names, err := peerFlags("serve", args)
+	if err != nil {
+		return err
+	}
+	env, remove, err := workplace(ctx)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	all, err := look(ctx, env, names)
+	switch {
+	case err != nil:
+		return err
+	case names == "" || len(all) != 1:
+		return errors.New("serve: give one name by -peers")
+	case all[0].why != nil:
+		return all[0].why
+	}
+	running, err := launch.Start(ctx, env, all[0].Peer, check.Probe)
+	if err != nil {
+		return err
+	}
+	r := running.Peer.Routes
+	fmt.Fprintf(out, "base %s\npublish base %s\npids %v\nsubscribe %s\npublish %s\n  headers %q\n  body %s\n",
+		running.Plan.Base, running.Plan.PublishBase, running.PIDs, r.Subscribe, r.Publish, r.PublishHeaders, r.PublishBody)
+	<-ctx.Done()
+	return running.Stop()
+}

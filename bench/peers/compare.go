@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"fanfare/bench/peers/catalog"
+	"fanfare/bench/peers/matrix"
+	"fanfare/bench/peers/report"
+)
+
+// compareFlags are those of "run".
+type compareFlags struct {
+	peers, scenarios, subscribers, out string
+	options                            matrix.Options
+}
+
+func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
+	f := &compareFlags{}
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.StringVar(&f.peers, "peers", "", "names, separated by commas; all that are installed if empty. Ratios need floor")
+	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,paced,burst; all if empty")
+	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of them")
+	flags.StringVar(&f.out, "out", "results", "folder for peers.json, peers.md and the plots")
+	flags.IntVar(&f.options.Rounds, "rounds", 3, "how often everything is run")
+	flags.DurationVar(&f.options.Duration, "duration", 3*time.Second, "of publishing in a run")
+	flags.DurationVar(&f.options.Settle, "settle", time.Second, "between the last connect and the first event")
+	flags.DurationVar(&f.options.Hold, "hold", 3*time.Second, "how long the idle scenario holds its connections")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("run: %q is too much", flags.Args())
+	}
+	var err1, err2 error
+	f.options.Subscribers, err1 = matrix.ParseNumbers(f.subscribers)
+	f.options.Kinds, err2 = matrix.ParseKinds(f.scenarios)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	return f, f.options.Check()
+}
+
+func compare(ctx context.Context, args []string, out io.Writer) error {
+	f, err := parseCompare(args, out)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	env, remove, err := workplace(ctx)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	all, err := look(ctx, env, f.peers)
+	if err != nil {
+		return err
+	}
+	doc := &report.Document{
+		Started: time.Now().UTC().Format(time.RFC3339), Command: strings.TrimSpace("go run . run " + strings.Join(args, " ")),
+	}
+	var peers []catalog.Peer
+	for _, p := range all {
+		if p.why != nil {
+			doc.Absent = append(doc.Absent, report.Absent{Name: p.Name, Why: p.why.Error()})
+			fmt.Fprintf(out, "%s is left out: %v\n", p.Name, p.why)
+			continue
+		}
+		peers = append(peers, p.Peer)
+		doc.Peers = append(doc.Peers, report.Peer{Name: p.Name, Version: p.version, Settings: p.Settings})
+	}
+	if len(peers) == 0 {
+		return errors.New("none of these servers is installed")
+	}
+	save := func() error { return doc.Write(f.out) }
+	if err := matrix.Compare(ctx, env, peers, &f.options, doc, out, save); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "written: %s/peers.json, peers.md and plots\n", f.out)
+	return nil
+}
+
+// rewrite makes the table and the plots again from a JSON file.
+func rewrite(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("report", flag.ContinueOnError)
+	file := flags.String("json", "results/peers.json", "what \"run\" has written")
+	dir := flags.String("out", "results", "folder for the table and the plots")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	doc, err := report.Read(*file)
+	if err != nil {
+		return err
+	}
+	if err := doc.Write(*dir); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "written: %s/peers.md and plots\n", *dir)
+	return err
+}

@@ -1,0 +1,90 @@
+// Package host is what the peers that are Go libraries have in common: an HTTP server of the standard library with the
+// two routes, GET /stream?connectKey=K and POST /publish?key=K. A user of such a library writes the same few lines.
+package host
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// maxBody is the largest event that a peer takes, in bytes.
+const maxBody = 2 << 20
+
+// Publish sends data to the subscribers of a key.
+type Publish func(ctx context.Context, key string, data []byte) error
+
+// Run serves both routes on the address of the flag -listen until SIGTERM or SIGINT, and exits with 1 on an error.
+// There is no time-out and no logging: none of them is what is measured.
+func Run(subscribe http.Handler, publish Publish) {
+	listen := flag.String("listen", "127.0.0.1:0", "address of both routes; loopback only")
+	flag.Parse()
+	if err := run(*listen, subscribe, publish); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(listen string, subscribe http.Handler, publish Publish) error {
+	l, err := Listen(listen)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /stream", subscribe)
+	mux.Handle("POST /publish", route(publish))
+	server := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
+
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-stop.Done():
+		return server.Close()
+	}
+}
+
+// Listen refuses what isn't loopback: these programs take events from anybody.
+func Listen(address string) (net.Listener, error) {
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("-listen: %w", err)
+	}
+	if !tcp.IP.IsLoopback() {
+		return nil, fmt.Errorf("-listen %s: give a loopback address such as 127.0.0.1:8080", address)
+	}
+	config := net.ListenConfig{KeepAlive: time.Minute}
+	return config.Listen(context.Background(), "tcp", address)
+}
+
+func route(publish Publish) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		var large *http.MaxBytesError
+		switch {
+		case errors.As(err, &large):
+			http.Error(w, fmt.Sprintf("an event has at most %d bytes", maxBody), http.StatusRequestEntityTooLarge)
+			return
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if err := publish(r.Context(), r.URL.Query().Get("key"), body); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+	}
+}

@@ -1,0 +1,106 @@
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanfare/bench/peers/catalog"
+	"fanfare/bench/peers/check"
+	"fanfare/bench/peers/launch"
+	"fanfare/bench/peers/report"
+)
+
+// pause between two runs: sockets close, memory is given back.
+const pause = 500 * time.Millisecond
+
+// Compare runs all peers through all scenarios, in rounds, so that what changes on the machine meanwhile changes for all.
+// Each run has a freshly started server. doc has the peers; Compare fills in scenarios, machine and runs, and calls save
+// after each round. It ends early, with what there is, when ctx does.
+func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Options, doc *report.Document, progress io.Writer,
+	save func() error) error {
+	fanload, err := env.Build(ctx, "fanload", env.Main(), "./cmd/fanload")
+	if err != nil {
+		return err
+	}
+	doc.Scenarios, doc.Rounds = o.Scenarios(), o.Rounds
+	doc.Load = load()
+	total := o.Rounds * len(doc.Scenarios) * len(peers)
+	for round := 1; round <= o.Rounds; round++ {
+		for i, s := range doc.Scenarios {
+			for j := range peers {
+				// Another one is first each time.
+				peer := peers[(j+i+round)%len(peers)]
+				run := one(ctx, env, fanload, peer, s, o, doc)
+				if ctx.Err() != nil {
+					return errors.Join(ctx.Err(), save())
+				}
+				run.Round = round
+				doc.Runs = append(doc.Runs, run)
+				fmt.Fprintf(progress, "%4d/%d %s\n", len(doc.Runs), total, line(run))
+				time.Sleep(pause)
+			}
+		}
+		if err := save(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one run of a peer: start, measure, stop.
+func one(ctx context.Context, env *catalog.Env, fanload string, peer catalog.Peer, s report.Scenario, o *Options,
+	doc *report.Document) report.Run {
+	run := report.Run{Peer: peer.Name, Scenario: s}
+	fail := func(err error) {
+		if err != nil {
+			run.Problems = append(run.Problems, err.Error())
+		}
+	}
+	running, err := launch.Start(ctx, env, peer, check.Probe)
+	if err != nil {
+		fail(err)
+		return run
+	}
+	defer func() { fail(running.Stop()) }()
+	r, err := measure(ctx, fanload, env.Bin, s, o, running)
+	fail(err)
+	if r != nil {
+		doc.Machine = r.Machine
+		f, problems := figures(s, r)
+		run.Figures, run.Problems = f, append(run.Problems, problems...)
+	}
+	fail(running.Ended())
+	return run
+}
+
+func line(r report.Run) string {
+	text := fmt.Sprintf("%-6s %6d  %-11s", r.Scenario.Kind, r.Scenario.Subscribers, r.Peer)
+	if f := r.Figures; f != nil {
+		text += fmt.Sprintf("  %6.2f us/delivery  %8.0f deliveries/s  p50 %.0f us  p99 %.0f us  publish p99 %.0f us  %.1f kB/subscriber",
+			f.CPUPerDelivery, f.DeliveriesPerSecond, f.LatencyP50, f.LatencyP99, f.PublishP99, f.IdleBytes/1000)
+	}
+	if len(r.Problems) > 0 {
+		text += "  † " + strings.Join(r.Problems, "; ")
+	}
+	return text
+}
+
+// load is the one-minute load average, 0 if it can't be read.
+func load() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	v, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}

@@ -1,0 +1,116 @@
+package matrix
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fanfare/bench/peers/catalog"
+	"fanfare/bench/peers/launch"
+	"fanfare/bench/peers/report"
+)
+
+func TestScenarios(t *testing.T) {
+	o := Options{Subscribers: []int{1000, 18000}, Kinds: Kinds, Rounds: 1}
+	all := o.Scenarios()
+	if len(all) != 2*len(Kinds) {
+		t.Fatalf("%d scenarios", len(all))
+	}
+	for _, s := range all {
+		switch s.Kind {
+		case report.Keys:
+			if s.Subscribers/s.Keys != perKey {
+				t.Errorf("%+v: not %d subscribers on a key", s, perKey)
+			}
+		case report.Paced:
+			if got := s.Rate * float64(s.Subscribers); got < perSecond*0.999 || got > perSecond*1.001 {
+				t.Errorf("%+v: %g deliveries a second", s, got)
+			}
+		case report.Burst:
+			if got := s.Burst * s.Subscribers; got > perBurst || got < perBurst*9/10 {
+				t.Errorf("%+v: %d deliveries", s, got)
+			}
+		case report.Large:
+			if s.Size != large || s.Keys != 1 {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	peer := &launch.Running{PIDs: []int{12, 34}, Plan: catalog.Plan{Base: "http://127.0.0.1:1", PublishBase: "http://127.0.0.1:2"}}
+	peer.Peer.Routes = catalog.Routes{Subscribe: "S", Publish: "P", PublishBody: "B", PublishHeaders: []string{"H: 1"}, HoldsHead: true, InFlight: 7}
+	o := &Options{Duration: 2 * time.Second, Settle: time.Second, Hold: 4 * time.Second}
+	for kind, want := range map[report.Kind]string{
+		report.Idle:  "ramp ready sent --duration 4s",
+		report.One:   "closed --warmup 500ms --duration 2s --size 64",
+		report.Large: "closed --size 4096",
+		report.Keys:  "closed --keys 100",
+		report.Paced: "open --rate 20",
+		report.Burst: "burst --burst 100",
+	} {
+		args := arguments(scenario(kind, 1000), o, peer, "F")
+		line := strings.Join(args, " ")
+		if mode, _, _ := strings.Cut(want, " "); args[0] != mode {
+			t.Errorf("%s: mode %s; want %s", kind, args[0], mode)
+		}
+		for _, w := range strings.Split(want, " --")[1:] {
+			if !strings.Contains(line, "--"+w) {
+				t.Errorf("%s: %s\nlacks --%s", kind, line, w)
+			}
+		}
+		for _, w := range []string{"--server-pid 12 --server-pid 34", "--publish-header H: 1", "--in-flight 7", "--ready sent", "--json F"} {
+			if !strings.Contains(line, w) {
+				t.Errorf("%s: %s\nlacks %s", kind, line, w)
+			}
+		}
+	}
+}
+
+func TestFiguresTellEachProblem(t *testing.T) {
+	const complete = `{"connect":{"asked":10,"connected":10},"deliveries":{"total":100,"measured":90}}`
+	one := scenario(report.One, 1000)
+	for text, want := range map[string]string{
+		complete: "",
+		`{"connect":{"asked":10,"connected":8},"deliveries":{"total":1,"measured":1}}`:                  "2 subscribers could not connect",
+		`{"publish":{"failed":3,"round_timeouts":4},"deliveries":{"total":1,"measured":1}}`:             "3 publish requests failed|4 rounds",
+		`{"sequence":{"lost":1,"duplicated":2,"out_of_order":3},"deliveries":{"total":1,"measured":1}}`: "1 deliveries lost|2 deliveries doubled|3 deliveries out",
+		`{"sequence":{"misrouted":1,"gap_events":2},"deliveries":{"total":1,"measured":1}}`:             "another key|2 gaps",
+		`{"streams":{"ended":5,"behind_after_drain":6},"deliveries":{"total":1,"measured":1}}`:          "5 streams|6 subscribers still behind",
+		`{"deliveries":{"total":0}}`:              "nothing was delivered",
+		`{"deliveries":{"total":9,"measured":0}}`: "took longer than the run",
+	} {
+		var r result
+		if err := json.Unmarshal([]byte(text), &r); err != nil {
+			t.Fatal(err)
+		}
+		_, problems := figures(one, &r)
+		all := strings.Join(problems, "; ")
+		if want == "" && all != "" {
+			t.Errorf("%s: %s", text, all)
+		}
+		for _, w := range strings.Split(want, "|") {
+			if !strings.Contains(all, w) {
+				t.Errorf("%s: %q lacks %q", text, all, w)
+			}
+		}
+	}
+	var r result
+	if _, problems := figures(scenario(report.Idle, 10), &r); len(problems) > 0 {
+		t.Errorf("idle: %v", problems)
+	}
+}
+
+func TestParse(t *testing.T) {
+	kinds, err := ParseKinds("one, burst")
+	if err != nil || !slices.Equal(kinds, []report.Kind{report.One, report.Burst}) {
+		t.Errorf("%v %v", kinds, err)
+	}
+	numbers, err := ParseNumbers("1000, 5000,1000")
+	if err != nil || !slices.Equal(numbers, []int{1000, 5000}) {
+		t.Errorf("%v %v", numbers, err)
+	}
+}

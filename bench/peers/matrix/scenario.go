@@ -1,0 +1,120 @@
+// Package matrix is the comparison: which scenarios, in which order, and one run of a peer through fanload.
+package matrix
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanfare/bench/peers/report"
+)
+
+const (
+	small = 64   // bytes of an event's data
+	large = 4096 // bytes of a large one's
+
+	perKey    = 10      // subscribers on each of many keys
+	perSecond = 20_000  // deliveries of the paced scenario: little enough for the slowest
+	perBurst  = 100_000 // deliveries of a burst
+	mostBurst = 100     // events of a burst
+)
+
+// Kinds in their order within a round.
+var Kinds = []report.Kind{report.Idle, report.One, report.Large, report.Keys, report.Paced, report.Burst}
+
+// Options of a comparison.
+type Options struct {
+	Subscribers []int
+	Kinds       []report.Kind
+	Rounds      int
+	Duration    time.Duration // of publishing, after the warm-up
+	Settle      time.Duration // after the last connect
+	Hold        time.Duration // idle
+}
+
+// Bounds of the options: a comparison must end.
+const (
+	mostSubscribers = 100_000
+	mostRounds      = 20
+	longest         = time.Minute
+)
+
+// Check refuses options out of bounds, by the name of their flag.
+func (o *Options) Check() error {
+	if len(o.Subscribers) == 0 || len(o.Kinds) == 0 {
+		return fmt.Errorf("-subscribers and -scenarios need a value")
+	}
+	for _, n := range o.Subscribers {
+		if n < 1 || n > mostSubscribers {
+			return fmt.Errorf("-subscribers %d: give 1 to %d", n, mostSubscribers)
+		}
+	}
+	if o.Rounds < 1 || o.Rounds > mostRounds {
+		return fmt.Errorf("-rounds %d: give 1 to %d", o.Rounds, mostRounds)
+	}
+	for name, d := range map[string]time.Duration{"-duration": o.Duration, "-settle": o.Settle, "-hold": o.Hold} {
+		if d < 100*time.Millisecond || d > longest {
+			return fmt.Errorf("%s %s: give 100ms to %s", name, d, longest)
+		}
+	}
+	return nil
+}
+
+// Scenarios of the options, in their order.
+func (o *Options) Scenarios() []report.Scenario {
+	var all []report.Scenario
+	for _, n := range o.Subscribers {
+		for _, k := range o.Kinds {
+			all = append(all, scenario(k, n))
+		}
+	}
+	return all
+}
+
+func scenario(kind report.Kind, subscribers int) report.Scenario {
+	s := report.Scenario{Kind: kind, Subscribers: subscribers, Keys: 1, Size: small}
+	switch kind {
+	case report.Large:
+		s.Size = large
+	case report.Keys:
+		s.Keys = max(1, subscribers/perKey)
+	case report.Paced:
+		s.Rate = perSecond / float64(subscribers)
+	case report.Burst:
+		s.Burst = max(1, min(mostBurst, perBurst/subscribers))
+	}
+	return s
+}
+
+// ParseKinds reads a comma-separated list; all of them for "".
+func ParseKinds(text string) ([]report.Kind, error) {
+	if text == "" {
+		return Kinds, nil
+	}
+	var all []report.Kind
+	for _, w := range strings.Split(text, ",") {
+		k := report.Kind(strings.TrimSpace(w))
+		if !slices.Contains(Kinds, k) {
+			return nil, fmt.Errorf("-scenarios: %q is unknown; give some of %v", w, Kinds)
+		}
+		all = append(all, k)
+	}
+	return all, nil
+}
+
+// ParseNumbers reads a comma-separated list of whole numbers.
+func ParseNumbers(text string) ([]int, error) {
+	var all []int
+	for _, w := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(w))
+		if err != nil {
+			return nil, fmt.Errorf("-subscribers: %q is no number", w)
+		}
+		if !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all, nil
+}

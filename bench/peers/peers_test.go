@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fanfare/bench/peers/catalog"
+	"fanfare/bench/peers/check"
+	"fanfare/bench/peers/launch"
+	"fanfare/bench/peers/report"
+)
+
+// size is smaller than what the command checks: the tests are to be quick.
+var size = check.Size{Subscribers: 20, Events: 50, Keys: 2}
+
+// always are the peers that need nothing but Go: they must run everywhere.
+var always = []string{"floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs"}
+
+func newEnv(t *testing.T) *catalog.Env {
+	t.Helper()
+	bin, err := os.MkdirTemp("", "peers-") // not t.TempDir: paths of Pushpin's sockets have a limit
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(bin); err != nil {
+			t.Error(err)
+		}
+	})
+	env, err := catalog.NewEnv(t.Context(), bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+// TestPeers starts every peer that is installed. The others are optional: the log says how to install them.
+func TestPeers(t *testing.T) {
+	env := newEnv(t)
+	all, err := look(t.Context(), env, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		t.Run(p.Name, func(t *testing.T) {
+			if p.why != nil {
+				if slices.Contains(always, p.Name) {
+					t.Fatal(p.why)
+				}
+				t.Logf("not tested: %v", p.why)
+				return
+			}
+			running, err := launch.Start(t.Context(), env, p.Peer, check.Probe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check.Run(t.Context(), p.Peer, running.Plan, size); err != nil {
+				t.Error(err)
+			}
+			if err := errors.Join(running.Ended(), running.Stop()); err != nil {
+				t.Error(err)
+			}
+			for _, base := range []string{running.Plan.Base, running.Plan.PublishBase} {
+				u, err := url.Parse(base)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c, err := net.Dial("tcp", u.Host); err == nil {
+					t.Errorf("%s still answers", u.Host)
+					_ = c.Close()
+				}
+			}
+		})
+	}
+	if left, err := filepath.Glob(filepath.Join(env.Bin, "run-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// TestStopReachesChildren stops a peer whose process ends at SIGTERM without ending what it has started.
+func TestStopReachesChildren(t *testing.T) {
+	env := newEnv(t)
+	pids := filepath.Join(env.Bin, "pids")
+	p := catalog.Peer{Name: "family", Plan: func(context.Context, *catalog.Env, catalog.Ports, string) (catalog.Plan, error) {
+		return catalog.Plan{Commands: []catalog.Command{{Args: []string{"sh", "-c", "sleep 60 & echo $! >" + pids + "; wait"}}}}, nil
+	}}
+	written := func(ctx context.Context, _ catalog.Peer, _ catalog.Plan) error {
+		for ctx.Err() == nil {
+			if b, err := os.ReadFile(pids); err == nil && bytes.HasSuffix(b, []byte("\n")) {
+				return nil
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		return ctx.Err()
+	}
+	running, err := launch.Start(t.Context(), env, p, written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := running.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range running.PIDs {
+		if syscall.Kill(-pid, 0) != syscall.ESRCH {
+			t.Errorf("group %d is still there", pid)
+		}
+	}
+}
+
+// TestStartTellsWhy starts what ends at once.
+func TestStartTellsWhy(t *testing.T) {
+	env := newEnv(t)
+	p := catalog.Peer{Name: "broken", Plan: func(context.Context, *catalog.Env, catalog.Ports, string) (catalog.Plan, error) {
+		return catalog.Plan{Commands: []catalog.Command{{Args: []string{"sh", "-c", "echo no such setting >&2; exit 3"}}},
+			Base: "http://127.0.0.1:9", PublishBase: "http://127.0.0.1:9"}, nil
+	}}
+	began := time.Now()
+	_, err := launch.Start(t.Context(), env, p, check.Probe)
+	if err == nil || !strings.Contains(err.Error(), "no such setting") {
+		t.Fatalf("error %v; want what the process said", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %s to notice that the process had ended", took)
+	}
+}
+
+// TestCompare is a whole comparison, as small as it can be, through fanload.
+func TestCompare(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	args := []string{"run", "-peers", "floor-go,fanfare", "-subscribers", "20", "-rounds", "1", "-scenarios", "idle,one,keys",
+		"-duration", "300ms", "-settle", "100ms", "-hold", "100ms", "-out", dir}
+	if err := command(t.Context(), args, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	doc, err := report.Read(filepath.Join(dir, "peers.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Runs) != 6 {
+		t.Fatalf("%d runs; want 6", len(doc.Runs))
+	}
+	for _, r := range doc.Runs {
+		if r.Figures == nil || len(r.Problems) > 0 {
+			t.Errorf("%s %s: %v", r.Peer, r.Scenario.Kind, r.Problems)
+		}
+	}
+	for _, name := range []string{"peers.md", "cpu-one.svg", "idle.svg"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(b, []byte("fanfare")) {
+			t.Errorf("%s: %v, or it has no fanfare", name, err)
+		}
+	}
+}
+
+func TestCommandRefuses(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                          "no command",
+		"dance":                     "no command",
+		"check -peers nobody":       "unknown",
+		"run -subscribers 0":        "-subscribers 0",
+		"run -subscribers many":     "no number",
+		"run -scenarios tea":        "unknown",
+		"run -rounds 99":            "-rounds 99",
+		"run -duration 2h":          "-duration",
+		"run 5":                     "too much",
+		"serve":                     "give one name",
+		"report -json /nonexistent": "nonexistent",
+	} {
+		err := command(t.Context(), strings.Fields(args), &bytes.Buffer{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("peers %s: error %v; want one with %q", args, err, want)
+		}
+	}
+}

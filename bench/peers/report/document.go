@@ -1,0 +1,200 @@
+// Package report holds what a comparison has measured, and makes its table and plots.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Document is a whole comparison; it is what the JSON file has.
+type Document struct {
+	Started   string     `json:"started"` // RFC 3339
+	Command   string     `json:"command"`
+	Machine   Machine    `json:"machine"`
+	Load      float64    `json:"load"` // the machine's one-minute load average before the first run
+	Rounds    int        `json:"rounds"`
+	Peers     []Peer     `json:"peers"`
+	Absent    []Absent   `json:"absent,omitempty"`
+	Scenarios []Scenario `json:"scenarios"`
+	Runs      []Run      `json:"runs"`
+}
+
+// Machine on which it was measured.
+type Machine struct {
+	Kernel string `json:"kernel"`
+	CPU    string `json:"cpu"`
+	CPUs   int    `json:"cpus"`
+	Memory int64  `json:"memory_bytes"`
+	Go     string `json:"go"`
+}
+
+// Peer that was compared.
+type Peer struct {
+	Name     string `json:"name"`
+	Version  string `json:"version"`
+	Settings string `json:"settings"`
+}
+
+// Absent is a peer that was not installed.
+type Absent struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+// Kind of a scenario.
+type Kind string
+
+// The kinds.
+const (
+	Idle  Kind = "idle"  // connect, and hold
+	One   Kind = "one"   // one key; the next event when all have the last
+	Large Kind = "large" // the same with large events
+	Keys  Kind = "keys"  // the same with many keys
+	Paced Kind = "paced" // one key, events at fixed times
+	Burst Kind = "burst" // one key, many events at once
+)
+
+// Scenario is what each peer does in a round.
+type Scenario struct {
+	Kind        Kind    `json:"kind"`
+	Subscribers int     `json:"subscribers"`
+	Keys        int     `json:"keys"`
+	Size        int     `json:"size"`            // bytes of an event's data
+	Rate        float64 `json:"rate,omitempty"`  // paced: events a second
+	Burst       int     `json:"burst,omitempty"` // burst: events at once
+}
+
+// Run of one peer. A run that could not be carried out has no figures, and problems that say why.
+type Run struct {
+	Peer     string   `json:"peer"`
+	Scenario Scenario `json:"scenario"`
+	Round    int      `json:"round"` // from 1
+	Figures  *Figures `json:"figures,omitempty"`
+	// Problems tell what was not delivered as it should; none: every subscriber got everything once, in order.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Figures of a run. Times are microseconds.
+type Figures struct {
+	BaseBytes           float64 `json:"base_bytes"`       // resident before the first subscriber
+	IdleBytes           float64 `json:"idle_bytes"`       // resident for each subscriber, at the end of the hold
+	ConnectsPerSecond   float64 `json:"connects_per_s"`   // up to the head
+	CPUPerDelivery      float64 `json:"cpu_us"`           // of the server
+	DeliveriesPerSecond float64 `json:"deliveries_per_s"` // from a publish to its last delivery
+	LatencyP50          float64 `json:"latency_p50_us"`   // from when the event was due to its delivery
+	LatencyP99          float64 `json:"latency_p99_us"`
+	PublishP50          float64 `json:"publish_p50_us"` // of the publish request
+	PublishP99          float64 `json:"publish_p99_us"`
+	RoundP50            float64 `json:"round_p50_us"` // from a publish to its last delivery
+	ServerCores         float64 `json:"server_cores"`
+	ClientCores         float64 `json:"client_cores"`
+}
+
+// Read a JSON file.
+func Read(path string) (*Document, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	d := new(Document)
+	if err := json.Unmarshal(b, d); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+// Write peers.json, peers.md and the plots into a folder.
+func (d *Document) Write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(d, "", " ")
+	if err != nil {
+		return err
+	}
+	files := map[string]string{"peers.json": string(b) + "\n", "peers.md": d.Markdown()}
+	for name, svg := range d.Plots() {
+		files[name] = svg
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stat is a figure over the rounds.
+type stat struct {
+	median, low, high float64
+	ratio             float64 // median of the ratios to the floor in the same round; 0: there is none
+	n                 int     // rounds that have it
+	flawed            bool    // in a round not everything was delivered
+}
+
+// floorName is the peer that ratios are to.
+const floorName = "floor"
+
+// stat of a peer in the scenario of a kind with a number of subscribers.
+func (d *Document) stat(peer string, kind Kind, subscribers int, value func(*Figures) float64) stat {
+	var s stat
+	var all, ratios []float64
+	for round := 1; round <= d.Rounds; round++ {
+		run := d.find(peer, kind, subscribers, round)
+		if run == nil {
+			continue
+		}
+		s.flawed = s.flawed || len(run.Problems) > 0
+		if run.Figures == nil {
+			continue
+		}
+		v := value(run.Figures)
+		if v <= 0 {
+			continue
+		}
+		all = append(all, v)
+		if f := d.find(floorName, kind, subscribers, round); f != nil && f.Figures != nil && value(f.Figures) > 0 {
+			ratios = append(ratios, v/value(f.Figures))
+		}
+	}
+	if s.n = len(all); s.n > 0 {
+		s.median, s.low, s.high = median(all), slices.Min(all), slices.Max(all)
+	}
+	if len(ratios) > 0 {
+		s.ratio = median(ratios)
+	}
+	return s
+}
+
+func (d *Document) find(peer string, kind Kind, subscribers, round int) *Run {
+	for i := range d.Runs {
+		r := &d.Runs[i]
+		if r.Peer == peer && r.Round == round && r.Scenario.Kind == kind && r.Scenario.Subscribers == subscribers {
+			return r
+		}
+	}
+	return nil
+}
+
+// subscribers are the numbers of them in the scenarios of a kind, ascending.
+func (d *Document) subscribers(kind Kind) []int {
+	var all []int
+	for _, s := range d.Scenarios {
+		if s.Kind == kind && !slices.Contains(all, s.Subscribers) {
+			all = append(all, s.Subscribers)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}

@@ -1,0 +1,194 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// view is one table, and one plot.
+type view struct {
+	file  string // of the plot
+	title string
+	note  string // what is measured
+	kind  Kind
+	value func(*Figures) float64
+	show  func(float64) string
+	ratio bool // with the ratio to the floor
+}
+
+var views = []view{
+	{"cpu-one", "Server CPU per delivery, one key, 64 B", "One event at a time: the next is published when every subscriber has " +
+		"the last. The cost of the publish request is in it.", One, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, true},
+	{"cpu-large", "Server CPU per delivery, one key, 4 kB", "The same with events of 4,096 bytes.",
+		Large, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, true},
+	{"cpu-keys", "Server CPU per delivery, many keys, 64 B", "The same with ten subscribers on each key: a publish request for ten deliveries.",
+		Keys, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, true},
+	{"deliveries", "Deliveries a second, one key, 64 B", "Subscribers divided by the time from a publish to its last delivery, " +
+		"on a machine that the clients share.", One, func(f *Figures) float64 { return f.DeliveriesPerSecond }, perSecond, true},
+	{"latency-p50", "Latency, median", "One key, 64 B, 20,000 deliveries a second, from the time at which the event was due " +
+		"to its arrival, over all subscribers.", Paced, func(f *Figures) float64 { return f.LatencyP50 }, micros, false},
+	{"latency-p99", "Latency, 99th percentile", "The same.", Paced, func(f *Figures) float64 { return f.LatencyP99 }, micros, false},
+	{"publish-p50", "Publish request, median", "The same run: from sending the request to its answer.",
+		Paced, func(f *Figures) float64 { return f.PublishP50 }, micros, false},
+	{"publish-p99", "Publish request, 99th percentile", "The same.", Paced, func(f *Figures) float64 { return f.PublishP99 }, micros, false},
+	{"burst", "Burst, until the last subscriber has the last event", "One key, 64 B, 100,000 deliveries at once.",
+		Burst, func(f *Figures) float64 { return f.RoundP50 }, micros, true},
+	{"idle", "Resident memory for each idle subscriber", "What all processes of the server hold more than before the first subscriber, " +
+		"some seconds after the last; the kernel's part is not in it.", Idle, func(f *Figures) float64 { return f.IdleBytes }, bytes, false},
+	{"base", "Resident memory before the first subscriber", "All processes of the server; pages that they share count for each.",
+		Idle, func(f *Figures) float64 { return f.BaseBytes }, bytes, false},
+	{"connects", "Connections opened a second", "From the first connect to the last response head; egg-sse holds its heads back, " +
+		"so there to the last request.", Idle, func(f *Figures) float64 { return f.ConnectsPerSecond }, perSecond, true},
+}
+
+// Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong.
+func (d *Document) Markdown() string {
+	var b strings.Builder
+	m := d.Machine
+	fmt.Fprintf(&b, "Measured %s on %s, %d cores, %s of memory, Linux %s, %s, load average before %.2f, by `%s`, in the folder `bench/peers`.\n",
+		d.Started, m.CPU, m.CPUs, bytes(float64(m.Memory)), m.Kernel, m.Go, d.Load, d.Command)
+	fmt.Fprintf(&b, "Server and clients share the machine: read the figures as ratios. Median of %s, in brackets the lowest and the "+
+		"highest; `x` is the median of the ratios to the floor in the same round. † marks a figure of a server that did not deliver "+
+		"everything, once and in order: see the end.\n\n", plural(d.Rounds, "round"))
+	b.WriteString("| server | version | settings |\n|---|---|---|\n")
+	for _, p := range d.Peers {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.Name, cell(p.Version), cell(p.Settings))
+	}
+	for _, a := range d.Absent {
+		fmt.Fprintf(&b, "| %s | not measured | %s |\n", a.Name, cell(a.Why))
+	}
+	for _, v := range views {
+		d.table(&b, v)
+	}
+	d.problems(&b)
+	return b.String()
+}
+
+func (d *Document) table(b *strings.Builder, v view) {
+	numbers := d.subscribers(v.kind)
+	if len(numbers) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n### %s\n\n%s\n\n| server |", v.title, v.note)
+	for _, n := range numbers {
+		fmt.Fprintf(b, " %s subscribers |", thousands(n))
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(numbers)) + "\n")
+	for _, p := range d.Peers {
+		fmt.Fprintf(b, "| %s |", p.Name)
+		for _, n := range numbers {
+			fmt.Fprintf(b, " %s |", v.cell(d.stat(p.Name, v.kind, n, v.value)))
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(b, "\n![%s](%s.svg)\n", v.title, v.file)
+}
+
+func (v *view) cell(s stat) string {
+	text := "–"
+	if s.n > 0 {
+		text = v.show(s.median)
+		if s.n > 1 {
+			text += fmt.Sprintf(" (%s–%s)", v.show(s.low), v.show(s.high))
+		}
+		if v.ratio && s.ratio > 0 {
+			text += fmt.Sprintf(" %.2fx", s.ratio)
+		}
+	}
+	if s.flawed {
+		text += " †"
+	}
+	return text
+}
+
+func (d *Document) problems(b *strings.Builder) {
+	b.WriteString("\n### What was not delivered\n\n")
+	var texts []string // in the order in which they came, each once
+	rounds := map[string][]string{}
+	for _, r := range d.Runs {
+		if len(r.Problems) == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s, %s, %s subscribers: %s", r.Peer, r.Scenario.Kind, thousands(r.Scenario.Subscribers),
+			cell(strings.Join(r.Problems, "; ")))
+		if rounds[text] == nil {
+			texts = append(texts, text)
+		}
+		rounds[text] = append(rounds[text], strconv.Itoa(r.Round))
+	}
+	for _, t := range texts {
+		fmt.Fprintf(b, "- %s (round %s)\n", t, strings.Join(rounds[t], ", "))
+	}
+	if len(texts) == 0 {
+		b.WriteString("Every subscriber of every server got every event, once and in order.\n")
+	}
+}
+
+// cell makes a text fit for a table.
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "\r", " ").Replace(s)
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// micros shows a time of microseconds.
+func micros(us float64) string {
+	switch {
+	case us < 1e3:
+		return digits(us) + " us"
+	case us < 1e6:
+		return digits(us/1e3) + " ms"
+	default:
+		return digits(us/1e6) + " s"
+	}
+}
+
+// bytes shows a size, decimal.
+func bytes(n float64) string {
+	switch {
+	case n < 1e3:
+		return digits(n) + " B"
+	case n < 1e6:
+		return digits(n/1e3) + " kB"
+	case n < 1e9:
+		return digits(n/1e6) + " MB"
+	default:
+		return digits(n/1e9) + " GB"
+	}
+}
+
+// perSecond shows a rate, to three digits.
+func perSecond(n float64) string {
+	if n < 1000 {
+		return digits(n) + "/s"
+	}
+	scale := math.Pow(10, math.Floor(math.Log10(n))-2)
+	return thousands(int(math.Round(n/scale)*scale)) + "/s"
+}
+
+// digits shows some three of them.
+func digits(v float64) string {
+	switch {
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+}

@@ -1,0 +1,5 @@
+'use strict';
+
+module.exports = app => {
+  app.post('/publish', app.controller.publish.create);
+};
