@@ -1,25 +1,27 @@
-package codec
+package bench_test
 
 import (
 	"strings"
 	"testing"
+
+	"fanfare/codec"
 )
 
 func BenchmarkEncode(b *testing.B) {
 	for _, c := range []struct {
 		name string
-		ev   Event
+		ev   codec.Event
 	}{
-		{"200B", Event{Event: "tick", Data: []byte(strings.Repeat("x", 170))}},
-		{"100lines", Event{Data: []byte(strings.Repeat("a line of some text\r\n", 100))}},
-		{"1MB", Event{Data: []byte(strings.Repeat("x", 1<<20))}},
+		{"200B", codec.Event{Event: "tick", Data: []byte(strings.Repeat("x", 170))}},
+		{"100lines", codec.Event{Data: []byte(strings.Repeat("a line of some text\r\n", 100))}},
+		{"1MB", codec.Event{Data: []byte(strings.Repeat("x", 1<<20))}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			dst := make([]byte, 0, 2<<20)
 			b.SetBytes(int64(len(c.ev.Data)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Encode(dst, c.ev, true); err != nil {
+				if _, err := codec.Encode(dst, c.ev, true); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -39,7 +41,7 @@ func BenchmarkDecodeJSON(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := DecodeJSON(body); err != nil {
+				if _, err := codec.DecodeJSON(body); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -49,11 +51,11 @@ func BenchmarkDecodeJSON(b *testing.B) {
 
 func BenchmarkParseFrames(b *testing.B) {
 	body := []byte(strings.Repeat("event: tick\ndata: "+strings.Repeat("x", 170)+"\n\n", 100))
-	frames, dst := make([]Frame, 0, 100), make([]byte, 0, 2*len(body))
+	frames, dst := make([]codec.Frame, 0, 100), make([]byte, 0, 2*len(body))
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := ParseFrames(frames, dst, body, true); err != nil {
+		if _, _, err := codec.ParseFrames(frames, dst, body, true); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -66,9 +68,9 @@ func BenchmarkParser(b *testing.B) {
 		size int
 	}{{"whole", len(stream)}, {"64B", 64}} {
 		b.Run(c.name, func(b *testing.B) {
-			var p Parser
+			var p codec.Parser
 			n := 0
-			emit := func(Message) { n++ }
+			emit := func(codec.Message) { n++ }
 			b.SetBytes(int64(len(stream)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -1,0 +1,94 @@
+// Package bench_test measures each hot step of Fanfare through its public API. README.md says what the names mean, and
+// compare.sh compares two revisions.
+package bench_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"fanfare/engine"
+)
+
+// frame is an event of about 200 bytes, with room for the engine's id.
+var frame = engine.Frame{Bytes: []byte("id: \ndata: " + strings.Repeat("x", 180) + "\n\n"), IDAt: len("id: ")}
+
+// size returns n, or with -short, which is for finding out whether the benchmarks work at all, less.
+func size(n, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return n
+}
+
+// start returns an engine that ends with the benchmark.
+func start(b *testing.B, o engine.Options) *engine.Engine {
+	e := engine.New(o)
+	b.Cleanup(e.Close)
+	return e
+}
+
+func publish(b *testing.B, e *engine.Engine, key string, f engine.Frame) engine.Published {
+	p, err := e.Publish(key, f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+// reader is the least that a subscriber's owner can do: it reads what there is, in Ready.
+type reader struct {
+	sub  engine.Subscriber
+	read int
+}
+
+func (r *reader) Ready() {
+	for {
+		for _, ok := r.sub.Next(true); ok; _, ok = r.sub.Next(true) {
+			r.read++
+		}
+		if r.sub.Closing() != 0 || r.sub.Release() {
+			return
+		}
+	}
+}
+
+// join makes the reader a subscriber that has read what there is.
+func (r *reader) join(b *testing.B, e *engine.Engine, key, lastID string) {
+	if _, err := e.Subscribe(&r.sub, []string{key}, lastID, r); err != nil {
+		b.Fatal(err)
+	}
+	r.Ready()
+}
+
+// join returns n readers of the key.
+func join(b *testing.B, e *engine.Engine, key string, n int) []reader {
+	readers := make([]reader, n)
+	for i := range readers {
+		readers[i].join(b, e, key, "")
+	}
+	return readers
+}
+
+// own returns a subscriber whose owner the benchmark stays.
+func own(b *testing.B, e *engine.Engine, key string) *engine.Subscriber {
+	r := new(reader)
+	if _, err := e.Subscribe(&r.sub, []string{key}, "", r); err != nil {
+		b.Fatal(err)
+	}
+	return &r.sub
+}
+
+// TestBenchmarks runs every benchmark once, in a process of its own: one that has stopped working is found by the tests
+// and not on the day when somebody wants to measure.
+func TestBenchmarks(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(self, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.short").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "BenchmarkFanout") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Compares the benchmarks of two revisions: bench/compare.sh BASE [HEAD]
+#
+# Builds the test binary of each (as committed) and runs them in turn, so that what the machine does besides hits both alike;
+# prints benchstat's table. HEAD is the revision HEAD unless given. Environment:
+#   BENCH      which benchmarks, a regular expression as of go test -bench (default .)
+#   COUNT      rounds (default 10; benchstat wants 6 or more to tell anything)
+#   BENCHTIME  time for each benchmark and round, as of go test -benchtime (default 300ms)
+#   PKG        the package (default ./bench; ./engine has a few more)
+set -euo pipefail
+
+readonly benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+cd "$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)"
+base=$(git rev-parse --verify "$1^{commit}")
+head=$(git rev-parse --verify "${2:-HEAD}^{commit}")
+bench=${BENCH:-.} count=${COUNT:-10} benchtime=${BENCHTIME:-300ms} pkg=${PKG:-./bench}
+
+tmp=$(mktemp -d)
+# shellcheck disable=SC2329 # called by the trap
+finish() {
+    for side in base head; do
+        git worktree remove --force "$tmp/$side" 2>/dev/null || true
+    done
+    rm -rf "$tmp"
+}
+trap finish EXIT
+
+# build SIDE REVISION
+build() {
+    git worktree add --quiet --detach "$tmp/$1" "$2"
+    [ -d "$tmp/$1/$pkg" ] || { echo "compare.sh: revision ${2:0:7} has no folder $pkg; PKG names another" >&2; exit 1; }
+    (cd "$tmp/$1" && go test -c -o "$tmp/$1.test" "$pkg")
+    [ -x "$tmp/$1.test" ] || { echo "compare.sh: revision ${2:0:7} has no tests in $pkg" >&2; exit 1; }
+}
+
+# measure SIDE runs all benchmarks once, in the package's folder, and adds to the side's results.
+measure() {
+    (cd "$tmp/$1/$pkg" && "$tmp/$1.test" -test.run '^$' -test.bench "$bench" -test.benchtime "$benchtime") >>"$tmp/$1.txt" ||
+        { tail -n 20 "$tmp/$1.txt" >&2; exit 1; }
+}
+
+build base "$base"
+build head "$head"
+for ((round = 1; round <= count; round++)); do
+    printf 'round %d of %d, load %s\n' "$round" "$count" "$(uptime | sed 's/.*average[s]*: *//')" >&2
+    if ((round % 2)); then
+        measure base
+        measure head
+    else # whoever comes second finds a warmer machine
+        measure head
+        measure base
+    fi
+done
+grep -q '^Benchmark' "$tmp/base.txt" "$tmp/head.txt" || { echo "compare.sh: no benchmark of $pkg matches $bench" >&2; exit 1; }
+go run "$benchstat" "base ${base:0:7}=$tmp/base.txt" "head ${head:0:7}=$tmp/head.txt"

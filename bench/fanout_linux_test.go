@@ -1,0 +1,151 @@
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"fanfare/codec"
+	"fanfare/engine"
+	"fanfare/transport"
+)
+
+// eventData is the data of an event of about 200 bytes on the wire.
+var eventData = strings.Repeat("x", 170) + string(endOfEvent)
+
+// BenchmarkFanout sends one event at a time to subscribers on loopback sockets in another process, and waits until all
+// have it. "floor" writes a finished frame of the same size once to each socket and does nothing else: what is above it
+// is Fanfare's own cost.
+func BenchmarkFanout(b *testing.B) {
+	for _, n := range []int{100, 1000, 5000} {
+		if n > size(5000, 100) {
+			break
+		}
+		for _, c := range []struct {
+			name  string
+			start func(b *testing.B, n int) (send func(), swarm *swarm)
+		}{{"floor", startFloor}, {"fanfare", startServer}} {
+			b.Run(fmt.Sprintf("subscribers=%d/server=%s", n, c.name), func(b *testing.B) {
+				send, swarm := c.start(b, n)
+				send() // the first event pays for what is made when needed
+				swarm.wait()
+				runtime.GC()
+				cpu, allocs := usage(b)
+				for b.Loop() {
+					send()
+					swarm.wait()
+				}
+				elapsed := b.Elapsed()
+				cpuAfter, allocsAfter := usage(b)
+				deliveries := float64(b.N) * float64(n)
+				b.ReportMetric(float64(elapsed)/deliveries, "ns/delivery")
+				b.ReportMetric(float64(cpuAfter-cpu)/deliveries, "cpu-ns/delivery")
+				b.ReportMetric(float64(allocsAfter-allocs)/deliveries, "allocs/delivery")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// usage returns the processor time of this process, user and system, and how often it has allocated.
+func usage(b *testing.B) (cpu time.Duration, allocs uint64) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), m.Mallocs
+}
+
+// startServer starts Fanfare with n streams.
+func startServer(b *testing.B, n int) (send func(), s *swarm) {
+	e := start(b, engine.Options{})
+	srv, err := transport.NewServer(e, transport.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(srv.Close)
+	ln, err := transport.Listen(context.Background(), "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	s = startSwarm(b, ln.Addr().(*net.TCPAddr).Port, n)
+	for deadline := time.Now().Add(time.Minute); e.Count("k") < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("%d of %d subscribers after a minute; is RLIMIT_NOFILE large enough?", e.Count("k"), n)
+		}
+		select {
+		case err := <-served:
+			b.Fatal("the server has ended: ", err)
+		default:
+		}
+	}
+	ev := codec.Event{Data: []byte(eventData)}
+	return func() {
+		if _, err := srv.Publish("k", ev); err != nil {
+			b.Fatal(err)
+		}
+	}, s
+}
+
+// startFloor accepts n connections on sockets of which neither Go's poller nor its scheduler knows.
+func startFloor(b *testing.B, n int) (send func(), s *swarm) {
+	check := func(err error) {
+		if err != nil {
+			b.Fatal("floor: ", err)
+		}
+	}
+	ln, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	check(err)
+	b.Cleanup(func() { _ = syscall.Close(ln) })
+	check(syscall.Bind(ln, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	check(syscall.Listen(ln, syscall.SOMAXCONN))
+	// The time limit of accept, which the sockets accepted inherit: a swarm that has failed must not leave it waiting.
+	check(syscall.SetsockoptTimeval(ln, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 60}))
+	name, err := syscall.Getsockname(ln)
+	check(err)
+	s = startSwarm(b, name.(*syscall.SockaddrInet4).Port, n)
+	fds := make([]int, n)
+	request := make([]byte, 1024)
+	for i := range fds {
+		fds[i], err = again(func() (int, error) {
+			fd, _, err := syscall.Accept4(ln, syscall.SOCK_CLOEXEC)
+			return fd, err
+		})
+		check(err)
+		b.Cleanup(func() { _ = syscall.Close(fds[i]) })
+		_, err = again(func() (int, error) { return syscall.Read(fds[i], request) })
+		check(err)
+		check(syscall.SetsockoptInt(fds[i], syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
+		check(syscall.SetNonblock(fds[i], true))
+	}
+	finished := []byte("id: mf3k2a9x1b-42\ndata: " + eventData + "\n\n")
+	return func() {
+		for _, fd := range fds {
+			// Safety: the kernel reads len(finished) bytes of finished, which this function keeps alive.
+			wrote, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(finished))), uintptr(len(finished)))
+			if errno != 0 || int(wrote) != len(finished) {
+				b.Fatal("floor: wrote ", wrote, " bytes: ", errno)
+			}
+		}
+	}, s
+}
+
+// again repeats a system call that a signal has interrupted: with a time limit on the socket the kernel does not, and Go
+// sends its threads signals to preempt them.
+func again(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
