@@ -43,21 +43,34 @@ func (p *scratchPool) Put(b *[]byte) {
 	}
 }
 
-// encode makes the event's frame in buf.
-func (s *Server) encode(buf *[]byte, ev codec.Event) (engine.Frame, error) {
+// encode makes the event's frame in buf, within Options.MaxEventBytes.
+func (s *Server) encode(buf *[]byte, ev codec.Event) (codec.Frame, error) {
 	f, err := codec.Encode(*buf, ev, !s.settings.Load().PlainIDs)
 	if err != nil {
-		return engine.Frame{}, err
+		return codec.Frame{}, err
 	}
 	*buf = f.Bytes[:0]
-	return engine.Frame(f), nil
+	return f, s.checkSize(f)
+}
+
+// publishKey returns the key that key names: "" is the pool of Options.CacheKey.
+// Errors: *codec.Error for the field key.
+func (s *Server) publishKey(key string) (string, error) {
+	o := s.settings.Load()
+	if key == "" {
+		key = o.CacheKey
+	}
+	if problem := o.checkKey(key); problem != "" {
+		return "", &codec.Error{Field: "key", Offset: -1, Reason: problem}
+	}
+	return key, nil
 }
 
 // maxIDBytes is the longest id that the engine keeps.
 const maxIDBytes = 1<<16 - 1
 
 // checkSize refuses frames over Options.MaxEventBytes, and ids over maxIDBytes.
-func (s *Server) checkSize(f engine.Frame) error {
+func (s *Server) checkSize(f codec.Frame) error {
 	if f.IDAt >= 0 && f.IDLen > maxIDBytes {
 		return &codec.Error{Field: "id", Offset: -1, Reason: fmt.Sprintf("has %d bytes, more than %d: use a shorter id", f.IDLen, maxIDBytes)}
 	}
@@ -68,31 +81,27 @@ func (s *Server) checkSize(f engine.Frame) error {
 	return nil
 }
 
-func (s *Server) publishFrame(key string, f engine.Frame) (engine.Published, error) {
-	if err := s.checkSize(f); err != nil {
-		return engine.Published{}, err
-	}
+// publishFrame publishes a frame whose size has been checked.
+func (s *Server) publishFrame(key string, f codec.Frame) (engine.Published, error) {
 	start := time.Now()
-	p, err := s.eng.Publish(key, f)
+	p, err := s.eng.Publish(key, engine.Frame(f))
 	if err == nil {
 		s.published(start, f)
 	}
 	return p, err
 }
 
-func (s *Server) publishFrameAll(f engine.Frame) (keys, subscribers int, err error) {
-	if err := s.checkSize(f); err != nil {
-		return 0, 0, err
-	}
+// publishFrameAll publishes a frame whose size has been checked to all keys.
+func (s *Server) publishFrameAll(f codec.Frame) (keys, subscribers int, err error) {
 	start := time.Now()
-	keys, subscribers, err = s.eng.PublishAll(f)
+	keys, subscribers, err = s.eng.PublishAll(engine.Frame(f))
 	if err == nil {
 		s.published(start, f)
 	}
 	return keys, subscribers, err
 }
 
-func (s *Server) published(start time.Time, f engine.Frame) {
+func (s *Server) published(start time.Time, f codec.Frame) {
 	s.metrics.publish.Observe(time.Since(start).Seconds())
 	s.metrics.events.Inc()
 	s.metrics.eventBytes.Add(float64(len(f.Bytes)))

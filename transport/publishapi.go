@@ -43,7 +43,7 @@ func (s *Server) servePublish(ctx *fasthttp.RequestCtx) {
 	}
 	var result publishAnswer
 	for _, f := range frames {
-		p, err := s.publishFrame(key, engine.Frame(f))
+		p, err := s.publishFrame(key, f)
 		if err != nil {
 			s.refusePublish(ctx, err)
 			return
@@ -67,7 +67,7 @@ func (s *Server) servePublishAll(ctx *fasthttp.RequestCtx) {
 	var result allAnswer
 	for _, f := range frames {
 		var err error
-		if result.Keys, result.Subscribers, err = s.publishFrameAll(engine.Frame(f)); err != nil {
+		if result.Keys, result.Subscribers, err = s.publishFrameAll(f); err != nil {
 			s.refusePublish(ctx, err)
 			return
 		}
@@ -134,45 +134,35 @@ func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec
 	if !s.plain(ctx) {
 		return nil, false, false
 	}
-	stamp := !s.settings.Load().PlainIDs
 	body := ctx.PostBody()
 	var err error
 	t := mediaType(string(ctx.Request.Header.ContentType()))
 	switch t {
-	case typeJSON:
-		var ev codec.Event
-		if ev, err = codec.DecodeJSON(body); err == nil {
-			frames, err = appendFrame(frames, buf, ev, stamp)
+	case typeJSON, typeText:
+		ev := codec.Event{Data: body}
+		if t == typeJSON {
+			ev, err = codec.DecodeJSON(body)
 		}
-	case typeText:
-		frames, err = appendFrame(frames, buf, codec.Event{Data: body}, stamp)
+		frames = make([]codec.Frame, 1)
+		if err == nil {
+			frames[0], err = s.encode(buf, ev)
+		}
 	case typeFrames:
-		frames, *buf, err = codec.ParseFrames(frames, *buf, body, stamp)
+		frames, *buf, err = codec.ParseFrames(frames, *buf, body, !s.settings.Load().PlainIDs)
+		for i := 0; err == nil && i < len(frames); i++ {
+			err = s.checkSize(frames[i])
+		}
 	default:
 		s.metrics.publishFails.Inc()
 		fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Type",
 			fmt.Sprintf("%q is not a type to publish: send %s (a string or an object with data, event, id, retry), %s (the data) or %s (finished events), in UTF-8", t, typeJSON, typeText, typeFrames))
 		return nil, false, false
 	}
-	for _, f := range frames {
-		if err == nil {
-			err = s.checkSize(engine.Frame(f))
-		}
-	}
 	if err != nil {
 		s.refusePublish(ctx, err)
 		return nil, false, false
 	}
 	return frames, t == typeFrames, true
-}
-
-func appendFrame(frames []codec.Frame, buf *[]byte, ev codec.Event, stamp bool) ([]codec.Frame, error) {
-	f, err := codec.Encode(*buf, ev, stamp)
-	if err != nil {
-		return nil, err
-	}
-	*buf = f.Bytes[:0]
-	return append(frames, f), nil
 }
 
 // command is a line of a batch, besides the members of the event.
@@ -268,12 +258,8 @@ func (s *Server) run(text []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := s.settings.Load()
-	if c.key == "" {
-		c.key = o.CacheKey
-	}
-	if problem := o.checkKey(c.key); problem != "" {
-		return nil, &codec.Error{Field: "key", Offset: -1, Reason: problem}
+	if c.key, err = s.publishKey(c.key); err != nil {
+		return nil, err
 	}
 	switch c.op {
 	case "", "publish", "publishAll":
@@ -286,14 +272,14 @@ func (s *Server) run(text []byte) (any, error) {
 	}
 	buf := scratch.Get()
 	defer scratch.Put(buf)
-	frames, err := appendFrame(nil, buf, ev, !o.PlainIDs)
+	f, err := s.encode(buf, ev)
 	if err != nil {
 		return nil, err
 	}
 	if c.op == "publishAll" {
-		keys, subscribers, err := s.publishFrameAll(engine.Frame(frames[0]))
+		keys, subscribers, err := s.publishFrameAll(f)
 		return allAnswer{Keys: keys, Subscribers: subscribers}, err
 	}
-	p, err := s.publishFrame(c.key, engine.Frame(frames[0]))
-	return publishAnswer{ID: idOf(frames[0], p), Subscribers: p.Subscribers}, err
+	p, err := s.publishFrame(c.key, f)
+	return publishAnswer{ID: idOf(f, p), Subscribers: p.Subscribers}, err
 }

@@ -152,12 +152,8 @@ func (s *Server) Publish(key string, ev codec.Event) (engine.Published, error) {
 	if err != nil {
 		return engine.Published{}, err
 	}
-	o := s.settings.Load()
-	if key == "" {
-		key = o.CacheKey
-	}
-	if problem := o.checkKey(key); problem != "" {
-		return engine.Published{}, &codec.Error{Field: "key", Offset: -1, Reason: problem}
+	if key, err = s.publishKey(key); err != nil {
+		return engine.Published{}, err
 	}
 	return s.publishFrame(key, f)
 }
