@@ -40,19 +40,24 @@ func look(ctx context.Context, env *catalog.Env, names string) ([]found, error) 
 	return all, nil
 }
 
-// workplace is an Env with a folder for what is built, which the returned function removes.
-func workplace(ctx context.Context) (*catalog.Env, func(), error) {
+// prepare looks for the peers of a list of names, with an Env whose folder for what is built the returned function removes.
+func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), error) {
 	bin, err := os.MkdirTemp("", "peers-")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	remove := func() { _ = os.RemoveAll(bin) }
 	env, err := catalog.NewEnv(ctx, bin)
 	if err != nil {
 		remove()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return env, remove, nil
+	all, err := look(ctx, env, names)
+	if err != nil {
+		remove()
+		return nil, nil, nil, err
+	}
+	return env, all, remove, nil
 }
 
 // peerFlags are the flags of commands that take nothing but -peers.
@@ -73,15 +78,11 @@ func list(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	env, remove, err := workplace(ctx)
+	_, all, remove, err := prepare(ctx, names)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	all, err := look(ctx, env, names)
-	if err != nil {
-		return err
-	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, p := range all {
 		state := p.version
@@ -98,15 +99,11 @@ func checkAll(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	env, remove, err := workplace(ctx)
+	env, all, remove, err := prepare(ctx, names)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	all, err := look(ctx, env, names)
-	if err != nil {
-		return err
-	}
 	var failed error
 	for _, p := range all {
 		if ctx.Err() != nil {
@@ -141,15 +138,12 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	env, remove, err := workplace(ctx)
+	env, all, remove, err := prepare(ctx, names)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	all, err := look(ctx, env, names)
 	switch {
-	case err != nil:
-		return err
 	case names == "" || len(all) != 1:
 		return errors.New("serve: give one name by -peers")
 	case all[0].why != nil:

@@ -55,15 +55,11 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	env, remove, err := workplace(ctx)
+	env, all, remove, err := prepare(ctx, f.peers)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	all, err := look(ctx, env, f.peers)
-	if err != nil {
-		return err
-	}
 	doc := &report.Document{
 		Started: time.Now().UTC().Format(time.RFC3339), Command: strings.TrimSpace("go run . run " + strings.Join(args, " ")),
 	}
