@@ -86,7 +86,7 @@ func (w *waker) run(stop <-chan struct{}) {
 // yieldEvery is how many subscribers a waker notifies before it lets other
 // goroutines run. With inline delivery each is a socket write of about 6 µs,
 // during which the scheduler does not know that the thread is in the kernel.
-const yieldEvery = 32
+const yieldEvery = 128
 
 // serve notifies the segment's subscribers.
 func (seg *segment) serve() {

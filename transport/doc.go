@@ -34,11 +34,11 @@
 //
 // # Who owns a socket
 //
-// Until its request is read a connection is fasthttp's, or net/http's. Then it is its stream's, which has one goroutine,
-// and only that goroutine closes it. What may write to it is decided by the subscriber's state word, see package engine:
-// its owner is the goroutine, or, while that waits, the waker that found the subscriber idle, which writes without
-// blocking and hands over to the goroutine when the socket is full. Nobody else touches the socket, but to set a write
-// deadline that unblocks the goroutine, and to discard what the client sends behind its request.
+// Until its request is read a connection is fasthttp's, or net/http's. Then it is its stream's. Who may write to it is
+// decided by the subscriber's state word, see package engine: its owner is the waker that found the subscriber idle,
+// which writes without blocking, or the stream's goroutine, which the waker starts when the socket is full or the stream
+// ends, and which ends when everything is written. Only the goroutine closes the socket. Nobody else touches it, but to
+// set a write deadline that unblocks the goroutine, and to discard what the client sends behind its request.
 //
 // # Caveats
 //

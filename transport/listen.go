@@ -109,11 +109,12 @@ func (a *acceptor) closeConns() {
 // conn is a connection as fasthttp sees it. Once a stream has taken over the
 // connection inside, fasthttp's Close does nothing; so its request context and
 // read buffer go back to their pools, which they would not with
-// fasthttp.Server.KeepHijackedConns.
+// fasthttp.Server.KeepHijackedConns. Nor does it set deadlines then: the
+// stream's are its own.
 type conn struct {
 	net.Conn
 	from  *acceptor
-	taken bool // written and read by the goroutine that runs the hijack handler
+	taken bool // set in the request's handler; fasthttp looks after that
 	// unread is set if the request was refused before all of it was read; written
 	// and read by the goroutine that serves the connection.
 	unread bool
@@ -128,6 +129,27 @@ func (c *conn) Close() error {
 	}
 	c.from.forget(c)
 	return c.Conn.Close()
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	if c.taken {
+		return nil
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.taken {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.taken {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // What a client may send behind an answer that came before its request's end.
@@ -148,8 +170,9 @@ func (c *conn) linger() {
 	}
 }
 
-// take gives the connection to the caller.
+// take gives the connection to the caller, without deadlines.
 func (c *conn) take() net.Conn {
+	_ = c.Conn.SetDeadline(time.Time{})
 	c.taken = true
 	c.from.forget(c)
 	return c.Conn

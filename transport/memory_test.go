@@ -97,8 +97,8 @@ func TestMemory(t *testing.T) {
 		return
 	}
 	const (
-		maxStream = 5 << 10 // bytes of Go memory
-		maxStack  = 2300    // bytes: a goroutine of 2 kB
+		maxStream = 2 << 10 // bytes of Go memory
+		maxStack  = 512     // bytes: no goroutine, which would have 2 kB at least
 	)
 	r := startRig(t, viaFast, rigOptions{Options: Options{PingInterval: time.Hour, WriteTimeout: time.Hour}})
 	heap, stack := goMemory()

@@ -19,17 +19,23 @@ type output interface {
 // stream is one open connection: a subscriber and the socket it writes to.
 //
 // Whoever owns the subscriber (see engine.Subscriber) owns rest, the socket's
-// write side and fault too. That is the stream's goroutine, or, while the
-// goroutine waits on wake, the waker that called Ready: the fast path. The
-// ownership passes to the goroutine by a token in wake, and only it closes the
-// socket, so that a raw file descriptor is never used after being closed.
+// write side and fault too. That is the waker that called Ready, the fast path,
+// or the stream's goroutine. The goroutine is there only while something must
+// wait, for a full socket or for the end: the waker starts it, which passes the
+// ownership, and it ends when it has released the subscriber. So an idle stream
+// has no stack. Only the goroutine closes the socket, as the last thing, without
+// releasing the subscriber: a raw file descriptor is never used after being
+// closed.
+//
+// A stream without a raw descriptor cannot be written to without blocking. Its
+// goroutine stays, and waits on wake for the ownership.
 type stream struct {
 	sub engine.Subscriber
 	srv *Server
 	out output
 	raw syscall.RawConn // nil if out cannot be written to without blocking
 	fd  int             // of raw
-	// wake holds a token when the stream's goroutine is to take over.
+	// wake holds a token when the stream's goroutine is to take over; nil with raw.
 	wake chan struct{}
 
 	// rest and, behind it, tail are what is left of the bytes under way; owner
@@ -76,9 +82,12 @@ func (st *stream) Ready() {
 	if st.raw != nil && st.sub.Closing() == 0 && st.pumpSafely() == released {
 		return
 	}
-	// slow path: never blocks, because the caller is the only owner and the
-	// goroutine takes the token before it becomes it.
-	st.wake <- struct{}{}
+	// slow path
+	if st.raw != nil {
+		go st.run()
+		return
+	}
+	st.wake <- struct{}{} // never blocks: the goroutine takes the token before it becomes the owner
 }
 
 // pumpSafely keeps a panic from ending the waker, and with it the process.
@@ -95,32 +104,43 @@ func (st *stream) pumpSafely() (out outcome) {
 
 // run is the stream's goroutine. It owns the subscriber when it starts.
 func (st *stream) run() {
-	for !st.serve() {
+	raw := st.raw != nil // once released, the stream may be another's
+	for {
+		switch st.serve() {
+		case released:
+			if raw {
+				return
+			}
+			<-st.wake
+		case closing:
+			st.end()
+			return
+		}
 	}
-	st.end()
 }
 
-// serve runs until nothing is to be written any more, and then returns true;
-// false after a panic, with fault set.
-func (st *stream) serve() (done bool) {
+// serve runs until there is nothing to write: released, or closing if there will
+// never be anything again; faulty after a panic, with fault set.
+func (st *stream) serve() (out outcome) {
 	defer func() {
 		if v := recover(); v != nil {
 			st.panicked(v)
+			out = faulty
 		}
 	}()
 	for {
 		st.turns = 0
 		switch st.pump() {
 		case released:
-			<-st.wake
+			return released
 		case blocked:
 			st.waitWritable()
 		case faulty:
 			st.sub.Close(st.fault)
-			return true
+			return closing
 		case closing:
 			st.sayGoodbye()
-			return true
+			return closing
 		}
 	}
 }

@@ -90,12 +90,13 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		ctx.Error("this server cannot stream here", fasthttp.StatusInternalServerError)
 		return
 	}
+	// Started here and not in the hijack handler: that would run in a goroutine
+	// of its own, with a stack that has to grow.
 	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(net.Conn) {
-		nc := c.take()
-		defer s.contain(func() { _ = nc.Close() })
-		s.start(nc, req)
-	})
+	ctx.Hijack(func(net.Conn) {})
+	nc := c.take()
+	defer s.contain(func() { _ = nc.Close() })
+	s.start(nc, req)
 }
 
 // contain, deferred, keeps a panic to the request that it happened in; after
@@ -174,8 +175,10 @@ func (o *settings) cors() (fields [][2]string) {
 // start makes a stream of a connection whose request has been read.
 func (s *Server) start(c net.Conn, req request) {
 	o := s.settings.Load()
-	st := &stream{srv: s, out: c, wake: make(chan struct{}, 1)}
-	st.raw, st.fd = rawOf(c)
+	st := &stream{srv: s, out: c}
+	if st.raw, st.fd = rawOf(c); st.raw == nil {
+		st.wake = make(chan struct{}, 1)
+	}
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
 		s.refuse(c, o, limit)
@@ -196,7 +199,12 @@ func (s *Server) start(c net.Conn, req request) {
 		go st.watchByReading(c)
 	}
 	s.launch(st)
-	go st.run()
+	// The caller of Subscribe is the owner: it does what a waker would.
+	if st.raw == nil {
+		go st.run()
+	} else {
+		st.Ready()
+	}
 }
 
 func appendDate(dst []byte) []byte {
@@ -250,8 +258,7 @@ func (s *Server) subscribe(st *stream, req request) (engine.Resumed, error) {
 	return s.eng.Subscribe(&st.sub, req.keys, req.lastID, st)
 }
 
-// launch makes st known to the sweep and the hang-up watcher, just before its
-// goroutine starts.
+// launch makes st known to the sweep and the hang-up watcher.
 func (s *Server) launch(st *stream) {
 	if st.raw == nil {
 		st.gen = s.hangups.gen.Add(1)
