@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 // compareFlags are those of "run".
 type compareFlags struct {
 	peers, scenarios, subscribers, out string
+	more                               bool
 	options                            matrix.Options
 }
 
@@ -28,6 +30,7 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,paced,burst; all if empty")
 	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of them")
 	flags.StringVar(&f.out, "out", "results", "folder for peers.json, peers.md and the plots")
+	flags.BoolVar(&f.more, "continue", false, "add to what peers.json in -out has of the same servers, instead of beginning anew")
 	flags.IntVar(&f.options.Rounds, "rounds", 3, "how often everything is run")
 	flags.DurationVar(&f.options.Duration, "duration", 3*time.Second, "of publishing in a run")
 	flags.DurationVar(&f.options.Settle, "settle", time.Second, "between the last connect and the first event")
@@ -61,7 +64,7 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer remove()
 	doc := &report.Document{
-		Started: time.Now().UTC().Format(time.RFC3339), Command: strings.TrimSpace("go run . run " + strings.Join(args, " ")),
+		Started: time.Now().UTC().Format(time.RFC3339), Commands: []string{strings.TrimSpace("go run . run " + strings.Join(args, " "))},
 	}
 	var peers []catalog.Peer
 	for _, p := range all {
@@ -75,6 +78,15 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if len(peers) == 0 {
 		return errors.New("none of these servers is installed")
+	}
+	if f.more {
+		earlier, err := report.Read(filepath.Join(f.out, "peers.json"))
+		if err == nil {
+			err = doc.Continue(earlier)
+		}
+		if err != nil {
+			return fmt.Errorf("-continue: %w", err)
+		}
 	}
 	save := func() error { return doc.Write(f.out) }
 	if err := matrix.Compare(ctx, env, peers, &f.options, doc, out, save); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -159,6 +160,38 @@ func TestCompare(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(b, []byte("fanfare")) {
 			t.Errorf("%s: %v, or it has no fanfare", name, err)
 		}
+	}
+}
+
+// TestContinue adds a round to a comparison, and refuses one of other servers.
+func TestContinue(t *testing.T) {
+	dir := t.TempDir()
+	run := func(peers, scenarios string, more ...string) error {
+		args := append([]string{"run", "-peers", peers, "-subscribers", "5", "-rounds", "1", "-scenarios", scenarios,
+			"-duration", "100ms", "-settle", "100ms", "-hold", "100ms", "-out", dir}, more...)
+		return command(t.Context(), args, &bytes.Buffer{})
+	}
+	if err := run("floor-go", "one", "-continue"); err == nil || !strings.Contains(err.Error(), "-continue") {
+		t.Errorf("without an earlier comparison: %v", err)
+	}
+	for i, err := range []error{run("floor-go", "one"), run("floor-go", "idle,one", "-continue")} {
+		if err != nil {
+			t.Fatalf("run %d: %v", i+1, err)
+		}
+	}
+	if err := run("floor-go,fanfare", "one", "-continue"); err == nil || !strings.Contains(err.Error(), "other servers") {
+		t.Errorf("with another server: %v", err)
+	}
+	doc, err := report.Read(filepath.Join(dir, "peers.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range doc.Runs {
+		got = append(got, fmt.Sprint(r.Scenario.Kind, r.Round))
+	}
+	if want := []string{"one1", "idle1", "one2"}; !slices.Equal(got, want) || doc.Rounds != 2 || len(doc.Scenarios) != 2 || len(doc.Commands) != 2 {
+		t.Errorf("runs %v of %d rounds, %d scenarios, commands %q; want runs %v", got, doc.Rounds, len(doc.Scenarios), doc.Commands, want)
 	}
 }
 

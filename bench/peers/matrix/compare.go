@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,19 +21,28 @@ import (
 const pause = 500 * time.Millisecond
 
 // Compare runs all peers through all scenarios, in rounds, so that what changes on the machine meanwhile changes for all.
-// Each run has a freshly started server. doc has the peers; Compare fills in scenarios, machine and runs, and calls save
-// after each round. It ends early, with what there is, when ctx does.
+// Each run has a freshly started server. doc has the peers, and the runs of an earlier comparison if it continues one; Compare
+// adds scenarios, machine and runs, and calls save after each round. It ends early, with what there is, when ctx does.
 func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Options, doc *report.Document, progress io.Writer,
 	save func() error) error {
 	fanload, err := env.Build(ctx, "fanload", env.Main(), "./cmd/fanload")
 	if err != nil {
 		return err
 	}
-	doc.Scenarios, doc.Rounds = o.Scenarios(), o.Rounds
-	doc.Load = load()
-	total := o.Rounds * len(doc.Scenarios) * len(peers)
-	for round := 1; round <= o.Rounds; round++ {
-		for i, s := range doc.Scenarios {
+	scenarios := o.Scenarios()
+	if len(doc.Runs) == 0 {
+		doc.Load = load()
+	}
+	for _, s := range scenarios {
+		if !slices.Contains(doc.Scenarios, s) {
+			doc.Scenarios = append(doc.Scenarios, s)
+		}
+	}
+	done, total := 0, o.Rounds*len(scenarios)*len(peers)
+	for range o.Rounds {
+		for i, s := range scenarios {
+			round := doc.LastRound(s) + 1
+			doc.Rounds = max(doc.Rounds, round)
 			for j := range peers {
 				// Another one is first each time.
 				peer := peers[(j+i+round)%len(peers)]
@@ -42,7 +52,8 @@ func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Opt
 				}
 				run.Round = round
 				doc.Runs = append(doc.Runs, run)
-				fmt.Fprintf(progress, "%4d/%d %s\n", len(doc.Runs), total, line(run))
+				done++
+				fmt.Fprintf(progress, "%4d/%d %s\n", done, total, line(run))
 				time.Sleep(pause)
 			}
 		}

@@ -60,6 +60,10 @@ type result struct {
 	Client struct {
 		Cores float64 `json:"cores"`
 	} `json:"client"`
+	Others struct {
+		Cores  float64 `json:"cores"`
+		Stolen float64 `json:"stolen_cores"`
+	} `json:"others"`
 }
 
 type summary struct {
@@ -151,7 +155,7 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 		ConnectsPerSecond: r.Connect.PerSecond,
 		LatencyP50:        r.Latency.P50, LatencyP99: r.Latency.P99,
 		PublishP50: r.Publish.Latency.P50, PublishP99: r.Publish.Latency.P99,
-		RoundP50: r.Round.P50, ClientCores: r.Client.Cores,
+		RoundP50: r.Round.P50, ClientCores: r.Client.Cores, OtherCores: r.Others.Cores, StolenCores: r.Others.Stolen,
 		DeliveriesPerSecond: r.Deliveries.BusyPerSecond,
 	}
 	if s.Kind == report.Paced {

@@ -11,8 +11,8 @@ import (
 
 // Document is a whole comparison; it is what the JSON file has.
 type Document struct {
-	Started   string     `json:"started"` // RFC 3339
-	Command   string     `json:"command"`
+	Started   string     `json:"started"`  // RFC 3339
+	Commands  []string   `json:"commands"` // more than one: rounds were added
 	Machine   Machine    `json:"machine"`
 	Load      float64    `json:"load"` // the machine's one-minute load average before the first run
 	Rounds    int        `json:"rounds"`
@@ -91,6 +91,8 @@ type Figures struct {
 	RoundP50            float64 `json:"round_p50_us"` // from a publish to its last delivery
 	ServerCores         float64 `json:"server_cores"`
 	ClientCores         float64 `json:"client_cores"`
+	OtherCores          float64 `json:"other_cores"`  // of programs that are neither
+	StolenCores         float64 `json:"stolen_cores"` // that a virtual machine's host gave to others
 }
 
 // Read a JSON file.
@@ -177,6 +179,43 @@ func (d *Document) find(peer string, kind Kind, subscribers, round int) *Run {
 		}
 	}
 	return nil
+}
+
+// Continue makes d, with nothing measured yet, the continuation of an earlier comparison of the same peers: runs are added to
+// those that it has.
+func (d *Document) Continue(earlier *Document) error {
+	if !slices.Equal(d.Peers, earlier.Peers) {
+		return fmt.Errorf("the earlier comparison has other servers, versions or settings: %v, not %v", earlier.Peers, d.Peers)
+	}
+	commands := append(slices.Clone(earlier.Commands), d.Commands...)
+	*d = *earlier
+	d.Commands = slices.Compact(commands)
+	return nil
+}
+
+// LastRound of a scenario, 0 if it has none.
+func (d *Document) LastRound(s Scenario) (round int) {
+	for i := range d.Runs {
+		if d.Runs[i].Scenario == s {
+			round = max(round, d.Runs[i].Round)
+		}
+	}
+	return round
+}
+
+// others is the median and the most of what programs that are neither server nor client, and the host, took of the processors
+// during a run.
+func (d *Document) others() (middle, most float64) {
+	var all []float64
+	for i := range d.Runs {
+		if f := d.Runs[i].Figures; f != nil {
+			all = append(all, f.OtherCores+f.StolenCores)
+		}
+	}
+	if len(all) == 0 {
+		return 0, 0
+	}
+	return median(all), slices.Max(all)
 }
 
 // subscribers are the numbers of them in the scenarios of a kind, ascending.

@@ -47,8 +47,10 @@ var views = []view{
 func (d *Document) Markdown() string {
 	var b strings.Builder
 	m := d.Machine
-	fmt.Fprintf(&b, "Measured %s on %s, %d cores, %s of memory, Linux %s, %s, load average before %.2f, by `%s`, in the folder `bench/peers`.\n",
-		d.Started, m.CPU, m.CPUs, bytes(float64(m.Memory)), m.Kernel, m.Go, d.Load, d.Command)
+	fmt.Fprintf(&b, "Measured from %s on, on %s, %d cores, %s of memory, %s, %s, by `%s`, in the folder `bench/peers`.\n",
+		d.Started, m.CPU, m.CPUs, bytes(float64(m.Memory)), m.Kernel, m.Go, strings.Join(d.Commands, "`, then `"))
+	middle, most := d.others()
+	fmt.Fprintf(&b, "Load average before: %.2f. Other programs and the machine's host took %.2f cores in the median run, %.2f at most.\n", d.Load, middle, most)
 	fmt.Fprintf(&b, "Server and clients share the machine: read the figures as ratios. Median of %s, in brackets the lowest and the "+
 		"highest; `x` is the median of the ratios to the floor in the same round. † marks a figure of a server that did not deliver "+
 		"everything, once and in order: see the end.\n\n", plural(d.Rounds, "round"))

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // document has a peer for each case: the floor, one in all rounds, one with a problem, one that never ran, an outlier.
 func document() *Document {
 	d := &Document{
-		Started: "2026-01-02T03:04:05Z", Command: "go run . run", Load: 0.25, Rounds: 3,
+		Started: "2026-01-02T03:04:05Z", Commands: []string{"go run . run"}, Load: 0.25, Rounds: 3,
 		Machine: Machine{Kernel: "6.1.0", CPU: "A CPU", CPUs: 2, Memory: 16_000_000_000, Go: "go1.26.0"},
 		Peers: []Peer{
 			{"floor", "gcc 12.2.0", "one thread"}, {"fanfare", "fanfare 1.0", "defaults"}, {"flawed", "v2", "a | b"},
@@ -33,7 +33,7 @@ func document() *Document {
 				r := Run{Peer: p.Name, Scenario: s, Round: round}
 				if base, ok := cpu[p.Name]; ok {
 					v := base * (1 + float64(round-2)/20)
-					r.Figures = &Figures{CPUPerDelivery: v, DeliveriesPerSecond: 1e6 / v, IdleBytes: 500 * v, BaseBytes: 1e6 * v, ConnectsPerSecond: 1e5 / v}
+					r.Figures = &Figures{CPUPerDelivery: v, DeliveriesPerSecond: 1e6 / v, IdleBytes: 500 * v, BaseBytes: 1e6 * v, ConnectsPerSecond: 1e5 / v, OtherCores: v / 100}
 				} else {
 					r.Problems = []string{"never does not get ready:\nno | reason"}
 				}

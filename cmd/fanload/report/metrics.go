@@ -86,6 +86,13 @@ func allMetrics() map[string]metric {
 	number("client_cpu_per_delivery", micros, func(r *Result) float64 { return r.Client.CPUPerDelivery })
 	number("client_cores", count, func(r *Result) float64 { return r.Client.Cores })
 
+	m["other_cores"] = metric{unit: count, value: func(r *Result) (float64, bool) {
+		if r.Others == nil {
+			return 0, false
+		}
+		return r.Others.Cores + r.Others.Stolen, true
+	}}
+
 	server("cpu_per_delivery", micros, func(s *Server) float64 { return s.CPUPerDelivery })
 	server("cpu_per_connect", micros, func(s *Server) float64 { return s.ConnectCPU })
 	server("server_cores", count, func(s *Server) float64 { return s.Cores })

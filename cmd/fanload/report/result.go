@@ -28,6 +28,7 @@ type Result struct {
 	Reconnect  measure.Summary `json:"reconnect"` // storm, soak: from the end of a stream to the head of the next
 	Server     *Server         `json:"server,omitempty"`
 	Client     Client          `json:"client"`
+	Others     *Others         `json:"others,omitempty"`
 
 	Statuses map[string]int64 `json:"statuses,omitempty"` // answers that were no stream
 	Errors   map[string]int64 `json:"errors,omitempty"`
@@ -128,6 +129,13 @@ type Client struct {
 	CPUPerDelivery float64 `json:"cpu_us_per_delivery"`
 	Cores          float64 `json:"cores"`
 	Processes      int     `json:"processes"`
+}
+
+// Others is what used the machine's processors besides fanload and the processes of --server-pid while measuring, to some
+// 10 ms: a figure measured beside a busy program is worth little.
+type Others struct {
+	Cores  float64 `json:"cores"`
+	Stolen float64 `json:"stolen_cores"` // that a virtual machine's host gave to others
 }
 
 // CurvePoint is a point of the latency distribution.

@@ -142,6 +142,13 @@ func (r *Result) processSection() Section {
 		add("client CPU per delivery", "%.2f us", r.Client.CPUPerDelivery)
 	}
 	add("client CPU", "%.2f cores", r.Client.Cores)
+	if v := r.Others; v != nil {
+		name := "other programs"
+		if r.Server == nil {
+			name = "other programs and the server"
+		}
+		add(name, "%.2f cores, and %.2f stolen by the host", v.Cores, v.Stolen)
+	}
 	return s
 }
 

@@ -39,7 +39,8 @@ type runner struct {
 	before    measure.Usage
 	opened    measure.Usage
 	openCount int64
-	clientCPU int64 // of this process at from
+	clientCPU int64           // of this process at from
+	machine   measure.Machine // at from
 }
 
 // Run carries it out. The result is there even if the context ends before, or an error says that the run was worthless.
@@ -76,7 +77,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	err = r.phases(limit)
 	end := measure.Now()
 	endUsage := r.sampler.usage()
-	clientCPU := measure.CPU()
+	clientCPU, machine := measure.CPU(), measure.ReadMachine()
 	last := make([]int64, s.Plan.Keys)
 	open := r.team.Counts().Open
 	if r.publisher != nil {
@@ -89,6 +90,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	joined, bad := r.team.Finish(last)
 	err = errors.Join(err, bad)
 	result := r.result(joined, started, end, endUsage, clientCPU)
+	r.othersResult(result, machine)
 	result.Streams.OpenAtEnd = open
 	result.Interrupted = ctx.Err() != nil
 	if err == nil {
@@ -137,7 +139,9 @@ func (r *runner) phases(ctx context.Context) error {
 
 // measureNow takes the readings at the beginning of what is measured. The sampler's goroutine calls it behind a warm-up;
 // it is done before the sampler is stopped, which is before the readings are used.
-func (r *runner) measureNow() { r.start, r.clientCPU = r.sampler.usage(), measure.CPU() }
+func (r *runner) measureNow() {
+	r.start, r.clientCPU, r.machine = r.sampler.usage(), measure.CPU(), measure.ReadMachine()
+}
 
 func (r *runner) connect(ctx context.Context) error {
 	r.sampler.phase("connect")
@@ -271,6 +275,21 @@ func (r *runner) publishResult(out *report.Result) {
 	out.Publish = report.Publish{
 		Events: p.Events, Failed: p.FailedEvents, Requests: p.Requests, PerSecond: r.published, LateMax: p.LateMax,
 		Latency: p.Latency.Summary(), Timeouts: r.timeouts, Errors: p.Errors,
+	}
+}
+
+// othersResult says how quiet the machine was.
+func (r *runner) othersResult(out *report.Result, end measure.Machine) {
+	if out.Seconds <= 0 || r.machine == (measure.Machine{}) {
+		return
+	}
+	busy := end.Busy - r.machine.Busy - out.Client.CPU
+	if out.Server != nil {
+		busy -= out.Server.CPU
+	}
+	out.Others = &report.Others{
+		Cores:  float64(max(busy, 0)) / 1e6 / out.Seconds,
+		Stolen: float64(end.Stolen-r.machine.Stolen) / 1e6 / out.Seconds,
 	}
 }
 
