@@ -77,11 +77,18 @@ func TestHammer(t *testing.T) {
 		}
 		return fmt.Sprint("cold", rng.IntN(400))
 	}
+	flushed := &KeyOptions{History: 64, HistoryBytes: 3000, HistoryTTL: 5 * time.Millisecond, MaxSubscribers: 10_000, FlushInterval: time.Millisecond}
 	duration := 3 * time.Second
 	if testing.Short() {
 		duration = time.Second
 	}
 	e := New(Options{
+		KeyRule: func(name string) *KeyOptions { // two of the hot keys flush at intervals
+			if name == "hot0" || name == "hot1" {
+				return flushed
+			}
+			return nil
+		},
 		Key:           KeyOptions{History: 64, HistoryBytes: 3000, HistoryTTL: 5 * time.Millisecond},
 		SweepInterval: time.Millisecond,
 	})

@@ -52,6 +52,8 @@ type segment struct {
 	// queued is set by whoever puts the segment into w's queue, and cleared by
 	// w before it scans.
 	queued atomic.Bool
+	// flushing is used in a key's first segment only.
+	flushing flushState
 	// next links the segment into w's queue; it belongs to the one who set queued,
 	// then to w.
 	next *segment
@@ -60,8 +62,14 @@ type segment struct {
 // wake has the key's subscribers look for events. O(1): the first segment's
 // waker passes the wake-up on to the other segments.
 func (k *key) wake() {
-	if list := k.segments.Load(); list != nil {
-		(*list)[0].schedule()
+	list := k.segments.Load()
+	if list == nil {
+		return
+	}
+	if first, interval := (*list)[0], k.opts.Load().FlushInterval; interval > 0 {
+		first.flush(interval)
+	} else {
+		first.schedule()
 	}
 }
 

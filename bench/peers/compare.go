@@ -101,11 +101,19 @@ func rewrite(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	file := flags.String("json", "results/peers.json", "what \"run\" has written")
 	dir := flags.String("out", "results", "folder for the table and the plots")
+	docs := flags.String("docs", "", "folder of a documentation, which gets the page benchmarks.md and the folder benchmarks instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	doc, err := report.Read(*file)
 	if err != nil {
+		return err
+	}
+	if *docs != "" {
+		if err := doc.WriteDocs(*docs); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "written: %s/benchmarks.md\n", *docs)
 		return err
 	}
 	if err := doc.Write(*dir); err != nil {

@@ -156,7 +156,10 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%s %s: %v", r.Peer, r.Scenario.Kind, r.Problems)
 		}
 	}
-	for _, name := range []string{"peers.md", "cpu-one.svg", "idle.svg"} {
+	if err := command(t.Context(), []string{"report", "-json", filepath.Join(dir, "peers.json"), "-docs", dir}, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"peers.md", "cpu-one.svg", "idle.svg", "benchmarks.md", "benchmarks/cpu-one.svg", "benchmarks/peers.json"} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(b, []byte("fanfare")) {
 			t.Errorf("%s: %v, or it has no fanfare", name, err)
 		}

@@ -22,6 +22,7 @@ func engineOptions(c *config.Config) (engine.Options, error) {
 		History:        c.History,
 		HistoryBytes:   int64(c.HistoryBytes),
 		HistoryTTL:     c.HistoryTTL,
+		FlushInterval:  c.FlushInterval,
 		Slow:           slow,
 		MaxSubscribers: c.MaxClients,
 	}
@@ -51,6 +52,7 @@ func keyRules(base engine.KeyOptions, rules []config.KeyRule) (func(string) *eng
 		o := base
 		override(&o.History, r.History)
 		override(&o.HistoryTTL, r.HistoryTTL)
+		override(&o.FlushInterval, r.FlushInterval)
 		override(&o.MaxSubscribers, r.MaxClients)
 		if r.HistoryBytes != nil {
 			o.HistoryBytes = int64(*r.HistoryBytes)

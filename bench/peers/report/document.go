@@ -117,10 +117,30 @@ func (d *Document) Write(dir string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{"peers.json": string(b) + "\n", "peers.md": d.Markdown()}
-	for name, svg := range d.Plots() {
-		files[name] = svg
+	files := d.Plots()
+	files["peers.json"], files["peers.md"] = string(b)+"\n", d.Markdown("")
+	return write(dir, files)
+}
+
+// WriteDocs writes benchmarks.md into a folder, and peers.json and the plots into the folder benchmarks in it.
+func (d *Document) WriteDocs(dir string) error {
+	sub := filepath.Join(dir, "benchmarks")
+	if err := os.MkdirAll(sub, 0o755); err != nil {
+		return err
 	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	files := d.Plots()
+	files["peers.json"] = string(b) + "\n"
+	if err := write(sub, files); err != nil {
+		return err
+	}
+	return write(dir, map[string]string{"benchmarks.md": docsHead + d.Markdown("benchmarks/")})
+}
+
+func write(dir string, files map[string]string) error {
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return err

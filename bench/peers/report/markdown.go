@@ -43,8 +43,21 @@ var views = []view{
 		"so there to the last request.", Idle, func(f *Figures) float64 { return f.ConnectsPerSecond }, perSecond, true},
 }
 
-// Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong.
-func (d *Document) Markdown() string {
+// docsHead begins the page in the documentation.
+const docsHead = `# Benchmarks
+
+Fanfare beside the servers that a user would pick instead. This page is made by a command, see below; what the servers are, how
+they are set up, what each scenario does and what the figures don't show is in [bench/peers](../bench/peers/README.md), what
+was done with the figures in [performance.md](performance.md).
+
+` + "`floor` and `floor-go` are no servers: one thread that sends the same frame to each socket, with no ids, history, limits or " + `
+heartbeat, in C and in Go. They say what the kernel costs, which no server can avoid.
+
+`
+
+// Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong. The plots are at
+// prefix.
+func (d *Document) Markdown(prefix string) string {
 	var b strings.Builder
 	m := d.Machine
 	fmt.Fprintf(&b, "Measured from %s on, on %s, %d cores, %s of memory, %s, %s, by `%s`, in the folder `bench/peers`.\n",
@@ -62,13 +75,13 @@ func (d *Document) Markdown() string {
 		fmt.Fprintf(&b, "| %s | not measured | %s |\n", a.Name, cell(a.Why))
 	}
 	for _, v := range views {
-		d.table(&b, v)
+		d.table(&b, v, prefix)
 	}
 	d.problems(&b)
 	return b.String()
 }
 
-func (d *Document) table(b *strings.Builder, v view) {
+func (d *Document) table(b *strings.Builder, v view, prefix string) {
 	numbers := d.subscribers(v.kind)
 	if len(numbers) == 0 {
 		return
@@ -85,7 +98,7 @@ func (d *Document) table(b *strings.Builder, v view) {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(b, "\n![%s](%s.svg)\n", v.title, v.file)
+	fmt.Fprintf(b, "\n![%s](%s%s.svg)\n", v.title, prefix, v.file)
 }
 
 func (v *view) cell(s stat) string {

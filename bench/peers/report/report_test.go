@@ -53,7 +53,7 @@ func TestGolden(t *testing.T) {
 	if len(files) != 5 {
 		t.Errorf("%d plots; want one for each view of the two kinds: 5", len(files))
 	}
-	golden(t, "peers.md", d.Markdown())
+	golden(t, "peers.md", d.Markdown(""))
 	golden(t, "cpu-one.svg", files["cpu-one.svg"])
 }
 
@@ -97,7 +97,7 @@ func TestWriteAndRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.Markdown() != d.Markdown() {
+	if again.Markdown("") != d.Markdown("") {
 		t.Error("the table of the JSON file is another")
 	}
 }

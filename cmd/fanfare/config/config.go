@@ -46,6 +46,8 @@ type Config struct {
 	HistoryTTL        time.Duration `yaml:"historyTTL" group:"History" default:"5m" min:"100ms" max:"8760h" help:"How long an event is kept."`
 	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys together."`
 
+	FlushInterval time.Duration `yaml:"flushInterval" group:"History" default:"0" min:"0" max:"1s" help:"Shortest time between two wake-ups of a key's subscribers. 0: each event wakes them. Otherwise what is published meanwhile leaves in one write at the end of the interval: less CPU time per delivery for keys of more than an event or two per interval, and up to so much more latency. An event after a quiet interval leaves at once."`
+
 	Slow         string        `yaml:"slow" group:"Slow subscribers" default:"skip" enum:"skip,latest,disconnect" help:"What happens to a subscriber that the history has overtaken. skip: a gap event tells what was missed, then the oldest event kept. latest: it goes on with the newest event. disconnect: its stream ends."`
 	WriteTimeout time.Duration `yaml:"writeTimeout" group:"Slow subscribers" default:"30s" min:"100ms" max:"1h" help:"A connection that takes no byte for so long is closed."`
 
@@ -69,12 +71,13 @@ type Config struct {
 // KeyRule overrides settings for the keys that match a pattern. A nil field leaves the setting as it is for all
 // keys; the ranges are those of the settings of the same name.
 type KeyRule struct {
-	Match        string         `yaml:"match" form:"PATTERN" help:"The keys that the rule is for; required. See below."`
-	History      *int           `yaml:"history"`
-	HistoryBytes *Size          `yaml:"historyBytes"`
-	HistoryTTL   *time.Duration `yaml:"historyTTL"`
-	Slow         *string        `yaml:"slow"`
-	MaxClients   *int           `yaml:"maxClients"`
+	Match         string         `yaml:"match" form:"PATTERN" help:"The keys that the rule is for; required. See below."`
+	History       *int           `yaml:"history"`
+	HistoryBytes  *Size          `yaml:"historyBytes"`
+	HistoryTTL    *time.Duration `yaml:"historyTTL"`
+	FlushInterval *time.Duration `yaml:"flushInterval"`
+	Slow          *string        `yaml:"slow"`
+	MaxClients    *int           `yaml:"maxClients"`
 }
 
 // Off is the value of Admin that disables the admin listener.

@@ -59,6 +59,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"historyBytes":         {"32MiB", "32MiB"},
 	"historyTTL":           {"1h", "1h"},
 	"historyTotalBytes":    {"1GiB", "1GiB"},
+	"flushInterval":        {"20ms", "20ms"},
 	"slow":                 {"latest", "latest"},
 	"writeTimeout":         {"11s", "11s"},
 	"retryMin":             {"2s", "2s"},
