@@ -37,6 +37,25 @@ func (b *broadcasts) isNew(n uint32) bool {
 	return true
 }
 
+// expect has a new subscriber of several keys get broadcast n, the newest event
+// of one of them, although it came before: once, if it is that of several keys.
+//
+// If it is an older broadcast than the newest event of another key, that one was
+// published between the two looks, and is behind this key's cursor too. So the
+// range of both repeats nothing, and whichever is read first, the newer one comes.
+func (b *broadcasts) expect(n uint32) {
+	if b.lo == 0 {
+		b.lo, b.hi = n, n
+		return
+	}
+	if int32(n-b.lo) < 0 {
+		b.lo = n
+	}
+	if int32(n-b.hi) > 0 {
+		b.hi = n
+	}
+}
+
 // following returns the number after n: 0 means none, and is left out.
 func following(n uint32) uint32 {
 	if n++; n == 0 {

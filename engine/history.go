@@ -73,14 +73,15 @@ func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 
 // expire removes what is older than cutoff or more than the key's options
 // allow, for these may have changed; the newest event only if it is older than
-// cutoff, and not with keepNewest. It reports whether nothing is left.
+// cutoff, and neither with keepNewest nor with SendLast. It reports whether
+// nothing is left.
 func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 	tail := k.tail()
+	o := k.opts.Load()
 	end := tail + 1
-	if keepNewest {
+	if keepNewest || o.SendLast {
 		end = tail
 	}
-	o := k.opts.Load()
 	keep := uint64(o.slots())
 	k.evict(e, end, func(oldest *Event) bool {
 		return oldest.at < cutoff || tail >= keep && oldest.seq <= tail-keep ||
@@ -90,7 +91,8 @@ func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 	if r == nil || r == retiredRing {
 		return true
 	}
-	if k.firstKept() <= tail {
+	first := k.firstKept()
+	if first < tail || first == tail && !o.SendLast {
 		return false
 	}
 	if s := tail + 1; len(r.slots) > minSlots {
@@ -99,7 +101,7 @@ func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 			k.move(e, r, s, cur, minSlots)
 		}
 	}
-	return true
+	return first > tail
 }
 
 // retire ends a key that has no subscriber and nothing to replay. It reports

@@ -57,6 +57,10 @@ type KeyOptions struct {
 	Slow Policy
 	// MaxSubscribers is the limit of subscribers. Default 10,000.
 	MaxSubscribers int
+	// SendLast gives a subscriber that comes without an id the key's newest event
+	// first, and keeps that event beyond HistoryTTL: a key with an event then
+	// lives until the engine ends, or SendLast is taken back.
+	SendLast bool
 }
 
 // withDefaults returns o itself if it has no zero value, so that keys share a

@@ -11,6 +11,9 @@ func (c *cursor) resume(after string) (exact bool) {
 	k := c.key
 	if after == "" {
 		c.next = k.tail() + 1
+		if k.opts.Load().SendLast {
+			c.stepBack()
+		}
 		return true
 	}
 	first, tail := k.firstKept(), k.tail()
@@ -33,6 +36,23 @@ func (c *cursor) resume(after string) (exact bool) {
 	}
 	c.gap.Key, c.gap.After, c.gap.Next = k.name, after, Position{k.epoch, c.next - 1}
 	return false
+}
+
+// stepBack moves a new subscriber's cursor in front of the newest event, if that
+// is kept. From there on it reads as any other: what is published meanwhile comes
+// behind the newest event of this moment, or laps it as it laps slow subscribers.
+func (c *cursor) stepBack() {
+	if c.next == 1 {
+		return // nothing was ever published
+	}
+	ev, _ := c.key.read(c.next - 1)
+	if ev == nil {
+		return // expired, or lapped: then newer ones follow
+	}
+	c.next--
+	if ev.all != 0 {
+		c.sub.seen.expect(ev.all)
+	}
 }
 
 // find returns the first kept event with the publisher's own id. With an id

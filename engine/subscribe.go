@@ -9,7 +9,8 @@ import (
 type Resumed uint8
 
 const (
-	// ResumedNone: it came without one, and gets what is published from now on.
+	// ResumedNone: it came without one, and gets what is published from now on,
+	// with KeyOptions.SendLast behind the newest event.
 	ResumedNone Resumed = iota
 	// ResumedExact: it gets all that followed the id.
 	ResumedExact
