@@ -25,8 +25,13 @@ const maxLines = 450
 // are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
-	"codec":  {others: []string{"github.com/goccy/go-json"}},
-	"engine": {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"codec":          {others: []string{"github.com/goccy/go-json"}},
+	"engine":         {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"bridge/payload": {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"bridge/schedule": {
+		own:    []string{"bridge/payload", "engine", "codec"},
+		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
+	},
 	"transport": {
 		own: []string{"engine", "codec"},
 		others: []string{
@@ -35,7 +40,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "engine"},
+		own: []string{"transport", "bridge", "engine", "codec"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
@@ -113,6 +118,9 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"codec", "github.com/goccy/go-json", true},
 		{"codec", "github.com/goccy/go-json-else", false},
 		{"codec", "fanfare/engine", false},
+		{"bridge/schedule", "fanfare/engine", true},
+		{"bridge/schedule", "fanfare/transport", false},
+		{"transport", "fanfare/bridge/schedule", false},
 		{"transport", "fanfare/engine", true},
 		{"transport", "fanfare/cmd/fanfare", false},
 		{"transport", "github.com/prometheus/client_golang/prometheus", true},

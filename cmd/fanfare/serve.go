@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"fanfare/bridge/schedule"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/engine"
 	"fanfare/transport"
@@ -25,6 +26,7 @@ type process struct {
 	logger   *slog.Logger
 	eng      *engine.Engine
 	srv      *transport.Server
+	schedule *schedule.Runner
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it; a second
@@ -52,6 +54,10 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		return err
 	}
 	defer p.srv.Close()
+	if p.schedule, err = newScheduleRunner(p.srv, p.logger); err != nil {
+		return err
+	}
+	defer p.schedule.Close()
 
 	// Signals count from here: one that comes while listening still drains.
 	signals := make(chan os.Signal, 4)
@@ -72,6 +78,9 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		go func() { failed <- p.srv.ServeAdmin(admin) }()
 	}
 	go func() { failed <- p.srv.Serve(streams) }()
+	if err := p.schedule.Apply(schedules(cfg)); err != nil {
+		return err
+	}
 	p.announce(streams, admin, limit, files)
 	if warning != "" {
 		p.logger.Warn(warning)
@@ -97,6 +106,9 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
 	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
 		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
+	if n := len(p.cfg.Schedules); n > 0 {
+		p.logger.Info("schedules", "running", n)
+	}
 	try := fmt.Sprintf("curl -N '%s%s?connectKey=news'", at, p.cfg.Path)
 	if admin == nil {
 		p.logger.Info("publish API is off (admin: off)", "try", try)
@@ -183,6 +195,7 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 			}
 		}
 	}()
+	p.schedule.Close() // what they would publish now, the next server publishes
 	p.srv.Drain(ctx)
 	if ctx.Err() != nil {
 		p.logger.Warn("ended at once by a second signal")
@@ -223,6 +236,9 @@ func (p *process) apply(next *config.Config) error {
 		return err
 	}
 	p.eng.Reconfigure(eo)
+	if err := p.schedule.Apply(schedules(next)); err != nil {
+		return err
+	}
 	p.cfg = next
 	return setLevel(&p.level, next.LogLevel)
 }

@@ -25,11 +25,13 @@ func engineOptions(c *config.Config) (engine.Options, error) {
 		FlushInterval:  c.FlushInterval,
 		Slow:           slow,
 		MaxSubscribers: c.MaxClients,
+		SendLast:       c.SendLast,
 	}
 	rule, err := keyRules(base, c.Keys)
 	if err != nil {
 		return engine.Options{}, err
 	}
+	rule = sendLastKeys(base, rule, c.Schedules)
 	return engine.Options{
 		Key:             base,
 		KeyRule:         rule,
@@ -54,6 +56,7 @@ func keyRules(base engine.KeyOptions, rules []config.KeyRule) (func(string) *eng
 		override(&o.HistoryTTL, r.HistoryTTL)
 		override(&o.FlushInterval, r.FlushInterval)
 		override(&o.MaxSubscribers, r.MaxClients)
+		override(&o.SendLast, r.SendLast)
 		if r.HistoryBytes != nil {
 			o.HistoryBytes = int64(*r.HistoryBytes)
 		}

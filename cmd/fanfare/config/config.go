@@ -44,6 +44,7 @@ type Config struct {
 	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key for clients that resume or lag; rounded up to a power of two, at least 8."`
 	HistoryBytes      Size          `yaml:"historyBytes" group:"History" default:"16MiB" min:"1KiB" max:"64GiB" help:"Bytes of events kept per key. At most historyTotalBytes."`
 	HistoryTTL        time.Duration `yaml:"historyTTL" group:"History" default:"5m" min:"100ms" max:"8760h" help:"How long an event is kept."`
+	SendLast          bool          `yaml:"sendLast" group:"History" default:"false" help:"Send a subscriber that brings no last event id the newest event of its key first. That event is then kept beyond historyTTL, and a key that has one for as long as the server runs: mind maxKeys, or use it in rules of keys."`
 	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys together."`
 
 	FlushInterval time.Duration `yaml:"flushInterval" group:"History" default:"0" min:"0" max:"1s" help:"Shortest time between two wake-ups of a key's subscribers. 0: each event wakes them. Otherwise what is published meanwhile leaves in one write at the end of the interval: less CPU time per delivery for keys of more than an event or two per interval, and up to so much more latency. An event after a quiet interval leaves at once."`
@@ -63,6 +64,8 @@ type Config struct {
 
 	Keys []KeyRule `yaml:"keys" group:"Key rules" default:"" form:"list of rules" help:"Settings for the keys that match a pattern. The first rule that matches a key counts."`
 
+	Schedules []Schedule `yaml:"schedules" group:"Schedules" default:"" form:"list of schedules" help:"Events that the server makes itself from time to time. See docs/schedule.md."`
+
 	origins map[string]Origin // by path ("history", "headers.X-A", "keys[0].match"); absent: default
 	file    string            // "" without a file
 	sum     [32]byte          // SHA-256 of the file's bytes, the baseline of Watch
@@ -71,13 +74,14 @@ type Config struct {
 // KeyRule overrides settings for the keys that match a pattern. A nil field leaves the setting as it is for all
 // keys; the ranges are those of the settings of the same name.
 type KeyRule struct {
-	Match         string         `yaml:"match" form:"PATTERN" help:"The keys that the rule is for; required. See below."`
+	Match         string         `yaml:"match" form:"PATTERN" required:"each rule needs the pattern of the keys that it is for" help:"The keys that the rule is for; required. See below."`
 	History       *int           `yaml:"history"`
 	HistoryBytes  *Size          `yaml:"historyBytes"`
 	HistoryTTL    *time.Duration `yaml:"historyTTL"`
 	FlushInterval *time.Duration `yaml:"flushInterval"`
 	Slow          *string        `yaml:"slow"`
 	MaxClients    *int           `yaml:"maxClients"`
+	SendLast      *bool          `yaml:"sendLast"`
 }
 
 // Off is the value of Admin that disables the admin listener.

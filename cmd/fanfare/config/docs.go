@@ -38,19 +38,24 @@ func docsData() map[string]any {
 		g := &groups[len(groups)-1]
 		g.Settings = append(g.Settings, docsOf(s))
 	}
-	var rules []docsSetting
-	for i := range ruleSet {
-		d := docsOf(ruleSetting(&ruleSet[i]))
-		if ruleSet[i].Help == "" {
-			d.Help = "In place of `" + ruleSet[i].Name + "` for the keys that match."
-		}
-		rules = append(rules, d)
-	}
 	var fixed []docsSetting
 	for _, name := range []string{"Transfer-Encoding", "Content-Length", "Content-Type"} {
 		fixed = append(fixed, docsSetting{Name: name, Help: fixedHeaders[strings.ToLower(name)]})
 	}
-	return map[string]any{"Groups": groups, "Rules": rules, "Fixed": fixed, "MaxFile": Size(maxFileBytes).String()}
+	return map[string]any{"Groups": groups, "Rules": fieldDocs("keys"), "Schedules": fieldDocs("schedules"), "Fixed": fixed, "MaxFile": Size(maxFileBytes).String()}
+}
+
+// fieldDocs are those of one object of a list.
+func fieldDocs(list string) (docs []docsSetting) {
+	fields := byName[list].Fields
+	for i := range fields {
+		d := docsOf(&fields[i])
+		if fields[i].inherited {
+			d.Help = "In place of `" + fields[i].Name + "` for the keys that match."
+		}
+		docs = append(docs, d)
+	}
+	return docs
 }
 
 func docsOf(s *Setting) docsSetting {
@@ -74,6 +79,9 @@ func (s *Setting) docsType() string {
 	if len(s.Enum) > 0 {
 		return "`" + strings.Join(s.Enum, "`, `") + "`"
 	}
+	if s.Fields != nil || s.typ == reflect.TypeFor[JSON]() {
+		return s.Form
+	}
 	name := ""
 	switch s.typ {
 	case reflect.TypeFor[bool]():
@@ -88,8 +96,6 @@ func (s *Setting) docsType() string {
 		return "list of `" + s.Form + "`"
 	case reflect.TypeFor[map[string]string]():
 		return "map of `" + s.Form + "`"
-	case reflect.TypeFor[[]KeyRule]():
-		return s.Form
 	default:
 		return "text `" + s.Form + "`"
 	}

@@ -54,10 +54,8 @@ func envHint(name string, known []string) string {
 	if name == envPrefix+"PORT" || name == envPrefix+"HOST" || name == envPrefix+"ADDR" {
 		return "; the address is " + byName["listen"].Env + " (such as :9000)"
 	}
-	for i := range schema {
-		if s := &schema[i]; s.Env == "" && fold(strings.TrimPrefix(name, envPrefix)) == fold(s.Name) {
-			return "; " + s.Name + " can be set in the file only"
-		}
+	if s := fileOnly(strings.TrimPrefix(name, envPrefix)); s != "" {
+		return "; " + s + " can be set in the file only"
 	}
 	bare := make([]string, len(known)) // without the prefix, which would make all names similar
 	for i, k := range known {

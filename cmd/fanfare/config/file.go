@@ -182,36 +182,51 @@ func (d *fileDecoder) entries(m *ast.MappingNode, prefix string, visit func(name
 
 // setting decodes one top-level value.
 func (d *fileDecoder) setting(s *Setting, node ast.Node) {
+	if s.Fields != nil {
+		d.objects(s, node)
+		d.c.setOrigin(s.Name, d.at(start(node)))
+		return
+	}
+	d.value(s.target(d.c), s, s.Name, node)
+}
+
+// value decodes node into target, a pointer to the type of s. It returns false if it can't.
+func (d *fileDecoder) value(target any, s *Setting, path string, node ast.Node) bool {
 	at := d.at(start(node))
 	var err error
-	switch target := s.target(d.c).(type) {
-	case *[]KeyRule:
-		*target = d.rules(node, s.Name)
+	switch target := target.(type) {
 	case *[]string:
 		var list []string
-		if list, err = d.list(node); err == nil {
+		if list, err = d.list(node, s.Flag != ""); err == nil {
 			*target = list
 		}
 	case *map[string]string:
 		var headers map[string]string
-		if headers, err = d.headers(node, s.Name); err == nil {
+		if headers, err = d.headers(node, path); err == nil {
 			*target = headers
+		}
+	case *JSON:
+		var value JSON
+		if value, err = nodeJSON(node); err == nil {
+			*target = value
 		}
 	default:
 		err = setNode(target, s, node)
 	}
 	if err != nil {
-		d.fail(at, s.Name, err.Error())
-		return
+		d.fail(at, path, err.Error())
+		return false
 	}
-	d.c.setOrigin(s.Name, at)
+	d.c.setOrigin(path, at)
+	return true
 }
 
-// list reads a sequence of texts, or one text with commas as the flag has it.
-func (d *fileDecoder) list(node ast.Node) ([]string, error) {
+// list reads a sequence of texts, or, with commas, one text as the flag has it. Without a flag there is no such text,
+// and numbers and booleans count as the texts that they are written as.
+func (d *fileDecoder) list(node ast.Node, commas bool) ([]string, error) {
 	seq, ok := node.(*ast.SequenceNode)
 	if !ok {
-		if text, isText := plainText(node); isText {
+		if text, isText := plainText(node); isText && commas {
 			return parseList(text), nil
 		}
 		return nil, fmt.Errorf("must be a list of texts, not %s", describe(node))
@@ -219,6 +234,9 @@ func (d *fileDecoder) list(node ast.Node) ([]string, error) {
 	var list []string
 	for _, v := range seq.Values {
 		text, isText := plainText(v)
+		if !commas {
+			text, isText = scalarText(v)
+		}
 		if !isText {
 			return nil, fmt.Errorf("must be a list of texts; it holds %s", describe(v))
 		}
@@ -248,49 +266,37 @@ func (d *fileDecoder) headers(node ast.Node, prefix string) (map[string]string, 
 	return headers, nil
 }
 
-// rules reads the list of key rules.
-func (d *fileDecoder) rules(node ast.Node, prefix string) []KeyRule {
+// objects reads a list of objects, of which each begins with the defaults of its fields.
+func (d *fileDecoder) objects(s *Setting, node ast.Node) {
+	first := &s.Fields[0]
 	seq, ok := node.(*ast.SequenceNode)
 	if !ok {
-		d.fail(d.at(start(node)), prefix, fmt.Sprintf("must be a list of rules (- match: PATTERN), not %s", describe(node)))
-		return nil
+		d.fail(d.at(start(node)), s.Name, fmt.Sprintf("must be a %s (- %s: %s), not %s", s.Form, first.Name, first.Form, describe(node)))
+		return
 	}
-	var rules []KeyRule
+	list := reflect.MakeSlice(s.typ, len(seq.Values), len(seq.Values))
 	for i, item := range seq.Values {
-		var rule KeyRule
-		where := fmt.Sprintf("%s[%d]", prefix, i)
+		where := fmt.Sprintf("%s[%d]", s.Name, i)
 		d.c.setOrigin(where, d.at(start(item)))
-		hasMatch := false
-		d.mapping(item, where, ruleSet, func(s *Setting, value ast.Node) {
-			at := d.at(start(value))
-			field := reflect.ValueOf(&rule).Elem().Field(s.field)
-			target := field.Addr().Interface()
-			if field.Kind() == reflect.Pointer {
-				field.Set(reflect.New(field.Type().Elem()))
-				target = field.Interface()
-			}
-			hasMatch = hasMatch || s.Name == "match"
-			if err := setNode(target, ruleSetting(s), value); err != nil {
-				d.fail(at, join(where, s.Name), err.Error())
-				field.SetZero()
+		setDefaults(s.Fields, list.Index(i))
+		hasFirst := false
+		d.mapping(item, where, s.Fields, func(f *Setting, value ast.Node) {
+			hasFirst = hasFirst || f.Name == first.Name
+			field := list.Index(i).Field(f.field)
+			if field.Kind() != reflect.Pointer {
+				d.value(field.Addr().Interface(), f, join(where, f.Name), value)
 				return
 			}
-			d.c.setOrigin(join(where, s.Name), at)
+			field.Set(reflect.New(field.Type().Elem()))
+			if !d.value(field.Interface(), f, join(where, f.Name), value) {
+				field.SetZero()
+			}
 		})
-		if _, isMapping := item.(*ast.MappingNode); isMapping && !hasMatch {
-			d.fail(d.at(start(item)), where+".match", "is missing: each rule needs the pattern of the keys that it is for")
+		if _, isMapping := item.(*ast.MappingNode); isMapping && !hasFirst {
+			d.fail(d.at(start(item)), join(where, first.Name), "is missing: "+first.Required)
 		}
-		rules = append(rules, rule)
 	}
-	return rules
-}
-
-// ruleSetting is the schema of a rule's field: that of the setting of the same name, except for match.
-func ruleSetting(s *Setting) *Setting {
-	if top, ok := byName[s.Name]; ok {
-		return top
-	}
-	return s
+	reflect.ValueOf(s.target(d.c)).Elem().Set(list)
 }
 
 func join(prefix, name string) string {

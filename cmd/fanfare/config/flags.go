@@ -257,8 +257,8 @@ func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, 
 		hint := ""
 		if k := nearest(strings.TrimLeft(name, "-"), trimDashes(known)); k != "" {
 			hint = "; did you mean --" + k + "?"
-		} else if fold(name) == "keys" {
-			hint = "; keys can be set in the file only"
+		} else if s := fileOnly(name); s != "" {
+			hint = "; " + s + " can be set in the file only"
 		}
 		problems = append(problems, Problem{Text: "unknown flag " + name + hint})
 		if !hasValue && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") && !slices.Contains(commands, args[i+1]) {
@@ -266,6 +266,16 @@ func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, 
 		}
 	}
 	return rest, problems
+}
+
+// fileOnly is the setting without a flag that has this name, or "".
+func fileOnly(name string) string {
+	for i := range schema {
+		if s := &schema[i]; s.Flag == "" && fold(name) == fold(s.Name) {
+			return s.Name
+		}
+	}
+	return ""
 }
 
 func trimDashes(flags []string) []string {

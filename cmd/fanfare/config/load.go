@@ -70,9 +70,15 @@ func layer(cl *commandLine, environ []string) (*Config, Problems) {
 }
 
 // covers is true when later, found by Validate, is no news: its setting could not be decoded, so that Validate looked
-// at what a weaker layer left there, or at a rule that is none.
+// at what a weaker layer left there, at a rule that is none, or at an object as a whole of which a part is missing for
+// that reason.
 func (p Problem) covers(later Problem) bool {
-	return p.Setting != "" && (p.Setting == later.Setting || (strings.HasSuffix(p.Setting, "]") && strings.HasPrefix(later.Setting, p.Setting+".")))
+	return p.Setting != "" && (p.Setting == later.Setting || partOf(p.Setting, later.Setting) || partOf(later.Setting, p.Setting))
+}
+
+// partOf reports whether part is the path of a field of the object at path.
+func partOf(part, path string) bool {
+	return strings.HasSuffix(path, "]") && strings.HasPrefix(part, path+".")
 }
 
 func setLayer(c *Config, s *Setting, text string, at Origin) Problems {

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // load is Load with a file of that text ("" for none).
@@ -71,6 +72,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"logFormat":            {"json", "json"},
 	"accessLog":            {"true", "true"},
 	"keys":                 {"", "[{match: 'a*', history: 4}]"},
+	"sendLast":             {"true", "true"},
+	"schedules":            {"", "[{name: a, every: 5s, key: k, data: {b: [1, x]}}]"},
 }
 
 func TestEverySettingInAllWays(t *testing.T) {
@@ -88,9 +91,14 @@ func TestEverySettingInAllWays(t *testing.T) {
 			if err := setText(s.target(want), sample.text); err != nil {
 				t.Fatal(err)
 			}
-		} else {
+		} else if s.Name == "keys" {
 			n := 4
 			want.Keys = []KeyRule{{Match: "a*", History: &n}}
+		} else {
+			want.Schedules = []Schedule{{
+				Name: "a", Every: 5 * time.Second, Key: "k", Data: `{"b":[1,"x"]}`,
+				Payload: "auto", Timeout: 10 * time.Second, MaxBytes: 256 << 10, Idle: "run",
+			}}
 		}
 		check := func(way string, layer Layer, c *Config, err error) {
 			t.Helper()

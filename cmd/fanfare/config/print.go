@@ -12,7 +12,7 @@ import (
 
 // YAML is the effective configuration as a file, each line with the origin of its value as a comment. The publish
 // token is left out as a comment of its own: a file made from this text must not set a token that everybody knows.
-// Loading the text gives the same configuration but for the token.
+// So are the header fields of schedules. Loading the text gives the same configuration but for these.
 func (c *Config) YAML() string {
 	p := printer{c: c}
 	group := ""
@@ -42,58 +42,79 @@ func (p *printer) add(path, text string) {
 }
 
 func (p *printer) setting(s *Setting) {
-	switch v := s.value(p.c).(type) {
-	case Secret:
-		if v != "" {
-			p.add(s.Name, fmt.Sprintf("# %s: %s", s.Name, v))
-			return
-		}
-		p.add(s.Name, s.Name+`: ""`)
-	case []string:
-		if len(v) == 0 {
-			p.add(s.Name, s.Name+": []")
-			return
-		}
-		p.add(s.Name, s.Name+":")
-		for _, item := range v {
-			p.add(s.Name, "  - "+quoteYAML(item))
-		}
-	case map[string]string:
-		if len(v) == 0 {
-			p.add(s.Name, s.Name+": {}")
-			return
-		}
-		p.add(s.Name, s.Name+":")
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			p.add(s.Name+"."+name, "  "+quoteYAML(name)+": "+quoteYAML(v[name]))
-		}
-	case []KeyRule:
-		if len(v) == 0 {
-			p.add(s.Name, s.Name+": []")
-			return
-		}
-		p.add(s.Name, s.Name+":")
-		for i := range v {
-			p.rule(fmt.Sprintf("%s[%d]", s.Name, i), reflect.ValueOf(v[i]))
-		}
-	default:
-		p.add(s.Name, s.Name+": "+scalarYAML(s, v))
+	if s.Fields == nil {
+		p.value(s, s.Name, "", s.value(p.c))
+		return
+	}
+	list := reflect.ValueOf(s.value(p.c))
+	if list.Len() == 0 {
+		p.add(s.Name, s.Name+": []")
+		return
+	}
+	p.add(s.Name, s.Name+":")
+	for i := range list.Len() {
+		p.object(s, fmt.Sprintf("%s[%d]", s.Name, i), list.Index(i))
 	}
 }
 
-func (p *printer) rule(path string, rule reflect.Value) {
+// object prints the fields that differ from their defaults, and always the first.
+func (p *printer) object(s *Setting, path string, object reflect.Value) {
 	lead := "  - "
-	for i := range ruleSet {
-		s := &ruleSet[i]
-		f := rule.Field(s.field)
-		if f.Kind() == reflect.Pointer {
-			if f.IsNil() {
-				continue
-			}
-			f = f.Elem()
+	for i := range s.Fields {
+		f := &s.Fields[i]
+		v := object.Field(f.field)
+		switch {
+		case v.Kind() == reflect.Pointer && v.IsNil():
+			continue
+		case v.Kind() == reflect.Pointer:
+			v = v.Elem()
+		case i > 0 && (v.IsZero() || formatText(v.Interface()) == f.Default):
+			continue
 		}
-		p.add(path+"."+s.Name, lead+s.Name+": "+scalarYAML(ruleSetting(s), f.Interface()))
+		p.value(f, path+"."+f.Name, lead, v.Interface())
 		lead = "    "
+	}
+}
+
+// value prints one setting; lead stands before its name.
+func (p *printer) value(s *Setting, path, lead string, value any) {
+	begin, indent := lead+s.Name+":", strings.Repeat(" ", len(lead))
+	if s.redact {
+		begin, indent = indent+"# "+s.Name+":", indent+"# "
+	}
+	switch v := value.(type) {
+	case Secret:
+		if v != "" {
+			p.add(path, fmt.Sprintf("%s# %s: %s", lead, s.Name, v))
+			return
+		}
+		p.add(path, begin+` ""`)
+	case []string:
+		if len(v) == 0 {
+			p.add(path, begin+" []")
+			return
+		}
+		p.add(path, begin)
+		for _, item := range v {
+			p.add(path, indent+"  - "+quoteYAML(item))
+		}
+	case map[string]string:
+		if len(v) == 0 {
+			p.add(path, begin+" {}")
+			return
+		}
+		p.add(path, begin)
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			text := quoteYAML(v[name])
+			if s.redact {
+				text = redacted
+			}
+			p.add(path+"."+name, indent+"  "+quoteYAML(name)+": "+text)
+		}
+	case JSON:
+		p.add(path, begin+" "+string(v))
+	default:
+		p.add(path, begin+" "+scalarYAML(s, v))
 	}
 }
 
@@ -104,8 +125,7 @@ func scalarYAML(s *Setting, value any) string {
 	return formatText(value)
 }
 
-// quoteYAML makes a double-quoted scalar. JSON's quoting is YAML's, and settings hold no control characters that it
-// would leave bare.
+// quoteYAML makes a double-quoted scalar. JSON's quoting is YAML's.
 func quoteYAML(text string) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -113,7 +133,7 @@ func quoteYAML(text string) string {
 	if err := enc.Encode(text); err != nil {
 		return fmt.Sprintf("%q", text) // strings always encode
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`) // which JSON may have bare, and YAML not
 }
 
 func (p *printer) String() string {

@@ -20,18 +20,23 @@ type Setting struct {
 	Form     string // place holder: "DURATION"
 	Help     string
 	Reload   bool // takes effect without a restart
+	// Fields are the settings of one object where the setting is a list of objects, nil for others. The first of them is
+	// required, for the reason in its Required.
+	Fields   []Setting
+	Required string
 
-	field int // index in Config
-	typ   reflect.Type
+	field     int // index in Config, or in the struct of the objects
+	typ       reflect.Type
+	inherited bool // a field that has all but its place from the setting of the same name
+	redact    bool // its values are not printed
 }
 
 // envPrefix begins every environment variable of the server.
 const envPrefix = "FANFARE_"
 
 var (
-	schema  = schemaOf(reflect.TypeFor[Config]())
-	byName  = indexSettings(schema)
-	ruleSet = schemaOf(reflect.TypeFor[KeyRule]())
+	schema = inherit(schemaOf(reflect.TypeFor[Config]()))
+	byName = indexSettings(schema)
 )
 
 // Schema lists the settings in the order of Config.
@@ -60,16 +65,18 @@ func schemaOf(t reflect.Type) []Setting {
 			continue
 		}
 		s := Setting{
-			Name:    f.Tag.Get("yaml"),
-			Group:   f.Tag.Get("group"),
-			Default: f.Tag.Get("default"),
-			Min:     f.Tag.Get("min"),
-			Max:     f.Tag.Get("max"),
-			Form:    f.Tag.Get("form"),
-			Help:    f.Tag.Get("help"),
-			Reload:  f.Tag.Get("reload") != "no",
-			field:   f.Index[0],
-			typ:     f.Type,
+			Name:     f.Tag.Get("yaml"),
+			Group:    f.Tag.Get("group"),
+			Default:  f.Tag.Get("default"),
+			Min:      f.Tag.Get("min"),
+			Max:      f.Tag.Get("max"),
+			Form:     f.Tag.Get("form"),
+			Help:     f.Tag.Get("help"),
+			Reload:   f.Tag.Get("reload") != "no",
+			Required: f.Tag.Get("required"),
+			redact:   f.Tag.Get("redact") == "yes",
+			field:    f.Index[0],
+			typ:      f.Type,
 		}
 		if e := f.Tag.Get("enum"); e != "" {
 			s.Enum = strings.Split(e, ",")
@@ -77,12 +84,31 @@ func schemaOf(t reflect.Type) []Setting {
 		if s.Form == "" {
 			s.Form = formOf(s)
 		}
-		if s.typ != reflect.TypeFor[[]KeyRule]() {
+		switch {
+		case s.typ.Kind() == reflect.Slice && s.typ.Elem().Kind() == reflect.Struct:
+			s.Fields = schemaOf(s.typ.Elem())
+		case t == reflect.TypeFor[Config]():
 			kebab := kebabCase(s.Name)
 			s.Flag = "--" + kebab
 			s.Env = envPrefix + strings.ToUpper(strings.ReplaceAll(kebab, "-", "_"))
 		}
 		settings = append(settings, s)
+	}
+	return settings
+}
+
+// inherit gives the fields of objects that have no help of their own the schema of the setting of the same name.
+func inherit(settings []Setting) []Setting {
+	top := indexSettings(settings)
+	for i := range settings {
+		for j := range settings[i].Fields {
+			f := &settings[i].Fields[j]
+			if from, ok := top[f.Name]; ok && f.Help == "" {
+				place := f.field
+				*f = *from
+				f.field, f.inherited, f.Flag, f.Env = place, true, "", ""
+			}
+		}
 	}
 	return settings
 }
@@ -119,16 +145,22 @@ func kebabCase(name string) string {
 // Defaults is the configuration of a server that nobody configured.
 func Defaults() *Config {
 	c := new(Config)
-	for i := range schema {
-		s := &schema[i]
-		if s.Default == "" {
+	setDefaults(schema, reflect.ValueOf(c).Elem())
+	return c
+}
+
+// setDefaults fills a struct with the defaults of its settings. Pointers stay nil.
+func setDefaults(settings []Setting, to reflect.Value) {
+	for i := range settings {
+		s := &settings[i]
+		field := to.Field(s.field)
+		if s.Default == "" || field.Kind() == reflect.Pointer {
 			continue
 		}
-		if err := setText(s.target(c), s.Default); err != nil {
+		if err := setText(field.Addr().Interface(), s.Default); err != nil {
 			panic(fmt.Sprintf("config: default of %s: %v", s.Name, err)) // a mistake in the tags; every test meets it
 		}
 	}
-	return c
 }
 
 // target is a pointer to the setting's field.

@@ -40,13 +40,14 @@ func TestSchemaIsComplete(t *testing.T) {
 				t.Errorf("%s has no range", s.Name)
 			}
 		}
-		if s.Flag == "" && s.Name != "keys" {
+		if s.Flag == "" && s.Fields == nil {
 			t.Errorf("%s has no flag", s.Name)
 		}
-	}
-	for i := range ruleSet {
-		if ruleSet[i].Name != "match" && byName[ruleSet[i].Name] == nil {
-			t.Errorf("rule field %s has no setting of that name to take its range from", ruleSet[i].Name)
+		for j := range s.Fields {
+			f := &s.Fields[j]
+			if f.Name == "" || f.Form == "" || f.Help == "" {
+				t.Errorf("%s.%s lacks a tag, and there is no setting of its name to take it from", s.Name, f.Name)
+			}
 		}
 	}
 }

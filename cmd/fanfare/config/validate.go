@@ -20,15 +20,17 @@ func (c *Config) validate() Problems {
 	v := &validator{c: c}
 	for i := range schema {
 		s := &schema[i]
-		if s.Min != "" || len(s.Enum) > 0 {
-			v.inRange(s, s.Name, s.value(c))
+		v.inRange(s, s.Name, s.value(c))
+		if s.Fields != nil {
+			v.objects(s)
 		}
 	}
 	v.listeners()
 	v.stream()
-	v.headers()
+	v.headers("headers", c.Headers, fixedHeaders)
 	v.limits()
 	v.rules()
+	v.schedules()
 	return v.problems
 }
 
@@ -43,6 +45,9 @@ func (v *validator) fail(path, format string, args ...any) {
 
 // inRange checks value against the tags of s; at is the path of the value, which may be a rule's.
 func (v *validator) inRange(s *Setting, at string, value any) {
+	if s.Min == "" && len(s.Enum) == 0 {
+		return
+	}
 	switch x := value.(type) {
 	case string:
 		if !slices.Contains(s.Enum, x) {
@@ -59,6 +64,24 @@ func (v *validator) inRange(s *Setting, at string, value any) {
 	case time.Duration:
 		if checkRange(v, s, at, x) && x%time.Millisecond != 0 {
 			v.fail(at, "%s is not a whole number of milliseconds", formatDuration(x))
+		}
+	}
+}
+
+// objects checks the fields of a list of objects against their ranges.
+func (v *validator) objects(s *Setting) {
+	list := reflect.ValueOf(s.value(v.c))
+	for i := range list.Len() {
+		for j := range s.Fields {
+			f := &s.Fields[j]
+			x := list.Index(i).Field(f.field)
+			if x.Kind() == reflect.Pointer {
+				if x.IsNil() {
+					continue
+				}
+				x = x.Elem()
+			}
+			v.inRange(f, fmt.Sprintf("%s[%d].%s", s.Name, i, f.Name), x.Interface())
 		}
 	}
 }
@@ -133,13 +156,6 @@ func (v *validator) rules() {
 	first := make(map[string]int)
 	for i := range c.Keys {
 		where := fmt.Sprintf("keys[%d]", i)
-		rule := reflect.ValueOf(c.Keys[i])
-		for j := range ruleSet {
-			f := rule.Field(ruleSet[j].field)
-			if f.Kind() == reflect.Pointer && !f.IsNil() {
-				v.inRange(byName[ruleSet[j].Name], where+"."+ruleSet[j].Name, f.Elem().Interface())
-			}
-		}
 		r := &c.Keys[i]
 		if r.HistoryBytes != nil {
 			at := where + ".historyBytes"

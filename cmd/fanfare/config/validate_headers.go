@@ -14,12 +14,13 @@ var fixedHeaders = map[string]string{
 	"content-type":      "an EventSource takes text/event-stream alone (WHATWG HTML 9.2)",
 }
 
-// headers checks names by RFC 9110 5.6.2 (token) and values by RFC 9110 5.5 (no CR, LF, NUL or other control).
-func (v *validator) headers() {
-	seen := make(map[string]string, len(v.c.Headers))
-	for _, name := range slices.Sorted(maps.Keys(v.c.Headers)) {
-		at, value, lower := "headers."+name, v.c.Headers[name], strings.ToLower(name)
-		if why, fixed := fixedHeaders[lower]; fixed {
+// headers checks names by RFC 9110 5.6.2 (token) and values by RFC 9110 5.5 (no CR, LF, NUL or other control); fixed
+// are the names that may not be set.
+func (v *validator) headers(path string, headers, fixed map[string]string) {
+	seen := make(map[string]string, len(headers))
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		at, value, lower := path+"."+name, headers[name], strings.ToLower(name)
+		if why, fixed := fixed[lower]; fixed {
 			v.fail(at, "may not be set: %s", why)
 			continue
 		}
@@ -29,7 +30,7 @@ func (v *validator) headers() {
 		seen[lower] = name
 		switch bad, isToken := notToken(name); {
 		case name == "":
-			v.fail("headers", "a header needs a name")
+			v.fail(path, "a header needs a name")
 		case !isToken:
 			v.fail(at, "%q is not allowed in a header's name (RFC 9110 5.6.2: letters, digits and !#$%%&'*+-.^_`|~)", bad)
 		}

@@ -1,0 +1,10 @@
+//go:build !unix
+
+package schedule
+
+import "os/exec"
+
+// ownGroup leaves the command as it is: this system has no process groups, and exec kills the program itself.
+func ownGroup(*exec.Cmd) {}
+
+func killGroup(*exec.Cmd) {}

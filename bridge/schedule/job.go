@@ -1,0 +1,217 @@
+package schedule
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fanfare/bridge/payload"
+	"fanfare/codec"
+)
+
+const (
+	defaultTimeout  = 10 * time.Second
+	defaultMaxBytes = 256 << 10
+)
+
+// job is a schedule that runs. All behind done belongs to its goroutine.
+type job struct {
+	Schedule
+	r      *Runner
+	times  times
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the goroutine has ended
+
+	published [sha256.Size]byte // of the event published last, for OnlyChanged; zero before the first
+	failing   string            // the reason of the last run's failure, "" if it succeeded
+	failures  int               // in a row
+}
+
+func (r *Runner) newJob(s Schedule) (*job, error) {
+	j := &job{Schedule: s, r: r, done: make(chan struct{})}
+	switch {
+	case s.Name == "":
+		return nil, errors.New("it needs a name")
+	case s.Every < 0 || s.Timeout < 0 || s.MaxBytes < 0:
+		return nil, errors.New("Every, Timeout and MaxBytes must not be negative")
+	case s.Every > 0:
+		j.times = interval(s.Every)
+	default:
+		cron, err := ParseCron(s.Cron, s.Timezone)
+		if err != nil {
+			return nil, err
+		}
+		j.times = cron
+	}
+	return j, nil
+}
+
+// loop waits and runs, until ctx is done.
+func (j *job) loop(ctx context.Context) {
+	defer close(j.done)
+	last := time.Now()
+	if j.Immediate {
+		j.run(ctx)
+	}
+	for {
+		next, skipped := upcoming(j.times, last, time.Now())
+		if skipped > 0 {
+			j.r.metrics.skipped.WithLabelValues(j.Name, "overlap").Add(float64(skipped))
+			j.r.o.Logger.Debug("a scheduled run took longer than the time to the next", "schedule", j.Name, "skipped", skipped)
+		}
+		if next.IsZero() {
+			j.r.o.Logger.Info("a schedule has no further time", "schedule", j.Name)
+			return
+		}
+		if next = wait(ctx, j.times, next); ctx.Err() != nil {
+			return
+		}
+		j.run(ctx)
+		last = next
+	}
+}
+
+// failure is why a run has published nothing.
+type failure struct {
+	reason string // one of reasons
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// The results of a run that has not failed.
+const (
+	resultPublished = "published"
+	resultUnchanged = "unchanged"
+	resultEmpty     = "empty"
+	resultFailed    = "failed"
+)
+
+// run fetches and publishes once.
+func (j *job) run(ctx context.Context) {
+	m := j.r.metrics
+	if j.SkipIdle && !j.r.o.Watched(j.Key, j.All) {
+		m.skipped.WithLabelValues(j.Name, "idle").Inc()
+		return
+	}
+	start := time.Now()
+	result, err := j.publish(ctx)
+	if ctx.Err() != nil && err != nil {
+		return // given up, which is no failure
+	}
+	m.seconds.WithLabelValues(j.Name).Observe(time.Since(start).Seconds())
+	var f *failure
+	if errors.As(err, &f) {
+		result = resultFailed
+		m.failures.WithLabelValues(j.Name, f.reason).Inc()
+	} else {
+		m.success.WithLabelValues(j.Name).SetToCurrentTime()
+	}
+	m.runs.WithLabelValues(j.Name, result).Inc()
+	j.report(f)
+}
+
+// report logs how things change: a source that fails every second fills no disk.
+func (j *job) report(f *failure) {
+	log := j.r.o.Logger.With("schedule", j.Name)
+	switch {
+	case f == nil && j.failing != "":
+		log.Info("a schedule works again", "failures", j.failures)
+		j.failing, j.failures = "", 0
+	case f == nil:
+	default:
+		j.failures++
+		level := slog.LevelDebug
+		if f.reason != j.failing {
+			level = slog.LevelWarn
+		}
+		j.failing = f.reason
+		log.Log(context.Background(), level, "a scheduled run failed: nothing is published", "reason", f.reason, "error", f.err)
+	}
+}
+
+// publish fetches the payload and publishes what it means.
+func (j *job) publish(ctx context.Context) (result string, err error) {
+	body, err := j.fetch(ctx)
+	if err != nil {
+		return "", err
+	}
+	if j.fetches() {
+		if body = bytes.TrimRight(body, "\r\n"); len(body) == 0 {
+			return resultEmpty, nil
+		}
+	}
+	ev, err := payload.Decode(body, j.Payload)
+	if err != nil {
+		return "", &failure{reasonPayload, err}
+	}
+	ev.Event, ev.Retry = cmp.Or(ev.Event, j.Event), cmp.Or(ev.Retry, j.Retry)
+	sum := sumOf(ev)
+	if j.OnlyChanged && sum == j.published {
+		return resultUnchanged, nil
+	}
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if j.All {
+		_, _, err = j.r.o.PublishAll(ev)
+	} else {
+		_, err = j.r.o.Publish(j.Key, ev)
+	}
+	if err != nil {
+		return "", &failure{reasonPublish, err}
+	}
+	j.published = sum
+	return resultPublished, nil
+}
+
+// sumOf tells events apart.
+func sumOf(ev codec.Event) [sha256.Size]byte {
+	h := sha256.New()
+	for _, field := range []string{ev.Event, ev.ID, ev.Retry} {
+		fmt.Fprintf(h, "%d %s", len(field), field)
+	}
+	h.Write(ev.Data)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// fetches reports whether the payload comes from elsewhere.
+func (j *job) fetches() bool { return j.Command != nil || j.URL != "" }
+
+// fetch returns the payload. Its errors are of type *failure, unless ctx is done.
+func (j *job) fetch(ctx context.Context) ([]byte, error) {
+	if !j.fetches() {
+		return j.Data, nil
+	}
+	timeout, limit := cmp.Or(j.Timeout, defaultTimeout), cmp.Or(j.MaxBytes, defaultMaxBytes)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &failure{reasonTimeout, fmt.Errorf("it took longer than %s (timeout)", timeout)})
+	defer cancel()
+	if j.Command != nil {
+		return command(ctx, j.Command, limit)
+	}
+	return j.r.get(ctx, j.URL, j.Header, limit)
+}
+
+// tooLarge is the failure of a payload over the limit.
+func tooLarge(limit int64) error {
+	return &failure{reasonSize, fmt.Errorf("it has more than %d bytes (maxBytes)", limit)}
+}
+
+// ended is the error of a fetch that failed with err: the reason that ctx has for its end comes first.
+func ended(ctx context.Context, reason string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &failure{reason, err}
+}

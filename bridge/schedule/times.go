@@ -1,0 +1,65 @@
+package schedule
+
+import (
+	"context"
+	"time"
+)
+
+// times are when a schedule runs.
+type times interface {
+	// Next returns the first time after t, or the zero time if there is none.
+	Next(t time.Time) time.Time
+}
+
+// interval is every so often, from when the schedule began.
+type interval time.Duration
+
+// Next returns t and the interval.
+func (i interval) Next(t time.Time) time.Time { return t.Add(time.Duration(i)) }
+
+// maxSkipped bounds how many skipped times are counted one by one: behind a clock that was set from 1970 to today there
+// would be billions.
+const maxSkipped = 10_000
+
+// upcoming returns the first time behind last that is not past, and how many were skipped for it.
+func upcoming(t times, last, now time.Time) (next time.Time, skipped int) {
+	next = t.Next(last)
+	if every, ok := t.(interval); ok && next.Before(now) {
+		skipped = int((now.Sub(next)-1)/time.Duration(every)) + 1
+		return next.Add(time.Duration(every) * time.Duration(skipped)), skipped
+	}
+	for !next.IsZero() && next.Before(now) {
+		if skipped++; skipped == maxSkipped {
+			return t.Next(now), skipped
+		}
+		next = t.Next(next)
+	}
+	return next, skipped
+}
+
+// clockCheck is how often a wait looks at the wall clock, and how far back that must be set to count.
+const clockCheck = time.Minute
+
+// wait waits for the time next, and returns it; or an earlier one, if the wall clock was set back meanwhile. It ends
+// early when ctx is done.
+func wait(ctx context.Context, t times, next time.Time) time.Time {
+	cron, _ := t.(*Cron) // an interval goes by the monotonic clock
+	looked := time.Now().Round(0)
+	for {
+		left := time.Until(next)
+		if left <= 0 || ctx.Err() != nil {
+			return next
+		}
+		timer := time.NewTimer(min(left, clockCheck))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+		now := time.Now().Round(0) // without the monotonic reading
+		if cron != nil && now.Add(clockCheck).Before(looked) {
+			next = cron.Next(now)
+		}
+		looked = now
+	}
+}

@@ -1,0 +1,128 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSchedules(t *testing.T) {
+	const file = `schedules:
+  - name: tick
+    every: 5s
+    key: ticks
+    data: tick
+  - name: prices
+    cron: "*/5 9-17 * * MON-FRI"
+    timezone: Europe/Berlin
+    immediate: true
+    all: true
+    url: https://prices.example/latest?a=b
+    headers: {Authorization: Bearer hunter2, X-N: 5}
+    payload: json
+    event: price
+    retry: 3s
+    timeout: 2s
+    maxBytes: 4KiB
+    onlyChanged: true
+    idle: skip
+  - {name: load, every: 1m, key: load, command: [sleep, 5, "a,b"], sendLast: true}
+  - name: value
+    every: 1h
+    key: v
+    data:
+      z: 1.50
+      a: ["x\ty", true, ~, 12345678901234567890, 0x10]
+`
+	c, err := load(t, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := Schedule{Payload: "auto", Timeout: 10 * time.Second, MaxBytes: 256 << 10, Idle: "run"}
+	tick, prices, run, value := base, base, base, base
+	tick.Name, tick.Every, tick.Key, tick.Data = "tick", 5*time.Second, "ticks", `"tick"`
+	prices = Schedule{Name: "prices", Cron: "*/5 9-17 * * MON-FRI", Timezone: "Europe/Berlin", Immediate: true, All: true,
+		URL: "https://prices.example/latest?a=b", Headers: map[string]string{"Authorization": "Bearer hunter2", "X-N": "5"},
+		Payload: "json", Event: "price", Retry: 3 * time.Second, Timeout: 2 * time.Second, MaxBytes: 4 << 10, OnlyChanged: true, Idle: "skip"}
+	run.Name, run.Every, run.Key, run.Command, run.SendLast = "load", time.Minute, "load", []string{"sleep", "5", "a,b"}, true
+	value.Name, value.Every, value.Key, value.Data = "value", time.Hour, "v", `{"z":1.50,"a":["x\ty",true,null,12345678901234567890,16]}`
+	if want := []Schedule{tick, prices, run, value}; !reflect.DeepEqual(c.Schedules, want) {
+		t.Errorf("got  %+v\nwant %+v", c.Schedules, want)
+	}
+	if got := string(c.Schedules[0].Data.Payload()); got != "tick" {
+		t.Errorf("the payload of a text is %s", got)
+	}
+	if got := string(c.Schedules[3].Data.Payload()); got != string(value.Data) {
+		t.Errorf("the payload of an object is %s", got)
+	}
+
+	printed := c.YAML()
+	if strings.Contains(printed, "hunter2") || strings.Contains(printed, "maxBytes: 256KiB") {
+		t.Errorf("printed are a secret, or a default:\n%s", printed)
+	}
+	again, err := load(t, printed, nil)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, printed)
+	}
+	if again.Schedules[1].Headers != nil {
+		t.Errorf("headers come back as %v", again.Schedules[1].Headers)
+	}
+	again.Schedules[1].Headers = c.Schedules[1].Headers
+	if changed, _ := Diff(c, again); changed != nil {
+		t.Errorf("printing changed %v:\n%s", changed, printed)
+	}
+}
+
+// The messages are golden, as those of TestFileErrors.
+func TestScheduleErrors(t *testing.T) {
+	const ok = "every: 1s, key: k, data: x"
+	for _, test := range []struct{ schedule, want string }{
+		{"{every: 1s, key: k, data: x}", "fanfare.yaml:2:5: schedules[0].name: is missing: logs and metrics call the schedule by it"},
+		{`{name: "", ` + ok + `}`, `fanfare.yaml:2:12: schedules[0].name: "" must have 1 to 100 bytes of UTF-8 without control characters`},
+		{"{name: a, " + ok + "}\n  - {name: a, " + ok + "}", `fanfare.yaml:3:12: schedules[1].name: "a" is the name of schedules[0] too: choose another`},
+		{"{name: a, every: 5x, key: k, data: x}", `fanfare.yaml:2:22: schedules[0].every: "5x" is not a duration: write a number with a unit (500ms, 10s, 1m30s, 2h) or milliseconds (10000)`},
+		{"{name: a, every: 10000h, key: k, data: x}", "fanfare.yaml:2:22: schedules[0].every: 10000h is out of range: 0 to 8760h"},
+		{"{name: a, every: 5, key: k, data: x}", "fanfare.yaml:2:22: schedules[0].every: 5ms is less than 100ms"},
+		{"{name: a, evry: 5s, key: k, data: x}", "fanfare.yaml:2:15: schedules[0].evry: unknown setting; did you mean every?"},
+		{"{name: a, " + ok + ", cron: '@daily'}", `fanfare.yaml:2:49: schedules[0].cron: "@daily" stands beside every (1s): leave one of them out`},
+		{"{name: a, cron: '* * *', key: k, data: x}", `fanfare.yaml:2:21: schedules[0].cron: "* * *" has 3 fields: write five (minute, hour, day of month, month, day of week), or six with the second in front`},
+		{"{name: a, cron: '61 * * * *', key: k, data: x}", `fanfare.yaml:2:21: schedules[0].cron: "61 * * * *": syntax error in minute field: '61'`},
+		{"{name: a, cron: '0 0 31 2 *', key: k, data: x}", `fanfare.yaml:2:21: schedules[0].cron: "0 0 31 2 *" never comes: there is no such day`},
+		{"{name: a, cron: '@fortnightly', key: k, data: x}", `fanfare.yaml:2:21: schedules[0].cron: "@fortnightly" is none of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually`},
+		{"{name: a, cron: '@daily', timezone: Berlin, key: k, data: x}", `fanfare.yaml:2:41: schedules[0].timezone: "Berlin" is no time zone: write one such as UTC or Europe/Berlin`},
+		{"{name: a, " + ok + ", timezone: UTC}", `fanfare.yaml:2:53: schedules[0].timezone: "UTC" is for cron, and this schedule has every: leave it out`},
+		{"{name: a, every: 1s, data: x}", "fanfare.yaml:2:5: schedules[0]: needs key, or all: true"},
+		{"{name: a, " + ok + ", all: true}", `fanfare.yaml:2:48: schedules[0].all: stands beside key ("k"): leave one of them out`},
+		{"{name: a, every: 1s, all: true, data: x, sendLast: true}", "fanfare.yaml:2:56: schedules[0].sendLast: needs a key: with all, set sendLast for the keys in question (setting sendLast, or a rule of keys)"},
+		{"{name: a, every: 1s, key: k}", "fanfare.yaml:2:5: schedules[0]: needs data, command or url"},
+		{"{name: a, " + ok + ", url: 'http://a'}", "fanfare.yaml:2:48: schedules[0].url: stands beside data: leave one of them out"},
+		{"{name: a, every: 1s, key: k, data: }", "fanfare.yaml:2:39: schedules[0].data: must be a value, not nothing"},
+		{"{name: a, every: 1s, key: k, data: {a: .nan}}", `fanfare.yaml:2:40: schedules[0].data: holds the number ".nan": JSON has no such value`},
+		{"{name: a, every: 1s, key: k, data: {a: 1, a: 2}}", `fanfare.yaml:2:40: schedules[0].data: holds the name "a" twice`},
+		{"{name: a, every: 1s, key: k, data: 5, payload: json}", "fanfare.yaml:2:40: schedules[0].data: can't be published as payload json: body: must be a string or an object with data, event, id, retry; got a number (byte 0)"},
+		{"{name: a, every: 1s, key: k, command: date}", `fanfare.yaml:2:43: schedules[0].command: must be a list of texts, not the text "date"`},
+		{"{name: a, every: 1s, key: k, command: []}", "fanfare.yaml:2:5: schedules[0]: needs data, command or url"},
+		{"{name: a, every: 1s, key: k, command: ['']}", "fanfare.yaml:2:43: schedules[0].command: must begin with a program"},
+		{"{name: a, every: 1s, key: k, url: 'ftp://a'}", `fanfare.yaml:2:39: schedules[0].url: "ftp://a" must begin with http:// or https:// and a host`},
+		{"{name: a, every: 1s, key: k, url: 'http://u:p@a'}", "fanfare.yaml:2:39: schedules[0].url: must not hold a user and password, which would be printed: put them into headers (Authorization)"},
+		{"{name: a, " + ok + ", headers: {A: b}}", "fanfare.yaml:2:52: schedules[0].headers: are for url, which this schedule hasn't: leave them out"},
+		{"{name: a, every: 1s, key: k, url: 'http://a', headers: {Host: b}}", "fanfare.yaml:2:61: schedules[0].headers.Host: may not be set: it follows from url"},
+		{"{name: a, every: 1s, key: k, url: 'http://a', headers: {'A B': b}}", "fanfare.yaml:2:61: schedules[0].headers.A B: ' ' is not allowed in a header's name (RFC 9110 5.6.2: letters, digits and !#$%&'*+-.^_`|~)"},
+		{"{name: a, " + ok + ", payload: jsn}", `fanfare.yaml:2:52: schedules[0].payload: "jsn" is none of auto, text, json; did you mean json?`},
+		{"{name: a, " + ok + ", timeout: 1ms}", "fanfare.yaml:2:52: schedules[0].timeout: 1ms is out of range: 10ms to 1h"},
+		{"{name: a, " + ok + ", maxBytes: 0}", "fanfare.yaml:2:53: schedules[0].maxBytes: 0 is out of range: 1 to 1GiB"},
+		{"{name: a, " + ok + `, event: "a\nb"}`, `fanfare.yaml:2:50: schedules[0].event: "a\nb" must not contain a line end or NUL`},
+	} {
+		_, err := load(t, "schedules:\n  - "+test.schedule+"\n", nil)
+		if got := text(err); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.schedule, got, test.want)
+		}
+	}
+	if _, err := load(t, "", nil, "--schedules", "a"); text(err) != "unknown flag --schedules; schedules can be set in the file only" {
+		t.Error(err)
+	}
+	if _, err := load(t, "", []string{"FANFARE_SCHEDULES=a"}); text(err) != "environment FANFARE_SCHEDULES: unknown variable; schedules can be set in the file only" {
+		t.Error(err)
+	}
+}

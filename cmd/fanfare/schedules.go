@@ -1,0 +1,96 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	// Zones for cron where the machine has none, as in an image made from scratch by somebody else.
+	_ "time/tzdata"
+
+	"fanfare/bridge/payload"
+	"fanfare/bridge/schedule"
+	"fanfare/cmd/fanfare/config"
+	"fanfare/engine"
+	"fanfare/transport"
+)
+
+// newScheduleRunner makes the runner of schedules, which publish as the publish API does: within the same limits, and
+// counted.
+func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
+	return schedule.New(schedule.Options{
+		Publish:    srv.Publish,
+		PublishAll: srv.PublishAll,
+		Watched: func(key string, all bool) bool {
+			if all {
+				return srv.Open() > 0
+			}
+			return srv.Engine().Count(key) > 0
+		},
+		Registerer: srv.Registry(),
+		Logger:     logger,
+	})
+}
+
+// schedules turns settings into the bridge's terms.
+func schedules(c *config.Config) []schedule.Schedule {
+	all := make([]schedule.Schedule, len(c.Schedules))
+	for i, s := range c.Schedules {
+		all[i] = schedule.Schedule{
+			Name:        s.Name,
+			Every:       s.Every,
+			Cron:        s.Cron,
+			Timezone:    s.Timezone,
+			Immediate:   s.Immediate,
+			Key:         s.Key,
+			All:         s.All,
+			Data:        s.Data.Payload(),
+			Command:     s.Command,
+			URL:         s.URL,
+			Header:      make(http.Header, len(s.Headers)),
+			Event:       s.Event,
+			Timeout:     s.Timeout,
+			MaxBytes:    int64(s.MaxBytes),
+			OnlyChanged: s.OnlyChanged,
+			SkipIdle:    s.Idle == "skip",
+		}
+		all[i].Payload, _ = payload.ParseMode(s.Payload) // one of the enum
+		for name, value := range s.Headers {
+			all[i].Header.Set(name, value)
+		}
+		if s.Retry > 0 {
+			all[i].Retry = strconv.FormatInt(s.Retry.Milliseconds(), 10)
+		}
+	}
+	return all
+}
+
+// sendLastKeys adds the keys of schedules with sendLast to what rule says.
+func sendLastKeys(base engine.KeyOptions, rule func(string) *engine.KeyOptions, schedules []config.Schedule) func(string) *engine.KeyOptions {
+	keys := make(map[string]*engine.KeyOptions)
+	for _, s := range schedules {
+		if !s.SendLast {
+			continue
+		}
+		o := base
+		if rule != nil {
+			if by := rule(s.Key); by != nil {
+				o = *by
+			}
+		}
+		o.SendLast = true
+		keys[s.Key] = &o
+	}
+	if len(keys) == 0 {
+		return rule
+	}
+	return func(key string) *engine.KeyOptions {
+		if o := keys[key]; o != nil {
+			return o
+		}
+		if rule == nil {
+			return nil
+		}
+		return rule(key)
+	}
+}
