@@ -2,20 +2,27 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"fanfare/cmd/fanfare/config"
+	"fanfare/cmd/fanfare/pub"
+	"fanfare/cmd/fanfare/remote"
+	"fanfare/cmd/fanfare/sub"
 )
 
 // Exit codes of fanfare.
 const (
 	exitOK      = 0
-	exitRuntime = 1 // the server failed, or "config check" found something
+	exitRuntime = 1 // the server failed, "config check" found something, or "pub" could not publish all
 	exitUsage   = 2 // wrong arguments or configuration
 )
 
@@ -61,6 +68,8 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 			return exitRuntime
 		}
 		text = "ok\n"
+	case "pub", "sub":
+		return watchOrPublish(cmd, stdout, stderr)
 	case "version":
 		text = versionText() + "\n"
 	case "help":
@@ -74,6 +83,29 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 		return exitRuntime
 	}
 	return exitOK
+}
+
+// watchOrPublish runs the commands pub and sub. The first Ctrl-C or SIGTERM ends them in order, a second one at once.
+func watchOrPublish(cmd *config.Command, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	var err error
+	if cmd.Name == "pub" {
+		err = pub.Run(ctx, *cmd.Pub, os.Stdin, stdout, stderr)
+	} else {
+		err = sub.Run(ctx, *cmd.Sub, stdout, stderr)
+	}
+	var usage *remote.UsageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		printError(stderr, err)
+		return exitUsage
+	}
+	printError(stderr, err)
+	return exitRuntime
 }
 
 // printError writes an error with "fanfare: " before each of its lines. There is nobody to tell when stderr fails.

@@ -2,11 +2,25 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // configEnv names the file; it is no setting, since a file can't name itself.
 const configEnv = envPrefix + "CONFIG"
+
+// commandEnv are variables of the commands pub and sub, which the server passes over.
+var commandEnv = []string{envPrefix + "SERVER", envPrefix + "STREAM"}
+
+// lookup is the value of a variable, the last one if there are several, "" if there is none.
+func lookup(environ []string, name string) (value string) {
+	for _, entry := range environ {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
 
 // Kubernetes and Docker inject variables for services that are called fanfare or fanfare-something:
 // FANFARE_SERVICE_HOST=10.0.0.1, FANFARE_PORT=tcp://10.0.0.1:8080, FANFARE_ADMIN_PORT_8081_TCP_ADDR=10.0.0.1.
@@ -39,6 +53,7 @@ func readEnv(environ []string) (texts map[string]string, file string, problems P
 			delete(texts, setting)
 		case known:
 			texts[setting] = value
+		case slices.Contains(commandEnv, name):
 		case serviceLink.MatchString(name), portLink.MatchString(entry):
 		default:
 			problems = append(problems, Problem{

@@ -10,10 +10,13 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"fanfare/cmd/fanfare/pub"
+	"fanfare/cmd/fanfare/sub"
 )
 
-// grammar is the command tree. A further command (pub, sub) is one more field here and one more case in
-// cmd/fanfare/command.go; its own flags go into its struct.
+// grammar is the command tree. A further command is one more field here and one more case in cmd/fanfare/command.go;
+// its own flags go into its struct.
 type grammar struct {
 	Serve serveCommand `cmd:"" default:"withargs" help:"Run the server (the default command)."`
 
@@ -24,6 +27,9 @@ type grammar struct {
 	} `cmd:"" help:"Look at the configuration."`
 
 	Healthcheck settingsCommand `cmd:"" help:"Ask the running server of this configuration whether it is well; exit 1 if not."`
+
+	Pub pub.Options `cmd:"" help:"Publish an argument, a file or the lines of a pipe: fanfare pub news hello; tail -f log | fanfare pub -l log."`
+	Sub sub.Options `cmd:"" help:"Watch a stream, with reconnects and gaps: fanfare sub news."`
 
 	Version struct{} `cmd:"" help:"Print version, commit and Go version."`
 }
@@ -105,6 +111,14 @@ func decodeText(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
+// decodeRest takes all arguments up to the next flag.
+func decodeRest(ctx *kong.DecodeContext, target reflect.Value) error {
+	for token := ctx.Scan.Peek(); token.IsValue(); token = ctx.Scan.Peek() {
+		target.Set(reflect.Append(target, reflect.ValueOf(ctx.Scan.Pop().String())))
+	}
+	return nil
+}
+
 // commandLine is what the arguments say.
 type commandLine struct {
 	command  string            // "serve", "config check", …; "help"
@@ -112,12 +126,13 @@ type commandLine struct {
 	settings bool              // the command works on a configuration
 	texts    map[string]string // by the setting's name
 	file     *string           // --config
+	pub      *pub.Options
+	sub      *sub.Options
 }
 
 var errHelp = errors.New("help was asked for")
 
-func newParser(help *bytes.Buffer) (*kong.Kong, error) {
-	g := new(grammar)
+func newParser(g *grammar, help *bytes.Buffer) (*kong.Kong, error) {
 	for _, embed := range []*any{&g.Serve.Settings, &g.Config.Check.Settings, &g.Config.Print.Settings, &g.Healthcheck.Settings} {
 		*embed = reflect.New(settingsFlags).Interface()
 	}
@@ -130,6 +145,7 @@ func newParser(help *bytes.Buffer) (*kong.Kong, error) {
 		kong.NamedMapper("switch", switchMapper{}),
 		kong.NamedMapper("text", kong.MapperFunc(decodeText)),
 		kong.NamedMapper("texts", kong.MapperFunc(decodeText)),
+		kong.NamedMapper("rest", kong.MapperFunc(decodeRest)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 		kong.Help(printHelp),
 		// errHelp ends the parsing before this is called; a library must not end the process.
@@ -160,7 +176,8 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 // parseArgs reads the arguments (without the program's name). cl is nil when no command can be made out.
 func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	var help bytes.Buffer
-	parser, err := newParser(&help)
+	g := new(grammar)
+	parser, err := newParser(g, &help)
 	if err != nil {
 		return nil, Problems{{Text: err.Error()}} // a mistake in the grammar; every test meets it
 	}
@@ -172,10 +189,18 @@ func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	if err != nil {
 		return nil, append(problems, Problem{Text: plainParseError(parser.Model, err)})
 	}
-	cl = &commandLine{command: ctx.Command(), texts: make(map[string]string)}
+	name, _, _ := strings.Cut(ctx.Command(), " <") // without arguments
+	cl = &commandLine{command: name, texts: make(map[string]string)}
 	switch ctx.Selected().Target.Interface().(type) {
 	case serveCommand, settingsCommand:
 		cl.settings = true
+	case pub.Options:
+		cl.pub = &g.Pub
+		g.Pub.HasData = slices.ContainsFunc(ctx.Path, func(p *kong.Path) bool { return p.Positional != nil && p.Positional.Name == "data" })
+		return cl, problems
+	case sub.Options:
+		cl.sub = &g.Sub
+		return cl, problems
 	}
 	for _, p := range ctx.Path {
 		if p.Flag == nil {

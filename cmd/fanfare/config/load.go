@@ -4,16 +4,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fanfare/cmd/fanfare/pub"
+	"fanfare/cmd/fanfare/sub"
 )
 
 // Command is what the command line asks for.
 type Command struct {
-	// Name is "serve", "config check", "config print", "config docs", "healthcheck", "version" or "help".
+	// Name is "serve", "config check", "config print", "config docs", "healthcheck", "pub", "sub", "version" or "help".
 	Name string
 	// Config is the effective configuration for serve, healthcheck, config check and config print, nil for the others.
 	Config *Config
 	// Help is the text of "help".
 	Help string
+	// Pub and Sub are the options of these commands, with what the environment says, nil for the others.
+	Pub *pub.Options
+	Sub *sub.Options
 }
 
 // Load reads the arguments (without the program's name) and the environment (as os.Environ gives it), and the file
@@ -26,8 +32,15 @@ func Load(args, environ []string) (*Command, error) {
 	if cl == nil {
 		return nil, problems
 	}
-	cmd := &Command{Name: cl.command, Help: cl.help}
+	cmd := &Command{Name: cl.command, Help: cl.help, Pub: cl.pub, Sub: cl.sub}
 	if !cl.settings {
+		getenv := func(name string) string { return lookup(environ, name) }
+		if cl.pub != nil {
+			cl.pub.Environ(getenv)
+		}
+		if cl.sub != nil {
+			cl.sub.Environ(getenv)
+		}
 		return cmd, problems.err()
 	}
 	c, more := layer(cl, environ)

@@ -1,0 +1,215 @@
+package pub
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"unicode/utf8"
+
+	"fanfare/cmd/fanfare/remote"
+)
+
+// Run carries the command out. When ctx ends it reads no more, publishes what it has read, and returns; that may take up
+// to flushTimeout. The answers go to out, and what was refused to errs, a line each; the error says what it was as a
+// whole. Errors in the options are of type *remote.UsageError.
+func Run(ctx context.Context, o Options, in io.Reader, out, errs io.Writer) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	c, err := newClient(o, errs)
+	if err != nil {
+		return err
+	}
+	defer c.http.CloseIdleConnections()
+	p := &publisher{o: o, client: c, out: bufio.NewWriter(out), errs: errs}
+	if o.Lines || o.NDJSON {
+		err = p.stream(ctx, in)
+	} else {
+		err = p.single(ctx, in)
+	}
+	return errors.Join(err, p.out.Flush())
+}
+
+type publisher struct {
+	o       Options
+	client  *client
+	out     *bufio.Writer
+	errs    io.Writer
+	refused int // lines
+}
+
+// answer is what the server says of one event.
+type answer struct {
+	ID          string `json:"id"`
+	Subscribers *int   `json:"subscribers"`
+	Closed      *int   `json:"closed"`
+	Error       string `json:"error"`
+}
+
+// event is a publish body, and with Key and Op a line of a batch.
+type event struct {
+	Op    string  `json:"op,omitempty"`
+	Key   string  `json:"key,omitempty"`
+	Event string  `json:"event,omitempty"`
+	ID    string  `json:"id,omitempty"`
+	Retry int64   `json:"retry,omitempty"`
+	Data  *string `json:"data,omitempty"`
+}
+
+// template is what the options say of every event. With a key, or --all, it is a line of a batch.
+func (o *Options) template() event {
+	e := event{Key: o.Key, Event: o.Event, ID: o.ID, Retry: o.Retry.Milliseconds()}
+	if o.All {
+		e.Op = "publishAll"
+	}
+	return e
+}
+
+// encode is the event as JSON, in which characters stand as they are.
+func encode(e event) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(e)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// checkText refuses what JSON would change.
+func checkText(what, text string) error {
+	for i, r := range text {
+		if r == utf8.RuneError {
+			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
+				return fmt.Errorf("%s is not valid UTF-8 (byte %d): send binary data as base64", what, i)
+			}
+		}
+	}
+	return nil
+}
+
+// single publishes one event.
+func (p *publisher) single(ctx context.Context, in io.Reader) error {
+	data := p.o.Data
+	if !p.o.HasData {
+		b, err := p.readAll(ctx, in)
+		if err != nil {
+			return err
+		}
+		data = string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
+	}
+	if len(data) > p.o.MaxBytes {
+		return fmt.Errorf("the data has more than %d bytes: publish less, or raise --max-bytes", p.o.MaxBytes)
+	}
+	if err := checkText("the data", data); err != nil {
+		return err
+	}
+	ev := p.o.template()
+	ev.Op, ev.Key, ev.Data = "", "", &data
+	body, err := encode(ev)
+	if err != nil {
+		return err
+	}
+	target := "/publish?key=" + url.QueryEscape(p.o.Key)
+	if p.o.All {
+		target = "/publishAll"
+	}
+	text, err := p.client.post(ctx, target, "application/json", body)
+	if err != nil {
+		return err
+	}
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil {
+		return fmt.Errorf("%s answers with something else than a publish API: %w", p.o.Server, err)
+	}
+	p.print(0, a, text)
+	return nil
+}
+
+// readAll reads standard input up to the limit and a line end. A read of a pipe can't be interrupted: at the end of ctx it
+// is left behind.
+func (p *publisher) readAll(ctx context.Context, in io.Reader) ([]byte, error) {
+	if remote.IsTerminal(in) {
+		fmt.Fprintln(p.errs, "fanfare: reading the data from the terminal: Ctrl-D at the beginning of a line ends it")
+	}
+	var b []byte
+	var err error
+	done := make(chan struct{}) // closed behind the writes to both
+	go func() {
+		defer close(done)
+		b, err = io.ReadAll(io.LimitReader(in, int64(p.o.MaxBytes)+2))
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, errors.New("interrupted before the end of standard input: nothing is published")
+	case <-done:
+	}
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	if len(b) == 0 {
+		return nil, errors.New("standard input is empty: nothing is published; for an event with empty data write fanfare pub KEY ''")
+	}
+	return b, nil
+}
+
+// print shows what the server says of an event that it has taken.
+func (p *publisher) print(line int, a answer, text []byte) {
+	switch {
+	case p.o.JSON && line > 0:
+		fmt.Fprintf(p.out, "{\"line\":%d,%s\n", line, bytes.TrimPrefix(bytes.TrimSpace(text), []byte("{")))
+	case p.o.JSON:
+		fmt.Fprintf(p.out, "%s\n", bytes.TrimSpace(text))
+	case p.o.Verbose:
+		n := "closed"
+		if a.Subscribers != nil {
+			n = strconv.Itoa(*a.Subscribers)
+		} else if a.Closed != nil {
+			n = "closed " + strconv.Itoa(*a.Closed)
+		}
+		id := a.ID
+		if id == "" {
+			id = "-"
+		}
+		fmt.Fprintf(p.out, "%s %s\n", id, n)
+	}
+}
+
+// maxRefusals is how many refused lines are told one by one.
+const maxRefusals = 20
+
+// refuse counts a line that was not published, and tells why.
+func (p *publisher) refuse(line int, why string) {
+	p.refused++
+	switch {
+	case p.refused <= maxRefusals:
+		fmt.Fprintf(p.errs, "fanfare: line %d: %s\n", line, why)
+	case p.refused == maxRefusals+1:
+		fmt.Fprintln(p.errs, "fanfare: more lines are refused, which are not listed")
+	}
+}
+
+// statusError is an answer other than 200.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string {
+	switch e.status {
+	case http.StatusUnauthorized:
+		return e.text + " (--token, or FANFARE_PUBLISH_TOKEN)"
+	}
+	return e.text
+}
+
+// tooLarge reports whether the server takes no body of this size.
+func tooLarge(err error) bool {
+	var s *statusError
+	return errors.As(err, &s) && s.status == http.StatusRequestEntityTooLarge
+}

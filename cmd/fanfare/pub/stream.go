@@ -1,0 +1,198 @@
+package pub
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+const (
+	// batchBytes and batchLines bound one request. While it is under way the next lines gather, so that a fast pipe makes
+	// large batches, and a slow one is never kept waiting for more.
+	batchBytes = 256 << 10
+	batchLines = 2000
+	// flushTimeout is how long what was read may take to be published after an interrupt.
+	flushTimeout = 5 * time.Second
+)
+
+// item is a line of a batch.
+type item struct {
+	line int // of the input, from 1
+	body []byte
+}
+
+// stream publishes the lines of in, in their order.
+func (p *publisher) stream(ctx context.Context, in io.Reader) error {
+	q := newQueue()
+	// A read of a pipe can't be interrupted: the reader is left behind, and finds the queue closed.
+	stop := context.AfterFunc(ctx, q.close)
+	defer stop()
+	go func() { q.end(p.read(in, q)) }()
+
+	// What was read before an interrupt is published after it.
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(flushTimeout, cancel) })()
+
+	lines := 0
+	for {
+		batch, err := q.take()
+		for _, r := range batch {
+			lines++
+			if r.why != "" {
+				p.refuse(r.line, r.why)
+			}
+		}
+		if err := p.send(sending, batch.items()); err != nil {
+			return err
+		}
+		if err := p.out.Flush(); err != nil {
+			return err
+		}
+		if len(batch) == 0 {
+			if err != nil {
+				return fmt.Errorf("standard input: %w", err)
+			}
+			break
+		}
+	}
+	if p.refused > 0 {
+		return fmt.Errorf("%d of %d lines were refused", p.refused, lines)
+	}
+	return nil
+}
+
+// send publishes a batch. One that is too large for the server is sent in halves.
+func (p *publisher) send(ctx context.Context, batch []item) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	var body []byte
+	for _, it := range batch {
+		body = append(append(body, it.body...), '\n')
+	}
+	text, err := p.client.post(ctx, "/batch", "application/x-ndjson", body)
+	first, last := batch[0].line, batch[len(batch)-1].line
+	switch {
+	case tooLarge(err) && len(batch) == 1:
+		p.refuse(first, err.Error())
+		return nil
+	case tooLarge(err):
+		half := len(batch) / 2
+		if err := p.send(ctx, batch[:half]); err != nil {
+			return err
+		}
+		return p.send(ctx, batch[half:])
+	case err != nil:
+		return fmt.Errorf("lines %d to %d, and all behind them, are not published: %w", first, last, err)
+	}
+	answers := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	if len(answers) != len(batch) {
+		return fmt.Errorf("lines %d to %d: the server has answered %d of %d lines", first, last, len(answers), len(batch))
+	}
+	for i, text := range answers {
+		var a answer
+		switch err := json.Unmarshal(text, &a); {
+		case err != nil:
+			return fmt.Errorf("line %d: the server's answer can't be read: %w", batch[i].line, err)
+		case a.Error != "":
+			p.refuse(batch[i].line, a.Error)
+		default:
+			p.print(batch[i].line, a, text)
+		}
+	}
+	return nil
+}
+
+// read puts the lines of in into q, each as a line of a batch or with the reason why it can't be one.
+func (p *publisher) read(in io.Reader, q *queue) error {
+	lines := newLines(in, p.o.MaxBytes)
+	for n := 1; ; n++ {
+		text, err := lines.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errTooLong):
+			err = fmt.Errorf("is longer than %d bytes: raise --max-bytes, or split it", p.o.MaxBytes)
+		case err != nil:
+			return err
+		}
+		r := read{item: item{line: n}}
+		if err == nil {
+			if p.o.NDJSON && len(bytes.TrimSpace(text)) == 0 {
+				continue
+			}
+			r.body, err = p.line(text)
+		}
+		if err != nil {
+			r.why = err.Error()
+		}
+		if !q.put(r) {
+			return nil
+		}
+	}
+}
+
+// line makes a line of a batch of one of the input.
+func (p *publisher) line(text []byte) ([]byte, error) {
+	if err := checkText("the line", string(text)); err != nil {
+		return nil, err
+	}
+	e := p.o.template()
+	if p.o.Lines {
+		data := string(text)
+		e.Data = &data
+		return encode(e)
+	}
+	if !json.Valid(text) {
+		return nil, fmt.Errorf("is not valid JSON: %s", jsonProblem(text))
+	}
+	text = bytes.TrimSpace(text)
+	switch text[0] {
+	case '"':
+		if p.o.Key == "" && !p.o.All {
+			return nil, errors.New("a string has no key: give KEY, or write an object with key and data")
+		}
+		head, err := encode(e)
+		return append(splice(head, []byte(`"data":`)), append(bytes.Clone(text), '}')...), err
+	case '{':
+	default:
+		return nil, errors.New("must be a string or an object with data, event, id, retry, key")
+	}
+	if p.o.Key == "" && !p.o.All {
+		var members map[string]json.RawMessage // with exact names, as the server has them
+		if err := json.Unmarshal(text, &members); err != nil {
+			return nil, err
+		}
+		if op := string(members["op"]); members["key"] == nil && op != `"publishAll"` && op != `"closeAll"` {
+			return nil, errors.New("has no key: give KEY, or a member key")
+		}
+	}
+	// Of members with the same name the last one counts: those of the line.
+	head, err := encode(e)
+	return splice(head, bytes.TrimLeft(text[1:], " \t\r\n")), err
+}
+
+// splice puts the members rest behind those of the object head, whose brace is left open.
+func splice(head, rest []byte) []byte {
+	open := bytes.TrimSuffix(head, []byte("}"))
+	if len(open) > 1 && rest[0] != '}' {
+		open = append(open, ',')
+	}
+	return append(open, rest...)
+}
+
+// jsonProblem says what is wrong with text.
+func jsonProblem(text []byte) string {
+	var v json.RawMessage
+	err := json.Unmarshal(text, &v)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Sprintf("%s (byte %d)", syntax, syntax.Offset)
+	}
+	return fmt.Sprint(err)
+}

@@ -1,0 +1,96 @@
+// Package remote is what the commands that talk to a running server have in common: where it is, how to say why it can't
+// be reached, and how long to wait before the next attempt.
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"syscall"
+	"time"
+)
+
+// UsageError is a mistake in the arguments or the environment.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+// Usage makes a UsageError.
+func Usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// ParseURL reads an http or https URL; setting is how it was given, for the error.
+func ParseURL(setting, text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, Usage("%s %q is no URL: write one such as http://127.0.0.1:8081", setting, text)
+	}
+	if u.Fragment != "" {
+		return nil, Usage("%s %q must not have a fragment (#…)", setting, text)
+	}
+	return u, nil
+}
+
+// Explain says in plain words why a request has failed. It leaves out what the caller knows: method and URL.
+func Explain(err error) string {
+	var dns *net.DNSError
+	var urlError *url.Error
+	if errors.As(err, &urlError) {
+		err = urlError.Err
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused: nothing listens there"
+	case errors.As(err, &dns):
+		return fmt.Sprintf("the host %q is unknown", dns.Name)
+	case errors.Is(err, syscall.ECONNRESET):
+		return "the connection was reset"
+	case urlError != nil && urlError.Timeout():
+		return "no answer in time"
+	}
+	return err.Error()
+}
+
+// IsTerminal reports whether stream is a terminal, where a person reads or writes.
+func IsTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
+}
+
+// Backoff is the pauses between attempts: the first, and then twice as long each time, up to Max; each with up to a
+// quarter more at random, so that many clients don't come at once. The zero value begins with 100 ms, up to 10 s.
+type Backoff struct {
+	First, Max time.Duration
+	attempts   int
+}
+
+// Reset begins anew, after a success.
+func (b *Backoff) Reset() { b.attempts = 0 }
+
+// Next returns the next pause.
+func (b *Backoff) Next() time.Duration {
+	first, most := b.First, b.Max
+	if first <= 0 {
+		first = 100 * time.Millisecond
+	}
+	if most <= 0 {
+		most = 10 * time.Second
+	}
+	pause := first
+	for i := 0; i < b.attempts && pause < most; i++ {
+		pause *= 2
+	}
+	b.attempts++
+	pause = min(pause, max(first, most))
+	return pause + rand.N(pause/4+1)
+}

@@ -1,0 +1,74 @@
+// Package sub is the command "fanfare sub": it watches a stream in a terminal or for a program, comes back when the stream
+// ends, and says what was missed.
+package sub
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"fanfare/cmd/fanfare/remote"
+)
+
+// Options are the command's arguments, as kong reads them.
+type Options struct {
+	Keys []string `arg:"" optional:"" type:"rest" help:"Keys to subscribe to, over one connection. None: the server's cacheKey."`
+
+	URL     string   `name:"url" type:"text" placeholder:"URL" help:"The stream. Environment: FANFARE_STREAM. Default: http://127.0.0.1:8080/stream."`
+	Headers []string `name:"header" short:"H" type:"texts" sep:"none" placeholder:"NAME: VALUE" help:"Header field of the request. May be repeated."`
+
+	Raw  bool `xor:"format" help:"Print the data alone, with a line end behind each event."`
+	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with event, id, data, time."`
+
+	Count     int           `short:"n" default:"0" placeholder:"N" help:"End after so many events; gaps don't count. Default: no end."`
+	Since     string        `type:"text" placeholder:"ID" help:"Begin behind the event with this id, as a client that has lost its connection there."`
+	Timeout   time.Duration `default:"0s" placeholder:"DURATION" help:"End after so long; with -n that is a failure. Default: no end."`
+	Wait      time.Duration `default:"0s" placeholder:"DURATION" help:"Try for so long while the server can't be reached at the start. Once there was a stream, it is tried for ever. Default: fail at once."`
+	Reconnect bool          `default:"true" negatable:"" help:"Come back when the stream ends. Default: true."`
+
+	Color    string `default:"auto" enum:"auto,always,never" placeholder:"auto|always|never" help:"Colours. auto: on a terminal, unless NO_COLOR is set."`
+	Quiet    bool   `short:"q" help:"Print no notes about connections to standard error; gaps and errors are still told."`
+	MaxBytes int    `default:"16777216" placeholder:"N" help:"Longest event in bytes. Default: ${default}."`
+
+	noColor bool
+}
+
+const defaultURL = "http://127.0.0.1:8080/stream"
+
+// Environ takes from the environment what no flag has given.
+func (o *Options) Environ(getenv func(string) string) {
+	o.URL = cmp.Or(o.URL, getenv("FANFARE_STREAM"), defaultURL)
+	o.noColor = getenv("NO_COLOR") != "" || getenv("TERM") == "dumb"
+}
+
+// target is where the stream is, and the fields of its request. The error is a *remote.UsageError.
+func (o *Options) target() (*url.URL, http.Header, error) {
+	u, err := remote.ParseURL("--url", o.URL)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case o.Count < 0:
+		return nil, nil, remote.Usage("-n must not be negative")
+	case o.Timeout < 0 || o.Wait < 0:
+		return nil, nil, remote.Usage("--timeout and --wait must not be negative")
+	case o.MaxBytes < 1:
+		return nil, nil, remote.Usage("--max-bytes must be more than 0")
+	}
+	query := u.Query()
+	for _, key := range o.Keys {
+		query.Add("connectKey", key)
+	}
+	u.RawQuery = query.Encode()
+	fields := make(http.Header)
+	for _, h := range o.Headers {
+		name, value, ok := strings.Cut(h, ":")
+		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(h, "\r\n\x00") {
+			return nil, nil, remote.Usage("--header %q: write \"Name: value\"", h)
+		}
+		fields.Add(name, strings.TrimSpace(value))
+	}
+	return u, fields, nil
+}

@@ -1,0 +1,213 @@
+package sub
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"fanfare/cmd/fanfare/remote"
+	"fanfare/codec"
+)
+
+// gap is the data of an event that tells what was missed, see docs/protocol.md.
+type gap struct {
+	Key    string `json:"key"`
+	Reason string `json:"reason"`
+	Missed *int64 `json:"missed"` // null: nobody can know
+	After  string `json:"after"`
+	Next   string `json:"next"`
+}
+
+// gapOf reads a gap of the server. An event of the application that is only called so is none.
+func gapOf(m codec.Message) (g gap, ok bool) {
+	if string(m.Type) != "gap" || json.Unmarshal(m.Data, &g) != nil {
+		return gap{}, false
+	}
+	switch g.Reason {
+	case "history", "epoch", "unknown", "lag":
+		return g, g.Next != ""
+	}
+	return gap{}, false
+}
+
+// The colours of a terminal.
+const (
+	dim    = "\x1b[2m"
+	cyan   = "\x1b[36m"
+	yellow = "\x1b[33m"
+	red    = "\x1b[31m"
+	plain  = "\x1b[0m"
+)
+
+// printer shows events on out and what happens to the connection on notes.
+type printer struct {
+	o         Options
+	out       *bufio.Writer
+	notes     io.Writer
+	outColor  bool
+	noteColor bool
+
+	events, gaps int
+	missed       int64
+	now          func() time.Time
+}
+
+func newPrinter(o Options, out, notes io.Writer) *printer {
+	colors := func(w io.Writer) bool {
+		return o.Color == "always" || o.Color != "never" && !o.noColor && remote.IsTerminal(w)
+	}
+	return &printer{o: o, out: bufio.NewWriterSize(out, 64<<10), notes: notes, outColor: colors(out), noteColor: colors(notes), now: time.Now}
+}
+
+func (p *printer) flush() error { return p.out.Flush() }
+
+// event shows an event or a gap.
+func (p *printer) event(m codec.Message) {
+	g, isGap := gapOf(m)
+	if isGap {
+		p.gap(g)
+	} else {
+		p.events++
+	}
+	switch {
+	case p.o.JSON:
+		p.json(m, g, isGap)
+	case isGap:
+	case p.o.Raw:
+		_, _ = p.out.Write(m.Data) // the error comes with flush
+		_ = p.out.WriteByte('\n')
+	default:
+		p.text(m)
+	}
+}
+
+// json writes a line for a program.
+func (p *printer) json(m codec.Message, g gap, isGap bool) {
+	line := struct {
+		Event string `json:"event"`
+		ID    string `json:"id"`
+		Data  string `json:"data"`
+		Time  string `json:"time"`
+		Gap   *gap   `json:"gap,omitempty"`
+	}{string(m.Type), string(m.LastEventID), string(m.Data), p.now().Format(time.RFC3339Nano), nil}
+	if isGap {
+		line.Gap = &g
+	}
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(line) // the error comes with flush
+}
+
+// text writes a line for a person: time, id, name unless it is "message", and the data, of which further lines are
+// indented.
+func (p *printer) text(m codec.Message) {
+	fmt.Fprintf(p.out, "%s ", paint(p.outColor, dim, p.now().Format("15:04:05.000")))
+	if len(m.LastEventID) > 0 {
+		fmt.Fprintf(p.out, "%s ", paint(p.outColor, dim, clean(string(m.LastEventID))))
+	}
+	if string(m.Type) != "message" {
+		fmt.Fprintf(p.out, "%s ", paint(p.outColor, cyan, "["+clean(string(m.Type))+"]"))
+	}
+	for i, line := range bytes.Split(m.Data, []byte("\n")) {
+		if i > 0 {
+			_, _ = p.out.WriteString("\n    ")
+		}
+		_, _ = p.out.WriteString(clean(string(line)))
+	}
+	_ = p.out.WriteByte('\n')
+}
+
+// clean shows control characters, so that data can't move the cursor or set the title of a terminal.
+func clean(text string) string {
+	if !strings.ContainsFunc(text, unsafeRune) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if unsafeRune(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// unsafeRune reports whether a terminal acts on r rather than to show it, or shows what is behind it in another order.
+func unsafeRune(r rune) bool {
+	return r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
+}
+
+func paint(on bool, color, text string) string {
+	if !on {
+		return text
+	}
+	return color + text + plain
+}
+
+// gap tells what was missed.
+func (p *printer) gap(g gap) {
+	p.gaps++
+	missed := "an unknown number of events"
+	if g.Missed != nil {
+		p.missed += *g.Missed
+		missed = fmt.Sprintf("%d events", *g.Missed)
+		if *g.Missed == 1 {
+			missed = "1 event"
+		}
+	}
+	why := map[string]string{
+		"history": "it is older than what the server keeps",
+		"epoch":   "the server was restarted, or the key has begun anew",
+		"unknown": "the server doesn't know the last id",
+		"lag":     "this client was too slow",
+	}[g.Reason]
+	_ = p.flush() // what came before stands before it where both go to a terminal
+	p.say(red, "gap: %s of %q missed: %s (after %s, on from %s)", missed, g.Key, why, clean(g.After), clean(g.Next))
+}
+
+func (p *printer) say(color, format string, args ...any) {
+	fmt.Fprintln(p.notes, paint(p.noteColor, color, "-- "+fmt.Sprintf(format, args...)))
+}
+
+// note tells what happens as it should.
+func (p *printer) note(format string, args ...any) {
+	if !p.o.Quiet {
+		p.say(dim, format, args...)
+	}
+}
+
+// trouble tells what doesn't.
+func (p *printer) trouble(format string, args ...any) {
+	if !p.o.Quiet {
+		p.say(yellow, format, args...)
+	}
+}
+
+func (p *printer) connected(u *url.URL, lastID string, again bool) {
+	what, where := "connected", ""
+	if again {
+		what = "reconnected"
+	}
+	if lastID != "" {
+		where = ", going on behind " + clean(lastID)
+	}
+	p.note("%s to %s%s", what, u.Redacted(), where)
+}
+
+func (p *printer) summary(streams int) {
+	if streams == 0 {
+		return
+	}
+	gaps := "no gap"
+	if p.gaps > 0 {
+		gaps = fmt.Sprintf("%d gaps (%d events known to be missed)", p.gaps, p.missed)
+	}
+	p.note("%d events, %s, %d connections", p.events, gaps, streams)
+}
