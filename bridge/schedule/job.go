@@ -58,7 +58,7 @@ func (j *job) loop(ctx context.Context) {
 	if j.Immediate {
 		j.run(ctx)
 	}
-	for {
+	for ctx.Err() == nil {
 		next, skipped := upcoming(j.times, last, time.Now())
 		if skipped > 0 {
 			j.r.metrics.skipped.WithLabelValues(j.Name, "overlap").Add(float64(skipped))

@@ -12,9 +12,10 @@ import (
 
 const (
 	// batchBytes and batchLines bound one request. While it is under way the next lines gather, so that a fast pipe makes
-	// large batches, and a slow one is never kept waiting for more.
+	// large batches, and a slow one is never kept waiting for more. Half of the history that a server keeps by default:
+	// one request alone laps nobody.
 	batchBytes = 256 << 10
-	batchLines = 2000
+	batchLines = 512
 	// flushTimeout is how long what was read may take to be published after an interrupt.
 	flushTimeout = 5 * time.Second
 )

@@ -157,10 +157,7 @@ func (p *printer) gap(g gap) {
 	missed := "an unknown number of events"
 	if g.Missed != nil {
 		p.missed += *g.Missed
-		missed = fmt.Sprintf("%d events", *g.Missed)
-		if *g.Missed == 1 {
-			missed = "1 event"
-		}
+		missed = plural(int(*g.Missed), "event")
 	}
 	why := map[string]string{
 		"history": "it is older than what the server keeps",
@@ -207,7 +204,14 @@ func (p *printer) summary(streams int) {
 	}
 	gaps := "no gap"
 	if p.gaps > 0 {
-		gaps = fmt.Sprintf("%d gaps (%d events known to be missed)", p.gaps, p.missed)
+		gaps = fmt.Sprintf("%s (%s known to be missed)", plural(p.gaps, "gap"), plural(int(p.missed), "event"))
 	}
-	p.note("%d events, %s, %d connections", p.events, gaps, streams)
+	p.note("%s, %s, %s", plural(p.events, "event"), gaps, plural(streams, "connection"))
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
