@@ -54,3 +54,26 @@ func TestConnectionLimit(t *testing.T) {
 		}
 	}
 }
+
+func TestSendLastKeysOfSchedules(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fanfare.yaml")
+	yaml := "keys:\n- {match: 'a*', history: 8}\n- {match: 'last*', sendLast: true}\n- {match: '*', maxClients: 7}\nschedules:\n" +
+		"- {name: one, every: 1s, key: a1, data: x, sendLast: true}\n- {name: two, every: 1s, key: a2, data: x}\n"
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, err := config.Load([]string{"--config", file}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := engineOptions(cmd.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]bool{"a1": true, "a2": false, "last": true, "news": false} {
+		got := o.KeyRule(key)
+		if got == nil || got.SendLast != want || (got.History == 8) != (key[0] == 'a') || (got.MaxSubscribers == 7) != (key == "news") {
+			t.Errorf("%s: %+v", key, got)
+		}
+	}
+}

@@ -41,10 +41,13 @@ func Explain(err error) string {
 		err = urlError.Err
 	}
 	switch {
+	case errors.As(err, &dns):
+		if dns.IsNotFound {
+			return fmt.Sprintf("the host %q is unknown", dns.Name)
+		}
+		return fmt.Sprintf("the host %q can't be looked up: %s", dns.Name, dns.Err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused: nothing listens there"
-	case errors.As(err, &dns):
-		return fmt.Sprintf("the host %q is unknown", dns.Name)
 	case errors.Is(err, syscall.ECONNRESET):
 		return "the connection was reset"
 	case urlError != nil && urlError.Timeout():

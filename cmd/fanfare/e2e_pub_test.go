@@ -1,0 +1,297 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// client is the environment of fanfare pub and sub for this server.
+func (s *server) client() []string {
+	return append([]string{"FANFARE_SERVER=" + s.admin, "FANFARE_STREAM=" + s.stream + "/stream", "FANFARE_BIN=" + binary}, s.env...)
+}
+
+// watch starts fanfare sub, and waits until it is subscribed to keys.
+func (s *server) watch(keys []string, args ...string) *listener {
+	s.t.Helper()
+	var before []int
+	for _, key := range keys {
+		before = append(before, s.count(key))
+	}
+	l := listen(s.t, "env", append(append(append(s.client(), binary, "sub"), keys...), args...)...)
+	for i, key := range keys {
+		s.awaitCount(key, before[i]+1)
+	}
+	return l
+}
+
+// pub runs fanfare pub to its end.
+func (s *server) pub(stdin string, args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	cmd := exec.Command(binary, append([]string{"pub"}, args...)...)
+	cmd.Env = environment(s.client()...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// line is what fanfare sub --json prints.
+type line struct {
+	Event, ID, Data string
+	Gap             *struct {
+		Key, Reason, Next string
+		Missed            *int
+	}
+}
+
+func parseLine(t testing.TB, text string) (l line) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &l); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return l
+}
+
+// wait returns the exit code of a client that has printed all.
+func (l *listener) wait() int {
+	l.t.Helper()
+	var exit *exec.ExitError
+	if err := l.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		l.t.Fatal(err)
+	}
+	return l.cmd.ProcessState.ExitCode()
+}
+
+// TestPipeOfManyLines: what a pipe publishes arrives whole and in order, in a stream whose history holds it.
+func TestPipeOfManyLines(t *testing.T) {
+	const n = 100_000
+	s := start(t, "--history", "131072")
+	l := s.watch([]string{"news"}, "-n", fmt.Sprint(n), "--json")
+	shell(t, s.client(), fmt.Sprintf(`seq 1 %d | "$FANFARE_BIN" pub -l news`, n))
+	lines := l.end()
+	if len(lines) != n {
+		t.Fatalf("%d lines; notes: %s", len(lines), l.log)
+	}
+	for i, text := range lines {
+		if e := parseLine(t, text); e.Data != strconv.Itoa(i+1) || e.Gap != nil || !strings.HasSuffix(e.ID, fmt.Sprint("-", i+1)) {
+			t.Fatalf("line %d: %s", i+1, text)
+		}
+	}
+	if code := l.wait(); code != 0 {
+		t.Errorf("exit code %d: %s", code, l.log)
+	}
+}
+
+// TestPipeLapsAShortHistory: what a subscriber misses is told, and with it the sum is right.
+func TestPipeLapsAShortHistory(t *testing.T) {
+	const n = 50_000
+	s := start(t, "--history", "8")
+	l := s.watch([]string{"news"}, "--json")
+	if code, _, stderr := s.pub(strings.Repeat("x\n", n)+"end\n", "news", "-l"); code != 0 {
+		t.Fatalf("pub: %s", stderr)
+	}
+	got, missed, last := 0, 0, 0
+	for last <= n {
+		e := parseLine(t, l.next())
+		_, number, _ := strings.Cut(e.ID, "-")
+		seq, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatalf("%+v: %v", e, err)
+		}
+		if e.Gap == nil {
+			got++
+		} else {
+			missed += *e.Gap.Missed
+		}
+		if got+missed != seq {
+			t.Fatalf("%d got and %d missed at event %d", got, missed, seq)
+		}
+		last = seq
+	}
+	t.Logf("%d got, %d missed", got, missed)
+}
+
+// TestTailIsDeliveredAtOnce: a pipe that pauses is not waited for.
+func TestTailIsDeliveredAtOnce(t *testing.T) {
+	s := start(t)
+	l := s.watch([]string{"log"}, "--raw")
+	cmd := exec.Command(binary, "pub", "log", "--lines")
+	cmd.Env = environment(s.client()...)
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		fmt.Fprintf(in, "line %d\n", i)
+		if got := l.next(); got != fmt.Sprint("line ", i) {
+			t.Fatalf("%q", got)
+		}
+	}
+	// Ctrl-C in the middle of it is an end like any other.
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	_ = in.Close()
+}
+
+// TestWatchSurvivesARestart: the gap is told, and the reconnects.
+func TestWatchSurvivesARestart(t *testing.T) {
+	s := start(t, "--retry", "50ms")
+	l := s.watch([]string{"news"}, "--json", "-n", "2")
+	s.publish("news", `"before"`)
+	if e := parseLine(t, l.next()); e.Data != "before" {
+		t.Fatalf("%+v", e)
+	}
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.exited
+	eventually(t, "the loss is told", func() (bool, string) {
+		text := l.log.String()
+		return strings.Contains(text, "-- can't reach http") || strings.Contains(text, "-- the connection was lost"), text
+	})
+	s.restart()
+	s.awaitCount("news", 1)
+	s.publish("news", `"after"`)
+	gap, event := parseLine(t, l.next()), parseLine(t, l.next())
+	if gap.Gap == nil || gap.Gap.Reason != "epoch" || gap.Gap.Missed != nil || event.Data != "after" {
+		t.Errorf("%+v, %+v", gap, event)
+	}
+	if rest := l.end(); rest != nil || l.wait() != 0 {
+		t.Errorf("%q, exit code %d", rest, l.cmd.ProcessState.ExitCode())
+	}
+	for _, want := range []string{"-- connected to ", "next try in ", "-- reconnected to ", `-- gap: an unknown number of events of "news" missed: the server was restarted`, "-- 2 events, 1 gap "} {
+		if !strings.Contains(l.log.String(), want) {
+			t.Errorf("notes lack %q:\n%s", want, l.log)
+		}
+	}
+}
+
+func TestPubErrors(t *testing.T) {
+	s := (&server{t: t, env: []string{"FANFARE_PUBLISH_TOKEN=right"}, token: "right", args: []string{"--max-event-bytes", "1kB"}}).up()
+	const wrong = "fanfare: this needs the publish token: send \"Authorization: Bearer TOKEN\" (--token, or FANFARE_PUBLISH_TOKEN)\n"
+	if code, _, stderr := s.pub("", "k", "x", "--token", "wrong"); code != 1 || stderr != wrong {
+		t.Errorf("wrong token: %d, %q", code, stderr)
+	}
+	if code, _, stderr := s.pub("a\nb\n", "k", "-l", "--token", "wrong"); code != 1 || !strings.Contains(stderr, "lines 1 to ") || !strings.Contains(stderr, "publish token") {
+		t.Errorf("wrong token for lines: %d, %q", code, stderr)
+	}
+	l := s.watch([]string{"k"}, "--raw")
+	if code, stdout, stderr := s.pub("", "k", "x", "-v"); code != 0 || stderr != "" || !strings.HasSuffix(stdout, "-1 1\n") {
+		t.Errorf("%d, %q, %q", code, stdout, stderr)
+	}
+	in := "\"one\"\n{\"data\":{\"n\":2}}\n{\"data\":\n{\"data\":\"" + strings.Repeat("x", 2000) + "\"}\n{\"data\":1,\"retry\":\"soon\"}\n{\"key\":\"other\",\"data\":3}\n\"four\"\n"
+	code, stdout, stderr := s.pub(in, "k", "--ndjson", "--json")
+	want := "fanfare: line 3: is not valid JSON: unexpected end of JSON input (byte 8)\n" +
+		"fanfare: line 4: the finished event has 2029 bytes, more than 1000 (maxEventBytes): send less, or raise the limit\n" +
+		"fanfare: line 5: retry: must be a whole number of milliseconds, of the digits 0-9 only; got \"soon\" (byte 29)\n" +
+		"fanfare: 3 of 7 lines were refused\n"
+	if code != 1 || strings.Count(stdout, "\n") != 4 {
+		t.Errorf("%d, %q", code, stdout)
+	}
+	for line := range strings.Lines(want) {
+		// The length of an id is the server's, and which error comes first the batches'.
+		if head, tail, _ := strings.Cut(line, "2029"); !strings.Contains(stderr, head) || !strings.Contains(stderr, tail) {
+			if !strings.Contains(line, "bytes, more") || !strings.Contains(stderr, "more than 1000 (maxEventBytes)") {
+				t.Errorf("%q lacks %q", stderr, line)
+			}
+		}
+	}
+	for _, want := range []string{"x", "one", `{"n":2}`, "four"} {
+		if got := l.next(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if code, _, stderr := s.pub("", "--nonsense"); code != 2 || stderr != "fanfare: unknown flag --nonsense\n" {
+		t.Errorf("%d, %q", code, stderr)
+	}
+	if code, _, stderr := s.pub(""); code != 2 || stderr != "fanfare: to which key? fanfare pub KEY [DATA], or --all\n" {
+		t.Errorf("%d, %q", code, stderr)
+	}
+	if code, _, stderr := s.pub("", "k", "x", "-l", "--ndjson"); code != 2 || !strings.Contains(stderr, "--lines and --ndjson can't be used together") {
+		t.Errorf("%d, %q", code, stderr)
+	}
+}
+
+func TestServerAway(t *testing.T) {
+	s := start(t)
+	if code := s.stop(syscall.SIGTERM); code != 0 {
+		t.Fatal(code)
+	}
+	if code, _, stderr := s.pub("", "k", "x"); code != 1 || stderr != "fanfare: can't publish to "+s.admin+": connection refused: nothing listens there\n" {
+		t.Errorf("pub: %d, %q", code, stderr)
+	}
+	if code, _, stderr := run(t, s.client(), "sub", "k"); code != 1 || !strings.HasPrefix(stderr, "fanfare: can't reach "+s.stream) {
+		t.Errorf("sub: %d, %q", code, stderr)
+	}
+	// With --wait both sit it out.
+	l := listen(t, "env", append(s.client(), binary, "sub", "k", "-n", "1", "--raw", "--wait", "1m")...)
+	published := make(chan string, 1)
+	go func() {
+		cmd := exec.Command("sh", "-c", `echo late | "$FANFARE_BIN" pub --all --wait 1m -v 2>&1`)
+		cmd.Env = environment(s.client()...)
+		out, err := cmd.Output()
+		published <- fmt.Sprint(string(out), err)
+	}()
+	s.restart()
+	s.awaitCount("k", 1)
+	if out := <-published; !strings.Contains(out, "trying again for 1m0s\n") || !strings.HasSuffix(out, "<nil>") {
+		t.Errorf("pub: %s", out)
+	}
+	s.publish("k", `"now"`) // the other may have been there before the subscriber
+	if got := l.next(); got != "late" && got != "now" {
+		t.Errorf("sub: %q", got)
+	}
+}
+
+func TestInterruptedWatch(t *testing.T) {
+	s := start(t)
+	l := s.watch([]string{"a", "b"})
+	if code, _, stderr := s.pub("", "b", "hello", "--event", "greet"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if got := l.next(); !strings.HasSuffix(got, " [greet] hello") || strings.Contains(got, "\x1b") {
+		t.Errorf("%q", got)
+	}
+	if err := l.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if rest := l.end(); rest != nil {
+		t.Errorf("%q", rest)
+	}
+	if code := l.wait(); code != 0 || !strings.HasSuffix(l.log.String(), "-- 1 event, no gap, 1 connection\n") {
+		t.Errorf("exit code %d: %s", code, l.log)
+	}
+}
+
+// TestWatchSince: an id given by hand resumes as a client's own does.
+func TestWatchSince(t *testing.T) {
+	s := start(t)
+	first := s.publish("k", `"1"`)
+	s.publish("k", `"2"`)
+	code, stdout, stderr := run(t, s.client(), "sub", "k", "--since", first.ID, "-n", "1", "--raw", "--quiet")
+	if code != 0 || stdout != "2\n" || stderr != "" {
+		t.Errorf("%d, %q, %q", code, stdout, stderr)
+	}
+	code, stdout, stderr = run(t, s.client(), "sub", "k", "-n", "1", "--timeout", "200ms", "-q")
+	if code != 1 || stdout != "" || stderr != "fanfare: 0 of 1 events within 200ms\n" {
+		t.Errorf("%d, %q, %q", code, stdout, stderr)
+	}
+}
