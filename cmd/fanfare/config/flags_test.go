@@ -2,8 +2,10 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCommands(t *testing.T) {
@@ -122,5 +124,46 @@ func TestHelp(t *testing.T) {
 		if len(strings.TrimRight(line, "\n")) > 80 {
 			t.Errorf("wider than a terminal: %s", line)
 		}
+	}
+}
+
+func TestPubAndSub(t *testing.T) {
+	environ := []string{"FANFARE_SERVER=http://env:1", "FANFARE_STREAM=http://env:2/s", "FANFARE_PUBLISH_TOKEN=env"}
+	cmd, err := Load([]string{"pub", "k", "", "-e", "-x", "--token=arg", "--retry", "3s"}, environ)
+	if err != nil || cmd.Name != "pub" || cmd.Config != nil || cmd.Sub != nil {
+		t.Fatalf("%+v, %v", cmd, err)
+	}
+	if o := cmd.Pub; o.Key != "k" || o.Data != "" || !o.HasData || o.Event != "-x" || o.Token != "arg" || o.Server != "http://env:1" || o.Retry != 3*time.Second || o.Timeout != 30*time.Second {
+		t.Errorf("%+v", o)
+	}
+	cmd, err = Load([]string{"pub", "k\xff", "-l", "--server", "http://arg"}, nil)
+	if err != nil || cmd.Pub.HasData || cmd.Pub.Key != "k\xff" || !cmd.Pub.Lines || cmd.Pub.Server != "http://arg" || cmd.Pub.Token != "" {
+		t.Errorf("%+v, %v", cmd.Pub, err)
+	}
+	cmd, err = Load([]string{"sub", "a", "b\xff", "-n", "3", "-H", "A: b, c", "-H", "D: e", "--no-reconnect"}, environ)
+	if err != nil || cmd.Name != "sub" || cmd.Pub != nil {
+		t.Fatalf("%+v, %v", cmd, err)
+	}
+	if o := cmd.Sub; !slices.Equal(o.Keys, []string{"a", "b\xff"}) || o.Count != 3 || !slices.Equal(o.Headers, []string{"A: b, c", "D: e"}) || o.Reconnect || o.URL != "http://env:2/s" || o.Color != "auto" {
+		t.Errorf("%+v", o)
+	}
+	cmd, err = Load([]string{"sub"}, nil)
+	if err != nil || len(cmd.Sub.Keys) != 0 || !cmd.Sub.Reconnect || cmd.Sub.URL != "http://127.0.0.1:8080/stream" {
+		t.Errorf("%+v, %v", cmd.Sub, err)
+	}
+	for args, want := range map[string]string{
+		"sub -n x":           "--count: expected a valid 64 bit int but got \"x\"",
+		"pub a b c":          "unexpected argument c",
+		"sub --raw --json":   "--raw and --json can't be used together",
+		"pub k --retry 5":    "--retry: expected duration but got \"5\": time: missing unit in duration \"5\"",
+		"sub --colour never": "unknown flag --colour; did you mean --color?",
+	} {
+		if _, err := Load(strings.Fields(args), nil); err == nil || text(err) != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+	// The server passes over the variables of the other commands.
+	if _, err := Load(nil, environ[:2]); err != nil {
+		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"time"
 )
 
@@ -67,6 +68,9 @@ func (p *publisher) stream(ctx context.Context, in io.Reader) error {
 	return nil
 }
 
+// place ends an error of the server that counts the bytes of the line that it got, which is not the line of the input.
+var place = regexp.MustCompile(` \(byte \d+\)$`)
+
 // send publishes a batch. One that is too large for the server is sent in halves.
 func (p *publisher) send(ctx context.Context, batch []item) error {
 	if len(batch) == 0 {
@@ -101,7 +105,7 @@ func (p *publisher) send(ctx context.Context, batch []item) error {
 		case err != nil:
 			return fmt.Errorf("line %d: the server's answer can't be read: %w", batch[i].line, err)
 		case a.Error != "":
-			p.refuse(batch[i].line, a.Error)
+			p.refuse(batch[i].line, place.ReplaceAllString(a.Error, ""))
 		default:
 			p.print(batch[i].line, a, text)
 		}
