@@ -38,7 +38,7 @@ func (r *Runner) newJob(s Schedule) (*job, error) {
 	case s.Name == "":
 		return nil, errors.New("it needs a name")
 	case s.Every < 0 || s.Timeout < 0 || s.MaxBytes < 0:
-		return nil, errors.New("Every, Timeout and MaxBytes must not be negative")
+		return nil, errors.New("neither Every nor Timeout nor MaxBytes may be negative")
 	case s.Every > 0:
 		j.times = interval(s.Every)
 	default:

@@ -129,7 +129,7 @@ func TestHelp(t *testing.T) {
 
 func TestPubAndSub(t *testing.T) {
 	environ := []string{"FANFARE_SERVER=http://env:1", "FANFARE_STREAM=http://env:2/s", "FANFARE_PUBLISH_TOKEN=env"}
-	cmd, err := Load([]string{"pub", "k", "", "-e", "-x", "--token=arg", "--retry", "3s"}, environ)
+	cmd, err := Load([]string{"pub", "k", "", "--event=-x", "--token=arg", "--retry", "3s"}, environ)
 	if err != nil || cmd.Name != "pub" || cmd.Config != nil || cmd.Sub != nil {
 		t.Fatalf("%+v, %v", cmd, err)
 	}
