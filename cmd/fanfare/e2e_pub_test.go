@@ -242,10 +242,10 @@ func TestServerAway(t *testing.T) {
 	}
 	// With --wait both sit it out.
 	l := listen(t, "env", append(s.client(), binary, "sub", "k", "-n", "1", "--raw", "--wait", "1m")...)
-	published := make(chan string, 1)
+	published, env := make(chan string, 1), environment(s.client()...)
 	go func() {
 		cmd := exec.Command("sh", "-c", `echo late | "$FANFARE_BIN" pub --all --wait 1m -v 2>&1`)
-		cmd.Env = environment(s.client()...)
+		cmd.Env = env
 		out, err := cmd.Output()
 		published <- fmt.Sprint(string(out), err)
 	}()
