@@ -242,17 +242,14 @@ func TestServerAway(t *testing.T) {
 	}
 	// With --wait both sit it out.
 	l := listen(t, "env", append(s.client(), binary, "sub", "k", "-n", "1", "--raw", "--wait", "1m")...)
-	published, env := make(chan string, 1), environment(s.client()...)
-	go func() {
-		cmd := exec.Command("sh", "-c", `echo late | "$FANFARE_BIN" pub --all --wait 1m -v 2>&1`)
-		cmd.Env = env
-		out, err := cmd.Output()
-		published <- fmt.Sprint(string(out), err)
-	}()
+	late := listen(t, "env", append(s.client(), "sh", "-c", `echo late | "$FANFARE_BIN" pub --all --wait 1m -v 2>&1`)...)
+	if got := late.next(); !strings.HasSuffix(got, "nothing listens there; trying again for 1m0s") {
+		t.Errorf("pub: %q", got)
+	}
 	s.restart()
 	s.awaitCount("k", 1)
-	if out := <-published; !strings.Contains(out, "trying again for 1m0s\n") || !strings.HasSuffix(out, "<nil>") {
-		t.Errorf("pub: %s", out)
+	if rest, code := late.end(), late.wait(); code != 0 || len(rest) != 1 {
+		t.Errorf("pub: exit code %d, %q", code, rest)
 	}
 	s.publish("k", `"now"`) // the other may have been there before the subscriber
 	if got := l.next(); got != "late" && got != "now" {
