@@ -39,6 +39,12 @@ var arrows = map[string]struct{ own, others []string }{
 			"github.com/goccy/go-json", "github.com/puzpuzpuz/xsync/v3",
 		},
 	},
+	"bridge/redis": {
+		own: []string{"engine", "codec"},
+		others: []string{
+			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
+		},
+	},
 	"cmd/fanfare": {
 		own: []string{"transport", "bridge", "engine", "codec"},
 		others: []string{
@@ -124,6 +130,9 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"transport", "fanfare/engine", true},
 		{"transport", "fanfare/cmd/fanfare", false},
 		{"transport", "github.com/prometheus/client_golang/prometheus", true},
+		{"bridge/redis", "fanfare/engine", true},
+		{"bridge/redis", "fanfare/transport", false},
+		{"transport", "fanfare/bridge/redis", false},
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},

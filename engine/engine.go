@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -215,6 +216,19 @@ func (e *Engine) everyKey() func(func(*key) bool) {
 				return more
 			})
 			if !more {
+				return
+			}
+		}
+	}
+}
+
+// Keys ranges over the names of the keys that exist, in no order. All that exist
+// from its beginning to its end are met; those that come or go meanwhile may be
+// missed.
+func (e *Engine) Keys() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for k := range e.everyKey() {
+			if !yield(k.name) {
 				return
 			}
 		}

@@ -61,6 +61,11 @@ type KeyOptions struct {
 	// first, and keeps that event beyond HistoryTTL: a key with an event then
 	// lives until the engine ends, or SendLast is taken back.
 	SendLast bool
+	// StableIDs says that the publisher's own ids outlive this process: each
+	// stands for one event of the key, and has the form of a Position. A
+	// subscriber's position is then told by the id of the event before it, where
+	// that is kept, so that it resumes in another life of the key too.
+	StableIDs bool
 }
 
 // withDefaults returns o itself if it has no zero value, so that keys share a

@@ -237,9 +237,31 @@ func (s *Subscriber) Positions(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = s.cursors[i].position().Append(dst)
+		c := &s.cursors[i]
+		if id := c.stableID(); id != nil {
+			dst = append(dst, id...)
+			continue
+		}
+		dst = c.position().Append(dst)
 	}
 	return dst
+}
+
+// stableID returns the id of the event before the cursor if it tells the position
+// better than our own, see KeyOptions.StableIDs, and nil otherwise.
+func (c *cursor) stableID() []byte {
+	if c.gap != nil || c.next == 1 || !c.key.opts.Load().StableIDs {
+		return nil
+	}
+	ev, _ := c.key.read(c.next - 1)
+	if ev == nil || ev.idAt < 0 {
+		return nil
+	}
+	id := ev.bytes[ev.idAt : int(ev.idAt)+int(ev.idLen)]
+	if _, ok := ParsePosition(string(id)); !ok {
+		return nil // would not be told apart among those of other keys
+	}
+	return id
 }
 
 // position is where a client resumes that has had all that Next returned. While

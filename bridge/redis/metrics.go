@@ -1,0 +1,58 @@
+package redis
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the figures of all sources.
+type metrics struct {
+	connected, streams, behind             *prometheus.GaugeVec
+	messages, gaps, reconnects, connErrors *prometheus.CounterVec
+	refused                                *prometheus.CounterVec
+}
+
+// sourceMetrics are those of one.
+type sourceMetrics struct {
+	connected, streams, behind prometheus.Gauge
+	messages, gaps, reconnects prometheus.Counter
+	errors, refused            *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"source"})
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"source"}, labels...))
+	}
+	m := &metrics{
+		connected:  gauge("fanfare_redis_connected", "1 while the source works, 0 while it is being connected."),
+		streams:    gauge("fanfare_redis_streams", "Streams that are read."),
+		behind:     gauge("fanfare_redis_behind_entries", "Entries of streams that were not read yet when last looked at."),
+		messages:   counter("fanfare_redis_messages_total", "Messages and entries read, refused ones too."),
+		gaps:       counter("fanfare_redis_gaps_total", "Gaps told to keys."),
+		reconnects: counter("fanfare_redis_reconnects_total", "Connections made after the first one."),
+		connErrors: counter("fanfare_redis_errors_total", "Connections lost and attempts failed, by reason.", "reason"),
+		refused:    counter("fanfare_redis_refused_total", "Messages refused, by reason.", "reason"),
+	}
+	if r != nil {
+		r.MustRegister(m.connected, m.streams, m.behind, m.messages, m.gaps, m.reconnects, m.connErrors, m.refused)
+	}
+	return m
+}
+
+func (m *metrics) source(name string) sourceMetrics {
+	s := sourceMetrics{
+		connected: m.connected.WithLabelValues(name),
+		messages:  m.messages.WithLabelValues(name), gaps: m.gaps.WithLabelValues(name), reconnects: m.reconnects.WithLabelValues(name),
+		errors: m.connErrors, refused: m.refused,
+	}
+	if name == "streams" {
+		s.streams, s.behind = m.streams.WithLabelValues(name), m.behind.WithLabelValues(name)
+	}
+	for _, reason := range refusals {
+		m.refused.WithLabelValues(name, reason)
+	}
+	for _, reason := range failures {
+		m.connErrors.WithLabelValues(name, reason)
+	}
+	return s
+}

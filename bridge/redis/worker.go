@@ -1,0 +1,174 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// worker keeps one source connected. Its fields belong to the goroutine of run, but for what says otherwise.
+type worker struct {
+	b       *Bridge
+	source  string // "pubsub" or "streams", as in metrics
+	metrics sourceMetrics
+	logger  *slog.Logger
+	seldom  seldom
+
+	// session runs over a connection until an error ends it, which it returns. It calls live once it works; hangUp
+	// closes the connection at once.
+	session func(ctx context.Context, c rueidis.DedicatedClient, live, hangUp func()) error
+
+	attempt   int           // since the source last worked for a while
+	lostAt    time.Time     // when it last worked, zero before
+	settled   chan struct{} // closed when the source works or has failed, for Settled
+	settling  sync.Once
+	worked    bool      // ever
+	liveSince time.Time // zero while it does not work
+}
+
+// run connects until ctx is done.
+func (w *worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := w.connect(ctx)
+		w.metrics.connected.Set(0)
+		if ctx.Err() != nil {
+			return
+		}
+		w.failed(err)
+		pause := w.pause()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// pause is how long to wait before the next attempt: twice as long each time, up to a limit, and half of it at random,
+// so that many servers don't come back to Redis at once. A session that has worked for as long as the longest pause
+// begins anew: one that is cut off right after it began does not.
+func (w *worker) pause() time.Duration {
+	if !w.liveSince.IsZero() && time.Since(w.liveSince) > w.b.o.backoffMax {
+		w.attempt = 0
+	}
+	w.liveSince = time.Time{}
+	longest := w.b.o.backoffMax
+	if w.attempt < 30 {
+		longest = min(longest, w.b.o.backoffMin<<w.attempt)
+	}
+	w.attempt++
+	return longest/2 + rand.N(longest/2+1)
+}
+
+// connect makes a connection and runs the session over it.
+func (w *worker) connect(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // closes the connections
+	o := w.b.client
+	if o.Sentinel.MasterSet == "" {
+		// In a cluster every node brings what any has published. The addresses take turns.
+		o.ForceSingleClient = true
+		o.InitAddress = []string{o.InitAddress[w.attempt%len(o.InitAddress)]}
+	}
+	o.DialCtxFn = dialer(ctx, w.b.client)
+	client, err := rueidis.NewClient(o)
+	if client != nil {
+		defer client.Close()
+		defer cancel() // first: then Close has nothing to wait for
+	}
+	if err != nil {
+		return err
+	}
+	c, release := client.Dedicate()
+	defer release()
+	defer c.Close()
+	defer cancel()
+	return w.session(ctx, c, func() { w.live(o.InitAddress) }, cancel)
+}
+
+// live notes that the source works now.
+func (w *worker) live(addresses []string) {
+	if !w.liveSince.IsZero() {
+		return
+	}
+	w.liveSince = time.Now()
+	w.metrics.connected.Set(1)
+	args := []any{"address", strings.Join(addresses, ","), "attempts", w.attempt + 1}
+	if w.worked {
+		w.metrics.reconnects.Inc()
+		args = append(args, "after", time.Since(w.lostAt).Round(time.Millisecond).String())
+	}
+	w.worked = true
+	w.logger.Info("redis is connected", args...)
+	w.settling.Do(func() { close(w.settled) })
+}
+
+// failed notes that the session, or the attempt to begin one, has ended.
+func (w *worker) failed(err error) {
+	reason, hint := explain(err)
+	w.metrics.errors.WithLabelValues(w.source, reason).Inc()
+	args := []any{"reason", reason, "error", err}
+	if hint != "" {
+		args = append(args, "hint", hint)
+	}
+	if w.liveSince.IsZero() {
+		w.seldom.warn("failed:"+reason, "redis can't be reached: trying again, at least every "+w.b.o.backoffMax.String(), args...)
+	} else {
+		w.lostAt = time.Now()
+		w.seldom.warn("lost:"+reason, "the connection to redis is lost: trying again", args...)
+	}
+	w.settling.Do(func() { close(w.settled) })
+}
+
+// Reasons for which connections fail, as metrics and logs have them.
+const (
+	failureLogin      = "login"
+	failurePermission = "permission"
+	failureTimeout    = "timeout"
+	failureRefused    = "refused"
+	failureClosed     = "closed"
+	failureServer     = "server" // an error that Redis answered
+	failureOther      = "other"
+)
+
+var failures = []string{failureLogin, failurePermission, failureTimeout, failureRefused, failureClosed, failureServer, failureOther}
+
+// explain tells the reason of a failure, and what to do about it where that is known.
+func explain(err error) (reason, hint string) {
+	if re, ok := rueidis.IsRedisErr(err); ok {
+		code, _, _ := strings.Cut(re.Error(), " ")
+		switch code {
+		case "WRONGPASS":
+			return failureLogin, "the user name or the password in redisURL is wrong"
+		case "NOAUTH":
+			return failureLogin, "redis asks for a password: redis://:PASSWORD@HOST in redisURL"
+		case "NOPERM":
+			return failurePermission, "the redis user may not do this: see docs/redis.md for the permissions that it needs"
+		case "MOVED", "CROSSSLOT":
+			return failureServer, "streams of a Redis Cluster are read from one node alone: name that node, or use a Redis without cluster mode"
+		}
+		return failureServer, ""
+	}
+	var dns *net.DNSError
+	var ne net.Error
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return failureClosed, "redis has closed the connection: it stopped, or its log says why (client-output-buffer-limit, maxclients, CLIENT KILL)"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return failureRefused, "nothing listens there: start redis, or correct redisURL"
+	case errors.As(err, &dns):
+		return failureOther, "the host of redisURL is not known"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return failureTimeout, "no answer within redisTimeout"
+	}
+	return failureOther, ""
+}
