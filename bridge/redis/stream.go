@@ -142,7 +142,7 @@ func parseLook(entries, info rueidis.RedisMessage) (l look, err error) {
 		switch {
 		case ok && hasCode(re, "WRONGTYPE"):
 			return look{wrongType: true}, nil
-		case ok && re.Error() == "ERR no such key":
+		case ok && re.Error() == "no such key": // rueidis has taken the ERR away
 			return look{gone: true}, nil
 		}
 		return l, err

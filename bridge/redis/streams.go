@@ -307,14 +307,17 @@ func (s *streams) wait(ctx context.Context, c rueidis.DedicatedClient) (news []*
 		}
 		return news, nil
 	}
-	b := c.B().Arbitrary("XREAD", "COUNT", "1")
-	if len(news) == 0 {
-		b = b.Args("BLOCK", strconv.FormatInt(max(block.Milliseconds(), 1), 10))
+	read := c.B().Arbitrary("XREAD", "COUNT", "1")
+	blocks := len(news) == 0
+	if blocks {
+		read = read.Args("BLOCK", strconv.FormatInt(max(block.Milliseconds(), 1), 10))
 	}
-	read := b.Args("STREAMS").Keys(names...).Args(ids...)
-	command := read.Build()
-	if len(news) == 0 {
+	read = read.Args("STREAMS").Keys(names...).Args(ids...)
+	var command rueidis.Completed
+	if blocks {
 		command = read.Blocking()
+	} else {
+		command = read.Build()
 	}
 	results, err := s.do(ctx, c, block, command)
 	if err != nil {

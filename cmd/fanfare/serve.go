@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"fanfare/bridge/redis"
 	"fanfare/bridge/schedule"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/engine"
@@ -27,6 +28,8 @@ type process struct {
 	eng      *engine.Engine
 	srv      *transport.Server
 	schedule *schedule.Runner
+	names    *redis.Names  // of the first configuration: they cannot change
+	redis    *redis.Bridge // nil without Redis
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it; a second
@@ -40,7 +43,11 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 
 	files := fileLimit()
 	limit, warning := connectionLimit(cfg.MaxConnections, files)
-	eo, err := engineOptions(cfg)
+	var err error
+	if p.names, err = redisNames(cfg); err != nil {
+		return err
+	}
+	eo, err := engineOptions(cfg, p.names)
 	if err != nil {
 		return err
 	}
@@ -63,6 +70,14 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+
+	if p.redis, err = newRedis(cfg, p.names, eo, p.srv, p.logger); err != nil {
+		return err
+	}
+	if p.redis != nil {
+		startRedis(p.redis)
+		defer p.redis.Close()
+	}
 
 	failed := make(chan error, 2)
 	streams, err := listen("listen", cfg.Listen)
@@ -196,6 +211,9 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 		}
 	}()
 	p.schedule.Close() // what they would publish now, the next server publishes
+	if p.redis != nil {
+		p.redis.Close() // first: what comes from now on is for the server that the clients go to
+	}
 	p.srv.Drain(ctx)
 	if ctx.Err() != nil {
 		p.logger.Warn("ended at once by a second signal")
@@ -223,7 +241,7 @@ func (p *process) reload(why string) {
 }
 
 func (p *process) apply(next *config.Config) error {
-	eo, err := engineOptions(next)
+	eo, err := engineOptions(next, p.names)
 	if err != nil {
 		return err
 	}

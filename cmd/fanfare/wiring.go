@@ -7,13 +7,15 @@ import (
 	"path"
 	"time"
 
+	"fanfare/bridge/redis"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/engine"
 	"fanfare/transport"
 )
 
-// engineOptions turns settings into the engine's terms.
-func engineOptions(c *config.Config) (engine.Options, error) {
+// engineOptions turns settings into the engine's terms. names are what is read
+// from Redis, nil without it.
+func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error) {
 	slow, err := engine.ParsePolicy(c.Slow)
 	if err != nil {
 		return engine.Options{}, err
@@ -27,7 +29,7 @@ func engineOptions(c *config.Config) (engine.Options, error) {
 		MaxSubscribers: c.MaxClients,
 		SendLast:       c.SendLast,
 	}
-	rule, err := keyRules(base, c.Keys)
+	rule, err := keyRules(base, c.Keys, names)
 	if err != nil {
 		return engine.Options{}, err
 	}
@@ -44,12 +46,14 @@ func engineOptions(c *config.Config) (engine.Options, error) {
 }
 
 // keyRules makes the options of each rule once; the first rule whose pattern
-// matches a key counts.
-func keyRules(base engine.KeyOptions, rules []config.KeyRule) (func(string) *engine.KeyOptions, error) {
-	if len(rules) == 0 {
+// matches a key counts. Keys that get the entries of Redis Streams have options
+// of their own, see streamed.
+func keyRules(base engine.KeyOptions, rules []config.KeyRule, names *redis.Names) (func(string) *engine.KeyOptions, error) {
+	if len(rules) == 0 && names == nil {
 		return nil, nil
 	}
 	options := make([]*engine.KeyOptions, len(rules))
+	ofStreams := make([]*engine.KeyOptions, len(rules))
 	for i, r := range rules {
 		o := base
 		override(&o.History, r.History)
@@ -66,13 +70,21 @@ func keyRules(base engine.KeyOptions, rules []config.KeyRule) (func(string) *eng
 				return nil, err
 			}
 		}
-		options[i] = &o
+		options[i], ofStreams[i] = &o, streamed(o, r.HistoryTTL != nil)
 	}
+	baseOfStreams := streamed(base, false)
 	return func(key string) *engine.KeyOptions {
+		isStreamed := names != nil && names.Streamed(key)
 		for i, r := range rules {
 			if ok, err := path.Match(r.Match, key); ok && err == nil {
+				if isStreamed {
+					return ofStreams[i]
+				}
 				return options[i]
 			}
+		}
+		if isStreamed {
+			return baseOfStreams
 		}
 		return nil
 	}, nil

@@ -21,7 +21,7 @@ func TestFirstMatchingKeyRuleCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := engineOptions(cmd.Config)
+	o, err := engineOptions(cmd.Config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,14 @@ type Config struct {
 	LogFormat string `yaml:"logFormat" group:"Logging" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: text on a terminal, JSON otherwise."`
 	AccessLog bool   `yaml:"accessLog" group:"Logging" default:"false" help:"Log a line for each stream when it ends."`
 
+	RedisURL        Secret        `yaml:"redisURL" group:"Redis" default:"" reload:"no" form:"URL" help:"Redis server to publish from: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS. Empty: none. Never printed; prefer the environment or the file if it has a password."`
+	RedisChannels   []string      `yaml:"redisChannels" group:"Redis" default:"" reload:"no" form:"CHANNEL" help:"Pub/Sub channels to subscribe to; one with *, ? or [ in it is a pattern."`
+	RedisStreams    []string      `yaml:"redisStreams" group:"Redis" default:"" reload:"no" form:"STREAM" help:"Redis Streams to read, or patterns of their names."`
+	RedisKeys       []string      `yaml:"redisKeys" group:"Redis" default:"* -> *" reload:"no" form:"NAME -> KEY" help:"Which key a channel or stream is. A * in KEY stands for what the * in NAME stands for; the first rule that matches counts."`
+	RedisPayload    string        `yaml:"redisPayload" group:"Redis" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: an object with data, and nothing besides data, event, id and retry, is an event; anything else is the data. text: always the data. json: always what egg-sse's publish takes, a JSON string or such an object."`
+	RedisTimeout    time.Duration `yaml:"redisTimeout" group:"Redis" default:"5s" min:"100ms" max:"1m" reload:"no" help:"Longest wait for a connection or an answer; a dead connection is noticed within twice this time."`
+	RedisMaxStreams int           `yaml:"redisMaxStreams" group:"Redis" default:"1000" min:"1" max:"100000" reload:"no" help:"Streams that are read at a time."`
+
 	Keys []KeyRule `yaml:"keys" group:"Key rules" default:"" form:"list of rules" help:"Settings for the keys that match a pattern. The first rule that matches a key counts."`
 
 	Schedules []Schedule `yaml:"schedules" group:"Schedules" default:"" form:"list of schedules" help:"Events that the server makes itself from time to time. See docs/schedule.md."`

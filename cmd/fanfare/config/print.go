@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// YAML is the effective configuration as a file, each line with the origin of its value as a comment. The publish
-// token is left out as a comment of its own: a file made from this text must not set a token that everybody knows.
-// So are the header fields of schedules. Loading the text gives the same configuration but for these.
+// YAML is the effective configuration as a file, each line with the origin of its value as a comment. Secrets are left
+// out, as comments of their own, and so are the header fields of schedules: a file made from this text must not set a
+// token that everybody knows. Loading the text
+// gives the same configuration but for the secrets.
 func (c *Config) YAML() string {
 	p := printer{c: c}
 	group := ""

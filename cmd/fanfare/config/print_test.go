@@ -9,7 +9,7 @@ import (
 
 func TestYAML(t *testing.T) {
 	const file = "history: 4\nheaders:\n  X-A: a \"b\" <é>\n  X-B:\nkeys:\n  - {slow: skip, match: 'a*', historyTTL: 1m}\nadminOrigins: [https://a.example]\n"
-	c, err := load(t, file, []string{"FANFARE_PUBLISH_TOKEN=hunter2", "FANFARE_PATH=/e"}, "--slow", "latest")
+	c, err := load(t, file, []string{"FANFARE_PUBLISH_TOKEN=hunter2", "FANFARE_PATH=/e", "FANFARE_REDIS_URL=redis://:hunter2@h"}, "--slow", "latest", "--redis-channels", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,6 +31,7 @@ func TestYAML(t *testing.T) {
 		`- match: "a*" # fanfare.yaml:6:25`,
 		`historyTTL: 1m # fanfare.yaml:6:43`,
 		`slow: skip # fanfare.yaml:6:12`,
+		`# redisURL: [redacted] # environment FANFARE_REDIS_URL`,
 		`# History`,
 	} {
 		if !lines[want] {
@@ -42,7 +43,10 @@ func TestYAML(t *testing.T) {
 			t.Errorf("%s is not printed", schema[i].Name)
 		}
 	}
-	again, err := load(t, got, []string{"FANFARE_PUBLISH_TOKEN=hunter2"})
+	if strings.Contains(got, "hunter2") {
+		t.Errorf("a secret is printed:\n%s", got)
+	}
+	again, err := load(t, got, []string{"FANFARE_PUBLISH_TOKEN=hunter2", "FANFARE_REDIS_URL=redis://:hunter2@h"})
 	if err != nil {
 		t.Fatal(err)
 	}

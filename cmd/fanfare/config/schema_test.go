@@ -58,6 +58,7 @@ func TestNames(t *testing.T) {
 		"historyTTL":           {"--history-ttl", "FANFARE_HISTORY_TTL"},
 		"maxKeysPerConnection": {"--max-keys-per-connection", "FANFARE_MAX_KEYS_PER_CONNECTION"},
 		"ids":                  {"--ids", "FANFARE_IDS"},
+		"redisURL":             {"--redis-url", "FANFARE_REDIS_URL"},
 	} {
 		if s := byName[name]; s.Flag != want[0] || s.Env != want[1] {
 			t.Errorf("%s: %s %s", name, s.Flag, s.Env)
@@ -89,7 +90,8 @@ func TestReloadTags(t *testing.T) {
 			fixed = append(fixed, s.Name)
 		}
 	}
-	want := []string{"listen", "admin", "cacheKey", "maxConnections", "logFormat"}
+	want := []string{"listen", "admin", "cacheKey", "maxConnections", "logFormat",
+		"redisURL", "redisChannels", "redisStreams", "redisKeys", "redisPayload", "redisTimeout", "redisMaxStreams"}
 	if !reflect.DeepEqual(fixed, want) {
 		t.Errorf("need a restart: %v, want %v", fixed, want)
 	}

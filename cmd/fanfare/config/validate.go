@@ -29,6 +29,7 @@ func (c *Config) validate() Problems {
 	v.stream()
 	v.headers("headers", c.Headers, fixedHeaders)
 	v.limits()
+	v.redis()
 	v.rules()
 	v.schedules()
 	return v.problems
