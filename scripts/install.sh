@@ -27,6 +27,7 @@ haproxy haproxy
 caddy caddy
 systemd-analyze systemd
 curl curl
+redis-server redis-server
 LIST
     compiles_c || printf '%s\n' gcc libc6-dev
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates

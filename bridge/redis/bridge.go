@@ -150,7 +150,7 @@ func (w *worker) tellGap(key string, missed int64, after string) {
 	if after != "" {
 		g.After = &after
 	}
-	data, err := json.MarshalNoEscape(g)
+	data, err := json.Marshal(g)
 	if err == nil {
 		// With the id of the event before it, a client that resumes there is told again; with another, the stream's
 		// id would be lost.

@@ -2,9 +2,8 @@ package redis
 
 import (
 	"fmt"
-	"unicode/utf8"
 
-	"github.com/goccy/go-json"
+	"github.com/goccy/go-json/jsontext"
 
 	"fanfare/codec"
 )
@@ -64,25 +63,16 @@ func (p Payload) entryEvent(fields []field) (codec.Event, error) {
 		if i > 0 {
 			object = append(object, ',')
 		}
-		name, err := quoteJSON("a field's name", f.name)
-		if err != nil {
-			return codec.Event{}, err
+		var err error
+		if object, err = jsontext.AppendQuote(object, f.name); err != nil {
+			return codec.Event{}, &codec.Error{Field: "a field's name", Offset: -1, Reason: "is not UTF-8"}
 		}
-		value, err := quoteJSON(f.name, f.value)
-		if err != nil {
-			return codec.Event{}, err
+		object = append(object, ':')
+		if object, err = jsontext.AppendQuote(object, f.value); err != nil {
+			return codec.Event{}, &codec.Error{Field: f.name, Offset: -1, Reason: "is not UTF-8"}
 		}
-		object = append(append(append(object, name...), ':'), value...)
 	}
 	return codec.Event{Data: append(object, '}')}, nil
-}
-
-// quoteJSON makes a JSON string of text, which is the field's value.
-func quoteJSON(field, text string) ([]byte, error) {
-	if !utf8.ValidString(text) {
-		return nil, &codec.Error{Field: field, Offset: -1, Reason: "is not UTF-8"}
-	}
-	return json.MarshalNoEscape(text)
 }
 
 // plainEvent reads the fields data, event and retry, and reports false if there are others, or one of them twice.

@@ -3,11 +3,13 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,10 +71,17 @@ func (w *worker) pause() time.Duration {
 	return longest/2 + rand.N(longest/2+1)
 }
 
-// connect makes a connection and runs the session over it.
-func (w *worker) connect(ctx context.Context) error {
+// connect makes a connection and runs the session over it. A panic is an error: rueidis has some for answers that no
+// Redis gives, and the streams of a server must not end because something else listens at an address.
+func (w *worker) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the connections
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			w.seldom.warn("panic", "a panic while talking to redis", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
 	o := w.b.client
 	if o.Sentinel.MasterSet == "" {
 		// In a cluster every node brings what any has published. The addresses take turns.

@@ -1,0 +1,479 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/goleak"
+
+	"fanfare/codec"
+	"fanfare/engine"
+	"fanfare/transport"
+)
+
+// fasthttp looks every ten seconds whether its pool of workers should stop.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// patience bounds every wait. It is long, because nothing but a failure waits for its end.
+const patience = 30 * time.Second
+
+// eventually polls until done, and fails the test after patience; state is for the message.
+func eventually(t testing.TB, what string, poll func() (done bool, state string)) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		done, state := poll()
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s; last: %s", patience, what, state)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// redisServer is a real redis-server on a free port of loopback, in a directory of its own.
+type redisServer struct {
+	t      testing.TB
+	args   []string
+	dir    string
+	addr   string
+	cmd    *exec.Cmd
+	exited chan struct{}
+	client rueidis.Client // connects again by itself
+}
+
+// startRedis runs redis-server until the end of the test. It saves nothing, unless args say so.
+func startRedis(t testing.TB, args ...string) *redisServer {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &redisServer{t: t, args: args, dir: t.TempDir(), addr: free.Addr().String()}
+	_ = free.Close()
+	r.up()
+	r.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.addr}, ForceSingleClient: true, DisableCache: true, Password: r.password()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.client.Close)
+	return r
+}
+
+func (r *redisServer) password() string {
+	for i, a := range r.args {
+		if a == "--requirepass" {
+			return r.args[i+1]
+		}
+	}
+	return ""
+}
+
+func (r *redisServer) url() string { return "redis://" + r.addr }
+
+// up starts the process and waits until it answers.
+func (r *redisServer) up() {
+	r.t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		r.t.Fatal("redis-server is not installed: scripts/test.sh installs what the tests need")
+	}
+	host, port, _ := net.SplitHostPort(r.addr)
+	args := append([]string{"--bind", host, "--port", port, "--dir", r.dir, "--save", "", "--loglevel", "warning"}, r.args...)
+	r.cmd = exec.Command(path, args...)
+	log, err := os.OpenFile(filepath.Join(r.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	cmd, exited := r.cmd, make(chan struct{})
+	r.exited = exited
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	r.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-exited
+	})
+	eventually(r.t, "redis-server answers", func() (bool, string) {
+		select {
+		case <-exited:
+			text, _ := os.ReadFile(filepath.Join(r.dir, "redis.log"))
+			r.t.Fatalf("redis-server ended:\n%s", text)
+		default:
+		}
+		conn, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			return false, err.Error()
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(conn, "PING\r\n")
+		answer := make([]byte, 64)
+		n, _ := conn.Read(answer)
+		text := string(answer[:n])
+		return text == "+PONG\r\n" || strings.HasPrefix(text, "-NOAUTH"), text
+	})
+	if r.client == nil {
+		return
+	}
+	eventually(r.t, "the test's own client is back", func() (bool, string) {
+		_, err := r.try("PING")
+		return err == nil, fmt.Sprint(err)
+	})
+}
+
+// kill ends the process as kill -9 does.
+func (r *redisServer) kill() {
+	r.t.Helper()
+	if err := r.cmd.Process.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	<-r.exited
+}
+
+// try runs a command.
+func (r *redisServer) try(args ...string) (rueidis.RedisMessage, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return r.client.Do(ctx, r.client.B().Arbitrary(args...).Build()).ToMessage()
+}
+
+// do runs a command that must succeed.
+func (r *redisServer) do(args ...string) *rueidis.RedisMessage {
+	r.t.Helper()
+	m, err := r.try(args...)
+	if err != nil && !rueidis.IsRedisNil(err) {
+		r.t.Fatalf("%s: %v", strings.Join(args[:min(len(args), 3)], " "), err)
+	}
+	return &m
+}
+
+// add adds an entry to a stream, and returns its id.
+func (r *redisServer) add(stream string, fields ...string) string {
+	r.t.Helper()
+	id, err := r.do(append([]string{"XADD", stream, "*"}, fields...)...).ToString()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+// fanfare is a server with a bridge: streams over real HTTP.
+type fanfare struct {
+	t      testing.TB
+	eng    *engine.Engine
+	srv    *transport.Server
+	bridge *Bridge
+	addr   string
+	log    *logLines
+	stop   func()
+}
+
+// setup is what startFanfare makes a server of.
+type setup struct {
+	url                       string
+	channels, streams, rules  []string
+	payload                   Payload
+	timeout                   time.Duration
+	key                       engine.KeyOptions
+	maxEventBytes, maxStreams int
+	backoffMax, lookInterval  time.Duration
+	addr                      string // to listen on again
+	early                     func(*fanfare)
+}
+
+// startFanfare runs a server until the end of the test, or until stop. It listens once the bridge has settled, as the
+// command does.
+func startFanfare(t testing.TB, s setup) *fanfare {
+	t.Helper()
+	names, err := NewNames(s.channels, s.streams, s.rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fanfare{t: t, log: &logLines{}}
+	logger := slog.New(slog.NewTextHandler(f.log, nil))
+	if s.key.History == 0 {
+		s.key.History = 1 << 15
+	}
+	s.key.HistoryBytes = 256 << 20
+	ofStreams := s.key
+	ofStreams.StableIDs = true
+	f.eng = engine.New(engine.Options{Key: s.key, MaxHistoryBytes: 512 << 20, KeyRule: func(key string) *engine.KeyOptions {
+		if names.Streamed(key) {
+			return &ofStreams
+		}
+		return nil
+	}})
+	if f.srv, err = transport.NewServer(f.eng, transport.Options{MaxConnections: 100, MaxEventBytes: s.maxEventBytes, Logger: logger}); err != nil {
+		t.Fatal(err)
+	}
+	f.bridge, err = New(Options{
+		URL: s.url, Names: names, Payload: s.payload, Timeout: s.timeout, MaxStreams: s.maxStreams,
+		History: func(string) (int, int64) { return s.key.History, s.key.HistoryBytes },
+		Engine:  f.eng,
+		Publish: func(key string, ev codec.Event) error {
+			_, err := f.srv.Publish(key, ev)
+			var size *transport.SizeError
+			if errors.As(err, &size) {
+				return fmt.Errorf("%w: %w", ErrTooLarge, err)
+			}
+			return err
+		},
+		Registerer: f.srv.Registry(), Logger: logger,
+		backoffMin: 5 * time.Millisecond, backoffMax: s.backoffMax, lookInterval: s.lookInterval,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.early != nil {
+		s.early(f)
+	}
+	f.bridge.Start()
+	settling, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	f.bridge.Settled(settling)
+	if s.addr == "" {
+		s.addr = "127.0.0.1:0"
+	}
+	ln, err := transport.Listen(context.Background(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- f.srv.Serve(ln) }()
+	f.stop = sync.OnceFunc(func() {
+		f.bridge.Close()
+		f.srv.Close()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		f.eng.Close()
+	})
+	t.Cleanup(func() {
+		f.stop()
+		if t.Failed() {
+			t.Logf("log:\n%s", f.log)
+		}
+	})
+	return f
+}
+
+// metric returns the value of a metric, whose labels are given in order as name=value.
+func (f *fanfare) metric(name string, labels ...string) float64 {
+	f.t.Helper()
+	families, err := f.srv.Registry().Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+	metrics:
+		for _, m := range family.GetMetric() {
+			for _, want := range labels {
+				found := false
+				for _, l := range m.GetLabel() {
+					found = found || l.GetName()+"="+l.GetValue() == want
+				}
+				if !found {
+					continue metrics
+				}
+			}
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	f.t.Fatalf("no metric %s %v", name, labels)
+	return 0
+}
+
+// awaitMetric waits until a metric has a value.
+func (f *fanfare) awaitMetric(want float64, name string, labels ...string) {
+	f.t.Helper()
+	eventually(f.t, fmt.Sprintf("%s %v is %v", name, labels, want), func() (bool, string) {
+		have := f.metric(name, labels...)
+		return have == want, fmt.Sprint(have)
+	})
+}
+
+// logLines collects what the server logs.
+type logLines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// received is an event as a client gets it.
+type received struct{ typ, data, id string }
+
+func (r received) String() string {
+	return fmt.Sprintf("%s %q (id %s)", r.typ, r.data[:min(len(r.data), 200)], r.id)
+}
+
+// client is an EventSource: it reads a stream, and comes back by resume.
+type client struct {
+	f      *fanfare
+	keys   []string
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu     sync.Mutex
+	lastID string
+	events []received
+}
+
+// subscribe opens a stream, and returns when it is open.
+func (f *fanfare) subscribe(keys ...string) *client {
+	f.t.Helper()
+	c := &client{f: f, keys: keys}
+	c.open(f)
+	return c
+}
+
+// resume comes back, to another server perhaps, with the last id of before.
+func (c *client) resume(f *fanfare) {
+	c.f.t.Helper()
+	c.leave()
+	c.open(f)
+}
+
+func (c *client) leave() {
+	c.cancel()
+	<-c.ended
+}
+
+func (c *client) open(f *fanfare) {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c.f, c.cancel, c.ended = f, cancel, make(chan struct{})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.addr+"/stream?"+url.Values{"connectKey": c.keys}.Encode(), nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if c.lastID != "" {
+		req.Header.Set("Last-Event-ID", c.lastID)
+	}
+	web := &http.Transport{}
+	resp, err := web.RoundTrip(req)
+	if err != nil {
+		cancel()
+		f.t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		f.t.Errorf("status %s", resp.Status)
+	}
+	ended := c.ended
+	go func() {
+		defer close(ended)
+		defer web.CloseIdleConnections()
+		defer resp.Body.Close()
+		p := codec.Parser{MaxBytes: 64 << 20}
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := resp.Body.Read(buf)
+			c.mu.Lock()
+			parseErr := p.Feed(buf[:n], func(m codec.Message) {
+				c.events = append(c.events, received{string(m.Type), string(m.Data), string(m.LastEventID)})
+			})
+			if id := p.LastEventID(); len(id) > 0 {
+				c.lastID = string(id)
+			}
+			c.mu.Unlock()
+			if err != nil || parseErr != nil {
+				return
+			}
+		}
+	}()
+	f.t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+}
+
+// seen returns what has come so far.
+func (c *client) seen() []received {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]received(nil), c.events...)
+}
+
+// await waits until n events have come, and returns all.
+func (c *client) await(n int) []received {
+	c.f.t.Helper()
+	var events []received
+	eventually(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
+		events = c.seen()
+		return len(events) >= n, fmt.Sprint(len(events), " ", events[max(len(events)-3, 0):])
+	})
+	return events
+}
+
+// awaitLast waits until an event with this data has come, and returns all.
+func (c *client) awaitLast(data string) []received {
+	c.f.t.Helper()
+	var events []received
+	eventually(c.f.t, "the event "+data, func() (bool, string) {
+		events = c.seen()
+		n := len(events)
+		return n > 0 && events[n-1].data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])
+	})
+	return events
+}
+
+// numbers returns the data that are numbers, and how many gaps there were among them.
+func numbers(t testing.TB, events []received) (list []int, gaps int) {
+	t.Helper()
+	for _, e := range events {
+		if e.typ == "gap" {
+			gaps++
+			continue
+		}
+		n, err := strconv.Atoi(e.data)
+		if err != nil {
+			t.Fatalf("%v is no number", e)
+		}
+		list = append(list, n)
+	}
+	return list, gaps
+}
+
+// nobody is told of an event.
+func nobody(string, codec.Event) error { return nil }
