@@ -6,9 +6,6 @@ import (
 	"testing"
 )
 
-// own is an event with a publisher's id, as the bytes "id|".
-func own(id string) Frame { return Frame{Bytes: []byte(id + "|"), IDLen: len(id)} }
-
 // TestStableIDs resumes in another life of the keys: in another engine, which has the same events again.
 func TestStableIDs(t *testing.T) {
 	o := Options{Key: KeyOptions{StableIDs: true}, KeyRule: func(name string) *KeyOptions {
@@ -52,7 +49,7 @@ func TestStableIDs(t *testing.T) {
 	second := start(t, o)
 	fill(second, "170-1", "180-0", "190-0")
 	s = subscribe(t, second, position, "a", "b")
-	if got := drain(s); !slices.Equal(got, []string{"190-0|", "190-0|"}) {
+	if got := drain(s); !slices.Equal(got, []string{"id: 190-0\n\n", "id: 190-0\n\n"}) {
 		t.Errorf("after a restart: %q", got)
 	}
 	s = subscribe(t, second, "160-0,180-0", "a", "b") // a's history is too short

@@ -55,6 +55,7 @@ func eventually(t testing.TB, what string, poll func() (done bool, state string)
 type redisServer struct {
 	t      testing.TB
 	args   []string
+	config string // a file, "" for none
 	dir    string
 	addr   string
 	cmd    *exec.Cmd
@@ -99,7 +100,12 @@ func (r *redisServer) up() {
 		r.t.Fatal("redis-server is not installed: scripts/test.sh installs what the tests need")
 	}
 	host, port, _ := net.SplitHostPort(r.addr)
-	args := append([]string{"--bind", host, "--port", port, "--dir", r.dir, "--save", "", "--loglevel", "warning"}, r.args...)
+	args := append([]string{"--bind", host, "--port", port, "--dir", r.dir, "--loglevel", "warning"}, r.args...)
+	if r.config == "" {
+		args = append(args, "--save", "")
+	} else {
+		args = append([]string{r.config}, args...)
+	}
 	r.cmd = exec.Command(path, args...)
 	log, err := os.OpenFile(filepath.Join(r.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

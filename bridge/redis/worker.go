@@ -162,8 +162,8 @@ func explain(err error) (reason, hint string) {
 			return failureLogin, "redis asks for a password: redis://:PASSWORD@HOST in redisURL"
 		case "NOPERM":
 			return failurePermission, "the redis user may not do this: see docs/redis.md for the permissions that it needs"
-		case "MOVED", "CROSSSLOT":
-			return failureServer, "streams of a Redis Cluster are read from one node alone: name that node, or use a Redis without cluster mode"
+		case "MOVED", "CROSSSLOT", "CLUSTERDOWN":
+			return failureServer, "in a Redis Cluster only streams of one hash tag can be read, from their node: name them like {tag}orders, or use a Redis without cluster mode"
 		}
 		return failureServer, ""
 	}

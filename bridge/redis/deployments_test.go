@@ -1,0 +1,113 @@
+package redis
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// checkBoth publishes by both sources.
+func checkBoth(t *testing.T, r *redisServer, f *fanfare, channel, stream string) {
+	t.Helper()
+	for _, source := range []string{"pubsub", "streams"} {
+		f.awaitMetric(1, "fanfare_redis_connected", "source="+source)
+	}
+	c, s := f.subscribe(channel), f.subscribe(stream)
+	r.do("PUBLISH", channel, "by channel")
+	r.add(stream, "x", "by stream")
+	c.awaitLast("by channel")
+	s.awaitLast("by stream")
+}
+
+// freePort is a port of loopback that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+func TestTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	port := freePort(t)
+	r := startRedis(t, "--tls-port", port, "--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", certFile, "--tls-auth-clients", "no")
+	s := setup{url: "rediss://127.0.0.1:" + port, channels: []string{"c"}, streams: []string{"s"}}
+	f := startFanfare(t, s)
+	if !strings.Contains(f.log.String(), "certificate signed by unknown authority") {
+		t.Errorf("nobody knows the certificate, and the log says\n%s", f.log)
+	}
+	s.url += "?skip_verify=true"
+	checkBoth(t, r, startFanfare(t, s), "c", "s")
+}
+
+func TestUnixSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s") // short: a path of a socket has 107 bytes at most
+	r := startRedis(t, "--unixsocket", socket)
+	checkBoth(t, r, startFanfare(t, setup{url: "unix://" + socket, channels: []string{"c"}, streams: []string{"s"}}), "c", "s")
+}
+
+// In a cluster channels are everywhere, and streams of one hash tag can be read from their node.
+func TestCluster(t *testing.T) {
+	r := startRedis(t, "--cluster-enabled", "yes")
+	r.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	eventually(t, "the cluster is up", func() (bool, string) {
+		text, err := r.do("CLUSTER", "INFO").ToString()
+		return strings.Contains(text, "cluster_state:ok"), fmt.Sprint(text, err)
+	})
+	checkBoth(t, r, startFanfare(t, setup{url: r.url(), channels: []string{"c", "x*"}, streams: []string{"{tag}1", "{tag}2"}}), "c", "{tag}2")
+	f := startFanfare(t, setup{url: r.url(), streams: []string{"a", "b"}})
+	f.subscribe("a")
+	eventually(t, "the log says what is wrong", func() (bool, string) {
+		return strings.Contains(f.log.String(), "hash tag"), f.log.String()
+	})
+}
+
+func TestSentinel(t *testing.T) {
+	r := startRedis(t)
+	_, port, _ := net.SplitHostPort(r.addr)
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := "sentinel monitor primary 127.0.0.1 " + port + " 1\n"
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := &redisServer{t: t, dir: t.TempDir(), addr: "127.0.0.1:" + freePort(t), args: []string{"--sentinel"}, config: conf}
+	sentinel.up()
+	f := startFanfare(t, setup{url: "redis://" + sentinel.addr + "?master_set=primary", channels: []string{"c"}, streams: []string{"s"}})
+	checkBoth(t, r, f, "c", "s")
+	f.bridge.Close()
+}
