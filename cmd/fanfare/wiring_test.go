@@ -38,6 +38,43 @@ func TestFirstMatchingKeyRuleCounts(t *testing.T) {
 	}
 }
 
+// Keys of Redis Streams keep their history for a day at least, unless a rule says otherwise.
+func TestKeysOfRedisStreams(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fanfare.yaml")
+	yaml := "redisURL: redis://h\nredisStreams: ['app:*']\nredisChannels: [c]\nredisKeys: ['app:* -> s/*', '* -> *']\n" +
+		"keys:\n- {match: 's/short', historyTTL: 1s}\n- {match: 's/long', historyTTL: 48h}\n- {match: 's/few', history: 8}\n- {match: 'c', history: 8}\n"
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, err := config.Load([]string{"--config", file}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := redisNames(cmd.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := engineOptions(cmd.Config, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]engine.KeyOptions{
+		"s/any":   {History: 1024, HistoryTTL: 24 * time.Hour, StableIDs: true},
+		"s/few":   {History: 8, HistoryTTL: 24 * time.Hour, StableIDs: true},
+		"s/short": {History: 1024, HistoryTTL: time.Second, StableIDs: true},
+		"s/long":  {History: 1024, HistoryTTL: 48 * time.Hour, StableIDs: true},
+		"c":       {History: 8, HistoryTTL: 5 * time.Minute},
+	} {
+		want.HistoryBytes, want.MaxSubscribers = 16<<20, 10000
+		if got := o.KeyRule(key); got == nil || *got != want {
+			t.Errorf("%s: %+v, want %+v", key, got, want)
+		}
+	}
+	if got := o.KeyRule("app:x"); got != nil {
+		t.Errorf("app:x: %+v", got)
+	}
+}
+
 func TestConnectionLimit(t *testing.T) {
 	for _, tt := range []struct {
 		setting, files, limit int
