@@ -14,7 +14,7 @@ func TestDocumentedMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fanfare := startServer(t)
+	fanfare := startServer(t, "--redis-url", "redis://127.0.0.1:1", "--redis-channels", "c", "--redis-streams", "s") // nobody listens there
 	res, err := http.Get("http://" + fanfare.admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)

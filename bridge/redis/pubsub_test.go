@@ -250,36 +250,35 @@ func TestHammer(t *testing.T) {
 	r := startRedis(t, "--appendonly", "yes", "--appendfsync", "no")
 	f := startFanfare(t, setup{url: r.url(), channels: []string{"h.*", "h.1"}, streams: []string{"s.*"},
 		backoffMax: 20 * time.Millisecond, lookInterval: 20 * time.Millisecond})
-	stop := make(chan struct{})
-	var work sync.WaitGroup
+	var publishers, subscribers sync.WaitGroup
+	stopPublishing, stopSubscribing := make(chan struct{}), make(chan struct{})
+	// until calls step with 0, 1, 2, … until stop is closed.
+	until := func(stop chan struct{}, step func(n int)) func() {
+		return func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+					step(n)
+				}
+			}
+		}
+	}
 	for i := range 4 {
-		work.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				_, _ = r.try("PUBLISH", fmt.Sprintf("h.%d", n%5), "x")
-				_, _ = r.try("XADD", fmt.Sprintf("s.%d", (n+i)%5), "MAXLEN", "~", "100", "*", "data", "x")
-				if n%50 == 0 {
-					_, _ = r.try("DEL", fmt.Sprintf("s.%d", i))
-				}
+		publishers.Go(until(stopPublishing, func(n int) {
+			_, _ = r.try("PUBLISH", fmt.Sprintf("h.%d", n%5), "x")
+			_, _ = r.try("XADD", fmt.Sprintf("s.%d", (n+i)%5), "MAXLEN", "~", "100", "*", "data", "x")
+			if n%50 == 0 {
+				_, _ = r.try("DEL", fmt.Sprintf("s.%d", i))
 			}
-		})
-		work.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				c := f.subscribe(fmt.Sprintf("h.%d", n%5), fmt.Sprintf("s.%d", (n+i)%5))
-				c.await(1)
-				c.leave()
-				_, _ = f.srv.Publish(fmt.Sprintf("s.%d", i), codec.Event{Data: []byte("from the side")})
-			}
-		})
+		}))
+		subscribers.Go(until(stopSubscribing, func(n int) {
+			c := f.subscribe(fmt.Sprintf("h.%d", n%5), fmt.Sprintf("s.%d", (n+i)%5))
+			c.await(1)
+			c.leave()
+			_, _ = f.srv.Publish(fmt.Sprintf("s.%d", i), codec.Event{Data: []byte("from the side")})
+		}))
 	}
 	for range 3 {
 		reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
@@ -295,8 +294,10 @@ func TestHammer(t *testing.T) {
 			return n > reconnects, fmt.Sprint(n)
 		})
 	}
-	close(stop)
-	work.Wait()
+	close(stopSubscribing)
+	subscribers.Wait() // while there is something to receive
+	close(stopPublishing)
+	publishers.Wait()
 	f.stop()
 	if n := f.metric("fanfare_redis_connected", "source=pubsub"); n != 0 {
 		t.Errorf("connected: %v", n)

@@ -185,11 +185,12 @@ func (s *streams) place(ctx context.Context, c rueidis.DedicatedClient, st *stre
 	limit, limitBytes := s.w.b.o.History(st.key)
 	oldest, end := entryID{}, "+"
 	for entries, bytes, more := 0, int64(0), true; more && entries < limit; {
-		page := min(limit-entries, firstBatch)
+		page := min(limit-entries, st.batch)
 		list, err := s.newest(ctx, c, st, end, page)
 		if err != nil {
 			return err
 		}
+		st.sized(list)
 		for _, e := range list {
 			if bytes += int64(e.size()); bytes > limitBytes {
 				break
@@ -262,6 +263,7 @@ func (s *streams) ask(ctx context.Context, c rueidis.DedicatedClient, st *stream
 func (s *streams) look(ctx context.Context, c rueidis.DedicatedClient, st *stream) error {
 	l, err := s.ask(ctx, c, st)
 	if err != nil {
+		st.batch = max(st.batch/2, 1) // it may have been too much to arrive in time
 		return err
 	}
 	after := ""
