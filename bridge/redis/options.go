@@ -110,7 +110,8 @@ func parseURL(text string) (rueidis.ClientOption, error) {
 	}
 	o, err := rueidis.ParseURL(u.String())
 	if err != nil {
-		return rueidis.ClientOption{}, errors.New("has a parameter after the ? that is not valid: db and protocol take a number, skip_verify true or false")
+		return rueidis.ClientOption{}, errors.New("has a parameter after the ? that is not valid: " +
+			"db and protocol take a number, skip_verify true or false")
 	}
 	return o, nil
 }

@@ -112,7 +112,8 @@ func (s *streams) count() {
 }
 
 // do gives a command until the timeout to be answered, and wait longer for one that blocks.
-func (s *streams) do(ctx context.Context, c rueidis.DedicatedClient, wait time.Duration, commands ...rueidis.Completed) ([]rueidis.RedisResult, error) {
+func (s *streams) do(ctx context.Context, c rueidis.DedicatedClient, wait time.Duration,
+	commands ...rueidis.Completed) ([]rueidis.RedisResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+s.w.b.o.Timeout)
 	defer cancel()
 	results := c.DoMulti(ctx, commands...)
@@ -153,7 +154,8 @@ func (s *streams) find(ctx context.Context, c rueidis.DedicatedClient) error {
 }
 
 var (
-	errTaken   = errors.New("another stream is the key's already, and a position counts in one stream alone: give each a key of its own (redisKeys)")
+	errTaken = errors.New("another stream is the key's already, and a position counts in one stream alone: " +
+		"give each a key of its own (redisKeys)")
 	errStreams = errors.New("redisMaxStreams are read already: raise it, or narrow redisStreams")
 	errType    = errors.New("is not a stream")
 )
@@ -219,7 +221,8 @@ func (s *streams) place(ctx context.Context, c rueidis.DedicatedClient, st *stre
 
 // newest returns up to n entries of the stream back from the id end, the newest first; none if it is no stream.
 func (s *streams) newest(ctx context.Context, c rueidis.DedicatedClient, st *stream, end string, n int) ([]entry, error) {
-	results, err := s.do(ctx, c, 0, c.B().Arbitrary("XREVRANGE").Keys(st.name).Args(end, "-", "COUNT", strconv.Itoa(n)).Build())
+	read := c.B().Arbitrary("XREVRANGE").Keys(st.name).Args(end, "-", "COUNT", strconv.Itoa(n)).Build()
+	results, err := s.do(ctx, c, 0, read)
 	if err != nil {
 		return nil, err
 	}

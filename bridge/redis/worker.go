@@ -163,15 +163,18 @@ func explain(err error) (reason, hint string) {
 		case "NOPERM":
 			return failurePermission, "the redis user may not do this: see docs/redis.md for the permissions that it needs"
 		case "MOVED", "CROSSSLOT", "CLUSTERDOWN":
-			return failureServer, "in a Redis Cluster only streams of one hash tag can be read, from their node: name them like {tag}orders, or use a Redis without cluster mode"
+			return failureServer, "in a Redis Cluster only streams of one hash tag can be read, from their node: " +
+				"name them like {tag}orders, or use a Redis without cluster mode"
 		}
 		return failureServer, ""
 	}
 	var dns *net.DNSError
 	var ne net.Error
 	switch {
-	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		return failureClosed, "redis has closed the connection: it stopped, or its log says why (client-output-buffer-limit, maxclients, CLIENT KILL)"
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return failureClosed, "redis has closed the connection: it stopped, or its log says why " +
+			"(client-output-buffer-limit, maxclients, CLIENT KILL)"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return failureRefused, "nothing listens there: start redis, or correct redisURL"
 	case errors.As(err, &dns):
