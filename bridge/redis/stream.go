@@ -112,10 +112,12 @@ func (s *stream) trimmed(l look) (gap bool, missed int64) {
 	switch {
 	case s.last == l.last:
 		return false, 0 // read to the end
+	case l.added >= 0 && l.added < s.count+int64(len(l.entries)):
+		return true, -1 // fewer were added than were read: it has lost its end, and gone on since, or it is another stream
 	case l.length > 0 && !s.last.less(l.first):
 		return false, 0 // the last one read, or something before it, is still there: all that follows is too
 	case l.added >= 0 && s.count >= 0 && (l.length == 0 || l.deleted.less(l.first)):
-		missed = max(l.added-l.length-s.count, -1) // less than 0: fewer were added than were read, to another stream
+		missed = max(l.added-l.length-s.count, -1) // less than 0: of another stream
 		return missed != 0, missed
 	case s.last.zero():
 		return false, 0 // nothing of it was read yet, and Redis doesn't say what it has lost

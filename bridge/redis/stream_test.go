@@ -72,6 +72,7 @@ func TestProgress(t *testing.T) {
 		{"made again, with as many entries", read, look{entries: entriesAt(6, 7, 8), length: 5, added: 5, first: at(6), last: at(10)}, 3, true, -1, at(8), unknown, true},
 		{"made again, with lower ids", read, look{length: 2, added: 2, first: at(2), last: at(3)}, 0, true, -1, entryID{}, 0, true},
 		{"its end is lost", read, look{length: 3, added: 3, first: at(1), last: at(3)}, 0, true, -1, at(3), 3, false},
+		{"its end is lost, and it goes on", read, look{entries: entriesAt(6), length: 4, added: 4, first: at(1), last: at(6)}, 1, true, -1, at(6), 4, false},
 		{"its end is lost, and a trim", stream{placed: true, batch: 3, last: at(5), count: 5, first: at(3)},
 			look{length: 2, added: 3, first: at(2), last: at(3)}, 0, true, -1, at(3), 3, false},
 		{"just placed", stream{batch: 3, last: at(2), count: unknown}, look{entries: entriesAt(3), length: 1, added: 3, first: at(3), last: at(3)}, 1, false, 0, at(3), 3, false},
