@@ -40,7 +40,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"bridge/redis": {
-		own: []string{"engine", "codec"},
+		own: []string{"bridge/payload", "engine", "codec"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},

@@ -86,59 +86,27 @@ func syntaxError(body []byte) error {
 	return e
 }
 
-// IsEvent reports whether body is an object that can only be meant as an event: a valid JSON object in UTF-8 that has
-// data, and no members besides data, event, id and retry. It is for sources whose payloads don't say what they are; that
-// [DecodeJSON] takes the object is another matter.
-func IsEvent(body []byte) bool {
-	i := skipJSONSpace(body, 0)
-	if i == len(body) || body[i] != '{' || invalidUTF8(body) >= 0 || !jsontext.Value(body).IsValid(jsonOptions...) {
-		return false
-	}
-	hasData := false
-	for i = skipJSONSpace(body, i+1); body[i] != '}'; {
-		name, _, next := nextMember(body, i)
-		switch string(name) {
-		case fieldData:
-			hasData = true
-		case fieldEvent, fieldID, fieldRetry:
-		default:
-			return false
-		}
-		i = next
-	}
-	return hasData
-}
-
 // member is the value of a member of a valid object: body[at:end]. end is 0 if the object has no such member.
 type member struct {
 	at, end int
 	spaced  bool // there is white space between its tokens
 }
 
-// nextMember reads the member of a valid object that begins at i; next is where another one begins, or the closing brace.
-func nextMember(body []byte, i int) (name []byte, v member, next int) {
-	end := stringEnd(body, i)
-	name = body[i:end]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		// slow path: "d\u0061ta" is data too
-		name = unquote(name)
-	} else {
-		name = name[1 : len(name)-1]
-	}
-	v.at = skipJSONSpace(body, skipJSONSpace(body, end)+1) // behind the colon
-	v.end, v.spaced = valueEnd(body, v.at)
-	next = skipJSONSpace(body, v.end)
-	if body[next] == ',' {
-		next = skipJSONSpace(body, next+1)
-	}
-	return name, v, next
-}
-
 // decodeObject decodes the valid object at i.
 func decodeObject(body []byte, i int) (ev Event, err error) {
 	var data, event, id, retry member
 	for i = skipJSONSpace(body, i+1); body[i] != '}'; {
-		name, v, next := nextMember(body, i)
+		end := stringEnd(body, i)
+		name := body[i:end]
+		if bytes.IndexByte(name, '\\') >= 0 {
+			// slow path: "d\u0061ta" is data too
+			name = unquote(name)
+		} else {
+			name = name[1 : len(name)-1]
+		}
+		var v member
+		v.at = skipJSONSpace(body, skipJSONSpace(body, end)+1) // behind the colon
+		v.end, v.spaced = valueEnd(body, v.at)
 		switch string(name) {
 		case fieldData:
 			data = v
@@ -149,7 +117,10 @@ func decodeObject(body []byte, i int) (ev Event, err error) {
 		case fieldRetry:
 			retry = v
 		}
-		i = next
+		i = skipJSONSpace(body, v.end)
+		if body[i] == ',' {
+			i = skipJSONSpace(body, i+1)
+		}
 	}
 
 	if ev.Event, err = decodeName(fieldEvent, body, event); err != nil {

@@ -71,19 +71,6 @@ func TestDecodeJSON(t *testing.T) {
 	}
 }
 
-func TestIsEvent(t *testing.T) {
-	for body, want := range map[string]bool{
-		`{"data":1}`: true, ` {"id":1 , "data" : {"x":[1,2]},"event":"e","retry":true} ` + "\n": true, `{"d\u0061ta":""}`: true, `{"data":1,"data":2}`: true,
-		``: false, ` `: false, `{}`: false, `{"event":"e"}`: false, `{"data":1,"user":2}`: false, `{"Data":1}`: false, `{"data":1,"":2}`: false,
-		`"data"`: false, `[{"data":1}]`: false, `{"data":1`: false, `{"data":1}}`: false, `{"data":1} x`: false, `{"data":01}`: false, "{\"data\":\"\xff\"}": false,
-		`data`: false, `{`: false, `{"data"`: false, "\ufeff{\"data\":1}": false,
-	} {
-		if got := IsEvent([]byte(body)); got != want {
-			t.Errorf("%s: %v", body, got)
-		}
-	}
-}
-
 func TestDecodeJSONRefuses(t *testing.T) {
 	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
 	for _, c := range []struct {

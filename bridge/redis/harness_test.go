@@ -22,6 +22,7 @@ import (
 	"github.com/redis/rueidis"
 	"go.uber.org/goleak"
 
+	"fanfare/bridge/payload"
 	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/transport"
@@ -205,7 +206,7 @@ type fanfare struct {
 type setup struct {
 	url                       string
 	channels, streams, rules  []string
-	payload                   Payload
+	payload                   payload.Mode
 	timeout                   time.Duration
 	key                       engine.KeyOptions
 	maxEventBytes, maxStreams int

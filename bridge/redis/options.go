@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
+	"fanfare/bridge/payload"
 	"fanfare/codec"
 	"fanfare/engine"
 )
@@ -26,7 +27,7 @@ type Options struct {
 	// Names are the channels and streams, and the keys that they become.
 	Names *Names
 	// Payload says how messages become events.
-	Payload Payload
+	Payload payload.Mode
 	// Timeout bounds a connection attempt, an answer, and the silence of a connection: a dead one is noticed within
 	// twice this time. Default 5 s.
 	Timeout time.Duration

@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/redis/rueidis"
+
+	"fanfare/bridge/payload"
 )
 
 // subscription is the source of Pub/Sub messages.
@@ -83,7 +85,7 @@ func (s *subscription) message(m rueidis.PubSubMessage) {
 		w.refuse(reasonName, m.Channel, errNoRule)
 		return
 	}
-	ev, err := w.b.o.Payload.decode([]byte(m.Message))
+	ev, err := payload.Decode([]byte(m.Message), w.b.o.Payload)
 	if err != nil {
 		w.refuse(reasonInvalid, m.Channel, err)
 		return

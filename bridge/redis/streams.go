@@ -283,7 +283,7 @@ func (s *streams) look(ctx context.Context, c rueidis.DedicatedClient, st *strea
 	}
 	for _, e := range entries {
 		s.w.metrics.messages.Inc()
-		ev, err := s.w.b.o.Payload.entryEvent(e.fields)
+		ev, err := entryEvent(e.fields, s.w.b.o.Payload)
 		if err != nil {
 			s.w.refuse(reasonInvalid, st.name, err)
 			continue

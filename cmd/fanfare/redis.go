@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"fanfare/bridge/payload"
 	"fanfare/bridge/redis"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/codec"
@@ -27,14 +28,14 @@ func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *tran
 	if names == nil {
 		return nil, nil
 	}
-	payload, err := redis.ParsePayload(c.RedisPayload)
+	mode, err := payload.ParseMode(c.RedisPayload)
 	if err != nil {
 		return nil, err
 	}
 	return redis.New(redis.Options{
 		URL:        string(c.RedisURL),
 		Names:      names,
-		Payload:    payload,
+		Payload:    mode,
 		Timeout:    c.RedisTimeout,
 		MaxStreams: c.RedisMaxStreams,
 		History: func(key string) (int, int64) {

@@ -12,8 +12,7 @@ import (
 
 // YAML is the effective configuration as a file, each line with the origin of its value as a comment. Secrets are left
 // out, as comments of their own, and so are the header fields of schedules: a file made from this text must not set a
-// token that everybody knows. Loading the text
-// gives the same configuration but for the secrets.
+// token that everybody knows. Loading the text gives the same configuration but for these.
 func (c *Config) YAML() string {
 	p := printer{c: c}
 	group := ""

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"fanfare/bridge/payload"
 	"fanfare/codec"
 )
 
@@ -23,7 +24,7 @@ func frame(t *testing.T, ev codec.Event, err error) string {
 	return string(text)
 }
 
-func TestPayload(t *testing.T) {
+func TestPayloads(t *testing.T) {
 	for _, test := range []struct{ message, auto, text, json string }{
 		{"hello", "data: hello\n\n", "data: hello\n\n", "refused: body"},
 		{"", "data: \n\n", "data: \n\n", "refused: body"},
@@ -43,10 +44,10 @@ func TestPayload(t *testing.T) {
 		{`{"data":"x","retry":-1}`, "refused: retry", "data: {\"data\":\"x\",\"retry\":-1}\n\n", "refused: retry"},
 		{"\xff", "refused: data", "refused: data", "refused: body"},
 	} {
-		for p, want := range map[Payload]string{Auto: test.auto, Text: test.text, JSON: test.json} {
-			ev, err := p.decode([]byte(test.message))
+		for p, want := range map[payload.Mode]string{payload.Auto: test.auto, payload.Text: test.text, payload.JSON: test.json} {
+			ev, err := payload.Decode([]byte(test.message), p)
 			if got := frame(t, ev, err); got != want {
-				t.Errorf("payload %d: %q: %q, want %q", p, test.message, got, want)
+				t.Errorf("payload %s: %q: %q, want %q", p, test.message, got, want)
 			}
 		}
 	}
@@ -73,17 +74,9 @@ func TestEntryEvent(t *testing.T) {
 		for i := 0; i < len(test.fields); i += 2 {
 			fields = append(fields, field{test.fields[i], test.fields[i+1]})
 		}
-		ev, err := Auto.entryEvent(fields)
+		ev, err := entryEvent(fields, payload.Auto)
 		if got := frame(t, ev, err); got != test.want {
 			t.Errorf("%q: %q, want %q", test.fields, got, test.want)
 		}
-	}
-	for text, want := range map[string]Payload{"auto": Auto, "text": Text, "json": JSON} {
-		if p, err := ParsePayload(text); p != want || err != nil {
-			t.Errorf("%s: %v, %v", text, p, err)
-		}
-	}
-	if _, err := ParsePayload("xml"); err == nil {
-		t.Error("xml is a payload")
 	}
 }

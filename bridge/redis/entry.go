@@ -1,47 +1,11 @@
 package redis
 
 import (
-	"fmt"
-
 	"github.com/goccy/go-json/jsontext"
 
+	"fanfare/bridge/payload"
 	"fanfare/codec"
 )
-
-// Payload says how messages become events.
-type Payload uint8
-
-const (
-	// Auto takes an object that has data, and no members besides data, event, id and retry, for an event as egg-sse has
-	// it, and anything else for the data.
-	Auto Payload = iota
-	// Text takes every message for the data.
-	Text
-	// JSON takes every message for what egg-sse's publish takes, a JSON string or an object with data, event, id,
-	// retry, and refuses what is neither.
-	JSON
-)
-
-// ParsePayload reads "auto", "text" or "json".
-func ParsePayload(text string) (Payload, error) {
-	switch text {
-	case "auto":
-		return Auto, nil
-	case "text":
-		return Text, nil
-	case "json":
-		return JSON, nil
-	}
-	return Auto, fmt.Errorf("%q is none of auto, text, json", text)
-}
-
-// decode makes the event of a message. Data may alias it. Errors: *codec.Error.
-func (p Payload) decode(message []byte) (codec.Event, error) {
-	if p == JSON || p == Auto && codec.IsEvent(message) {
-		return codec.DecodeJSON(message)
-	}
-	return codec.Event{Data: message}, nil
-}
 
 // field is a field of a stream's entry. Names can repeat.
 type field struct{ name, value string }
@@ -51,9 +15,9 @@ type field struct{ name, value string }
 //	one field, whatever its name                   its value, as a message
 //	data, and event or retry or both               an event of these
 //	any other fields                               data: a JSON object of them, in their order
-func (p Payload) entryEvent(fields []field) (codec.Event, error) {
+func entryEvent(fields []field, mode payload.Mode) (codec.Event, error) {
 	if len(fields) == 1 {
-		return p.decode([]byte(fields[0].value))
+		return payload.Decode([]byte(fields[0].value), mode)
 	}
 	if ev, ok := plainEvent(fields); ok {
 		return ev, nil
