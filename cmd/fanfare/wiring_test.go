@@ -103,7 +103,7 @@ func TestSendLastKeysOfSchedules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := engineOptions(cmd.Config)
+	o, err := engineOptions(cmd.Config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
