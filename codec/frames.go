@@ -49,12 +49,30 @@ func ParseFrames(frames []Frame, dst, body []byte, stamp bool) ([]Frame, []byte,
 	return out, p.dst, nil
 }
 
+// ParseFrame is [ParseFrames] for a text that holds exactly one event, whose publisher encoded it by egg-sse's rules:
+// there a retry that isn't digits, which clients ignore, is sent as it is, and so it is kept. The frame aliases the dst
+// that is returned; at an error dst is returned as it was.
+func ParseFrame(dst, text []byte, stamp bool) (Frame, []byte, error) {
+	p := frameParser{dst: slices.Grow(dst, len(text)+len(idRoom)), stamp: stamp, firstByte: len(dst), anyRetry: true}
+	frames, err := p.parse(make([]Frame, 0, 1), text)
+	if err == nil && len(frames) > 1 {
+		err = &Error{Field: fieldBody, Offset: -1, Reason: "holds more than one event; send one at a time"}
+	}
+	if err != nil {
+		return Frame{IDAt: -1}, dst, err
+	}
+	f := frames[0]
+	f.Bytes = p.dst[p.firstByte:len(p.dst):len(p.dst)]
+	return f, p.dst, nil
+}
+
 // frameParser is the state of one ParseFrames.
 type frameParser struct {
 	dst        []byte
 	stamp      bool
-	firstFrame int // of this call
-	firstByte  int // of this call, in dst
+	anyRetry   bool // a retry need not be digits
+	firstFrame int  // of this call
+	firstByte  int  // of this call, in dst
 
 	frame      int // the number of the block, from 1
 	blockAt    int // where the block begins in the body
@@ -139,7 +157,7 @@ func (p *frameParser) line(line []byte, at int) error {
 			return p.refuse(fieldEvent, at+valueAt+i, reasonControl(0))
 		}
 	case fieldRetry:
-		if i := notDigit(value); i >= 0 || len(value) == 0 {
+		if i := notDigit(value); !p.anyRetry && (i >= 0 || len(value) == 0) {
 			return p.refuse(fieldRetry, at+valueAt+max(i, 0), reasonRetry)
 		}
 	}

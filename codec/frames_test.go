@@ -143,3 +143,33 @@ func TestParseFramesAllocations(t *testing.T) {
 		t.Errorf("%v allocations; want 0", n)
 	}
 }
+
+func TestParseFrame(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		stamp bool
+		want  string // or ...
+		field string // ... of the error
+		idAt  int
+	}{
+		{"event: e\nretry: 1.5\nid: 7\ndata: x\n\n", false, "event: e\nretry: 1.5\nid: 7\ndata: x\n\n", "", 24},
+		{"retry: -1\ndata: x\n\n", true, "retry: -1\nid: \ndata: x\n\n", "", 14},
+		{"retry: soon\n: c\n\n", true, "retry: soon\n: c\n\n", "", -1},
+		{"data: x\n\ndata: y\n\n", false, "", "body", 0},
+		{"data: x\n", false, "", "body", 0},
+		{"", false, "", "body", 0},
+		{"id: a\x00\ndata: x\n\n", false, "", "id", 0},
+		{"data: \xff\n\n", false, "", "data", 0},
+	} {
+		f, dst, err := ParseFrame([]byte("before|"), []byte(c.text), c.stamp)
+		var refused *Error
+		switch {
+		case c.field != "":
+			if !errors.As(err, &refused) || refused.Field != c.field || string(dst) != "before|" || f.Bytes != nil {
+				t.Errorf("%q: %q, %q, %v; want an error of %s", c.text, f.Bytes, dst, err, c.field)
+			}
+		case err != nil || string(f.Bytes) != c.want || f.IDAt != c.idAt || string(dst) != "before|"+c.want:
+			t.Errorf("%q: %q, id at %d, %q, %v; want %q, %d", c.text, f.Bytes, f.IDAt, dst, err, c.want, c.idAt)
+		}
+	}
+}

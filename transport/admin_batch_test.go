@@ -127,3 +127,49 @@ func TestAdminBatchRefuses(t *testing.T) {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 }
+
+// TestAdminBatchFrames: finished events keep their bytes, with room for an id where ids are given.
+func TestAdminBatchFrames(t *testing.T) {
+	for _, plain := range []bool{true, false} {
+		onBoth(t, rigOptions{Options: Options{PlainIDs: plain, MaxEventBytes: 300}}, func(t *testing.T, r *rig) {
+			a, b := r.subscribe("connectKey=a"), r.subscribe("connectKey=b")
+			lines := []string{
+				`{"key":"a","frame":"event: e\nretry: 1.5\nid: own\ndata: x\ndata: \n\n"}`,
+				`{"key":"a","frame":"data: \u2028\u0000\ud83d\ude00\n\n"}`,
+				`{"op":"publishAll","frame":": c\n\n"}`,
+				`{"op":"count","key":"a"}`,
+				`{"op":"countAll"}`,
+				`{"op":"count","key":"nobody"}`,
+				`{"key":"a","frame":"data: x\n\n","data":"y"}`,                     // 7
+				`{"key":"a","id":"y","frame":"data: x\n\n"}`,                       // 8
+				`{"key":"a","frame":"data: x\n"}`,                                  // 9
+				`{"key":"a","frame":"data: x\n\ndata: y\n\n"}`,                     // 10
+				`{"key":"a","frame":7}`,                                            // 11
+				`{"key":"a","frame":"data: ` + strings.Repeat("x", 300) + `\n\n"}`, // 12
+				`{"key":"b","frame":null,"data":"as if absent"}`,
+			}
+			got := r.batch(strings.Join(lines, "\n"))
+			if len(got) != len(lines) {
+				t.Fatalf("%d answers to %d lines", len(got), len(lines))
+			}
+			failed := map[int]string{7: "frame", 8: "frame", 9: "body", 10: "body", 11: "frame", 12: "maxEventBytes"}
+			for i, answer := range got {
+				field, wrong := failed[i+1]
+				if _, is := answer["error"]; is != wrong || wrong && (answer["field"] != field || answer["line"] != float64(i+1)) {
+					t.Errorf("line %d %s: %v", i+1, lines[i], answer)
+				}
+			}
+			if got[0]["id"] != "own" || got[0]["subscribers"] != 1.0 || got[2]["keys"] != 2.0 || got[3]["count"] != 1.0 || got[4]["count"] != 2.0 || got[5]["count"] != 0.0 {
+				t.Errorf("%v", got[:6])
+			}
+			id := func(i int) string {
+				if plain {
+					return ""
+				}
+				return fmt.Sprintf("id: %s\n", got[i]["id"])
+			}
+			a.expect("event: e\nretry: 1.5\nid: own\ndata: x\ndata: \n\n" + id(1) + "data: \u2028\x00\U0001F600\n\n: c\n\n")
+			b.expect(": c\n\n" + id(12) + "data: as if absent\n\n")
+		})
+	}
+}

@@ -293,3 +293,36 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 	l.end()
 }
+
+// TestStdinStops: a server whose parent is gone drains and stops; without the setting the end of stdin means nothing.
+func TestStdinStops(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	s := (&server{t: t, args: []string{"--stdin-stops", "--retry-min", "20ms", "--retry-max", "30ms"}, stdin: read}).up()
+	_ = read.Close()
+	l := listen(t, "sh", "-c", "exec curl -sN '"+s.url("k")+"'")
+	s.awaitCount("k", 1)
+	if _, err := write.WriteString("what comes in is ignored\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.publish("k", `"before"`)
+	for l.next() != "data: before" {
+	}
+	if err := write.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.wait(); code != 0 || s.log.find("stopped") == nil {
+		t.Errorf("exit code %d: %s", code, s.log)
+	}
+	for line := ""; !strings.HasPrefix(line, "retry: 2"); line = l.next() {
+	}
+
+	without := start(t) // its stdin is at its end from the start
+	without.publish("k", `"x"`)
+	if code := without.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d: %s", code, without.log)
+	}
+}

@@ -60,6 +60,7 @@ type server struct {
 	t      testing.TB
 	args   []string // without the addresses
 	env    []string
+	stdin  *os.File // nil: none
 	cmd    *exec.Cmd
 	log    *serverLog
 	stream string // "http://127.0.0.1:PORT"
@@ -101,6 +102,9 @@ func (s *server) run(args []string) {
 	s.cmd = exec.Command(binary, args...)
 	s.cmd.Env = environment(s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if s.stdin != nil {
+		s.cmd.Stdin = s.stdin
+	}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

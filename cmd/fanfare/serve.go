@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -100,7 +101,16 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if warning != "" {
 		p.logger.Warn(warning)
 	}
+	if cfg.StdinStops {
+		go stopAtEnd(os.Stdin, signals)
+	}
 	return p.run(signals, failed)
+}
+
+// stopAtEnd asks for a drain, as SIGTERM does, when in ends: then whoever held its other end has closed it, or died.
+func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
+	_, _ = io.Copy(io.Discard, in) // an error is an end too
+	signals <- syscall.SIGTERM
 }
 
 // listen opens a listener. The error names the setting.

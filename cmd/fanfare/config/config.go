@@ -57,6 +57,7 @@ type Config struct {
 	DrainDelay   time.Duration `yaml:"drainDelay" group:"Drain" default:"0" min:"0" max:"1h" help:"Time between readiness off and the first stream ended, for load balancers to notice."`
 	DrainRate    int           `yaml:"drainRate" group:"Drain" default:"1000" min:"1" max:"1000000" help:"Streams ended per second at least."`
 	DrainTimeout time.Duration `yaml:"drainTimeout" group:"Drain" default:"10s" min:"0" max:"1h" help:"All streams are ended so long after the first one."`
+	StdinStops   bool          `yaml:"stdinStops" group:"Drain" default:"false" reload:"no" help:"Drain and stop, as on SIGTERM, when standard input ends: for a program that starts fanfare through a pipe, so that it does not outlive that program, however it dies."`
 
 	LogLevel  string `yaml:"logLevel" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Least severe level that is logged."`
 	LogFormat string `yaml:"logFormat" group:"Logging" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: text on a terminal, JSON otherwise."`

@@ -1,0 +1,168 @@
+package transport
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/goccy/go-json"
+	"github.com/goccy/go-json/jsontext"
+	"github.com/valyala/fasthttp"
+
+	"fanfare/codec"
+)
+
+// command is a line of a batch, besides the members of the event.
+type command struct {
+	op, key string
+	// frame is the finished event that stands in place of the members; framed is
+	// set if there is one, and member names one of the members that is there too.
+	frame  string
+	framed bool
+	member string
+}
+
+// commandOptions take names as they are, the last of equal ones; bytes that are
+// not UTF-8 were refused before, so that what is allowed is an escaped lone
+// surrogate, which becomes U+FFFD as everywhere.
+var commandOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// commandOf reads op, key and frame of a line that is a valid JSON object. Not by
+// json.Unmarshal, which would take "Key" for key.
+func commandOf(line []byte) (c command, err error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(line), commandOptions...)
+	if _, err := dec.ReadToken(); err != nil {
+		return c, err
+	}
+	for dec.PeekKind() == '"' {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return c, err
+		}
+		var v *string
+		switch token.String() {
+		case "op":
+			v = &c.op
+		case "key":
+			v = &c.key
+		case "frame":
+			v = &c.frame
+		default:
+			switch name := token.String(); name {
+			case "data", "event", "id", "retry":
+				c.member = name
+			}
+			if err := dec.SkipValue(); err != nil {
+				return c, err
+			}
+			continue
+		}
+		name := token.String()
+		switch dec.PeekKind() {
+		case '"', 'n':
+		default:
+			return c, &codec.Error{Field: name, Offset: int(dec.InputOffset()), Reason: "must be a string"}
+		}
+		if token, err = dec.ReadToken(); err != nil {
+			return c, err
+		}
+		if *v = ""; token.Kind() == '"' {
+			*v = token.String()
+		}
+		if v == &c.frame {
+			c.framed = token.Kind() == '"'
+		}
+	}
+	return c, nil
+}
+
+// serveBatch runs a body of NDJSON commands in order and answers a line for
+// each. A line that fails does not stop those behind it.
+func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
+	if !s.plain(ctx) {
+		return
+	}
+	var out []byte
+	line := 0
+	for rest := ctx.PostBody(); len(rest) > 0; {
+		var text []byte
+		text, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line++
+		if text = bytes.TrimSpace(text); len(text) == 0 {
+			continue
+		}
+		result, err := s.run(text)
+		if err != nil {
+			s.metrics.publishFails.Inc()
+			_, f := describe(err)
+			f.Line = line
+			result = f
+		}
+		b, err := json.Marshal(result)
+		if err != nil {
+			b = []byte(`{"error":"the answer could not be encoded"}`)
+		}
+		out = append(append(out, b...), '\n')
+	}
+	ctx.SetContentType("application/x-ndjson")
+	ctx.SetBody(out)
+}
+
+// run runs one command.
+func (s *Server) run(text []byte) (any, error) {
+	if text[0] != '{' {
+		return nil, &codec.Error{Field: "line", Offset: 0, Reason: "must be an object with op, key and data, event, id, retry or frame"}
+	}
+	ev, err := codec.DecodeJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	c, err := commandOf(text)
+	if err != nil {
+		return nil, err
+	}
+	if c.key, err = s.publishKey(c.key); err != nil {
+		return nil, err
+	}
+	switch c.op {
+	case "", "publish", "publishAll":
+	case "close":
+		return closedAnswer{s.eng.CloseKey(c.key)}, nil
+	case "closeAll":
+		return closedAnswer{s.eng.CloseAll()}, nil
+	case "count":
+		return countAnswer{s.eng.Count(c.key)}, nil
+	case "countAll":
+		return countAnswer{s.eng.CountAll()}, nil
+	default:
+		return nil, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close, closeAll, count or countAll", c.op)}
+	}
+	buf := scratch.Get()
+	defer scratch.Put(buf)
+	f, err := s.frameOf(buf, c, ev)
+	if err != nil {
+		return nil, err
+	}
+	if c.op == "publishAll" {
+		keys, subscribers, err := s.publishFrameAll(f)
+		return allAnswer{Keys: keys, Subscribers: subscribers}, err
+	}
+	p, err := s.publishFrame(c.key, f)
+	return publishAnswer{ID: idOf(f, p), Subscribers: p.Subscribers}, err
+}
+
+// frameOf makes the frame of a command in buf: from the members of its event, or
+// from the finished event that its publisher has made.
+func (s *Server) frameOf(buf *[]byte, c command, ev codec.Event) (codec.Frame, error) {
+	switch {
+	case !c.framed:
+		return s.encode(buf, ev)
+	case c.member != "":
+		return codec.Frame{}, &codec.Error{Field: "frame", Offset: -1, Reason: fmt.Sprintf("is the whole event, and %s stands beside it: send one of them", c.member)}
+	}
+	f, out, err := codec.ParseFrame(*buf, []byte(c.frame), !s.settings.Load().PlainIDs)
+	if err != nil {
+		return codec.Frame{}, err
+	}
+	*buf = out
+	return f, s.checkSize(f)
+}
