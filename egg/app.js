@@ -1,0 +1,55 @@
+'use strict';
+
+const cluster = require('cluster');
+const { isMainThread, threadId } = require('worker_threads');
+const { settingsOf } = require('./lib/settings');
+const { Sse } = require('./lib/sse');
+const { Reporter } = require('./lib/reporter');
+const { streamRoute } = require('./lib/stream_route');
+const { markServer, markMessenger } = require('./lib/origin');
+
+class AppBoot {
+  constructor(app) {
+    this.app = app;
+  }
+
+  // Before the application's own app.js, so that it finds app.sse, and before its routes, so that none takes the path.
+  configDidLoad() {
+    const { app } = this;
+    if (app.config.sse.enable === false) return;
+    const settings = settingsOf(app.config.sse);
+    const inCluster = cluster.isWorker || !isMainThread;
+    const id = isMainThread ? String(process.pid) : String(threadId);
+    const reporter = new Reporter(app.coreLogger);
+    const sse = app.sse = new Sse(settings, {
+      id,
+      alone: !inCluster || app.options.workers === 1,
+      reporter,
+      tell: digests => app.messenger.sendToApp('sse-sent', digests),
+    });
+
+    app.on('server', markServer);
+    this.unmark = markMessenger(app.messenger);
+    app.messenger.on('sse-state', state => sse.learn(state));
+    app.messenger.on('sse-sent', digests => sse.election.tell(digests));
+    // The agent does not know of workers that are starting, and a new agent knows of none.
+    const hello = () => app.messenger.sendToAgent('sse-hello', { id, leader: sse.election.leader, thread: !isMainThread });
+    app.messenger.on('egg-pids', hello);
+    hello();
+
+    if (settings.server.mode !== 'off') {
+      this.route = streamRoute(sse, reporter);
+      app.router.get(settings.path, this.route.handler);
+    }
+    this.sse = sse;
+  }
+
+  async beforeClose() {
+    if (!this.sse) return;
+    this.unmark();
+    if (this.route) this.route.close();
+    await this.sse.shutdown();
+  }
+}
+
+module.exports = AppBoot;

@@ -1,0 +1,57 @@
+'use strict';
+
+module.exports = {
+  sse: {
+    // As in egg-sse.
+    path: '/stream',
+    headers: {
+      'Content-Type': 'text/event-stream',
+      'Cache-Control': 'no-cache, no-transform',
+      Connection: 'keep-alive',
+      'X-Accel-Buffering': 'no',
+      'Access-Control-Allow-Origin': '*',
+    },
+    maxClients: 10000,
+    pingInterval: 10000,
+    cacheKey: '@sse/count',
+
+    // Fanfare, and how to reach it.
+    server: {
+      // The admin listener (publish API) and the stream listener, as this host reaches them. With port 0 in both, the
+      // agent starts a Fanfare of its own on free ports.
+      admin: 'http://127.0.0.1:8081',
+      stream: 'http://127.0.0.1:8080',
+      // Fanfare's publishToken.
+      token: '',
+      // How `path` on the application's port gets to Fanfare: 'proxy'; 'redirect' to publicStream; 'off', if a proxy in front
+      // sends it there.
+      mode: 'proxy',
+      publicStream: '',
+      // What happens in every worker (schedules of type `all`, messages to all workers, subscriptions, timers) is sent by
+      // one worker: 'auto'. 'leader': so is everything else. 'every': each worker sends what it publishes.
+      once: {
+        mode: 'auto',
+        keep: 2000, // ms for which the other workers keep what they did not send, in case that the one dies
+        wait: 10000, // ms to wait until it is known which worker it is
+      },
+      // What waits for Fanfare.
+      queue: { maxEvents: 10000, maxBytes: 16 * 1024 * 1024, maxAge: 30000 },
+      // What goes in one request.
+      batch: { maxEvents: 500, maxBytes: 1024 * 1024 },
+      timeout: 10000, // ms for an answer of Fanfare
+      closeTimeout: 3000, // ms to send what is left when the application is closed
+      uncertain: 'report', // or 'resend': what may have arrived before the connection broke
+      count: { refresh: 1000, keep: 60000, maxKeys: 1000 },
+      // The agent starts Fanfare if none answers ('auto', if `admin` is on this host), or not at all (false).
+      start: {
+        enable: 'auto',
+        binary: '', // or EGG_FANFARE_BIN in the environment, or fanfare in PATH
+        ids: 'off', // exactly the bytes of egg-sse; 'auto': events get ids, and clients resume
+        args: [], // more flags of fanfare
+        readyTimeout: 10000, // ms until it is given up for now, and tried again
+        stopTimeout: 5000, // ms for streams to end politely
+      },
+      dryRun: false, // check and encode, and send nothing
+    },
+  },
+};

@@ -1,0 +1,75 @@
+'use strict';
+
+const { AsyncLocalStorage } = require('async_hooks');
+const worker = require('worker_threads');
+
+// Where a publish comes from, by the asynchronous context that it is called in.
+const REQUEST = { name: 'a request', own: true };
+const MESSAGE_TO_ONE = { name: 'a message to this worker', own: true };
+const MESSAGE_TO_ALL = { name: 'a message to all workers', own: false };
+const ELSEWHERE = { name: 'outside of requests', own: false };
+
+const storage = new AsyncLocalStorage();
+
+/**
+ * What the current code runs in. `own` means that this worker alone does: a request that it answers, an upgraded
+ * connection (WebSocket), a message or a schedule that was given to it. Anything else (messages and schedules for all
+ * workers, subscriptions, timers) is taken to happen in every worker alike.
+ * @return {{ name: string, own: boolean }}
+ */
+function currentOrigin() {
+  return storage.getStore() || ELSEWHERE;
+}
+
+/** Marks what a server's requests and upgraded connections lead to. */
+function markServer(server) {
+  const { emit } = server;
+  server.emit = function(event, ...args) {
+    switch (event) {
+      case 'upgrade':
+      case 'connect':
+        markSocket(args[1]);
+        // falls through
+      case 'request':
+      case 'checkContinue':
+      case 'checkExpectation':
+        return storage.run(REQUEST, () => emit.call(this, event, ...args));
+      default:
+        return emit.call(this, event, ...args);
+    }
+  };
+}
+
+// What comes in on an upgraded connection runs in the context of the socket, not in that of its request.
+function markSocket(socket) {
+  const { emit } = socket;
+  socket.emit = function(...args) {
+    return storage.run(REQUEST, () => emit.apply(this, args));
+  };
+}
+
+/**
+ * Marks what Egg's messages lead to. The master passes on whether a message had one receiver (sendTo, sendRandom, schedules
+ * of type `worker`), but the messenger does not hand it to listeners.
+ * @return {() => void} undoes it
+ */
+function markMessenger(messenger) {
+  const name = typeof messenger._onMessage === 'function' ? '_onMessage' : 'onMessage'; // Egg 2 and 3, Egg 4
+  const receive = messenger[name];
+  const marked = message => {
+    const one = message && (message.receiverPid !== undefined || message.receiverWorkerId !== undefined);
+    return storage.run(one ? MESSAGE_TO_ONE : MESSAGE_TO_ALL, () => receive.call(messenger, message));
+  };
+  const replace = (from, to) => {
+    for (const port of [ process, worker.parentPort ]) {
+      if (!port || !port.listeners('message').includes(from)) continue;
+      port.off('message', from);
+      port.on('message', to);
+    }
+    messenger[name] = to; // which messenger.close() removes
+  };
+  replace(receive, marked);
+  return () => { if (messenger[name] === marked) replace(marked, receive); };
+}
+
+module.exports = { currentOrigin, markServer, markMessenger };

@@ -1,0 +1,109 @@
+'use strict';
+
+// Fields of a response that follow from how it is sent, and that nobody may set for a stream.
+const NOT_OURS = new Set([ 'transfer-encoding', 'content-length', 'content-type', 'connection', 'date' ]);
+const FREE_PORT = /:0$/;
+
+function wrong(name, reason, value) {
+  return new TypeError(`config.sse.${name}: ${reason}; it is ${typeof value === 'string' ? JSON.stringify(value) : String(value)}`);
+}
+
+const isText = v => typeof v === 'string';
+const whole = (min, max) => v => Number.isInteger(v) && v >= min && v <= max;
+const oneOf = (...words) => v => words.includes(v);
+const DAY = 24 * 3600 * 1000;
+
+// name -> [ what it must be, a check ]
+const RULES = {
+  path: [ 'must be a path that begins with /', v => isText(v) && v.startsWith('/') && !/[?#\s]/.test(v) ],
+  headers: [ 'must be an object of header fields', v => v !== null && typeof v === 'object' && !Array.isArray(v) ],
+  cacheKey: [ 'must be a text that is not empty', v => isText(v) && v !== '' ],
+  maxClients: [ 'must be a whole number from 1 to 10000000', whole(1, 1e7) ],
+  pingInterval: [ 'must be a whole number of milliseconds from 100 to 86400000', whole(100, DAY) ],
+  'server.admin': [ 'must be an http:// or https:// address without a path', isOrigin ],
+  'server.stream': [ 'must be an http:// or https:// address without a path', isOrigin ],
+  'server.token': [ 'must be a text', isText ],
+  'server.mode': [ "must be 'proxy', 'redirect' or 'off'", oneOf('proxy', 'redirect', 'off') ],
+  'server.publicStream': [ 'must be an http:// or https:// address without a path, or empty', v => v === '' || isOrigin(v) ],
+  'server.once.mode': [ "must be 'auto', 'leader' or 'every'", oneOf('auto', 'leader', 'every') ],
+  'server.once.keep': [ 'must be a whole number of milliseconds from 0 to 60000', whole(0, 60000) ],
+  'server.once.wait': [ 'must be a whole number of milliseconds from 1 to 86400000', whole(1, DAY) ],
+  'server.queue.maxEvents': [ 'must be a whole number from 1 to 10000000', whole(1, 1e7) ],
+  'server.queue.maxBytes': [ 'must be a whole number of bytes from 1024 to 4294967296', whole(1024, 2 ** 32) ],
+  'server.queue.maxAge': [ 'must be a whole number of milliseconds from 1 to 86400000', whole(1, DAY) ],
+  'server.batch.maxEvents': [ 'must be a whole number from 1 to 100000', whole(1, 1e5) ],
+  'server.batch.maxBytes': [ 'must be a whole number of bytes from 1024 to 268435456', whole(1024, 2 ** 28) ],
+  'server.timeout': [ 'must be a whole number of milliseconds from 1 to 86400000', whole(1, DAY) ],
+  'server.closeTimeout': [ 'must be a whole number of milliseconds from 0 to 60000', whole(0, 60000) ],
+  'server.uncertain': [ "must be 'report' or 'resend'", oneOf('report', 'resend') ],
+  'server.count.refresh': [ 'must be a whole number of milliseconds from 50 to 86400000', whole(50, DAY) ],
+  'server.count.keep': [ 'must be a whole number of milliseconds from 1 to 86400000', whole(1, DAY) ],
+  'server.count.maxKeys': [ 'must be a whole number from 1 to 100000', whole(1, 1e5) ],
+  'server.start.enable': [ "must be 'auto' or false", oneOf('auto', false) ],
+  'server.start.binary': [ 'must be a path', isText ],
+  'server.start.ids': [ "must be 'off' or 'auto'", oneOf('off', 'auto') ],
+  'server.start.args': [ 'must be a list of texts', v => Array.isArray(v) && v.every(isText) ],
+  'server.start.readyTimeout': [ 'must be a whole number of milliseconds from 100 to 600000', whole(100, 6e5) ],
+  'server.start.stopTimeout': [ 'must be a whole number of milliseconds from 0 to 60000', whole(0, 60000) ],
+  'server.dryRun': [ 'must be true or false', v => typeof v === 'boolean' ],
+};
+
+function isOrigin(v) {
+  if (!isText(v)) return false;
+  let url;
+  try {
+    url = new URL(v);
+  } catch {
+    return false;
+  }
+  return /^https?:$/.test(url.protocol) && url.pathname === '/' && !url.search && !url.hash && !url.username;
+}
+
+/**
+ * Checks config.sse, and adds what follows from it.
+ * @throws {TypeError} that names the setting
+ */
+function settingsOf(config) {
+  for (const [ name, [ must, check ]] of Object.entries(RULES)) {
+    const value = name.split('.').reduce((at, part) => (at === undefined || at === null ? undefined : at[part]), config);
+    if (!check(value)) throw wrong(name, must, value);
+  }
+  checkNames(config.server, 'server');
+  const { server } = config;
+  const free = FREE_PORT.test(withoutSlash(server.admin));
+  if (free !== FREE_PORT.test(withoutSlash(server.stream))) throw wrong('server.stream', 'must have port 0 just when server.admin has', server.stream);
+  if (free && (!isLoopback(server.admin) || server.start.enable === false)) {
+    throw wrong('server.admin', 'with port 0, must be on this host, and server.start.enable must not be false', server.admin);
+  }
+  if (server.mode === 'redirect' && !server.publicStream) {
+    throw wrong('server.publicStream', "is needed with server.mode 'redirect': the address at which browsers reach Fanfare's stream listener", server.publicStream);
+  }
+  return { ...config, headers: streamHeaders(config.headers), free, starts: server.start.enable === 'auto' && !server.dryRun && isLoopback(server.admin) };
+}
+
+// checkNames refuses settings under `server` that there are not: a misspelt limit must not go unnoticed.
+function checkNames(at, path) {
+  const known = Object.keys(RULES);
+  for (const [ name, value ] of Object.entries(at)) {
+    const full = `${path}.${name}`;
+    if (RULES[full]) continue;
+    if (known.some(k => k.startsWith(`${full}.`))) checkNames(value, full);
+    else throw wrong(full, `is no setting; there are ${known.filter(k => k.startsWith(`${path}.`)).map(k => k.slice(path.length + 1)).join(', ')}`, value);
+  }
+}
+
+const withoutSlash = url => url.replace(/\/$/, '');
+
+/** Whether the address is this host's alone. */
+function isLoopback(url) {
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+}
+
+/** The header fields that may be set for a stream, without egg-sse's `Transfer-Encoding: off`. */
+function streamHeaders(headers) {
+  const fields = Object.entries(headers).filter(([ name, value ]) => !NOT_OURS.has(name.toLowerCase()) && value !== undefined && value !== null);
+  return Object.fromEntries(fields.map(([ name, value ]) => [ name, String(value) ]));
+}
+
+module.exports = { settingsOf, isLoopback };

@@ -1,0 +1,119 @@
+'use strict';
+
+const http = require('http');
+const https = require('https');
+const { PassThrough } = require('stream');
+
+// What a client tells that Fanfare needs to know.
+const FORWARDED = [ 'accept', 'last-event-id', 'user-agent' ];
+// What belongs to one connection, or is the application's to say.
+const DROPPED = new Set([ 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'date', 'server' ]);
+
+/**
+ * The handler of `path` on the application's own port. It stands behind the application's middlewares, as in egg-sse, so
+ * that these still decide who may subscribe.
+ * @param {Sse} sse
+ * @param {Reporter} reporter
+ */
+function streamRoute(sse, reporter) {
+  const { settings } = sse;
+  const { server } = settings;
+  const agents = { 'http:': new http.Agent({ maxSockets: Infinity }), 'https:': new https.Agent({ maxSockets: Infinity }) };
+  const open = new Set(); // requests to Fanfare
+
+  // target is the stream's address for a request of a browser.
+  function target(ctx, base) {
+    let query = ctx.querystring;
+    if (!ctx.query.connectKey) { // the pool is the application's setting, and need not be Fanfare's
+      query += `${query && '&'}connectKey=${encodeURIComponent(settings.cacheKey)}`;
+    }
+    return new URL(`${settings.path}?${query}`, base);
+  }
+
+  function redirect(ctx) {
+    ctx.set(settings.headers);
+    ctx.status = 307; // keeps the method, and isn't remembered
+    ctx.set('Location', target(ctx, server.publicStream).href);
+    ctx.body = '';
+  }
+
+  async function proxy(ctx) {
+    const base = sse.streamUrl || (settings.free ? null : server.stream);
+    const upstream = base && !server.dryRun ? await connect(ctx, target(ctx, base)).catch(err => err) : new Error(server.dryRun ? 'server.dryRun is set' : 'it has not been started yet');
+    if (upstream instanceof Error) {
+      away(ctx, upstream);
+      return;
+    }
+    const { req, res } = upstream;
+    ctx.status = res.statusCode;
+    for (const [ name, value ] of Object.entries(res.headers)) if (!DROPPED.has(name)) ctx.set(name, value);
+    if (res.statusCode === 200) ctx.set(settings.headers);
+    ctx.compress = false; // what gathers output to compress it would hold events back
+    if (ctx.method === 'HEAD' || res.statusCode === 204) {
+      res.resume();
+      return;
+    }
+    pass(ctx, req, res);
+  }
+
+  // connect resolves with Fanfare's response, once its head is there.
+  function connect(ctx, url) {
+    return new Promise((resolve, reject) => {
+      const headers = { 'X-Forwarded-For': ctx.ips && ctx.ips.length > 0 ? ctx.ips.join(', ') : ctx.ip };
+      for (const name of FORWARDED) if (ctx.headers[name] !== undefined) headers[name] = ctx.headers[name];
+      const req = (url.protocol === 'https:' ? https : http).request(url, { method: ctx.method, headers, agent: agents[url.protocol] });
+      open.add(req);
+      req.setNoDelay(true);
+      const gone = () => req.destroy(new Error('the client has gone'));
+      ctx.res.once('close', gone);
+      const late = setTimeout(() => req.destroy(new Error(`no answer in ${server.timeout} ms (server.timeout)`)), server.timeout);
+      req.on('response', res => { clearTimeout(late); resolve({ req, res }); });
+      req.on('error', err => { clearTimeout(late); reject(err); });
+      req.on('close', () => { open.delete(req); ctx.res.off('close', gone); });
+      req.end();
+    });
+  }
+
+  // pass hands a stream's bytes on. The head goes out with Koa's pipe: in a page, onopen does not wait for an event.
+  function pass(ctx, req, res) {
+    const keys = [].concat(ctx.queries && ctx.queries.connectKey || ctx.query.connectKey || settings.cacheKey);
+    const key = keys[0] || settings.cacheKey;
+    sse.countStream(key, 1);
+    const { socket } = ctx.req;
+    socket.setTimeout(0);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true);
+    // Koa listens for errors of a body, to log them: this one has none.
+    const body = new PassThrough();
+    res.on('error', () => {});
+    res.pipe(body);
+    res.once('close', () => {
+      sse.countStream(key, -1);
+      if (!res.complete) ctx.res.destroy(); // Fanfare has gone: an end would say that the stream is complete
+    });
+    body.once('close', () => req.destroy());
+    ctx.res.once('pipe', () => ctx.res.flushHeaders());
+    const { headers } = res;
+    ctx.body = body; // which sets a type, if there was none
+    ctx.set('Content-Type', headers['content-type'] || 'text/event-stream');
+  }
+
+  // away lets an EventSource come back: after a status other than 200 it gives up for ever.
+  function away(ctx, err) {
+    if (!ctx.res.destroyed && !server.dryRun) reporter.error('stream', `a stream can't be opened: ${err.message}`);
+    ctx.set(settings.headers);
+    ctx.set('Content-Type', 'text/event-stream');
+    ctx.status = 200;
+    ctx.body = ctx.method === 'HEAD' ? null : `: the stream server is away\nretry: ${1000 + Math.floor(Math.random() * 4000)}\n\n`;
+  }
+
+  return {
+    handler: server.mode === 'redirect' ? redirect : proxy,
+    close() {
+      for (const req of open) req.destroy();
+      for (const agent of Object.values(agents)) agent.destroy();
+    },
+  };
+}
+
+module.exports = { streamRoute };

@@ -1,0 +1,37 @@
+'use strict';
+
+const { Controller } = require('egg');
+
+module.exports = class CallController extends Controller {
+  // POST /call/publish with the arguments as a JSON list: calls app.sse.publish.
+  async run() {
+    const { app, ctx } = this;
+    const args = ctx.request.body;
+    let result;
+    let type;
+    let error;
+    try {
+      result = app.sse[ctx.params.method](...args);
+      type = typeof result;
+      if (ctx.query.wait) result = await result;
+    } catch (err) {
+      error = { name: err.name, message: err.message, code: err.code, field: err.field };
+    }
+    ctx.body = { type, result: result instanceof Promise ? null : result, error, pid: process.pid };
+  }
+
+  async message() {
+    this.app.messenger.sendToApp('news', this.ctx.request.body.text);
+    this.ctx.body = {};
+  }
+
+  async messageOne() {
+    this.app.messenger.sendToAgent('pick-one', this.ctx.request.body.text);
+    this.ctx.body = {};
+  }
+
+  async redis() {
+    await this.app.redis.publish('news', this.ctx.request.body.text);
+    this.ctx.body = {};
+  }
+};

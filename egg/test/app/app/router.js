@@ -1,0 +1,12 @@
+'use strict';
+
+module.exports = app => {
+  const { home, call } = app.controller;
+  app.get('/', home.page);
+  app.get('/pid', home.pid);
+  app.post('/call/:method', call.run);
+  app.post('/message', call.message);
+  app.post('/message-one', call.messageOne);
+  app.post('/redis', call.redis);
+  app.get('/*', home.none); // egg-sse's route comes before it
+};

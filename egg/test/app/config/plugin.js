@@ -1,0 +1,6 @@
+'use strict';
+
+exports.sse = {
+  enable: true,
+  package: 'egg-sse',
+};
