@@ -17,7 +17,7 @@ for (const file of files) {
   const { status, signal, stdout } = spawnSync(process.execPath, [ file ], {
     env: { ...env, NODE_ENV: 'test' },
     stdio: [ 'ignore', 'pipe', 'inherit' ],
-    timeout: 300000,
+    timeout: 150000,
     killSignal: 'SIGKILL',
     maxBuffer: 64 * 1024 * 1024,
   });
