@@ -1,0 +1,258 @@
+'use strict';
+
+// What happens to each publish when Fanfare is away, slow, or refuses: delivered or reported, never lost in silence.
+const { test } = require('node:test');
+const assert = require('node:assert');
+const http = require('http');
+const { startFanfare } = require('./harness/fanfare');
+const { subscribe } = require('./harness/subscriber');
+const { until, freePort } = require('./harness/wait');
+const { settingsOf } = require('../lib/settings');
+const { Sse } = require('../lib/sse');
+const { Reporter } = require('../lib/reporter');
+const defaults = require('../config/config.default').sse;
+
+function makeSse(server, around = {}) {
+  const log = [];
+  const write = level => (format, ...args) => log.push(`${level} ${format} ${args.join(' ')}`);
+  const reporter = new Reporter({ error: write('error'), warn: write('warn'), info: write('info') });
+  const merged = { ...defaults.server, ...server };
+  for (const name of [ 'once', 'queue', 'batch', 'count', 'start' ]) merged[name] = { ...defaults.server[name], ...server[name] };
+  const settings = settingsOf({ ...defaults, server: merged });
+  const sse = new Sse(settings, { id: '1', alone: true, reporter, tell: () => {}, ...around });
+  return Object.assign(sse, { log });
+}
+
+// A server that answers each batch by answer(lines, req, res).
+async function fakeFanfare(answer) {
+  const server = http.createServer((req, res) => {
+    let body = '';
+    req.on('data', text => { body += text; });
+    req.on('end', () => answer(body.split('\n').map(line => JSON.parse(line)), req, res));
+  });
+  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${server.address().port}`;
+  return { url, close: () => { server.close(); server.closeAllConnections(); } };
+}
+
+const ok = (lines, req, res) => res.end(lines.map(() => '{"id":"","subscribers":0}\n').join(''));
+const outcome = promise => promise.then(answer => (answer.sent ? 'sent' : answer.reason), err => err.code);
+
+test('Fanfare is killed under traffic and comes back: each event is delivered or reported, in order', async () => {
+  let fanfare = await startFanfare();
+  const sse = makeSse({ admin: fanfare.admin, stream: fanfare.stream });
+  const errors = [];
+  const changes = [];
+  sse.on('error', err => errors.push(err));
+  sse.on('away', () => changes.push('away'));
+  sse.on('back', () => changes.push('back'));
+  const received = [];
+  try {
+    const outcomes = [];
+    let client = await subscribe(fanfare.stream, 'k');
+    let next = 0;
+    const publish = n => { for (const end = next + n; next < end; next++) outcomes.push(outcome(sse.publish('k', `${next}`))); };
+    for (let round = 0; round < 3; round++) {
+      publish(500);
+      await client.saw(`${next - 500}`); // some have arrived, some are on their way
+      publish(500);
+      await fanfare.kill('SIGKILL');
+      publish(500);
+      await until('the client sees the end', () => client.ended);
+      received.push(...client.events.map(Number));
+      await until('it is noticed', () => changes.at(-1) === 'away');
+      assert.ok(sse.stats.waiting > 0 && sse.stats.waitingBytes > 0);
+      const before = sse.publisher.size; // what follows waits, and must all arrive
+      assert.ok(before >= 500);
+      fanfare = await fanfare.restart();
+      client = await subscribe(fanfare.stream, 'k', { 'Last-Event-ID': 'from another life' }); // replays what is kept
+      await sse.flush();
+      await until('it is back', () => changes.at(-1) === 'back');
+    }
+    await sse.publish('k', 'end');
+    await client.saw('end');
+    received.push(...client.events.filter(data => /^\d+$/.test(data)).map(Number));
+    client.close();
+
+    const results = await Promise.all(outcomes);
+    const count = code => results.filter(r => r === code).length;
+    assert.strictEqual(count('sent') + count('ERR_SSE_UNCERTAIN'), results.length, [ ...new Set(results) ].join());
+    assert.ok(count('ERR_SSE_UNCERTAIN') > 0 && count('sent') > 1500);
+    assert.strictEqual(errors.length, count('ERR_SSE_UNCERTAIN'));
+    assert.ok(errors.every(err => err.op === 'publish' && err.key === 'k'));
+    assert.ok(sse.log.some(line => line.startsWith('error') && /failed: it may or may not have been published/.test(line)));
+    assert.ok(sse.log.some(line => /can't be reached/.test(line)) && sse.log.some(line => /is back/.test(line)));
+    assert.ok(received.every((n, i) => i === 0 || n > received[i - 1]), 'in order, none twice');
+    assert.deepStrictEqual(sse.stats.published - 1, count('sent'));
+  } finally {
+    await sse.shutdown();
+    await fanfare.stop();
+  }
+});
+
+test('a full queue refuses, and says which limit; what waited is sent', async () => {
+  const port = await freePort();
+  for (const [ queue, fits ] of [[ { maxEvents: 5 }, 5 ], [ { maxBytes: 1024 }, 2 ]]) {
+    const sse = makeSse({ admin: `http://127.0.0.1:${port}`, queue });
+    const results = [ ...Array(10).keys() ].map(i => sse.publish('k', `${i}`.repeat(400)));
+    await assert.rejects(results[9], err => err.code === 'ERR_SSE_QUEUE_FULL' && err.message.includes(`server.queue.${Object.keys(queue)[0]}`));
+    await until('it is away', () => sse.log.length > 0);
+    const fanfare = await startFanfare({ admin: `127.0.0.1:${port}` });
+    const outcomes = await Promise.all(results.map(outcome));
+    assert.deepStrictEqual(outcomes, [ ...Array(10).keys() ].map(i => (i < fits ? 'sent' : 'ERR_SSE_QUEUE_FULL')));
+    await sse.shutdown();
+    await fanfare.stop();
+  }
+});
+
+test('what waits for too long is given up', async () => {
+  const sse = makeSse({ admin: `http://127.0.0.1:${await freePort()}`, queue: { maxAge: 200 } });
+  const begin = Date.now();
+  await assert.rejects(sse.publish('k', 'x'), err => err.code === 'ERR_SSE_EXPIRED' && /server\.queue\.maxAge/.test(err.message));
+  assert.ok(Date.now() - begin < 5000);
+  await sse.shutdown();
+});
+
+test('a wrong token, and a limit of Fanfare, are told by name', async () => {
+  const fanfare = await startFanfare({ args: [ '--max-event-bytes', '1KiB', '--max-body-bytes', '4KiB', '--max-key-bytes', '50' ], env: { FANFARE_PUBLISH_TOKEN: 'secret' } });
+  const wrong = makeSse({ admin: fanfare.admin, token: 'guess' });
+  await assert.rejects(wrong.publish('k', 'x'), err => err.code === 'ERR_SSE_REFUSED' && err.status === 401 && /sse\.server\.token/.test(err.message));
+  await assert.rejects(wrong.countAsync('k'), /sse\.server\.token/);
+  await wrong.shutdown();
+  assert.ok(!wrong.log.join().includes('guess'));
+
+  const sse = makeSse({ admin: fanfare.admin, token: 'secret' });
+  const large = sse.publish('k', 'x'.repeat(2000));
+  const key = sse.publish('k'.repeat(60), 'x');
+  // Together they are above maxBodyBytes: they go in smaller batches.
+  const many = [ ...Array(50).keys() ].map(i => sse.publish('k', `${i}`.repeat(300)));
+  await assert.rejects(large, err => err.code === 'ERR_SSE_REFUSED' && err.field === 'maxEventBytes');
+  await assert.rejects(key, err => err.code === 'ERR_SSE_REFUSED' && err.field === 'key');
+  for (const result of many) assert.strictEqual((await result).sent, true);
+  await assert.rejects(sse.publish('k', 'x'.repeat(8000)), err => err.code === 'ERR_SSE_REFUSED' && err.status === 413 && err.field === 'maxBodyBytes');
+  await sse.shutdown();
+  await fanfare.stop();
+});
+
+test('a slow server: time runs out, and it is not sent twice unless that is wanted', async () => {
+  for (const uncertain of [ 'report', 'resend' ]) {
+    const bodies = [];
+    const fake = await fakeFanfare((lines, req, res) => {
+      bodies.push(lines.map(l => l.frame));
+      if (bodies.length > 1) ok(lines, req, res); // the first is never answered
+    });
+    const sse = makeSse({ admin: fake.url, timeout: 150, uncertain });
+    const result = outcome(sse.publish('k', 'x'));
+    assert.strictEqual(await result, uncertain === 'report' ? 'ERR_SSE_UNCERTAIN' : 'sent');
+    assert.strictEqual(bodies.length, uncertain === 'report' ? 1 : 2);
+    await sse.shutdown();
+    fake.close();
+  }
+});
+
+test('answers that are not Fanfare\'s', async () => {
+  for (const [ status, body, code ] of [
+    [ 200, '<html>', 'ERR_SSE_UNCERTAIN' ],
+    [ 200, '{}\n{}\n', 'ERR_SSE_UNCERTAIN' ],
+    [ 404, 'nothing here', 'ERR_SSE_REFUSED' ],
+    [ 502, 'bad gateway', 'ERR_SSE_UNCERTAIN' ],
+  ]) {
+    const fake = await fakeFanfare((lines, req, res) => { res.statusCode = status; res.end(body); });
+    const sse = makeSse({ admin: fake.url });
+    assert.strictEqual(await outcome(sse.publish('k', 'x')), code, `${status} ${body}`);
+    await sse.shutdown();
+    fake.close();
+  }
+  let times = 0;
+  const busy = await fakeFanfare((lines, req, res) => {
+    if (++times < 3) res.statusCode = 503;
+    ok(lines, req, res);
+  });
+  const sse = makeSse({ admin: busy.url });
+  assert.strictEqual(await outcome(sse.publish('k', 'x')), 'sent');
+  assert.strictEqual(times, 3);
+  await sse.shutdown();
+  busy.close();
+});
+
+test('a burst goes in few requests, over one connection, in order; one event at a time goes at once', async () => {
+  const batches = [];
+  const sockets = new Set();
+  const fake = await fakeFanfare((lines, req, res) => {
+    batches.push(lines);
+    sockets.add(req.socket);
+    ok(lines, req, res);
+  });
+  const sse = makeSse({ admin: fake.url });
+  const all = [];
+  for (let i = 0; i < 3000; i++) all.push(sse.publish(`k${i % 7}`, `${i}`));
+  await Promise.all(all);
+  assert.ok(batches.length <= 8, `${batches.length} requests`);
+  assert.deepStrictEqual(batches.flat().map(l => l.frame), [ ...Array(3000).keys() ].map(i => `data: ${i}\n\n`));
+  for (let i = 0; i < 20; i++) await sse.publish('k', 'x');
+  assert.strictEqual(sockets.size, 1);
+  await sse.shutdown();
+  fake.close();
+});
+
+test('a shutdown sends what waits, and reports the rest; nobody has to catch', async () => {
+  const unhandled = [];
+  const note = err => unhandled.push(err);
+  process.on('unhandledRejection', note);
+  const arrived = [];
+  const fake = await fakeFanfare((lines, req, res) => { arrived.push(...lines); ok(lines, req, res); });
+  const sse = makeSse({ admin: fake.url });
+  for (let i = 0; i < 100; i++) sse.publish('k', `${i}`);
+  await sse.shutdown();
+  assert.strictEqual(arrived.length, 100);
+  assert.strictEqual(await outcome(sse.publish('k', 'late')), 'ERR_SSE_CLOSED');
+  fake.close();
+
+  const away = makeSse({ admin: `http://127.0.0.1:${await freePort()}`, closeTimeout: 100 });
+  const seen = [];
+  away.on('error', err => seen.push(err.code));
+  for (let i = 0; i < 3; i++) away.publish('k', `${i}`);
+  await away.shutdown();
+  await new Promise(resolve => setImmediate(resolve));
+  assert.deepStrictEqual(seen, Array(3).fill('ERR_SSE_CLOSED'));
+  assert.deepStrictEqual(unhandled, []);
+  process.off('unhandledRejection', note);
+});
+
+test('count and countAll are numbers that follow, and 0 when nobody can be connected', async () => {
+  const fanfare = await startFanfare();
+  const sse = makeSse({ admin: fanfare.admin, count: { refresh: 50, maxKeys: 3 } });
+  assert.strictEqual(sse.count('k'), 0);
+  assert.strictEqual(sse.countAll(), 0);
+  const clients = [ await subscribe(fanfare.stream, 'k'), await subscribe(fanfare.stream, 'k') ];
+  await until('two', () => sse.count('k') === 2 && sse.countAll() === 2);
+  assert.strictEqual(await sse.countAsync('k'), 2);
+  assert.strictEqual(await sse.countAllAsync(), 2);
+  clients[0].close();
+  await until('one', () => sse.count('k') === 1);
+  for (const key of [ 'constructor', '__proto__', 'toString', 'hasOwnProperty' ]) assert.strictEqual(sse.count(key), 0);
+  assert.ok(sse.counts.watched.size <= 3);
+  assert.throws(() => sse.ssePool, TypeError);
+  assert.throws(() => sse.publish('k', 'x', { from: 'somewhere' }), /from: must be/);
+  await fanfare.kill('SIGKILL');
+  await until('nobody', () => sse.count('k') === 0);
+  await sse.shutdown();
+});
+
+test('settings that are wrong are refused by name', () => {
+  for (const [ change, name ] of [
+    [ { path: 'stream' }, 'path' ], [ { maxClients: 0 }, 'maxClients' ], [ { pingInterval: '10s' }, 'pingInterval' ], [ { cacheKey: '' }, 'cacheKey' ],
+    [ { headers: null }, 'headers' ], [ { server: { admin: '127.0.0.1:8081' } }, 'server.admin' ], [ { server: { mode: 'on' } }, 'server.mode' ],
+    [ { server: { mode: 'redirect' } }, 'server.publicStream' ], [ { server: { queue: { maxEvents: 0 } } }, 'server.queue.maxEvents' ],
+    [ { server: { queue: { maxEvent: 5 } } }, 'server.queue.maxEvent' ], [ { server: { tokn: 'x' } }, 'server.tokn' ], [ { server: { start: { enable: true } } }, 'server.start.enable' ],
+    [ { server: { admin: 'http://127.0.0.1:0' } }, 'server.stream' ], [ { server: { once: { mode: 'never' } } }, 'server.once.mode' ],
+  ]) {
+    const server = { ...defaults.server, ...change.server };
+    for (const part of [ 'once', 'queue', 'start' ]) server[part] = { ...defaults.server[part], ...(change.server || {})[part] };
+    assert.throws(() => settingsOf({ ...defaults, ...change, server }), err => err instanceof TypeError && err.message.startsWith(`config.sse.${name}: `), name);
+  }
+  const { headers } = settingsOf({ ...defaults, headers: { ...defaults.headers, 'Transfer-Encoding': 'off', 'X-A': 1 } });
+  assert.deepStrictEqual(Object.keys(headers), [ 'Cache-Control', 'X-Accel-Buffering', 'Access-Control-Allow-Origin', 'X-A' ]);
+});
+
+module.exports = { makeSse };

@@ -1,0 +1,38 @@
+'use strict';
+
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+const net = require('net');
+const { spawn } = require('child_process');
+const { until, freePort } = require('./wait');
+
+/** A redis-server of the tests' own, without persistence. */
+async function startRedis() {
+  const port = await freePort();
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fanfare-egg-redis-'));
+  const child = spawn('redis-server', [ '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir ], { stdio: 'ignore' });
+  let failure;
+  child.once('error', err => { failure = err.code === 'ENOENT' ? new Error('redis-server is missing: run scripts/install.sh') : err; });
+  const exited = new Promise(resolve => child.once('close', resolve));
+  await until('Redis answers', async () => {
+    if (failure) return true;
+    const socket = net.connect(port, '127.0.0.1');
+    return await new Promise((resolve, reject) => {
+      socket.once('data', resolve);
+      socket.once('error', reject);
+      socket.write('PING\r\n');
+    }).finally(() => socket.destroy());
+  });
+  if (failure) throw failure;
+  return {
+    port,
+    stop: async () => {
+      child.kill('SIGKILL');
+      await exited;
+      fs.rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+module.exports = { startRedis };
