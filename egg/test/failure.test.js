@@ -35,6 +35,9 @@ async function fakeFanfare(answer) {
   return { url, close: () => { server.close(); server.closeAllConnections(); } };
 }
 
+// numbers are what a client received, but for what Fanfare tells of gaps.
+const numbers = client => client.events.filter(data => /^\d+$/.test(data)).map(Number);
+
 const ok = (lines, req, res) => res.end(lines.map(() => '{"id":"","subscribers":0}\n').join(''));
 const outcome = promise => promise.then(answer => (answer.sent ? 'sent' : answer.reason), err => err.code);
 
@@ -59,7 +62,7 @@ test('Fanfare is killed under traffic and comes back: each event is delivered or
       await fanfare.kill('SIGKILL');
       publish(500);
       await until('the client sees the end', () => client.ended);
-      received.push(...client.events.map(Number));
+      received.push(...numbers(client));
       await until('it is noticed', () => changes.at(-1) === 'away');
       assert.ok(sse.stats.waiting > 0 && sse.stats.waitingBytes > 0);
       const before = sse.publisher.size; // what follows waits, and must all arrive
@@ -71,7 +74,7 @@ test('Fanfare is killed under traffic and comes back: each event is delivered or
     }
     await sse.publish('k', 'end');
     await client.saw('end');
-    received.push(...client.events.filter(data => /^\d+$/.test(data)).map(Number));
+    received.push(...numbers(client));
     client.close();
 
     const results = await Promise.all(outcomes);

@@ -4,6 +4,8 @@ module.exports = app => {
   const { home, call } = app.controller;
   app.get('/', home.page);
   app.get('/pid', home.pid);
+  app.get('/stats', call.stats);
+  app.get('/flood', call.flood);
   app.post('/call/:method', call.run);
   app.post('/message', call.message);
   app.post('/message-one', call.messageOne);

@@ -30,6 +30,17 @@ module.exports = class CallController extends Controller {
     this.ctx.body = {};
   }
 
+  async stats() {
+    this.ctx.body = this.app.sse.stats;
+  }
+
+  // GET /flood?n=N: the agent sends messages 0, 1, 2, … N-1 to all workers, one each 2 ms.
+  async flood() {
+    this.app.messenger.sendToAgent('flood', Number(this.ctx.query.n));
+    this.ctx.body = '';
+    this.ctx.status = 200;
+  }
+
   async redis() {
     await this.app.redis.publish('news', this.ctx.request.body.text);
     this.ctx.body = {};

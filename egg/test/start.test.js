@@ -1,0 +1,145 @@
+'use strict';
+
+// A Fanfare that the agent process starts, and the death of processes.
+const { test } = require('node:test');
+const assert = require('node:assert');
+const fs = require('fs');
+const { startCluster, VERSIONS } = require('./harness/application');
+const { startFanfare } = require('./harness/fanfare');
+const { binary } = require('./harness/build');
+const { subscribe, Subscriber } = require('./harness/subscriber');
+const { until, freePort } = require('./harness/wait');
+
+const FREE = { admin: 'http://127.0.0.1:0', stream: 'http://127.0.0.1:0', start: { binary } };
+
+// serverOf finds the server that an application's log names.
+async function serverOf(application, n = 1) {
+  return until(`server ${n} is started`, () => {
+    const found = [ ...application.log().matchAll(/started Fanfare: streams at (\S+), publish API at (\S+), pid (\d+)/g) ];
+    const match = found[n - 1];
+    return match && { stream: match[1], admin: match[2], pid: Number(match[3]) };
+  });
+}
+
+const alive = pid => {
+  try {
+    process.kill(pid, 0);
+    return !/\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+};
+
+const childrenOf = pid => fs.readdirSync('/proc').filter(name => /^\d+$/.test(name)).filter(name => {
+  try {
+    return fs.readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1).split(' ')[1] === String(pid);
+  } catch {
+    return false;
+  }
+}).map(Number);
+
+for (const version of VERSIONS) {
+  test(`${version}: the agent starts a server with the application's settings, restarts it, and takes it along`, async () => {
+    const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: { ...FREE, token: 'secret' } });
+    const server = await serverOf(application);
+    const client = await subscribe(application.origin, 'k');
+    assert.match(client.head, /\r\nX-From: config\r\n/i);
+    assert.deepStrictEqual((await application.callAndWait('publish', 'k', 'one')).result, { sent: true, id: '', subscribers: 1 });
+    await client.saw('one');
+    assert.ok(client.text.startsWith('data: one\n\n') || client.text.startsWith(': ping\n\n'), 'ids are off');
+    await until('a ping: pingInterval is passed on', () => client.text.includes(': ping\n\n'));
+    const more = [ await subscribe(application.origin, 'k'), await subscribe(application.origin, 'k') ];
+    const over = await subscribe(application.origin, 'k');
+    await until('maxClients is passed on', () => over.text.startsWith('retry: '));
+    for (const c of more) c.close();
+
+    process.kill(server.pid, 'SIGKILL');
+    await until('the stream ends', () => client.ended);
+    const again = await serverOf(application, 2);
+    assert.strictEqual(again.stream, server.stream);
+    let reopened;
+    await until('the stream can be opened again', async () => {
+      reopened = await subscribe(application.origin, 'k');
+      await new Promise(resolve => setTimeout(resolve, 50));
+      if (reopened.text.includes('is away')) return false;
+      return true;
+    });
+    await application.callAndWait('publish', 'k', 'two');
+    await reopened.saw('two');
+    assert.strictEqual(await application.stop(), 0);
+    await until('the server ends with the application', () => !alive(again.pid));
+    reopened.close();
+  });
+}
+
+test('a server ends with its agent, and with the whole application, even after SIGKILL', async () => {
+  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: FREE });
+  const server = await serverOf(application);
+  const family = childrenOf(application.child.pid);
+  const agent = family.find(pid => childrenOf(pid).includes(server.pid));
+  process.kill(agent, 'SIGKILL');
+  await until('the first server has ended', () => !alive(server.pid));
+  const next = await serverOf(application, 2); // by the agent that the master starts in its place
+  const client = await until('the worker knows the new server', async () => {
+    const c = await subscribe(application.origin, 'k');
+    return c.text.includes('away') ? null : c;
+  });
+  await until('a publish arrives', async () => (await application.callAndWait('publish', 'k', 'x')).result.subscribers >= 1);
+  await client.saw('x');
+  client.close();
+  await application.stop('SIGKILL');
+  await until('the second server has ended', () => !alive(next.pid));
+});
+
+test('a server that runs already is used, and one is started when it goes', async () => {
+  const [ admin, stream ] = [ await freePort(), await freePort() ];
+  const fanfare = await startFanfare({ admin: `127.0.0.1:${admin}`, stream: `127.0.0.1:${stream}` });
+  const server = { admin: fanfare.admin, stream: fanfare.stream, start: { binary } };
+  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server });
+  assert.doesNotMatch(application.log(), /started Fanfare/);
+  assert.strictEqual((await application.callAndWait('publish', 'k', 'x')).result.sent, true);
+  await fanfare.kill('SIGTERM');
+  const own = await serverOf(application);
+  assert.strictEqual(own.admin, fanfare.admin);
+  await until('it is used', async () => (await application.callAndWait('publish', 'k', 'x')).result.sent);
+  assert.strictEqual(await application.stop(), 0);
+  await until('it has ended', () => !alive(own.pid));
+});
+
+test('without the program the application starts, says how to get it, and tells pages to come back', async () => {
+  const server = { admin: `http://127.0.0.1:${await freePort()}`, stream: `http://127.0.0.1:${await freePort()}`, start: { binary: '/nowhere/fanfare' }, queue: { maxAge: 300 } };
+  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server });
+  await until('the log says what to do', () => /Fanfare can't be started: \/nowhere\/fanfare: no such program\. Build it .*go build.*sse\.server\.start\.binary/.test(application.log()));
+  const client = await new Subscriber(application.origin, '/stream?connectKey=k').opened();
+  await until('a time to come back', () => /^: the stream server is away\nretry: \d+\n\n$/.test(client.text));
+  assert.match(client.head, /^HTTP\/1\.1 200 /);
+  assert.strictEqual((await application.callAndWait('publish', 'k', 'x')).error.code, 'ERR_SSE_EXPIRED');
+  client.close();
+  assert.strictEqual(await application.stop(), 0);
+});
+
+test('a worker that leads is killed under traffic: no message is lost, and another leads', async () => {
+  const fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
+  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: { admin: fanfare.admin, stream: fanfare.stream, start: { enable: false } } });
+  try {
+    const pids = await application.pids(2);
+    const client = await subscribe(fanfare.stream, 'messenger');
+    const { leader } = JSON.parse(await (await fetch(`${application.origin}/stats`)).text());
+    assert.ok(pids.includes(Number(leader)));
+    // Messages come from the agent, which lives on.
+    await fetch(`${application.origin}/flood?n=600`);
+    await client.saw('100');
+    process.kill(Number(leader), 'SIGKILL');
+    await client.saw('599');
+    const seen = client.events.map(Number);
+    const missing = [ ...Array(600).keys() ].filter(i => !seen.includes(i));
+    assert.deepStrictEqual(missing, []);
+    const twice = seen.length - new Set(seen).size;
+    assert.ok(twice <= 50, `${twice} came twice`);
+    await until('another one says that it leads', () => /takes over from worker/.test(application.log()));
+    client.close();
+  } finally {
+    await application.stop();
+    await fanfare.stop();
+  }
+});
