@@ -70,17 +70,23 @@ install_debian_packages() {
     as_root "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
+# npm_folders are those that have packages of their own: the clients of the server's tests, the Egg plugin's tools, and an
+# application with each version of Egg.
+readonly npm_folders=(node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4)
+
 install_npm_packages() {
-    local major
+    local major folder
     major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
-    [ "$major" -ge 18 ] || fail "node is $(node --version); the EventSource client of the tests needs 18 or later"
-    cd node
-    # npm writes this copy of the lock file when an installation is complete.
-    if [ node_modules/.package-lock.json -nt package-lock.json ]; then
-        echo "npm packages: all there"
-        return
-    fi
-    npm ci --no-audit --no-fund --no-update-notifier
+    [ "$major" -ge 18 ] || fail "node is $(node --version); the EventSource client of the tests and Egg 4 need 18 or later"
+    for folder in "${npm_folders[@]}"; do
+        # npm writes this copy of the lock file when an installation is complete.
+        if [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
+            echo "npm packages of $folder: all there"
+            continue
+        fi
+        # No package may run programs of its own: none needs to.
+        (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier)
+    done
 }
 
 install_debian_packages

@@ -94,6 +94,13 @@ test_peers() {
     cd ../..
 }
 
+# The Egg plugin against the server: three versions of Egg, Redis, Chromium. It builds the server itself.
+test_egg_plugin() {
+    cd egg
+    npm test --no-update-notifier
+    cd ..
+}
+
 run "open files" raise_open_files
 run "packages" scripts/install.sh
 run "modules" go mod download
@@ -105,4 +112,5 @@ run "vulnerabilities" check_vulnerabilities
 run "tests with the race detector" test_with_race_detector
 run "tests without the race detector" test_without_race_detector
 run "peers" test_peers
+run "egg plugin" test_egg_plugin
 run "fuzz targets" scripts/fuzz.sh

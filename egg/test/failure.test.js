@@ -64,7 +64,7 @@ test('Fanfare is killed under traffic and comes back: each event is delivered or
       await until('the client sees the end', () => client.ended);
       received.push(...numbers(client));
       await until('it is noticed', () => changes.at(-1) === 'away');
-      assert.ok(sse.stats.waiting > 0 && sse.stats.waitingBytes > 0);
+      assert.ok(sse.stats.waiting > 0);
       const before = sse.publisher.size; // what follows waits, and must all arrive
       assert.ok(before >= 500);
       fanfare = await fanfare.restart();
