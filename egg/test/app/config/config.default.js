@@ -8,6 +8,7 @@ module.exports = info => ({
   rundir: path.join(info.baseDir, 'run'),
   security: { csrf: { enable: false } },
   sse: {
+    enable: process.env.TEST_SSE_ENABLE !== 'off',
     maxClients: 3,
     pingInterval: 300,
     headers: { 'X-From': 'config' },

@@ -24,6 +24,10 @@ module.exports = class HomeController extends Controller {
     this.ctx.body = String(process.pid);
   }
 
+  async memory() {
+    this.ctx.body = process.memoryUsage();
+  }
+
   async none() {
     this.ctx.status = 404;
     this.ctx.body = 'nothing here';
