@@ -317,6 +317,11 @@ func FuzzParseFrames(f *testing.F) {
 		if len(frames) == 0 {
 			t.Fatalf("%q: no frames", body)
 		}
+		// One event alone is the same, and several are refused.
+		one, _, err := ParseFrame(nil, body, stamp)
+		if (err == nil) != (len(frames) == 1) || err == nil && !reflect.DeepEqual(one.Bytes, frames[0].Bytes) {
+			t.Fatalf("%q: ParseFrame = %q, %v; ParseFrames has %d", body, one.Bytes, err, len(frames))
+		}
 		var all []byte
 		for _, fr := range frames {
 			checkFrame(t, fr)

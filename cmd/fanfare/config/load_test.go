@@ -69,6 +69,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"drainDelay":           {"1s", "1s"},
 	"drainRate":            {"500", "500"},
 	"drainTimeout":         {"30s", "30s"},
+	"stdinStops":           {"true", "true"},
 	"logLevel":             {"debug", "debug"},
 	"logFormat":            {"json", "json"},
 	"accessLog":            {"true", "true"},
