@@ -182,7 +182,7 @@ func TestContinue(t *testing.T) {
 			t.Fatalf("run %d: %v", i+1, err)
 		}
 	}
-	if err := run("floor-go,fanfare", "one", "-continue"); err == nil || !strings.Contains(err.Error(), "other servers") {
+	if err := run("floor-go,fanfare", "one", "-continue"); err == nil || !strings.Contains(err.Error(), "does not have fanfare") {
 		t.Errorf("with another server: %v", err)
 	}
 	doc, err := report.Read(filepath.Join(dir, "peers.json"))

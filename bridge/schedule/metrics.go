@@ -61,6 +61,9 @@ func (m *metrics) begin(name string) {
 	for _, result := range []string{resultPublished, resultFailed} {
 		m.runs.WithLabelValues(name, result)
 	}
+	for _, reason := range []string{reasonTimeout, reasonSize, reasonCommand, reasonRequest, reasonStatus, reasonPayload, reasonPublish} {
+		m.failures.WithLabelValues(name, reason)
+	}
 }
 
 // forget ends the series of a schedule that is no more.

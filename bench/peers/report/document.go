@@ -201,11 +201,13 @@ func (d *Document) find(peer string, kind Kind, subscribers, round int) *Run {
 	return nil
 }
 
-// Continue makes d, with nothing measured yet, the continuation of an earlier comparison of the same peers: runs are added to
-// those that it has.
+// Continue makes d, with nothing measured yet, the continuation of an earlier comparison of the same peers or more: runs are
+// added to those that it has.
 func (d *Document) Continue(earlier *Document) error {
-	if !slices.Equal(d.Peers, earlier.Peers) {
-		return fmt.Errorf("the earlier comparison has other servers, versions or settings: %v, not %v", earlier.Peers, d.Peers)
+	for _, p := range d.Peers {
+		if !slices.Contains(earlier.Peers, p) {
+			return fmt.Errorf("the earlier comparison does not have %s with this version and these settings: %+v", p.Name, p)
+		}
 	}
 	commands := append(slices.Clone(earlier.Commands), d.Commands...)
 	*d = *earlier
