@@ -20,6 +20,7 @@ type compareFlags struct {
 	peers, scenarios, subscribers, out string
 	more                               bool
 	options                            matrix.Options
+	set                                *flag.FlagSet
 }
 
 func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
@@ -41,6 +42,7 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("run: %q is too much", flags.Args())
 	}
+	f.set = flags
 	var err1, err2 error
 	f.options.Subscribers, err1 = matrix.ParseNumbers(f.subscribers)
 	f.options.Kinds, err2 = matrix.ParseKinds(f.scenarios)
@@ -48,6 +50,21 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 		return nil, err
 	}
 	return f, f.options.Check()
+}
+
+// command is what measures the same again: the folder of the results has no part in it.
+func (f *compareFlags) command() string {
+	words := []string{"go run . run"}
+	f.set.Visit(func(each *flag.Flag) {
+		switch {
+		case each.Name == "out":
+		case each.Name == "continue":
+			words = append(words, "-continue")
+		default:
+			words = append(words, "-"+each.Name, each.Value.String())
+		}
+	})
+	return strings.Join(words, " ")
 }
 
 func compare(ctx context.Context, args []string, out io.Writer) error {
@@ -64,7 +81,7 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer remove()
 	doc := &report.Document{
-		Started: time.Now().UTC().Format(time.RFC3339), Commands: []string{strings.TrimSpace("go run . run " + strings.Join(args, " "))},
+		Started: time.Now().UTC().Format(time.RFC3339), Commands: []string{f.command()},
 	}
 	var peers []catalog.Peer
 	for _, p := range all {

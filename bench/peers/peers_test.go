@@ -193,7 +193,7 @@ func TestContinue(t *testing.T) {
 	for _, r := range doc.Runs {
 		got = append(got, fmt.Sprint(r.Scenario.Kind, r.Round))
 	}
-	if want := []string{"one1", "idle1", "one2"}; !slices.Equal(got, want) || doc.Rounds != 2 || len(doc.Scenarios) != 2 || len(doc.Commands) != 2 {
+	if want := []string{"one1", "idle1", "one2"}; !slices.Equal(got, want) || doc.Rounds != 2 || len(doc.Scenarios) != 2 || len(doc.Commands) != 2 || strings.Contains(doc.Commands[1], dir) {
 		t.Errorf("runs %v of %d rounds, %d scenarios, commands %q; want runs %v", got, doc.Rounds, len(doc.Scenarios), doc.Commands, want)
 	}
 }

@@ -64,8 +64,8 @@ func (d *Document) Markdown(prefix string) string {
 		d.Started, m.CPU, m.CPUs, bytes(float64(m.Memory)), m.Kernel, m.Go, strings.Join(d.Commands, "`, then `"))
 	middle, most := d.others()
 	fmt.Fprintf(&b, "Load average before: %.2f. Other programs and the machine's host took %.2f cores in the median run, %.2f at most.\n", d.Load, middle, most)
-	fmt.Fprintf(&b, "Server and clients share the machine: read the figures as ratios. Median of %s, in brackets the lowest and the "+
-		"highest; `x` is the median of the ratios to the floor in the same round. † marks a figure of a server that did not deliver "+
+	fmt.Fprintf(&b, "Server and clients share the machine: read the figures as ratios. Median of at most %s, in brackets the lowest and the "+
+		"highest (none: of a single round); `x` is the median of the ratios to the floor in the same round. † marks a figure of a server that did not deliver "+
 		"everything, once and in order: see the end.\n\n", plural(d.Rounds, "round"))
 	b.WriteString("| server | version | settings |\n|---|---|---|\n")
 	for _, p := range d.Peers {
