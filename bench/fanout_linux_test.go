@@ -56,37 +56,54 @@ func BenchmarkFanout(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishLatencySockets is how the duration of Server.Publish is distributed with 10,000 streams on the key: when all
-// have had the last event, and when the wakers are still at work on it.
+// BenchmarkPublishLatencySockets is how the duration of Server.Publish is distributed with 10,000 streams on the key: when
+// all have had the last event (idle), and 1 ms after another publish, when the wakers are at work on that (busy). The clients
+// read on the same cores (here), or are stopped meanwhile, as if they were on other machines (elsewhere).
 func BenchmarkPublishLatencySockets(b *testing.B) {
 	n := size(10_000, 100)
-	for _, when := range []string{"idle", "busy"} {
-		b.Run(fmt.Sprintf("%s/subscribers=%d", when, n), func(b *testing.B) {
+	for _, c := range []struct {
+		name            string
+		busy, elsewhere bool
+	}{{"idle/clients=here", false, false}, {"busy/clients=here", true, false}, {"idle/clients=elsewhere", false, true}, {"busy/clients=elsewhere", true, true}} {
+		b.Run(fmt.Sprintf("%s/subscribers=%d", c.name, n), func(b *testing.B) {
 			send, swarm := startServer(b, n)
 			send()
 			swarm.wait()
 			var calls, cpu []time.Duration
 			runtime.LockOSThread() // for its clock
 			defer runtime.UnlockOSThread()
-			timed := func() {
+			unread := 0
+			publish := func() {
 				before, cpuBefore := time.Now(), threadTime(b)
 				send()
 				calls, cpu = append(calls, time.Since(before)), append(cpu, threadTime(b)-cpuBefore)
+				unread++
 			}
-			for b.Loop() {
-				timed()
-				if when == "busy" {
-					time.Sleep(time.Millisecond)
-					timed()
+			read := func() {
+				for ; unread > 0; unread-- {
 					swarm.wait()
 				}
-				swarm.wait()
 			}
-			if when == "busy" { // those that found the wakers at work
-				for i := range len(calls) / 2 {
-					calls[i], cpu[i] = calls[2*i+1], cpu[2*i+1]
+			if c.elsewhere {
+				swarm.signal(syscall.SIGSTOP)
+			}
+			for b.Loop() {
+				publish()
+				if c.busy {
+					calls, cpu = calls[:len(calls)-1], cpu[:len(cpu)-1] // the second one is meant
+					time.Sleep(time.Millisecond)
+					publish()
 				}
-				calls, cpu = calls[:len(calls)/2], cpu[:len(cpu)/2]
+				switch {
+				case !c.elsewhere:
+					read()
+				case unread < 32: // no socket is full
+					time.Sleep(time.Duration(n) * 20 * time.Microsecond) // the wakers have written
+				default:
+					swarm.signal(syscall.SIGCONT)
+					read()
+					swarm.signal(syscall.SIGSTOP)
+				}
 			}
 			slices.Sort(calls)
 			slices.Sort(cpu)

@@ -99,9 +99,10 @@ func connect(port int) (fd int, err error) {
 
 // swarm is the process as the benchmark sees it.
 type swarm struct {
-	b   *testing.B
-	out io.Reader
-	buf [1]byte
+	b       *testing.B
+	out     io.Reader
+	process *os.Process
+	buf     [1]byte
 }
 
 // startSwarm starts n subscribers of the port, which end with the benchmark.
@@ -130,7 +131,14 @@ func startSwarm(b *testing.B, port, n int) *swarm {
 		_ = cmd.Wait()
 		_ = in.Close()
 	})
-	return &swarm{b: b, out: out}
+	return &swarm{b: b, out: out, process: cmd.Process}
+}
+
+// signal stops the subscribers, or has them go on.
+func (s *swarm) signal(sig os.Signal) {
+	if err := s.process.Signal(sig); err != nil {
+		s.b.Fatal("the swarm has ended: ", err)
+	}
 }
 
 // wait returns when all subscribers have had one event more.
