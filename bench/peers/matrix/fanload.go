@@ -149,7 +149,7 @@ func measure(ctx context.Context, fanload, dir string, s report.Scenario, o *Opt
 	return r, nil
 }
 
-// figures of a result, and what was not delivered as it should.
+// figures of a result, nil if the run was too short for this server, and what was not delivered as it should.
 func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	f := &report.Figures{
 		ConnectsPerSecond: r.Connect.PerSecond,
@@ -189,7 +189,7 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	case r.Deliveries.Total == 0:
 		problems = append(problems, "nothing was delivered")
 	case r.Deliveries.Measured == 0:
-		problems = append(problems, "the first event took longer than the run")
+		return nil, problems // too short: nothing was measured, which is not the server's fault
 	}
 	return f, problems
 }

@@ -71,8 +71,8 @@ type Scenario struct {
 type Run struct {
 	Peer     string   `json:"peer"`
 	Scenario Scenario `json:"scenario"`
-	Round    int      `json:"round"` // from 1
-	Figures  *Figures `json:"figures,omitempty"`
+	Round    int      `json:"round"`             // from 1
+	Figures  *Figures `json:"figures,omitempty"` // none, without problems: the run was too short for the server's first event
 	// Problems tell what was not delivered as it should; none: every subscriber got everything once, in order.
 	Problems []string `json:"problems,omitempty"`
 }

@@ -136,9 +136,22 @@ func (d *Document) problems(b *strings.Builder) {
 	for _, t := range texts {
 		fmt.Fprintf(b, "- %s (round %s)\n", t, strings.Join(rounds[t], ", "))
 	}
+	if short := d.short(); len(short) > 0 {
+		fmt.Fprintf(b, "\nRuns that ended before the first event had arrived everywhere, and gave no figure: %s.\n\n", strings.Join(short, "; "))
+	}
 	if len(texts) == 0 {
 		b.WriteString("Every subscriber of every server got every event, once and in order.\n")
 	}
+}
+
+// short lists the runs that were too short.
+func (d *Document) short() (texts []string) {
+	for _, r := range d.Runs {
+		if r.Figures == nil && len(r.Problems) == 0 {
+			texts = append(texts, fmt.Sprintf("%s, %s, %s subscribers (round %d)", r.Peer, r.Scenario.Kind, thousands(r.Scenario.Subscribers), r.Round))
+		}
+	}
+	return texts
 }
 
 // cell makes a text fit for a table.

@@ -37,6 +37,9 @@ func document() *Document {
 				} else {
 					r.Problems = []string{"never does not get ready:\nno | reason"}
 				}
+				if p.Name == "fanfare" && round == 3 && s.Kind == One && s.Subscribers == 18000 {
+					r.Figures = nil // the run was too short
+				}
 				if p.Name == "flawed" && round == 2 && s.Kind == One {
 					r.Problems = []string{"7 deliveries lost", "1 streams ended by the server"}
 				}
