@@ -81,7 +81,7 @@ func TestMetrics(t *testing.T) {
 	t.Cleanup(func() { delete(routes, "/panic") })
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
-		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 1500 * time.Millisecond},
+		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
 			MaxKeys: 20,
 			Key:     engine.KeyOptions{History: 8, MaxSubscribers: 2},
@@ -182,11 +182,15 @@ func TestMetrics(t *testing.T) {
 		}
 		step(key, func() {
 			text := strings.Repeat("x", 100<<10)
+			tested["connections_blocked"] = true
+			// Seen while publishing: WriteTimeout, which ends the stream, runs from the first event that is stuck.
+			eventually(t, "blocked", func() bool {
+				r.publish(key, text)
+				return r.values()["connections_blocked"] == 1
+			})
 			for range 40 {
 				r.publish(key, text)
 			}
-			tested["connections_blocked"] = true
-			eventually(t, "blocked", func() bool { return r.values()["connections_blocked"] == 1 })
 			reading.Go(slow.discard)
 		}, after)
 		slow.reset()
