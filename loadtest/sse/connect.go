@@ -1,0 +1,312 @@
+package sse
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.k6.io/k6/lib"
+	"go.k6.io/k6/lib/netext"
+)
+
+const (
+	readBuffer  = 4096    // of a stream; there is no other
+	maxHead     = 1 << 20 // bytes of a response's head, and of the bodies of redirects
+	slowReceive = 4096    // SO_RCVBUF of a slow consumer, which the kernel doubles; it would take megabytes otherwise
+)
+
+// errTooLarge is the error of a response whose head is longer than maxHead.
+var errTooLarge = fmt.Errorf("the response's head has more than %d bytes", maxHead)
+
+// responseError is an answer that is no event stream. An EventSource doesn't reconnect after it (WHATWG HTML 9.2.3).
+type responseError struct {
+	status int
+	reason string
+}
+
+func (e *responseError) Error() string { return e.reason }
+
+// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS and TLS.
+type connector struct {
+	dialer       lib.DialContexter
+	tls          *tls.Config // nil: Go's defaults
+	maxRedirects int64
+}
+
+func newConnector(state *lib.State) connector {
+	c := connector{dialer: state.Dialer, maxRedirects: 10}
+	if state.TLSConfig != nil {
+		c.tls = state.TLSConfig.Clone()
+	} else {
+		c.tls = new(tls.Config)
+	}
+	c.tls.NextProtos = []string{"http/1.1"}
+	if state.Options.MaxRedirects.Valid {
+		c.maxRedirects = state.Options.MaxRedirects.Int64
+	}
+	return c
+}
+
+// connection is an open stream. It belongs to whoever reads it; only close may be called from elsewhere.
+type connection struct {
+	conn   net.Conn
+	input  *bufio.Reader
+	body   io.Reader
+	head   headLimit
+	sized  bool // the body's end is known from its length, not from the stream
+	start  time.Time
+	opened time.Time
+	replay bool // it asked for events after a Last-Event-ID
+	first  bool // an event has come
+
+	url    string
+	status int
+	header http.Header // nil once an EventSource has it opened
+}
+
+// close ends the connection. It is safe for concurrent use, and wakes a read.
+func (c *connection) close() { _ = c.conn.Close() }
+
+// read waits for bytes of the stream and copies them to p. While it waits, p isn't needed: borrow gives it.
+func (c *connection) read(borrow func() []byte) (int, error) {
+	if !c.sized {
+		if _, err := c.input.Peek(1); err != nil {
+			if errors.Is(err, io.EOF) {
+				// The body knows whether this was its end: chunks have one of their own.
+				return c.body.Read(borrow())
+			}
+			return 0, err
+		}
+	}
+	return c.body.Read(borrow())
+}
+
+// connect requests the stream, following redirects, and returns it once its head has come. The error is a *responseError
+// if the answer is no event stream. The end of ctx ends it.
+func (n connector) connect(ctx context.Context, o *options, lastEventID string) (*connection, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.connectTimeout, fmt.Errorf("no response within %v (connectTimeout)", o.connectTimeout))
+	defer cancel()
+	start := time.Now()
+	req := o.request(lastEventID)
+	for redirects := int64(0); ; redirects++ {
+		c, res, err := n.roundTrip(ctx, req, o)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return nil, err
+		}
+		c.start, c.replay = start, lastEventID != ""
+		if o.jar != nil {
+			o.jar.SetCookies(req.URL, res.Cookies())
+		}
+		next, err := redirected(req, res)
+		switch {
+		case err != nil:
+		case next != nil && redirects < n.maxRedirects:
+			c.close()
+			req = next
+			continue
+		default:
+			err = checkStream(res)
+		}
+		c.url, c.status, c.header = req.URL.String(), res.StatusCode, res.Header
+		if err != nil {
+			c.close()
+			return c, err
+		}
+		return c, nil
+	}
+}
+
+// request makes the request of a stream.
+func (o *options) request(lastEventID string) *http.Request {
+	req := &http.Request{
+		Method: o.method, URL: o.url, Host: o.host, Header: o.header.Clone(),
+		ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if lastEventID != "" {
+		req.Header.Set("Last-Event-ID", lastEventID)
+	}
+	if o.body != "" {
+		req.Body = io.NopCloser(strings.NewReader(o.body))
+		req.ContentLength = int64(len(o.body))
+	}
+	if user := o.url.User; user != nil && req.Header.Get("Authorization") == "" {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
+	return req
+}
+
+// roundTrip sends req over a new connection and reads the answer's head. A nil error leaves the connection open.
+func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options) (c *connection, res *http.Response, err error) {
+	conn, err := n.dialer.DialContext(ctx, "tcp", hostPort(req.URL))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	if o.slow() {
+		shrinkReceive(conn)
+	}
+	// Whatever blocks below is woken when ctx ends.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() && err == nil {
+			err = context.Cause(ctx)
+		}
+	}()
+	if req.URL.Scheme == "https" {
+		if conn, err = n.handshake(ctx, conn, req); err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.jar != nil {
+		for _, cookie := range o.jar.Cookies(req.URL) {
+			req.AddCookie(cookie)
+		}
+	}
+	var out bytes.Buffer
+	if err = req.Write(&out); err != nil {
+		return nil, nil, err
+	}
+	if _, err = conn.Write(out.Bytes()); err != nil {
+		return nil, nil, err
+	}
+	c = &connection{conn: conn, head: headLimit{conn: conn, left: maxHead}}
+	c.input = bufio.NewReaderSize(&c.head, readBuffer)
+	for {
+		if res, err = http.ReadResponse(c.input, req); err != nil {
+			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+				err = errors.New("the connection ended before the response's head")
+			}
+			return nil, nil, err
+		}
+		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
+			break
+		}
+	}
+	c.opened, c.body, c.sized = time.Now(), res.Body, res.ContentLength >= 0
+	c.head.left = -1
+	return c, res, nil
+}
+
+func (n connector) handshake(ctx context.Context, conn net.Conn, req *http.Request) (net.Conn, error) {
+	cfg := n.tls
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = req.URL.Hostname()
+	}
+	secure := tls.Client(conn, cfg)
+	return secure, secure.HandshakeContext(ctx)
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// redirected gives the request that a redirect asks for, or nil (RFC 9110, 15.4).
+func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
+	switch res.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	location, err := res.Location()
+	if err != nil {
+		return nil, &responseError{res.StatusCode, fmt.Sprintf("%s with a Location that is missing or no URL", res.Status)}
+	}
+	if location.Scheme != "http" && location.Scheme != "https" {
+		return nil, &responseError{res.StatusCode, fmt.Sprintf("%s to %q, which is neither http nor https", res.Status, location)}
+	}
+	next := &http.Request{Method: req.Method, URL: location, Header: req.Header.Clone(), ProtoMajor: 1, ProtoMinor: 1}
+	next.Header.Del("Cookie") // the jar knows which ones belong there
+	if location.Host != req.URL.Host {
+		next.Header.Del("Authorization")
+	}
+	if res.StatusCode < http.StatusTemporaryRedirect && req.Method != http.MethodHead {
+		next.Method = http.MethodGet
+	}
+	if next.Method == req.Method && req.ContentLength > 0 {
+		return nil, &responseError{res.StatusCode, fmt.Sprintf("%s of a request with a body; give the new URL instead", res.Status)}
+	}
+	return next, nil
+}
+
+// checkStream tells whether the answer is an event stream (WHATWG HTML 9.2.3).
+func checkStream(res *http.Response) error {
+	if res.StatusCode != http.StatusOK {
+		return &responseError{res.StatusCode, fmt.Sprintf("the response is %s, not 200", res.Status)}
+	}
+	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "text/event-stream" {
+		return &responseError{res.StatusCode, fmt.Sprintf("the response's Content-Type is %q, not text/event-stream", res.Header.Get("Content-Type"))}
+	}
+	if coding := res.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return &responseError{res.StatusCode, fmt.Sprintf("the response's Content-Encoding is %q; don't send an Accept-Encoding header", coding)}
+	}
+	return nil
+}
+
+// shrinkReceive makes the socket's receive buffer small, so that not reading soon reaches the server.
+func shrinkReceive(conn net.Conn) {
+	if counted, ok := conn.(*netext.Conn); ok {
+		conn = counted.Conn
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(slowReceive)
+	}
+}
+
+// headLimit bounds what is read before the head is complete.
+type headLimit struct {
+	conn io.Reader
+	left int // -1: no limit
+}
+
+func (h *headLimit) Read(p []byte) (int, error) {
+	if h.left == 0 {
+		return 0, errTooLarge
+	}
+	if h.left > 0 && len(p) > h.left {
+		p = p[:h.left]
+	}
+	n, err := h.conn.Read(p)
+	if h.left > 0 {
+		h.left -= n
+	}
+	return n, err
+}
+
+// reasonOf is the reason tag of a stream that ended.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "end"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "truncated"
+	default:
+		return "error"
+	}
+}

@@ -1,0 +1,316 @@
+package sse
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/js/common"
+)
+
+// errInit is the error of a stream that is opened in the init context, where there is no network.
+var errInit = common.NewInitContextError("k6/x/sse: streams can't be opened in the init context; open them in the default function, or in setup()")
+
+// source is the JavaScript side of a stream: the EventSource and its listeners.
+type source struct {
+	stream *stream
+
+	// Event loop only.
+	this      *sobek.Object
+	rt        *sobek.Runtime
+	on        map[string]sobek.Value // onopen, onmessage, onerror
+	listeners map[string][]listener
+	closed    bool // by close()
+
+	// types is a set of the event types that have listeners. The event loop makes a new one at each change; the stream's
+	// goroutine loads it. nil until the script has returned to the event loop for the first time, as its listeners are
+	// usually added just after the constructor.
+	types atomic.Pointer[map[string]struct{}]
+}
+
+type listener struct {
+	value sobek.Value
+	call  sobek.Callable
+	once  bool
+}
+
+var handlers = []string{"open", "message", "error"}
+
+// defineEventSource makes the class. Its methods are on the prototype: an instance costs little more than its source.
+func (i *instance) defineEventSource() {
+	rt := i.vu.Runtime()
+	i.sourceOf = sobek.NewSymbol("k6/x/sse source")
+	class := rt.ToValue(i.construct).(*sobek.Object) //nolint:forcetypeassert // a function is an object
+	proto := class.Get("prototype").ToObject(rt)
+	for name, value := range map[string]int{"CONNECTING": connecting, "OPEN": open, "CLOSED": closed} {
+		for _, o := range []*sobek.Object{class, proto} {
+			must(rt, o.DefineDataProperty(name, rt.ToValue(value), sobek.FLAG_FALSE, sobek.FLAG_FALSE, sobek.FLAG_TRUE))
+		}
+	}
+	method := func(name string, f func(*source, sobek.FunctionCall) sobek.Value) {
+		must(rt, proto.DefineDataProperty(name, rt.ToValue(func(call sobek.FunctionCall) sobek.Value {
+			return f(i.source(call.This), call)
+		}), sobek.FLAG_TRUE, sobek.FLAG_TRUE, sobek.FLAG_TRUE))
+	}
+	method("close", (*source).close)
+	method("addEventListener", (*source).addEventListener)
+	method("removeEventListener", (*source).removeEventListener)
+
+	accessor := func(name string, get func(*source) any, set func(*source, sobek.Value)) {
+		getter := rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return rt.ToValue(get(i.source(call.This))) })
+		var setter sobek.Value
+		if set != nil {
+			setter = rt.ToValue(func(call sobek.FunctionCall) sobek.Value {
+				set(i.source(call.This), call.Argument(0))
+				return sobek.Undefined()
+			})
+		}
+		must(rt, proto.DefineAccessorProperty(name, getter, setter, sobek.FLAG_TRUE, sobek.FLAG_TRUE))
+	}
+	accessor("url", func(s *source) any { return s.stream.opts.url.String() }, nil)
+	accessor("readyState", func(s *source) any { return s.stream.state.Load() }, nil)
+	accessor("withCredentials", func(*source) any { return true }, nil)
+	accessor("lastEventId", func(s *source) any { return s.stream.lastEventID() }, nil)
+	accessor("stats", func(s *source) any {
+		n := s.stream.snapshot()
+		o := rt.NewObject()
+		for name, v := range map[string]int64{
+			"events": n.Events, "lost": n.Lost, "duplicate": n.Duplicate, "reconnects": n.Reconnects, "bytes": n.Bytes,
+		} {
+			must(rt, o.Set(name, v))
+		}
+		return o
+	}, nil)
+	for _, kind := range handlers {
+		accessor("on"+kind, func(s *source) any {
+			if v := s.on[kind]; v != nil {
+				return v
+			}
+			return sobek.Null()
+		}, func(s *source, v sobek.Value) {
+			if _, callable := sobek.AssertFunction(v); !callable {
+				v = nil
+			}
+			s.setHandler(kind, v)
+		})
+	}
+	i.eventSource = class
+}
+
+// source finds the source of an EventSource.
+func (i *instance) source(this sobek.Value) *source {
+	if o, ok := this.(*sobek.Object); ok {
+		if hidden := o.GetSymbol(i.sourceOf); hidden != nil {
+			if s, ok := hidden.Export().(*source); ok {
+				return s
+			}
+		}
+	}
+	panic(i.vu.Runtime().NewTypeError("this is not an EventSource"))
+}
+
+// construct is new EventSource(url, options).
+func (i *instance) construct(call sobek.ConstructorCall) *sobek.Object {
+	rt, state := i.vu.Runtime(), i.vu.State()
+	if state == nil {
+		common.Throw(rt, errInit)
+	}
+	o, err := newOptions(state, call.Argument(0))
+	if err == nil {
+		err = parser{rt: rt, state: state, o: o}.eventSource(call.Argument(1))
+	}
+	if err != nil {
+		common.Throw(rt, fmt.Errorf("new EventSource: %w", err))
+	}
+	h := i.hubOf()
+	s := &source{this: call.This, rt: rt}
+	s.stream = newStream(h, s, o)
+	must(rt, call.This.DefineDataPropertySymbol(i.sourceOf, rt.ToValue(s), sobek.FLAG_FALSE, sobek.FLAG_FALSE, sobek.FLAG_FALSE))
+	h.add(s.stream)
+	h.queue(func() error {
+		s.publishTypes()
+		return nil
+	})
+	return nil
+}
+
+// heard tells whether somebody listens to events of this type, as far as is known.
+func (s *source) heard(kind []byte) bool {
+	types := s.types.Load()
+	if types == nil {
+		return true
+	}
+	_, ok := (*types)[string(kind)]
+	return ok
+}
+
+// settled tells whether the script has returned to the event loop since the constructor.
+func (s *source) settled() bool { return s.types.Load() != nil }
+
+// publishTypes lets the stream know who listens to what.
+func (s *source) publishTypes() {
+	types := make(map[string]struct{}, len(s.on)+len(s.listeners))
+	for kind := range s.on {
+		types[kind] = struct{}{}
+	}
+	for kind := range s.listeners {
+		types[kind] = struct{}{}
+	}
+	if len(types) == 0 {
+		s.types.Store(&noTypes)
+		return
+	}
+	s.types.Store(&types)
+}
+
+var noTypes = map[string]struct{}{}
+
+// changed publishes the types again, unless they haven't been published yet.
+func (s *source) changed() {
+	if s.settled() {
+		s.publishTypes()
+	}
+}
+
+func (s *source) setHandler(kind string, v sobek.Value) {
+	if v == nil {
+		delete(s.on, kind)
+	} else {
+		if s.on == nil {
+			s.on = make(map[string]sobek.Value, 1)
+		}
+		s.on[kind] = v
+	}
+	s.changed()
+}
+
+func (s *source) addEventListener(call sobek.FunctionCall) sobek.Value {
+	kind, value := call.Argument(0).String(), call.Argument(1)
+	l := listener{value: value}
+	var ok bool
+	if l.call, ok = sobek.AssertFunction(value); !ok {
+		panic(s.rt.NewTypeError("addEventListener(%q, …): the listener must be a function", kind))
+	}
+	if o, is := call.Argument(2).(*sobek.Object); is {
+		if once := o.Get("once"); once != nil {
+			l.once = once.ToBoolean()
+		}
+	}
+	same := func(other listener) bool { return other.value.SameAs(value) }
+	if slices.ContainsFunc(s.listeners[kind], same) {
+		return sobek.Undefined() // as the DOM has it: a listener is added once
+	}
+	if s.listeners == nil {
+		s.listeners = make(map[string][]listener, 1)
+	}
+	s.listeners[kind] = append(slices.Clone(s.listeners[kind]), l)
+	s.changed()
+	return sobek.Undefined()
+}
+
+func (s *source) removeEventListener(call sobek.FunctionCall) sobek.Value {
+	s.remove(call.Argument(0).String(), call.Argument(1))
+	return sobek.Undefined()
+}
+
+func (s *source) remove(kind string, value sobek.Value) {
+	// A copy: the list may be the one that is being called.
+	rest := slices.DeleteFunc(slices.Clone(s.listeners[kind]), func(l listener) bool { return l.value.SameAs(value) })
+	if len(rest) == 0 {
+		delete(s.listeners, kind)
+	} else {
+		s.listeners[kind] = rest
+	}
+	s.changed()
+}
+
+func (s *source) close(sobek.FunctionCall) sobek.Value {
+	s.closed = true
+	s.stream.shut()
+	return sobek.Undefined()
+}
+
+// opened tells JavaScript that the stream is open. It is called by the stream's goroutine, like failed.
+func (s *source) opened() {
+	if s.heard([]byte("open")) {
+		s.stream.hub.queue(func() error { return s.call("open", func(*sobek.Object) {}) })
+	}
+}
+
+// failed tells JavaScript that the stream was lost or didn't come about. It is for good if the state is closed.
+func (s *source) failed(err error, state int32) {
+	final := state == closed
+	text := fmt.Sprintf("EventSource %s: %v", nameOf(s.stream.opts.url), err)
+	if final {
+		text += "; it is closed"
+	}
+	if !s.heard([]byte("error")) {
+		if final {
+			s.stream.hub.warn(text)
+		}
+		return
+	}
+	var status int
+	var refused *responseError
+	if errors.As(err, &refused) {
+		status = refused.status
+	}
+	s.stream.hub.queue(func() error {
+		if _, listened := s.listeners["error"]; !listened && s.on["error"] == nil && final {
+			s.stream.hub.warn(text)
+		}
+		return s.call("error", func(event *sobek.Object) {
+			must(s.rt, event.Set("message", err.Error()))
+			must(s.rt, event.Set("status", status))
+			must(s.rt, event.Set("fatal", final))
+		})
+	})
+}
+
+// dispatch hands events to their listeners. It runs on the event loop, like call.
+func (s *source) dispatch(batch []message) error {
+	for _, m := range batch {
+		if err := s.call(m.kind, func(event *sobek.Object) {
+			must(s.rt, event.Set("data", m.data))
+			must(s.rt, event.Set("lastEventId", m.lastEventID))
+			must(s.rt, event.Set("origin", s.stream.opts.url.Scheme+"://"+s.stream.opts.url.Host))
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// call calls the listeners of a type: on… first, then the others in the order in which they were added. After close, and
+// after the end of the iteration, there are none.
+func (s *source) call(kind string, fill func(event *sobek.Object)) error {
+	list, on := s.listeners[kind], s.on[kind]
+	if len(list) == 0 && on == nil || s.closed || s.stream.hub.silent() {
+		return nil
+	}
+	event := s.rt.NewObject()
+	must(s.rt, event.Set("type", kind))
+	must(s.rt, event.Set("target", s.this))
+	must(s.rt, event.Set("timeStamp", float64(time.Now().UnixMicro())/1000))
+	fill(event)
+	if handler, ok := sobek.AssertFunction(on); ok {
+		if _, err := handler(s.this, event); err != nil {
+			return err
+		}
+	}
+	for _, l := range list {
+		if s.closed {
+			break
+		}
+		if l.once {
+			s.remove(kind, l.value)
+		}
+		if _, err := l.call(s.this, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}

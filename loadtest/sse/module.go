@@ -1,0 +1,63 @@
+package sse
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/js/common"
+	"go.k6.io/k6/js/modules"
+)
+
+func init() { modules.Register("k6/x/sse", New()) }
+
+// Module is the one k6/x/sse of the process.
+type Module struct {
+	active  atomic.Int64 // open streams of all VUs
+	gaugeMu sync.Mutex   // held while active is read and pushed, so that the last sample is the newest
+	warned  sync.Map     // errors that have been logged, by text: a thousand streams log a refused connection once
+}
+
+// New makes the module; k6 gets it from modules.Register.
+func New() *Module { return new(Module) }
+
+// NewModuleInstance makes the module of a VU.
+func (m *Module) NewModuleInstance(vu modules.VU) modules.Instance {
+	metrics, err := registerMetrics(vu.InitEnv().Registry)
+	if err != nil {
+		common.Throw(vu.Runtime(), err)
+	}
+	i := &instance{module: m, vu: vu, metrics: metrics}
+	i.defineEventSource()
+	return i
+}
+
+// instance is the module of a VU. Its fields belong to the VU's event loop.
+type instance struct {
+	module      *Module
+	vu          modules.VU
+	metrics     *sseMetrics
+	eventSource *sobek.Object // the constructor
+	sourceOf    *sobek.Symbol // the hidden property of an EventSource that holds its *source
+	hub         *hub          // of the current iteration; nil before its first stream
+}
+
+// Exports are sse.open, sse.EventSource and the same by name.
+func (i *instance) Exports() modules.Exports {
+	rt := i.vu.Runtime()
+	open := rt.ToValue(i.open)
+	all := rt.NewObject()
+	must(rt, all.Set("open", open))
+	must(rt, all.Set("EventSource", i.eventSource))
+	return modules.Exports{
+		Default: all,
+		Named:   map[string]any{"open": open, "EventSource": i.eventSource},
+	}
+}
+
+// must turns what only a defect of this package can cause into an exception of the script.
+func must(rt *sobek.Runtime, err error) {
+	if err != nil {
+		common.Throw(rt, err)
+	}
+}

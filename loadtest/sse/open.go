@@ -1,0 +1,281 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/js/common"
+	"go.k6.io/k6/metrics"
+
+	"fanfare/codec"
+)
+
+// errClosed ends a stream whose script called client.close().
+var errClosed = errors.New("closed by the script")
+
+// response is what open returns; its members are xk6-sse's.
+type response struct {
+	URL     string            `js:"url"`
+	Status  int               `js:"status"`
+	Headers map[string]string `js:"headers"`
+	Error   string            `js:"error"`
+}
+
+// event is what a listener of 'event' gets; its members are xk6-sse's.
+type event struct {
+	ID      string `js:"id"`      // the last event id as of this event
+	Name    string `js:"name"`    // "" if it is "message"
+	Data    string `js:"data"`    // lines joined by LF
+	Comment string `js:"comment"` // the last comment line since the event before
+}
+
+// failure is what a listener of 'error' gets. xk6-sse's has the method error() only.
+type failure struct {
+	Message string `js:"message"`
+	Status  int    `js:"status"` // of the response; 0 without one
+}
+
+// Error makes e.error() work.
+func (f *failure) Error() string { return f.Message }
+
+// client is what open's function gets. It belongs to the event loop, which open blocks.
+type client struct {
+	instance *instance
+	opts     *options
+	reporter *reporter
+	cancel   context.CancelCauseFunc
+	handlers map[string][]sobek.Callable
+	failed   error // of a handler; nothing is called after it
+	closed   bool
+	parser   codec.Parser
+	seqs     sequences
+	comment  string
+}
+
+// On adds a handler of 'open', 'event', 'error' or 'close'.
+func (c *client) On(kind string, handler sobek.Value) {
+	call, ok := sobek.AssertFunction(handler)
+	switch {
+	case !ok:
+		common.Throw(c.instance.vu.Runtime(), fmt.Errorf("client.on(%q, …): the handler must be a function", kind))
+	case kind != "open" && kind != "event" && kind != "error" && kind != "close":
+		common.Throw(c.instance.vu.Runtime(), fmt.Errorf("client.on(%q, …): there are 'open', 'event', 'error' and 'close'", kind))
+	}
+	c.handlers[kind] = append(c.handlers[kind], call)
+}
+
+// Close ends the stream; open returns soon after.
+func (c *client) Close() {
+	c.closed = true
+	c.cancel(errClosed)
+}
+
+// emit calls the handlers of an event. Once one threw, or the iteration is over, there are none.
+func (c *client) emit(kind string, arg func() any) {
+	if c.failed != nil || len(c.handlers[kind]) == 0 || c.instance.vu.Context().Err() != nil {
+		return
+	}
+	var args []sobek.Value
+	if arg != nil {
+		args = append(args, c.instance.vu.Runtime().ToValue(arg()))
+	}
+	for _, call := range c.handlers[kind] {
+		if _, err := call(sobek.Undefined(), args...); err != nil {
+			c.failed = err
+			c.cancel(err)
+			return
+		}
+	}
+}
+
+// open is sse.open(url, params, fn), the call of xk6-sse: it blocks until the stream has ended. The function is called
+// before the connection is made, so that its handlers hear of everything.
+func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, error) {
+	rt, state := i.vu.Runtime(), i.vu.State()
+	if state == nil {
+		return nil, errInit
+	}
+	params, setup := sobek.Undefined(), sobek.Value(nil)
+	switch len(args) {
+	case 1:
+		setup = args[0]
+	case 2:
+		params, setup = args[0], args[1]
+	default:
+		return nil, errors.New("sse.open: it takes a URL, options and a function, or a URL and a function")
+	}
+	start, ok := sobek.AssertFunction(setup)
+	if !ok {
+		return nil, errors.New("sse.open: the last argument must be a function")
+	}
+	o, err := newOptions(state, target)
+	if err == nil {
+		err = parser{rt: rt, state: state, o: o}.open(params)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sse.open: %w", err)
+	}
+
+	ctx, cancel := context.WithCancelCause(i.vu.Context())
+	defer cancel(nil)
+	if o.timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the stream took longer than %v (timeout)", o.timeout))
+		defer stop()
+	}
+	c := &client{
+		instance: i, opts: o, cancel: cancel, handlers: make(map[string][]sobek.Callable),
+		parser: codec.Parser{MaxBytes: o.maxEventBytes},
+	}
+	c.parser.OnComment = func(text []byte) { c.comment = string(text) }
+	if _, err := start(sobek.Undefined(), rt.ToValue(c)); err != nil {
+		return nil, err
+	}
+	c.reporter = startReporter(i.vu.Context(), i.module, i.metrics, state)
+	defer c.reporter.end()
+	res, err := c.run(ctx, newConnector(state))
+	switch {
+	case c.failed != nil:
+		return nil, c.failed
+	case err != nil && res.Status == 0 && state.Options.Throw.Bool:
+		return nil, err
+	}
+	return res, nil
+}
+
+// run makes the connection and reads the stream. The error, if any, has been told to the handlers.
+func (c *client) run(ctx context.Context, n connector) (*response, error) {
+	res := &response{URL: c.opts.url.String(), Headers: map[string]string{}}
+	if c.closed {
+		return res, nil
+	}
+	conn, err := n.connect(ctx, c.opts, c.opts.lastEventID)
+	if conn != nil {
+		res.URL, res.Status = conn.url, conn.status
+		for name, values := range conn.header {
+			res.Headers[name] = strings.Join(values, ", ")
+		}
+	}
+	c.count(conn, err)
+	if err == nil {
+		c.emit("open", nil)
+		err = c.read(ctx, conn)
+		c.emit("close", nil)
+	} else {
+		c.tell(ctx, err, res.Status)
+	}
+	if err != nil && !c.asked(ctx) {
+		res.Error = err.Error()
+	}
+	return res, err
+}
+
+// asked tells whether the stream ended because the script or the end of the iteration wanted it.
+func (c *client) asked(ctx context.Context) bool {
+	return c.closed || c.failed != nil || errors.Is(context.Cause(ctx), context.Canceled)
+}
+
+// tell lets the handlers of 'error' know, unless the end was asked for.
+func (c *client) tell(ctx context.Context, err error, status int) {
+	if !c.asked(ctx) {
+		c.emit("error", func() any { return &failure{Message: err.Error(), Status: status} })
+	}
+}
+
+// read reads the stream to its end, which is no error.
+func (c *client) read(ctx context.Context, conn *connection) error {
+	stop := context.AfterFunc(ctx, conn.close)
+	defer stop()
+	defer conn.close()
+	var k chunk
+	var err error
+	for err == nil && ctx.Err() == nil {
+		var n int
+		n, err = conn.read(func() []byte { return k.bytes[:] })
+		if failure := c.digest(conn, &k, n); failure != nil {
+			err = failure
+		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	m, tags := c.instance.metrics, c.opts.tags
+	asked := c.asked(ctx)
+	c.reporter.gather(func(g gathering) {
+		g.opened(-1)
+		if !asked {
+			g.count(m.disconnects, tags.Tags.With("reason", reasonOf(err)), tags.Metadata, 1)
+		}
+	})
+	if asked || errors.Is(err, io.EOF) {
+		return nil
+	}
+	c.tell(ctx, err, conn.status)
+	return err
+}
+
+// digest parses and measures a chunk, and calls the handlers of its events.
+func (c *client) digest(conn *connection, k *chunk, n int) error {
+	m, tags, meta := c.instance.metrics, c.opts.tags.Tags, c.opts.tags.Metadata
+	now := time.Now()
+	c.reporter.gather(func(g gathering) { g.count(m.dataReceived, tags, meta, int64(n)) })
+	return c.parser.Feed(k.bytes[:n], func(msg codec.Message) {
+		if c.closed || c.failed != nil {
+			return
+		}
+		var published time.Time
+		var lost, duplicate int64
+		if c.opts.measure != nil {
+			published, lost, duplicate = c.opts.measure.look(msg.Data, &c.seqs)
+		}
+		c.reporter.gather(func(g gathering) {
+			g.count(m.event, tags, meta, 1)
+			g.count(m.lost, tags, meta, lost)
+			g.count(m.duplicate, tags, meta, duplicate)
+			if !conn.first {
+				g.sample(m.firstEvent, tags, meta, now, metrics.D(now.Sub(conn.start)))
+			}
+			if !published.IsZero() {
+				phase := "live"
+				if conn.replay && published.Before(conn.opened) {
+					phase = "replay"
+				}
+				g.sample(m.eventLatency, tags.With("phase", phase), meta, now, metrics.D(now.Sub(published)))
+			}
+		})
+		conn.first = true
+		comment := c.comment
+		c.comment = ""
+		c.emit("event", func() any {
+			e := &event{ID: string(msg.LastEventID), Name: string(msg.Type), Data: string(msg.Data), Comment: comment}
+			if e.Name == "message" {
+				e.Name = ""
+			}
+			return e
+		})
+	})
+}
+
+// count reports the attempt to connect.
+func (c *client) count(conn *connection, err error) {
+	status := 0
+	if conn != nil {
+		status = conn.status
+	}
+	m, tags, meta := c.instance.metrics, c.opts.tags.Tags, c.opts.tags.Metadata
+	tried := tags.With("status", statusText(status))
+	c.reporter.gather(func(g gathering) {
+		if err != nil {
+			g.sample(m.connectSuccess, tried, meta, time.Now(), 0)
+			return
+		}
+		g.opened(1)
+		g.sample(m.connectSuccess, tried, meta, conn.opened, 1)
+		g.sample(m.connecting, tags, meta, conn.opened, metrics.D(conn.opened.Sub(conn.start)))
+	})
+}

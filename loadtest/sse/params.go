@@ -1,0 +1,344 @@
+package sse
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/js/common"
+	httpmodule "go.k6.io/k6/js/modules/k6/http"
+	"go.k6.io/k6/lib"
+	"go.k6.io/k6/lib/netext/httpext"
+	"go.k6.io/k6/lib/types"
+	"go.k6.io/k6/metrics"
+	"golang.org/x/net/http/httpguts"
+)
+
+const (
+	defaultRetry          = 3 * time.Second
+	defaultMaxRetry       = 30 * time.Second
+	defaultConnectTimeout = 60 * time.Second
+)
+
+// options are what a stream was opened with. They don't change.
+type options struct {
+	url            *url.URL
+	method, body   string
+	header         http.Header
+	host           string // of the Host header; "" is the URL's
+	jar            http.CookieJar
+	connectTimeout time.Duration // until the response's head
+	tags           metrics.TagsAndMeta
+	measure        *measure // nil measures nothing but counts
+
+	// Of EventSource only.
+	lastEventID     string // to begin with
+	sendLastEventID bool   // when reconnecting
+	reconnect       bool
+	maxReconnects   int           // attempts; -1: any number
+	retry, maxRetry time.Duration // pause before reconnecting, and how long it may grow by failed attempts
+	jitter          float64       // the pause is spread by up to this share, up and down
+	readDelay       time.Duration // pause after each read of up to readBuffer bytes
+	readRate        float64       // bytes a second; 0: as fast as they come
+	maxEventBytes   int           // of an event's data; 0: the parser's limit
+
+	// Of open only.
+	timeout time.Duration // of the stream as a whole; 0: none
+}
+
+// slow tells whether the stream is a slow consumer.
+func (o *options) slow() bool { return o.readDelay > 0 || o.readRate > 0 }
+
+// newOptions are the options of a stream that was given none, and its URL's.
+func newOptions(state *lib.State, target sobek.Value) (*options, error) {
+	o := &options{
+		method: http.MethodGet, header: make(http.Header, 4), tags: state.Tags.GetCurrentValues(),
+		connectTimeout: defaultConnectTimeout, sendLastEventID: true, reconnect: true, maxReconnects: -1,
+		retry: defaultRetry, maxRetry: defaultMaxRetry,
+		measure: &measure{sequence: "seq", timestamp: "ts", unit: time.Microsecond},
+	}
+	if state.CookieJar != nil {
+		o.jar = state.CookieJar
+	}
+	o.header.Set("Accept", "text/event-stream")
+	o.header.Set("Cache-Control", "no-store")
+	if agent := state.Options.UserAgent; agent.Valid {
+		o.header.Set("User-Agent", agent.String)
+	}
+	if common.IsNullish(target) {
+		return nil, errors.New("a URL is needed as the first argument")
+	}
+	text, name := target.String(), ""
+	if tagged, ok := target.Export().(httpext.URL); ok { // of k6's http.url`…`
+		text, name = tagged.URL, tagged.Name
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the URL %q is invalid: %w", text, err)
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, fmt.Errorf("the URL %q must begin with http:// or https:// and a host", text)
+	}
+	u.Fragment, u.RawFragment = "", ""
+	o.url = u
+	if name == "" {
+		name = nameOf(u)
+	}
+	o.setName(state, name)
+	return o, nil
+}
+
+// nameOf is a URL without what differs from stream to stream: the values of its query, and its user.
+func nameOf(u *url.URL) string {
+	var names []string
+	for part := range strings.SplitSeq(u.RawQuery, "&") {
+		if name, _, _ := strings.Cut(part, "="); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: strings.Join(names, "&")}
+	return bare.String()
+}
+
+func (o *options) setName(state *lib.State, name string) {
+	o.tags.SetSystemTagOrMetaIfEnabled(state.Options.SystemTags, metrics.TagName, name)
+	o.tags.SetSystemTagOrMetaIfEnabled(state.Options.SystemTags, metrics.TagURL, name)
+}
+
+// parser reads the members of the object that a script gives.
+type parser struct {
+	rt    *sobek.Runtime
+	state *lib.State
+	o     *options
+}
+
+// common reads the options that both calls have. ok is false if key is none of them.
+func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
+	o := p.o
+	switch key {
+	case "headers":
+		err = p.headers(v)
+	case "tags":
+		err = common.ApplyCustomUserTags(p.rt, &o.tags, v)
+		if name, ok := o.tags.Tags.Get(metrics.TagName.String()); ok && err == nil {
+			o.setName(p.state, name) // a name among the tags names the URL as well
+		}
+	case "name":
+		o.setName(p.state, v.String())
+	case "token":
+		o.header.Set("Authorization", "Bearer "+v.String())
+		if !httpguts.ValidHeaderFieldValue(v.String()) {
+			err = errors.New("has characters that a header can't have")
+		}
+	case "jar":
+		jar, is := v.Export().(*httpmodule.CookieJar)
+		if !is {
+			return true, errors.New("must be an http.CookieJar")
+		}
+		o.jar = jar.Jar
+	case "measure":
+		o.measure, err = p.measure(v)
+	case "connectTimeout":
+		o.connectTimeout, err = positive(v)
+	case "maxEventBytes":
+		o.maxEventBytes, err = whole(v, 1)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// eventSource reads the options of an EventSource. It knows them all: a misspelt option isn't ignored.
+func (p parser) eventSource(params sobek.Value) error {
+	return p.each(params, func(key string, v sobek.Value) (known bool, err error) {
+		o := p.o
+		switch key {
+		case "lastEventId":
+			o.lastEventID = v.String()
+			if strings.ContainsAny(o.lastEventID, "\x00\r\n") {
+				err = errors.New("can't have NUL, CR or LF")
+			}
+		case "withLastEventId":
+			o.sendLastEventID, err = boolean(v)
+		case "reconnect":
+			o.reconnect, err = boolean(v)
+		case "maxReconnects":
+			o.maxReconnects, err = whole(v, 0)
+		case "retry":
+			o.retry, err = duration(v)
+		case "maxRetry":
+			o.maxRetry, err = duration(v)
+		case "jitter":
+			o.jitter, err = number(v, 0, 1)
+		case "readDelay":
+			o.readDelay, err = duration(v)
+		case "readRate":
+			o.readRate, err = number(v, 1, math.MaxInt32)
+		case "withCredentials": // of a browser's EventSource; cookies are always sent
+			_, err = boolean(v)
+		default:
+			return p.common(key, v)
+		}
+		return true, err
+	}, true)
+}
+
+// open reads the options of open. Like xk6-sse it passes over those that it doesn't know.
+func (p parser) open(params sobek.Value) error {
+	return p.each(params, func(key string, v sobek.Value) (known bool, err error) {
+		o := p.o
+		switch key {
+		case "method":
+			if o.method = strings.ToUpper(strings.TrimSpace(v.String())); !httpguts.ValidHeaderFieldName(o.method) {
+				err = errors.New("must be a method, such as GET or POST")
+			}
+		case "body":
+			o.body = v.String()
+		case "timeout":
+			o.timeout, err = duration(v)
+		default:
+			return p.common(key, v)
+		}
+		return true, err
+	}, false)
+}
+
+func (p parser) each(params sobek.Value, read func(key string, v sobek.Value) (bool, error), strict bool) error {
+	if common.IsNullish(params) {
+		return nil
+	}
+	object, ok := params.(*sobek.Object)
+	if !ok {
+		return fmt.Errorf("the options must be an object, not %q", params)
+	}
+	keys := object.Keys()
+	// tags before name: the more particular one wins, whatever the order.
+	slices.SortStableFunc(keys, func(a, b string) int { return rank(a) - rank(b) })
+	for _, key := range keys {
+		v := object.Get(key)
+		if common.IsNullish(v) {
+			continue
+		}
+		known, err := read(key, v)
+		if err != nil {
+			return fmt.Errorf("option %s: %w", key, err)
+		}
+		if !known && strict {
+			return fmt.Errorf("there is no option %q; see the type EventSourceOptions for those that there are", key)
+		}
+	}
+	return nil
+}
+
+func rank(key string) int {
+	switch key {
+	case "name", "token":
+		return 1
+	default:
+		return 0
+	}
+}
+
+func (p parser) headers(v sobek.Value) error {
+	object := v.ToObject(p.rt)
+	for _, name := range object.Keys() {
+		value := object.Get(name).String()
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return fmt.Errorf("%q: %q can't be sent as a header", name, value)
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case "Host":
+			p.o.host = value
+		case "Last-Event-Id":
+			p.o.lastEventID = value
+		case "Content-Length", "Transfer-Encoding", "Connection":
+			return fmt.Errorf("%q is the connection's affair; leave it out", name)
+		default:
+			p.o.header.Set(name, value)
+		}
+	}
+	return nil
+}
+
+func (p parser) measure(v sobek.Value) (*measure, error) {
+	if on, ok := v.Export().(bool); ok {
+		if on {
+			return p.o.measure, nil
+		}
+		return nil, nil
+	}
+	object, ok := v.(*sobek.Object)
+	if !ok {
+		return nil, errors.New("must be false or an object, such as { sequence: 'seq', timestamp: 'ts' }")
+	}
+	m := &measure{unit: time.Microsecond}
+	for _, key := range object.Keys() {
+		text := object.Get(key).String()
+		switch key {
+		case "sequence":
+			m.sequence = text
+		case "timestamp":
+			m.timestamp = text
+		case "key":
+			m.key = text
+		case "unit":
+			if m.unit = units[text]; m.unit == 0 {
+				return nil, fmt.Errorf("unit %q must be 's', 'ms', 'us' or 'ns'", text)
+			}
+		default:
+			return nil, fmt.Errorf("there is no member %q; there are sequence, timestamp, key and unit", key)
+		}
+	}
+	return m, nil
+}
+
+var units = map[string]time.Duration{
+	"s": time.Second, "ms": time.Millisecond, "us": time.Microsecond, "ns": time.Nanosecond,
+}
+
+func boolean(v sobek.Value) (bool, error) {
+	b, ok := v.Export().(bool)
+	if !ok {
+		return false, fmt.Errorf("must be true or false, not %q", v)
+	}
+	return b, nil
+}
+
+func number(v sobek.Value, least, most float64) (float64, error) {
+	n := v.ToFloat()
+	if math.IsNaN(n) || n < least || n > most {
+		return 0, fmt.Errorf("must be a number from %v to %v, not %q", least, most, v)
+	}
+	return n, nil
+}
+
+func whole(v sobek.Value, least int) (int, error) {
+	n, err := number(v, float64(least), math.MaxInt32)
+	if err != nil || n != math.Trunc(n) {
+		return 0, fmt.Errorf("must be a whole number from %d, not %q", least, v)
+	}
+	return int(n), nil
+}
+
+// duration takes milliseconds, or text such as '1.5s', as k6 does.
+func duration(v sobek.Value) (time.Duration, error) {
+	d, err := types.GetDurationValue(v.Export())
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("must be milliseconds or a duration such as '1.5s', not %q", v)
+	}
+	return d, nil
+}
+
+func positive(v sobek.Value) (time.Duration, error) {
+	d, err := duration(v)
+	if err == nil && d == 0 {
+		err = errors.New("must be more than 0")
+	}
+	return d, err
+}

@@ -1,0 +1,152 @@
+package sse
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"go.k6.io/k6/metrics"
+
+	"fanfare/codec"
+)
+
+// chunk is what one read needs for a moment. A stream that waits has none.
+type chunk struct {
+	bytes   [readBuffer]byte
+	live    []float64 // latencies in milliseconds
+	replay  []float64
+	message []message
+}
+
+// message is an event on its way to JavaScript.
+type message struct{ kind, data, lastEventID string }
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// readOnce waits for bytes, and measures and hands on the events that they finish.
+func (s *stream) readOnce(c *connection) error {
+	var k *chunk
+	n, err := c.read(func() []byte {
+		k = chunks.Get().(*chunk)
+		return k.bytes[:s.opts.readSize()]
+	})
+	if k == nil {
+		return err
+	}
+	if n > 0 {
+		if failure := s.digest(c, k, n); failure != nil {
+			err = failure
+		}
+	}
+	batch := k.message
+	k.live, k.replay, k.message = k.live[:0], k.replay[:0], nil
+	chunks.Put(k)
+	if len(batch) > 0 {
+		s.deliver(batch)
+	}
+	if err == nil && s.opts.slow() {
+		s.dawdle(n)
+	}
+	return err
+}
+
+// readSize is how much is read at once: a slow consumer that reads by rate gets a tenth of a second's worth.
+func (o *options) readSize() int {
+	if o.readRate > 0 {
+		return max(1, min(readBuffer, int(o.readRate/10)))
+	}
+	return readBuffer
+}
+
+// digest parses the chunk and reports what was in it.
+func (s *stream) digest(c *connection, k *chunk, n int) error {
+	now := time.Now()
+	first := c.first
+	var events, lost, duplicate int64
+	s.mu.Lock()
+	err := s.parser.Feed(k.bytes[:n], func(m codec.Message) {
+		events++
+		c.first = true
+		if s.opts.measure != nil {
+			published, l, d := s.opts.measure.look(m.Data, &s.seqs)
+			lost += l
+			duplicate += d
+			switch {
+			case published.IsZero():
+			case c.replay && published.Before(c.opened):
+				k.replay = append(k.replay, metrics.D(now.Sub(published)))
+			default:
+				k.live = append(k.live, metrics.D(now.Sub(published)))
+			}
+		}
+		if s.source.heard(m.Type) {
+			k.message = append(k.message, message{string(m.Type), string(m.Data), string(m.LastEventID)})
+		}
+	})
+	s.stats.Events += events
+	s.stats.Lost += lost
+	s.stats.Duplicate += duplicate
+	s.stats.Bytes += int64(n)
+	s.mu.Unlock()
+
+	m, tags, meta := s.hub.metrics, s.opts.tags.Tags, s.opts.tags.Metadata
+	s.hub.reporter.gather(func(g gathering) {
+		g.count(m.dataReceived, tags, meta, int64(n))
+		g.count(m.event, tags, meta, events)
+		g.count(m.lost, tags, meta, lost)
+		g.count(m.duplicate, tags, meta, duplicate)
+		if c.first && !first {
+			g.sample(m.firstEvent, tags, meta, now, metrics.D(now.Sub(c.start)))
+		}
+		for _, ms := range k.live {
+			g.sample(m.eventLatency, s.live, meta, now, ms)
+		}
+		for _, ms := range k.replay {
+			g.sample(m.eventLatency, s.replay, meta, now, ms)
+		}
+	})
+	return err
+}
+
+// deliver hands events to the listeners, and waits while many are on their way already.
+func (s *stream) deliver(batch []message) {
+	if s.batches == nil {
+		s.batches = make(chan struct{}, maxBatches)
+	}
+	if s.source.settled() {
+		select {
+		case s.batches <- struct{}{}:
+		case <-s.done:
+			return
+		}
+	} else {
+		// The script may add its listeners before it returns to the event loop, or be asleep in sleep(): then nobody
+		// knows whether it ever will, and the stream is read on.
+		select {
+		case s.batches <- struct{}{}:
+		default:
+			return
+		}
+	}
+	tokens := s.batches
+	s.hub.queue(func() error {
+		defer func() { <-tokens }()
+		return s.source.dispatch(batch)
+	})
+}
+
+// dawdle is the pause of a slow consumer that has read n bytes.
+func (s *stream) dawdle(n int) {
+	pause := s.opts.readDelay
+	if rate := s.opts.readRate; rate > 0 {
+		pause = max(pause, time.Duration(float64(n)/rate*float64(time.Second)))
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.done:
+	}
+}
+
+func statusText(status int) string { return strconv.Itoa(status) }

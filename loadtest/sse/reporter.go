@@ -1,0 +1,129 @@
+package sse
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.k6.io/k6/lib"
+	"go.k6.io/k6/metrics"
+)
+
+// reportEvery is how long samples are gathered. k6 handles each container of samples by itself: one for each event of ten
+// thousand streams would cost more than the streams.
+const reportEvery = 200 * time.Millisecond
+
+// reporter gathers the samples of a VU's streams and hands them to k6. Counts of one time series become one sample.
+type reporter struct {
+	module  *Module
+	metrics *sseMetrics
+	ctx     context.Context // of the iteration
+	out     chan<- metrics.SampleContainer
+	base    metrics.TagsAndMeta // of the VU: of samples that belong to no stream
+
+	mu      sync.Mutex // guards the fields below, and is never held while samples are pushed
+	counts  map[metrics.TimeSeries]float64
+	meta    map[string]string // metadata of the counts: those of the newest
+	samples metrics.Samples
+	spare   int  // how many samples the last report had
+	active  bool // the number of open streams has changed
+
+	pushing sync.Mutex // one report at a time
+	done    chan struct{}
+	ended   sync.WaitGroup
+}
+
+// startReporter starts a reporter, which end ends.
+func startReporter(ctx context.Context, module *Module, m *sseMetrics, state *lib.State) *reporter {
+	r := &reporter{
+		module: module, metrics: m, ctx: ctx, out: state.Samples, base: state.Tags.GetCurrentValues(),
+		counts: make(map[metrics.TimeSeries]float64), done: make(chan struct{}),
+	}
+	r.ended.Go(r.loop)
+	return r
+}
+
+func (r *reporter) loop() {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.done:
+			return
+		case <-tick.C:
+			if r.ctx.Err() == nil {
+				r.report()
+			}
+		}
+	}
+}
+
+// end pushes the rest. It is called while the iteration still has a callback of the event loop or runs on it, so k6 is
+// still reading: it pushes samples of its own after this.
+func (r *reporter) end() {
+	close(r.done)
+	r.ended.Wait()
+	r.report()
+}
+
+// gather lets fill add to the report: one lock for all that a read of a stream brought.
+func (r *reporter) gather(fill func(g gathering)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fill(gathering{r})
+}
+
+// gathering is a reporter whose lock is held.
+type gathering struct{ r *reporter }
+
+// count adds to a counter.
+func (g gathering) count(m *metrics.Metric, tags *metrics.TagSet, meta map[string]string, n int64) {
+	if n != 0 {
+		g.r.counts[metrics.TimeSeries{Metric: m, Tags: tags}] += float64(n)
+		g.r.meta = meta
+	}
+}
+
+// sample adds a value of a trend or a rate.
+func (g gathering) sample(m *metrics.Metric, tags *metrics.TagSet, meta map[string]string, at time.Time, value float64) {
+	if g.r.samples == nil {
+		g.r.samples = make(metrics.Samples, 0, g.r.spare)
+	}
+	g.r.samples = append(g.r.samples, metrics.Sample{
+		TimeSeries: metrics.TimeSeries{Metric: m, Tags: tags}, Time: at, Value: value, Metadata: meta,
+	})
+}
+
+// opened adds n to the number of open streams.
+func (g gathering) opened(n int64) {
+	g.r.module.active.Add(n)
+	g.r.active = true
+}
+
+func (r *reporter) report() {
+	r.pushing.Lock()
+	defer r.pushing.Unlock()
+	now := time.Now()
+
+	r.mu.Lock()
+	samples, active := r.samples, r.active
+	for series, n := range r.counts {
+		samples = append(samples, metrics.Sample{TimeSeries: series, Time: now, Value: n, Metadata: r.meta})
+	}
+	clear(r.counts)
+	r.spare = len(r.samples)
+	r.samples, r.active = nil, false
+	r.mu.Unlock()
+
+	if len(samples) > 0 {
+		r.out <- samples // k6 reads until the iteration is over
+	}
+	if active {
+		r.module.gaugeMu.Lock()
+		defer r.module.gaugeMu.Unlock()
+		r.out <- metrics.Sample{
+			TimeSeries: metrics.TimeSeries{Metric: r.metrics.active, Tags: r.base.Tags}, Time: now,
+			Metadata: r.base.Metadata, Value: float64(r.module.active.Load()),
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.k6.io/k6/metrics"
+
+	"fanfare/codec"
+)
+
+// States of an EventSource (WHATWG HTML 9.2.2).
+const (
+	connecting = 0
+	open       = 1
+	closed     = 2
+)
+
+// maxBatches is how many reads' worth of events may wait for the event loop. A stream whose listeners are slower than its
+// events isn't read until they have caught up.
+const maxBatches = 16
+
+// stream is the part of an EventSource that needs no JavaScript. One goroutine at a time works for it, and owns conn and
+// the fields of its role; connect and read start each other, so that the deep stack of a handshake isn't kept.
+type stream struct {
+	hub    *hub
+	source *source // its methods heard, settled and the tasks it queues
+	opts   *options
+	live   *metrics.TagSet // the stream's tags with phase: live
+	replay *metrics.TagSet
+	done   chan struct{} // closed by shut
+
+	state atomic.Int32 // written under mu
+
+	// The stream's goroutine only.
+	failed   int // attempts since it was last open
+	attempts int // to reconnect
+	lostAt   time.Time
+	batches  chan struct{} // a token for each batch on its way to the event loop; made with the first
+
+	mu     sync.Mutex // guards the rest; never held while anything blocks
+	shutIt bool       // shut was called: by the script, or because the iteration is over
+	cancel context.CancelFunc
+	conn   net.Conn // to wake a read
+	parser codec.Parser
+	seqs   sequences
+	stats  stats
+}
+
+// stats are what a stream has counted so far.
+type stats struct {
+	Events, Lost, Duplicate, Reconnects, Bytes int64
+}
+
+func newStream(h *hub, src *source, o *options) *stream {
+	s := &stream{
+		hub: h, source: src, opts: o, done: make(chan struct{}),
+		live: o.tags.Tags.With("phase", "live"), replay: o.tags.Tags.With("phase", "replay"),
+		parser: codec.Parser{MaxBytes: o.maxEventBytes},
+	}
+	if o.lastEventID != "" {
+		_ = s.parser.Feed([]byte("id: "+o.lastEventID+"\n\n"), nil) // as if a former connection had brought it
+		s.parser.Reset()
+	}
+	return s
+}
+
+// shut ends the stream for good, whatever it is doing. It may be called from anywhere, any number of times.
+func (s *stream) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shutIt {
+		return
+	}
+	s.shutIt = true
+	s.state.Store(closed)
+	close(s.done)
+	if s.cancel != nil {
+		s.cancel()
+	}
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
+}
+
+// lastEventID is what the stream would send when it reconnects now.
+func (s *stream) lastEventID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.parser.LastEventID())
+}
+
+func (s *stream) snapshot() stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// connect makes one attempt and goes on with read, retry or the end.
+func (s *stream) connect() {
+	ctx, cancel := context.WithCancel(s.hub.ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.cancel = cancel
+	gone := s.shutIt
+	s.mu.Unlock()
+	if gone {
+		s.end(nil)
+		return
+	}
+	var id string
+	if s.opts.sendLastEventID || s.attempts == 0 {
+		id = s.lastEventID()
+	}
+	c, err := s.hub.connector.connect(ctx, s.opts, id)
+	if err != nil {
+		s.failed++
+		s.countAttempt(c, err)
+		var refused *responseError
+		s.retry(err, errors.As(err, &refused))
+		return
+	}
+	c.header = nil // 10,000 streams needn't keep it
+
+	s.mu.Lock()
+	s.cancel = nil
+	if gone = s.shutIt; !gone {
+		s.conn = c.conn
+		s.state.Store(open)
+		if s.attempts > 0 {
+			s.stats.Reconnects++
+		}
+	}
+	s.mu.Unlock()
+	if gone {
+		c.close()
+		s.end(nil)
+		return
+	}
+	s.failed = 0
+	s.countAttempt(c, nil)
+	s.source.opened()
+	go s.read(c)
+}
+
+// read reads an open stream to its end.
+func (s *stream) read(c *connection) {
+	var err error
+	for err == nil {
+		err = s.readOnce(c)
+	}
+	c.close()
+	s.mu.Lock()
+	s.conn = nil
+	gone := s.shutIt
+	if !gone {
+		s.state.Store(connecting)
+	}
+	s.parser.Reset()
+	s.mu.Unlock()
+
+	s.lostAt = time.Now()
+	s.hub.reporter.gather(func(g gathering) {
+		g.opened(-1)
+		if !gone {
+			g.count(s.hub.metrics.disconnects, s.opts.tags.Tags.With("reason", reasonOf(err)), s.opts.tags.Metadata, 1)
+		}
+	})
+	var unreadable *codec.Error
+	s.retry(err, errors.As(err, &unreadable))
+}
+
+// retry waits and has connect try again, or ends the stream.
+func (s *stream) retry(err error, fatal bool) {
+	select {
+	case <-s.done:
+		s.end(nil)
+		return
+	default:
+	}
+	o := s.opts
+	if fatal || !o.reconnect || o.maxReconnects >= 0 && s.attempts >= o.maxReconnects {
+		s.end(err)
+		return
+	}
+	s.attempts++
+	s.source.failed(err, connecting)
+	pause := time.NewTimer(s.pause())
+	defer pause.Stop()
+	select {
+	case <-s.done:
+		s.end(nil)
+	case <-pause.C:
+		go s.connect()
+	}
+}
+
+// pause is how long to wait before the next attempt: retry, doubled by each failed attempt after the first, and spread.
+func (s *stream) pause() time.Duration {
+	s.mu.Lock()
+	base, given := s.parser.Retry()
+	s.mu.Unlock()
+	if !given {
+		base = s.opts.retry
+	}
+	pause, limit := base, max(base, s.opts.maxRetry)
+	for n := 1; n < s.failed && pause < limit; n++ {
+		pause = min(2*max(pause, time.Millisecond), limit)
+	}
+	return time.Duration(float64(pause) * (1 + s.opts.jitter*(2*rand.Float64()-1)))
+}
+
+// end is the end of the stream; err is nil if it was asked for.
+func (s *stream) end(err error) {
+	s.mu.Lock()
+	s.state.Store(closed)
+	s.cancel = nil
+	s.mu.Unlock()
+	if err != nil {
+		s.source.failed(err, closed)
+	}
+	s.hub.remove(s)
+}
+
+func (s *stream) countAttempt(c *connection, err error) {
+	status := "0"
+	if c != nil {
+		status = statusText(c.status)
+	}
+	m, tags, meta := s.hub.metrics, s.opts.tags.Tags, s.opts.tags.Metadata
+	now := time.Now()
+	s.hub.reporter.gather(func(g gathering) {
+		if err != nil {
+			g.sample(m.connectSuccess, tags.With("status", status), meta, now, 0)
+			return
+		}
+		g.opened(1)
+		g.sample(m.connectSuccess, tags.With("status", status), meta, now, 1)
+		g.sample(m.connecting, tags, meta, now, metrics.D(c.opened.Sub(c.start)))
+		if s.attempts > 0 && !s.lostAt.IsZero() {
+			g.sample(m.reconnectDuration, tags, meta, now, metrics.D(c.opened.Sub(s.lostAt)))
+		}
+	})
+}
