@@ -1,0 +1,104 @@
+// The publisher of a run: an open loop, that is one whose schedule stands before it starts.
+import exec from 'k6/execution';
+import { check, sleep } from 'k6';
+import { Counter, Trend } from 'k6/metrics';
+import { Settings, total } from './settings.ts';
+import { keyName, publishLines, Run, waitForStreams } from './server.ts';
+
+/** The event that tells a stream how many events there were on its key. */
+export const endEvent = 'run-end';
+
+const maxBatch = 500; // events of a request
+
+const published = new Counter('events_published');
+const behind = new Trend('publish_behind', true);
+
+/** Microseconds since 1970. Date has milliseconds only; the time since the test's start is finer. */
+class Clock {
+  private readonly zero: number;
+
+  constructor() {
+    const tick = Date.now();
+    let now = tick;
+    while (now === tick) now = Date.now(); // a millisecond at most
+    this.zero = now * 1000 - exec.instance.currentTestRunDuration * 1000;
+  }
+
+  now(): number {
+    return Math.round(this.zero + exec.instance.currentTestRunDuration * 1000);
+  }
+}
+
+export interface Plan {
+  rate: number; // events a second, of all its keys together
+  keys: number[]; // their indices; events go to them in turn
+  streams: number; // that must be open before the first event
+}
+
+/** Publishes at the script's RATE to all KEYS, once all streams are open. */
+export function publishToAll(s: Settings, run: Run, rate = s.rate) {
+  publishPlan(s, run, { rate, keys: Array.from({ length: s.keys }, (_, i) => i), streams: total(s) });
+}
+
+export function publishPlan(s: Settings, run: Run, plan: Plan) {
+  const open = waitForStreams(s, run, plan.streams);
+  const all = check(open, { 'all streams were open before the first event': (n) => n >= plan.streams });
+  if (!all) console.error(`only ${open} of ${plan.streams} streams were open after ${s.connectTime} s (CONNECT_TIME)`);
+
+  const count = Math.max(1, Math.round(plan.rate * s.duration));
+  const counts = publishPaced(s, run, plan, count);
+  const ends = plan.keys.map((key, i) =>
+    JSON.stringify({ key: keyName(run, key), event: endEvent, data: { published: counts[i] } }),
+  );
+  while (ends.length > 0) {
+    const ok = publishLines(s, ends.splice(0, maxBatch), 'publish-end');
+    check(ok, { 'the end was published': (yes) => yes });
+  }
+}
+
+/** Publishes count events and returns how many each key got. */
+function publishPaced(s: Settings, run: Run, plan: Plan, count: number): number[] {
+  const clock = new Clock();
+  const counts: number[] = new Array(plan.keys.length).fill(0);
+  const names = plan.keys.map((key) => JSON.stringify(keyName(run, key)));
+  const interval = 1e6 / plan.rate;
+  const begin = clock.now() + 100_000;
+  let free = 0; // when the last request was answered
+  for (let n = 0; n < count; ) {
+    let now = clock.now();
+    if (now < begin + n * interval) {
+      sleep((begin + n * interval - now) / 1e6);
+      now = Math.max(clock.now(), begin + n * interval);
+    }
+    const lines: string[] = [];
+    for (; n < count && lines.length < maxBatch && begin + n * interval <= now; n++) {
+      // An event that the server held up, by an answer that took long, counts from when it was due (no coordinated
+      // omission). One that was late because a timer was counts from now: that isn't the server's doing.
+      const due = begin + n * interval;
+      const ts = Math.round(due < free ? due : now);
+      const i = n % names.length;
+      counts[i]++;
+      lines.push(`{"key":${names[i]},"data":${payload(counts[i], ts, s.size)}}`);
+      behind.add((now - due) / 1000);
+    }
+    if (publishLines(s, lines)) published.add(lines.length);
+    free = clock.now();
+  }
+  return counts;
+}
+
+/** The data of an event, padded to size bytes. */
+export function payload(seq: number, ts: number, size: number): string {
+  const bare = `{"seq":${seq},"ts":${ts}}`;
+  const pad = size - bare.length - ',"pad":""'.length;
+  return pad < 0 ? bare : `${bare.slice(0, -1)},"pad":"${'x'.repeat(pad)}"}`;
+}
+
+/** What a publisher's run must satisfy. */
+export const publisherThresholds: Record<string, string[]> = {
+  checks: ['rate==1'],
+  events_published: ['count>0'],
+  'http_req_failed{name:publish}': ['rate==0'],
+  'http_req_duration{name:publish}': ['p(99)<1000'],
+  publish_behind: ['p(99)<1000'], // otherwise RATE wasn't reached
+};

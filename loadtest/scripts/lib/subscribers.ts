@@ -1,0 +1,131 @@
+// Streams that are opened at a rate, and checked to the last event.
+import exec from 'k6/execution';
+import { Counter, Rate } from 'k6/metrics';
+import { EventSource, Stream, StreamOptions } from './extension.ts';
+import { endEvent } from './publisher.ts';
+import { keyName, Run, streamUrl } from './server.ts';
+import { Settings } from './settings.ts';
+
+/** Of the streams: those that had every event published on their key, from the first to the last, once each. */
+const complete = new Rate('stream_complete');
+/** Events by which the server says that a stream missed something. */
+const gaps = new Counter('gap_events');
+
+/** Options of every stream of the scripts. */
+export function streamOptions(s: Settings, more: StreamOptions = {}): StreamOptions {
+  const options: StreamOptions = { name: 'stream', retry: 1000, jitter: 0.5, ...more };
+  if (s.streamToken) options.token = s.streamToken;
+  return options;
+}
+
+/** The scenarios of a test with streams and one publisher. exec of the script: subscribe and publish. */
+export function scenarios(s: Settings): Record<string, object> {
+  const maxDuration = `${Math.ceil(limit(s))}s`;
+  const once = { executor: 'per-vu-iterations', iterations: 1, maxDuration, gracefulStop: '0s' };
+  return {
+    subscribers: { ...once, vus: s.vus, exec: 'subscribe' },
+    publisher: { ...once, vus: 1, exec: 'publish' },
+  };
+}
+
+/** Seconds after which a scenario is stopped, whatever it does. */
+export function limit(s: Settings): number {
+  return s.connectTime + s.duration + 2 * s.drain;
+}
+
+/** The number of stream j of this VU, counted over all VUs of all generators. */
+export function indexOf(s: Settings, j: number): number {
+  return j * s.vus + exec.scenario.iterationInTest;
+}
+
+/** Runs open(index, j) for each stream j of this VU, all VUs together at connectRate. */
+export function paced(s: Settings, open: (index: number, j: number) => void) {
+  const start = exec.scenario.startTime;
+  for (let j = 0; j < s.streams; j++) {
+    const index = indexOf(s, j);
+    setTimeout(() => open(index, j), Math.max(0, start + (index * 1000) / s.connectRate - Date.now()));
+  }
+}
+
+/**
+ * Opens this VU's streams and follows each to the end of its key. One that has not come there when the time is over, or that
+ * the server refused, is not complete. Streams with a readDelay aren't followed: they end with the others.
+ */
+export function subscribe(s: Settings, run: Run, options: (j: number) => StreamOptions = () => ({})) {
+  const followed = new Set<(ok: boolean) => void>();
+  const slow: Stream[] = [];
+  let unopened = s.streams;
+  const overdue = setTimeout(() => {
+    console.error(`${followed.size} streams of this VU did not come to the end of their key in time`);
+    for (const finish of [...followed]) finish(false);
+  }, (s.connectTime + s.duration + s.drain) * 1000);
+
+  paced(s, (index, j) => {
+    const more = options(j);
+    const es = new EventSource(streamUrl(s, keyName(run, index % s.keys)), streamOptions(s, more));
+    unopened--;
+    const finish = (ok: boolean) => {
+      if (!followed.delete(finish)) return;
+      complete.add(ok, more.tags);
+      es.close();
+      if (unopened > 0 || followed.size > 0) return;
+      for (const one of slow) one.close();
+      clearTimeout(overdue);
+    };
+    if (more.readDelay) {
+      slow.push(es);
+      countGaps(es, more.tags);
+    } else {
+      followed.add(finish);
+      follow(es, more.tags, finish);
+    }
+  });
+}
+
+/** Counts the events by which the server says that the stream missed something. */
+function countGaps(es: Stream, tags: Record<string, string> | undefined): () => number {
+  let told = 0;
+  es.addEventListener('gap', () => {
+    told++;
+    gaps.add(1, tags);
+  });
+  return () => told;
+}
+
+/** Has finish called with whether the stream got all that was published on its key. */
+export function follow(es: Stream, tags: Record<string, string> | undefined, finish: (ok: boolean) => void) {
+  const told = countGaps(es, tags);
+  es.addEventListener(endEvent, (e) => {
+    const { published } = JSON.parse(e.data) as { published: number };
+    const { events, lost, duplicate } = es.stats;
+    finish(events - told() - 1 === published && lost === 0 && duplicate === 0);
+  });
+  es.onerror = (e) => {
+    if (e.fatal || es.lastEventId === '') sayOnce(e.message);
+    if (e.fatal) finish(false);
+  };
+}
+
+const said = new Set<string>();
+
+/** Logs a cause once for each VU: a thousand streams have the same. */
+export function sayOnce(message: string) {
+  if (said.has(message)) return;
+  said.add(message);
+  console.error(`stream: ${message}`);
+}
+
+/** What the streams of a test without losses must satisfy. */
+export function streamThresholds(s: Settings): Record<string, string[]> {
+  return {
+    stream_complete: ['rate==1'],
+    sse_connect_success: ['rate==1'],
+    sse_lost: ['count==0'],
+    sse_duplicate: ['count==0'],
+    sse_event: ['count>0'],
+    'sse_event_latency{phase:live}': [`p(99)<${s.p99}`],
+  };
+}
+
+/** Trends of the summary have these columns. */
+export const trendStats = ['count', 'min', 'avg', 'med', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'max'];
