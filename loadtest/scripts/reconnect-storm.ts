@@ -14,6 +14,7 @@ import { summary } from './lib/summary.ts';
 
 const s = settings({ vus: 10, streams: 50, keys: 5, rate: 50, duration: '20s', p99: 5000 });
 const every = seconds('EVERY', '5s');
+if (every < 2) throw new Error(`EVERY=${every}s: give 2s or more; clients take up to 1.5 s to come back`);
 if (every > s.duration) throw new Error(`EVERY=${every}s is longer than DURATION=${s.duration}s: there would be no storm`);
 
 export const options = {

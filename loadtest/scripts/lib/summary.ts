@@ -39,12 +39,14 @@ const counts: [string, string, string][] = [
   ['gap_events', 'gaps told', 'count'],
   ['sse_disconnects', 'streams broken off', 'count'],
   ['sse_active', 'streams open, most', 'max'],
+  ['streams_replaced', 'streams replaced', 'count'],
+  ['server_memory', 'server memory, bytes', 'max'],
 ];
 
-/** handleSummary of a script: export const handleSummary = summary('fanout', 'How long …?', s). */
-export function summary(script: string, question: string, s: Settings) {
+/** handleSummary of a script. load says what the test did, where it isn't streams on keys. */
+export function summary(script: string, question: string, s: Settings, load = streamsOnKeys(s)) {
   return (data: Data): Record<string, string> => {
-    const text = asText(script, question, s, data);
+    const text = asText(`${script}: ${question}`, `${load}, ${s.baseUrl}`, data);
     const files: Record<string, string> = { stdout: text };
     if (s.report) {
       files[`${s.report}.txt`] = text;
@@ -54,10 +56,15 @@ export function summary(script: string, question: string, s: Settings) {
   };
 }
 
+function streamsOnKeys(s: Settings): string {
+  return `${total(s)} streams (${s.vus} VUs x ${s.streams}), KEYS ${s.keys}, RATE ${s.rate}, DURATION ${s.duration}s`;
+}
+
 function thresholds(data: Data) {
-  return Object.entries(data.metrics).flatMap(([metric, m]) =>
+  const all = Object.entries(data.metrics).flatMap(([metric, m]) =>
     Object.entries(m.thresholds ?? {}).map(([limit, { ok }]) => ({ metric, limit, ok, value: valueFor(m, limit) })),
   );
+  return all.sort((a, b) => (a.metric < b.metric ? -1 : 1));
 }
 
 /** The value that a threshold such as p(99)<100 speaks of. */
@@ -82,16 +89,10 @@ function asJson(script: string, question: string, s: Settings, data: Data) {
   };
 }
 
-function asText(script: string, question: string, s: Settings, data: Data): string {
+function asText(title: string, load: string, data: Data): string {
   const limits = thresholds(data);
   const failed = limits.filter((t) => !t.ok);
-  const lines = [
-    '',
-    `${script}: ${question}`,
-    `${total(s)} streams (${s.vus} VUs x ${s.streams}) on ${s.keys} keys, RATE ${s.rate}, DURATION ${s.duration} s, ` +
-      `${s.baseUrl}, run of ${(data.state.testRunDurationMs / 1000).toFixed(1)} s`,
-    '',
-  ];
+  const lines = ['', title, `${load}, run of ${(data.state.testRunDurationMs / 1000).toFixed(1)} s`, ''];
 
   const shown = trends.filter(([name]) => data.metrics[name] && data.metrics[name].values.count !== 0);
   if (shown.length > 0) {
@@ -106,7 +107,7 @@ function asText(script: string, question: string, s: Settings, data: Data): stri
 
   for (const [name, label, value] of counts) {
     const m = data.metrics[name];
-    if (!m) continue;
+    if (!m || (m.type === 'gauge' && !m.values.max)) continue;
     const perSecond = value === 'count' && m.values.rate ? `   (${number(Math.round(m.values.rate))} a second)` : '';
     lines.push(`  ${label.padEnd(22)}${number(m.values[value]).padStart(14)}${perSecond}`);
   }

@@ -1,0 +1,85 @@
+// Does the server keep up while clients come and go all the time, and does it forget those that went?
+//
+// VUS x STREAMS streams are open at a time; RATE of them a second are closed and replaced by new ones, for DURATION, while
+// 10 events a second are published. No stream may miss an event while it lives, opening one takes at most P99 milliseconds,
+// and in the end the server must count no stream of the run.
+//
+//   VUS=20 STREAMS=50 RATE=300 DURATION=1m loadtest/k6 run loadtest/scripts/connect-churn.ts
+import exec from 'k6/execution';
+import { check, sleep } from 'k6';
+import { Counter } from 'k6/metrics';
+import { EventSource, Stream } from './lib/extension.ts';
+import { publishToAll, publisherThresholds } from './lib/publisher.ts';
+import { keyName, openStreams, Run, setup as prepare, streamUrl, waitForStreams } from './lib/server.ts';
+import { settings, total } from './lib/settings.ts';
+import { paced, sayOnce, scenarios, streamOptions, trendStats } from './lib/subscribers.ts';
+import { summary } from './lib/summary.ts';
+
+const s = settings({ vus: 10, streams: 20, keys: 1, rate: 100, duration: '20s', p99: 1000 });
+const replaced = new Counter('streams_replaced');
+
+export const options = {
+  scenarios: scenarios(s),
+  thresholds: {
+    ...publisherThresholds,
+    sse_connect_success: ['rate>0.999'],
+    sse_connecting: [`p(99)<${s.p99}`],
+    sse_lost: ['count==0'],
+    sse_duplicate: ['count==0'],
+    sse_disconnects: ['count==0'],
+    sse_event: ['count>0'],
+    'sse_event_latency{phase:live}': ['p(99)<5000'],
+    streams_replaced: [`count>=${Math.floor(0.9 * s.rate * s.duration)}`], // otherwise RATE wasn't reached
+  },
+  summaryTrendStats: trendStats,
+};
+
+export const setup = () => prepare(s);
+
+export function subscribe(run: Run) {
+  const streams: Stream[] = [];
+  const open = (index: number) => {
+    const es = new EventSource(streamUrl(s, keyName(run, index % s.keys)), streamOptions(s));
+    es.onerror = (e) => sayOnce(e.message);
+    return es;
+  };
+  paced(s, (index) => {
+    streams.push(open(index));
+    if (streams.length === s.streams) setTimeout(churn, 0);
+  });
+
+  const churn = () => {
+    waitForStreams(s, run); // of all VUs
+    const begin = Date.now();
+    const interval = (1000 * s.vus) / s.rate;
+    // VUs take turns, and each begins with its oldest stream.
+    let at = begin + (interval * exec.scenario.iterationInTest) / s.vus;
+    const next = () => {
+      if (Date.now() >= begin + s.duration * 1000) {
+        for (const es of streams) es.close();
+        return;
+      }
+      for (; at <= Date.now(); at += interval) {
+        streams.shift()?.close();
+        streams.push(open(Math.floor(Math.random() * total(s))));
+        replaced.add(1);
+      }
+      setTimeout(next, Math.max(1, Math.min(at, begin + s.duration * 1000) - Date.now()));
+    };
+    next();
+  };
+}
+
+export const publish = (run: Run) => publishToAll(s, run, 10);
+
+export function teardown(run: Run) {
+  const deadline = Date.now() + s.drain * 1000;
+  let left = openStreams(s, run);
+  while (left > 0 && Date.now() < deadline) {
+    sleep(0.2);
+    left = openStreams(s, run);
+  }
+  check(left, { 'the server has forgotten all streams': (n) => n === 0 });
+}
+
+export const handleSummary = summary('connect-churn', 'does the server keep up while clients come and go?', s);

@@ -1,0 +1,106 @@
+// Does a client that was away get exactly what it missed, and how soon?
+//
+// Over and over for DURATION each VU: opens a stream on a key of its own, leaves, has MISSED events (default 500) published,
+// and then STREAMS clients come back at once with the id at which it left. Each must get these events, once, in order and
+// without a gap, within P99 milliseconds from connecting to the last one. MISSED must be less than the server's history
+// (1024 by default). RATE and KEYS have no effect.
+//
+//   VUS=10 STREAMS=20 MISSED=1000 loadtest/k6 run loadtest/scripts/resume.ts
+import exec from 'k6/execution';
+import { check } from 'k6';
+import { Counter, Rate, Trend } from 'k6/metrics';
+import { EventSource, Stream } from './lib/extension.ts';
+import { payload } from './lib/publisher.ts';
+import { publishLines, Run, setup as prepare, streamUrl } from './lib/server.ts';
+import { settings, whole } from './lib/settings.ts';
+import { sayOnce, streamOptions, trendStats } from './lib/subscribers.ts';
+import { summary } from './lib/summary.ts';
+
+const s = settings({ vus: 2, streams: 10, keys: 1, rate: 1, duration: '20s', p99: 1000 });
+const missed = whole('MISSED', 500, 1, 100_000);
+const patience = 10_000; // ms
+
+const complete = new Rate('stream_complete');
+const duration = new Trend('resume_duration', true);
+const gaps = new Counter('gap_events');
+
+export const options = {
+  scenarios: {
+    resume: { executor: 'constant-vus', vus: s.vus, duration: `${s.duration}s`, gracefulStop: `${2 * patience / 1000}s` },
+  },
+  thresholds: {
+    checks: ['rate==1'],
+    stream_complete: ['rate==1'],
+    resume_duration: [`p(99)<${s.p99}`],
+    gap_events: ['count==0'], // otherwise MISSED is more than the history
+    sse_connect_success: ['rate==1'],
+    sse_lost: ['count==0'],
+    sse_duplicate: ['count==0'],
+    'sse_event_latency{phase:replay}': ['max>0'], // otherwise nothing was replayed
+  },
+  summaryTrendStats: trendStats,
+};
+
+export const setup = () => prepare(s);
+
+export default async function (run: Run) {
+  const key = `${run.name}-${exec.scenario.iterationInTest}`;
+  const es = new EventSource(streamUrl(s, key), streamOptions(s));
+  es.onerror = (e) => sayOnce(e.message);
+  const seen = within(new Promise<string>((resolve) => es.addEventListener('message', (e) => resolve(e.lastEventId))), '');
+  await within(new Promise<string>((resolve) => es.addEventListener('open', () => resolve('open'))), '');
+  publishLines(s, [line(key, 1)]);
+  const id = await seen;
+  es.close();
+  check(id, { 'an event with an id came before the leaving': (i) => i !== '' });
+  if (id === '') return;
+
+  for (let from = 2; from < missed + 2; from += 500) {
+    const lines: string[] = [];
+    for (let seq = from; seq < Math.min(from + 500, missed + 2); seq++) lines.push(line(key, seq));
+    check(publishLines(s, lines), { 'what is to be missed is accepted': (yes) => yes });
+  }
+  await Promise.all(Array.from({ length: s.streams }, () => comeBack(key, id)));
+}
+
+/** Comes back to the key and waits for its last event. */
+async function comeBack(key: string, lastEventId: string) {
+  const begin = Date.now();
+  const es = new EventSource(streamUrl(s, key), streamOptions(s, { lastEventId }));
+  es.onerror = (e) => sayOnce(e.message);
+  let told = 0;
+  es.addEventListener('gap', () => {
+    told++;
+    gaps.add(1);
+  });
+  const arrived = await within(lastOf(es, missed + 1), false);
+  const { events, lost, duplicate } = es.stats;
+  complete.add(arrived && told === 0 && events === missed && lost === 0 && duplicate === 0);
+  if (arrived) duration.add(Date.now() - begin);
+  es.close();
+}
+
+/** Resolves when the event with the sequence number has come. */
+function lastOf(es: Stream, seq: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    es.addEventListener('message', (e) => {
+      if (e.data.startsWith(`{"seq":${seq},`)) resolve(true);
+    });
+  });
+}
+
+function within<T>(promise: Promise<T>, otherwise: T): Promise<T> {
+  return new Promise((resolve) => {
+    const late = setTimeout(() => resolve(otherwise), patience);
+    promise.then((value) => {
+      clearTimeout(late);
+      resolve(value);
+    });
+  });
+}
+
+function line(key: string, seq: number): string {
+  return `{"key":${JSON.stringify(key)},"data":${payload(seq, Date.now() * 1000, s.size)}}`;
+}
+
+export const handleSummary = summary('resume', 'does a client that was away get exactly what it missed, and how soon?', s, `${s.vus} VUs, each with ${s.streams} clients that missed ${missed} events`);
