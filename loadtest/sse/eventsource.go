@@ -19,11 +19,12 @@ type source struct {
 	stream *stream
 
 	// Event loop only.
-	this      *sobek.Object
-	rt        *sobek.Runtime
-	on        map[string]sobek.Value // onopen, onmessage, onerror
-	listeners map[string][]listener
-	closed    bool // by close()
+	this       *sobek.Object
+	rt         *sobek.Runtime
+	on         map[string]sobek.Value // onopen, onmessage, onerror
+	listeners  map[string][]listener
+	readyState int  // changes between two tasks, as in a browser, and not while a script runs
+	closed     bool // by close()
 
 	// types is a set of the event types that have listeners. The event loop makes a new one at each change; the stream's
 	// goroutine loads it. nil until the script has returned to the event loop for the first time, as its listeners are
@@ -71,7 +72,7 @@ func (i *instance) defineEventSource() {
 		must(rt, proto.DefineAccessorProperty(name, getter, setter, sobek.FLAG_TRUE, sobek.FLAG_TRUE))
 	}
 	accessor("url", func(s *source) any { return s.stream.opts.url.String() }, nil)
-	accessor("readyState", func(s *source) any { return s.stream.state.Load() }, nil)
+	accessor("readyState", func(s *source) any { return s.readyState }, nil)
 	accessor("withCredentials", func(*source) any { return true }, nil)
 	accessor("lastEventId", func(s *source) any { return s.stream.lastEventID() }, nil)
 	accessor("stats", func(s *source) any {
@@ -228,44 +229,40 @@ func (s *source) remove(kind string, value sobek.Value) {
 }
 
 func (s *source) close(sobek.FunctionCall) sobek.Value {
-	s.closed = true
+	s.closed, s.readyState = true, closed
 	s.stream.shut()
 	return sobek.Undefined()
 }
 
 // opened tells JavaScript that the stream is open. It is called by the stream's goroutine, like failed.
 func (s *source) opened() {
-	if s.heard([]byte("open")) {
-		s.stream.hub.queue(func() error { return s.call("open", func(*sobek.Object) {}) })
-	}
+	s.stream.hub.queue(func() error {
+		if !s.closed {
+			s.readyState = open
+		}
+		return s.call("open", func(*sobek.Object) {})
+	})
 }
 
 // failed tells JavaScript that the stream was lost or didn't come about. It is for good if the state is closed.
-func (s *source) failed(err error, state int32) {
-	final := state == closed
-	text := fmt.Sprintf("EventSource %s: %v", nameOf(s.stream.opts.url), err)
-	if final {
-		text += "; it is closed"
-	}
-	if !s.heard([]byte("error")) {
-		if final {
-			s.stream.hub.warn(text)
-		}
-		return
-	}
-	var status int
-	var refused *responseError
-	if errors.As(err, &refused) {
-		status = refused.status
-	}
+func (s *source) failed(err error, state int) {
 	s.stream.hub.queue(func() error {
-		if _, listened := s.listeners["error"]; !listened && s.on["error"] == nil && final {
-			s.stream.hub.warn(text)
+		if s.closed {
+			return nil
+		}
+		s.readyState = state
+		if state == closed && len(s.listeners["error"]) == 0 && s.on["error"] == nil {
+			s.stream.hub.warn(fmt.Sprintf("EventSource %s: %v; it is closed", nameOf(s.stream.opts.url), err))
+		}
+		var status int
+		var refused *responseError
+		if errors.As(err, &refused) {
+			status = refused.status
 		}
 		return s.call("error", func(event *sobek.Object) {
 			must(s.rt, event.Set("message", err.Error()))
 			must(s.rt, event.Set("status", status))
-			must(s.rt, event.Set("fatal", final))
+			must(s.rt, event.Set("fatal", state == closed))
 		})
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.k6.io/k6/metrics"
@@ -34,8 +33,6 @@ type stream struct {
 	live   *metrics.TagSet // the stream's tags with phase: live
 	replay *metrics.TagSet
 	done   chan struct{} // closed by shut
-
-	state atomic.Int32 // written under mu
 
 	// The stream's goroutine only.
 	failed   int // attempts since it was last open
@@ -78,7 +75,6 @@ func (s *stream) shut() {
 		return
 	}
 	s.shutIt = true
-	s.state.Store(closed)
 	close(s.done)
 	if s.cancel != nil {
 		s.cancel()
@@ -131,7 +127,6 @@ func (s *stream) connect() {
 	s.cancel = nil
 	if gone = s.shutIt; !gone {
 		s.conn = c.conn
-		s.state.Store(open)
 		if s.attempts > 0 {
 			s.stats.Reconnects++
 		}
@@ -158,9 +153,6 @@ func (s *stream) read(c *connection) {
 	s.mu.Lock()
 	s.conn = nil
 	gone := s.shutIt
-	if !gone {
-		s.state.Store(connecting)
-	}
 	s.parser.Reset()
 	s.mu.Unlock()
 
@@ -217,10 +209,6 @@ func (s *stream) pause() time.Duration {
 
 // end is the end of the stream; err is nil if it was asked for.
 func (s *stream) end(err error) {
-	s.mu.Lock()
-	s.state.Store(closed)
-	s.cancel = nil
-	s.mu.Unlock()
 	if err != nil {
 		s.source.failed(err, closed)
 	}
