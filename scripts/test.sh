@@ -101,6 +101,16 @@ test_egg_plugin() {
     cd ..
 }
 
+# So is k6 with event streams: k6 is AGPL-3.0, and larger than everything else together. Its own tests build the binary,
+# start a server and run the scripts briefly.
+test_k6() {
+    cd loadtest
+    go vet ./...
+    go test -race -count=1 -timeout 10m ./sse
+    go test -count=1 -p 1 -timeout 10m ./...
+    cd ..
+}
+
 run "open files" raise_open_files
 run "packages" scripts/install.sh
 run "modules" go mod download
@@ -113,4 +123,5 @@ run "tests with the race detector" test_with_race_detector
 run "tests without the race detector" test_without_race_detector
 run "peers" test_peers
 run "egg plugin" test_egg_plugin
+run "k6" test_k6
 run "fuzz targets" scripts/fuzz.sh
