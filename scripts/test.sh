@@ -101,8 +101,8 @@ test_egg_plugin() {
     cd ..
 }
 
-# So is k6 with event streams: k6 is AGPL-3.0, and larger than everything else together. Its own tests build the binary,
-# start a server and run the scripts briefly.
+# So is k6 with event streams: k6 is AGPL-3.0, and larger than everything else together. The tests of its scripts build the
+# binary, start a server and run each script briefly.
 test_k6() {
     cd loadtest
     go vet ./...
