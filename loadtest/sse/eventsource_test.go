@@ -268,11 +268,11 @@ func TestSlowListener(t *testing.T) {
 		send(c, streamHead+text.String())
 	})
 	v := newVU(t, map[string]any{"url": s.url})
-	v.must(fmt.Sprintf(`
+	v.must(`
 		let n = 0, bad = 0;
 		const es = new EventSource(url, { reconnect: false });
 		es.onmessage = (e) => { if (JSON.parse(e.data).seq !== ++n) bad++; };
-		es.onerror = () => note([n, bad, es.stats.events, es.stats.lost].join());`))
+		es.onerror = () => note([n, bad, es.stats.events, es.stats.lost].join());`)
 	v.wantNotes(fmt.Sprintf("%d,0,%d,0", events, events))
 }
 

@@ -4,14 +4,18 @@ import (
 	"io"
 	"log"
 	"math"
+	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	httpmodule "go.k6.io/k6/js/modules/k6/http"
 	"go.k6.io/k6/js/modulestest"
+	"go.k6.io/k6/lib/netext/httpext"
 )
 
 func TestBadArguments(t *testing.T) {
@@ -121,6 +125,37 @@ func TestRequests(t *testing.T) {
 		};`)
 	host := strings.TrimPrefix(server.URL, "https://")
 	v.wantNotes("HTTP/1.1|Bearer t||b|c=1|5|"+host, "HTTP/1.1|basic|me||c=1||other", "302 the response is 302 Found, not 200")
+}
+
+// A URL of k6's http.url has its own name; a jar of the script's takes the place of the VU's; a name among the tags names
+// the URL too.
+func TestTaggedURLAndJar(t *testing.T) {
+	s := serve(t, func(_ int, c *net.TCPConn, req *http.Request) {
+		send(c, streamHead+"data: "+req.RequestURI+" "+req.Header.Get("Cookie")+"\n\n")
+	})
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar.SetCookies(u, []*http.Cookie{{Name: "mine", Value: "1"}})
+	tagged, err := httpext.NewURL(s.url+"/s/17", s.url+"/s/${}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVU(t, map[string]any{"url": s.url, "tagged": tagged, "jar": &httpmodule.CookieJar{Jar: jar}})
+	v.must(`
+		const es = new EventSource(tagged, { jar, reconnect: false });
+		es.onmessage = (e) => {
+			note(e.data);
+			sse.open(url + '/a', { tags: { name: 'among tags' } }, (c) => c.on('event', (e) => note(e.data)));
+		};`)
+	v.wantNotes("/s/17 mine=1", "/a ")
+	v.wantSum(1, "sse_event", "name="+s.url+"/s/${}", "url="+s.url+"/s/${}")
+	v.wantSum(1, "sse_event", "name=among tags", "url=among tags")
 }
 
 // A certificate that nobody vouches for is refused, by name.
