@@ -21,7 +21,7 @@ const replaced = new Counter('streams_replaced');
 export const options = {
   scenarios: scenarios(s),
   thresholds: {
-    ...publisherThresholds,
+    ...publisherThresholds(s),
     sse_connect_success: ['rate>0.999'],
     sse_connecting: [`p(99)<${s.p99}`],
     sse_lost: ['count==0'],

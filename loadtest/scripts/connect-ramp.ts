@@ -17,7 +17,7 @@ export const options = {
   scenarios: scenarios(s),
   thresholds: {
     ...streamThresholds(s),
-    ...publisherThresholds,
+    ...publisherThresholds(s),
     'sse_event_latency{phase:live}': ['p(99)<5000'], // events only show that streams live
     sse_connecting: [`p(99)<${s.p99}`],
     sse_disconnects: ['count==0'],

@@ -15,7 +15,7 @@ const s = settings({ vus: 10, streams: 100, keys: 1, rate: 20, duration: '20s', 
 
 export const options = {
   scenarios: scenarios(s),
-  thresholds: { ...streamThresholds(s), ...publisherThresholds, sse_disconnects: ['count==0'] },
+  thresholds: { ...streamThresholds(s), ...publisherThresholds(s), sse_disconnects: ['count==0'] },
   summaryTrendStats: trendStats,
 };
 

@@ -14,7 +14,7 @@ const s = settings({ vus: 10, streams: 100, rate: 1000, duration: '20s', p99: 50
 
 export const options = {
   scenarios: scenarios(s),
-  thresholds: { ...streamThresholds(s), ...publisherThresholds, sse_disconnects: ['count==0'] },
+  thresholds: { ...streamThresholds(s), ...publisherThresholds(s), sse_disconnects: ['count==0'] },
   summaryTrendStats: trendStats,
 };
 

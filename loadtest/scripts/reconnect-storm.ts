@@ -24,7 +24,7 @@ export const options = {
   },
   thresholds: {
     ...streamThresholds(s),
-    ...publisherThresholds,
+    ...publisherThresholds(s),
     'sse_event_latency{phase:live}': ['p(99)<5000'],
     'sse_event_latency{phase:replay}': ['p(99)<10000'], // how long subscribers were away
     sse_reconnect_duration: [`p(99)<${s.p99}`],

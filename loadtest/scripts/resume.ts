@@ -21,6 +21,7 @@ const missed = whole('MISSED', 500, 1, 100_000);
 const patience = 10_000; // ms
 
 const complete = new Rate('stream_complete');
+const count = new Counter('resume_count');
 const duration = new Trend('resume_duration', true);
 const gaps = new Counter('gap_events');
 
@@ -37,6 +38,7 @@ export const options = {
     sse_lost: ['count==0'],
     sse_duplicate: ['count==0'],
     'sse_event_latency{phase:replay}': ['max>0'], // otherwise nothing was replayed
+    resume_count: ['count>0'], // otherwise nobody came back
   },
   summaryTrendStats: trendStats,
 };
@@ -75,6 +77,7 @@ async function comeBack(key: string, lastEventId: string) {
   });
   const arrived = await within(lastOf(es, missed + 1), false);
   const { events, lost, duplicate } = es.stats;
+  count.add(1);
   complete.add(arrived && told === 0 && events === missed && lost === 0 && duplicate === 0);
   if (arrived) duration.add(Date.now() - begin);
   es.close();

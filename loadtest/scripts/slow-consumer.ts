@@ -18,13 +18,14 @@ if (s.streams * percent < 100) {
   throw new Error(`STREAMS=${s.streams}: ${percent} % of a VU's streams (PERCENT) is less than one; give at least ${Math.ceil(100 / percent)}`);
 }
 
-const strict = streamThresholds(s);
+const strict = streamThresholds(s, s.vus * (s.streams - Math.floor((s.streams * percent) / 100)));
 
 export const options = {
   scenarios: scenarios(s),
   thresholds: {
-    ...publisherThresholds,
+    ...publisherThresholds(s),
     sse_connect_success: strict.sse_connect_success,
+    streams_followed: strict.streams_followed,
     'stream_complete{consumer:fast}': strict.stream_complete,
     'sse_lost{consumer:fast}': strict.sse_lost,
     'sse_duplicate{consumer:fast}': strict.sse_duplicate,

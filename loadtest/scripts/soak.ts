@@ -35,7 +35,7 @@ export const options = {
   scenarios: { ...scenarios(s), watcher: { ...once, exec: 'watch' }, cutter: { ...once, exec: 'cut' } },
   thresholds: {
     ...streamThresholds(s),
-    ...publisherThresholds,
+    ...publisherThresholds(s),
     sse_reconnect_duration: ['p(99)<5000'],
     server_readings: ['count>0'], // otherwise nobody looked at the server
     'server_growth_percent{of:process_resident_memory_bytes}': [`max<${growth}`],

@@ -4,10 +4,12 @@ import { Counter, Rate } from 'k6/metrics';
 import { EventSource, Stream, StreamOptions } from './extension.ts';
 import { endEvent } from './publisher.ts';
 import { keyName, Run, streamUrl } from './server.ts';
-import { Settings } from './settings.ts';
+import { Settings, total } from './settings.ts';
 
 /** Of the streams: those that had every event published on their key, from the first to the last, once each. */
 const complete = new Rate('stream_complete');
+/** Streams of which is known whether they were complete: a rate of nothing would satisfy every threshold. */
+const followedToTheEnd = new Counter('streams_followed');
 /** Events by which the server says that a stream missed something. */
 const gaps = new Counter('gap_events');
 
@@ -56,29 +58,37 @@ export function subscribe(s: Settings, run: Run, options: (j: number) => StreamO
   const slow: Stream[] = [];
   let unopened = s.streams;
   const overdue = setTimeout(() => {
-    console.error(`${followed.size} streams of this VU did not come to the end of their key in time`);
+    console.error(`${followed.size + unopened} streams of this VU did not come to the end of their key in time`);
+    unopened = 0;
     for (const finish of [...followed]) finish(false);
+    endIfThrough();
   }, (s.connectTime + s.duration + s.drain) * 1000);
+  const endIfThrough = () => {
+    if (unopened > 0 || followed.size > 0) return;
+    for (const es of slow) es.close();
+    clearTimeout(overdue);
+  };
 
   paced(s, (index, j) => {
+    if (unopened === 0) return; // the time is over
     const more = options(j);
     const es = new EventSource(streamUrl(s, keyName(run, index % s.keys)), streamOptions(s, more));
     unopened--;
-    const finish = (ok: boolean) => {
-      if (!followed.delete(finish)) return;
-      complete.add(ok, more.tags);
-      es.close();
-      if (unopened > 0 || followed.size > 0) return;
-      for (const one of slow) one.close();
-      clearTimeout(overdue);
-    };
     if (more.readDelay) {
       slow.push(es);
       countGaps(es, more.tags);
-    } else {
-      followed.add(finish);
-      follow(es, more.tags, finish);
+      endIfThrough();
+      return;
     }
+    const finish = (ok: boolean) => {
+      if (!followed.delete(finish)) return;
+      complete.add(ok, more.tags);
+      followedToTheEnd.add(1);
+      es.close();
+      endIfThrough();
+    };
+    followed.add(finish);
+    follow(es, more.tags, finish);
   });
 }
 
@@ -115,10 +125,11 @@ export function sayOnce(message: string) {
   console.error(`stream: ${message}`);
 }
 
-/** What the streams of a test without losses must satisfy. */
-export function streamThresholds(s: Settings): Record<string, string[]> {
+/** What the streams of a test without losses must satisfy. Of several generators (RUN) each has a part of them. */
+export function streamThresholds(s: Settings, followed = total(s)): Record<string, string[]> {
   return {
     stream_complete: ['rate==1'],
+    streams_followed: [s.run ? 'count>0' : `count==${followed}`],
     sse_connect_success: ['rate==1'],
     sse_lost: ['count==0'],
     sse_duplicate: ['count==0'],
