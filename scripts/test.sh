@@ -80,7 +80,9 @@ test_with_race_detector() {
 # Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
 test_without_race_detector() {
     local packages
-    packages=$(grep -rlE --include='*.go' --exclude-dir=node_modules '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
+    packages=$(go list -f '{{.Dir}}' ./... | while read -r dir; do
+        if grep -qsE '^//go:build .*!race' "$dir"/*.go; then echo "$dir"; fi
+    done) # of this module, not of those inside it
     [ -n "$packages" ] || { echo "no package has a file for it"; return; }
     # shellcheck disable=SC2086 # one word for each package
     go test -count=1 -p 1 -timeout 20m $packages
