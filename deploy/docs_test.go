@@ -1,8 +1,6 @@
 package deploy_test
 
 import (
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,18 +19,9 @@ func TestDocumentedMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	fanfare := startServer(t, "--config", file, "--redis-url", "redis://127.0.0.1:1", "--redis-channels", "c", "--redis-streams", "s")
-	res, err := http.Get("http://" + fanfare.admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	exposition, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	exported := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllSubmatch(exposition, -1) {
-		exported[string(m[1])] = true
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllStringSubmatch(fanfare.metrics(t), -1) {
+		exported[m[1]] = true
 	}
 	names := regexp.MustCompile(`\b(?:fanfare_|process_|go_)\w+`).FindAllString(string(text), -1)
 	if len(names) == 0 {

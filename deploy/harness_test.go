@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -106,6 +107,21 @@ func startServer(t *testing.T, args ...string) *server {
 	s := &server{stream: freeAddr(t), admin: freeAddr(t)}
 	s.restart(t, args...)
 	return s
+}
+
+// metrics is what the server answers at /metrics.
+func (s *server) metrics(t *testing.T) string {
+	t.Helper()
+	res, err := http.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	exposition, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(exposition)
 }
 
 // restart runs a new process on the addresses of the old one.

@@ -2,9 +2,7 @@ package deploy_test
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,17 +106,8 @@ func problems(expr string, known, labels, variables map[string]bool) []string {
 // serverMetrics are the series of /metrics and their labels, with those that Prometheus adds.
 func serverMetrics(t *testing.T) (names, labels map[string]bool) {
 	t.Helper()
-	res, err := http.Get("http://" + startServer(t).admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	exposition, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	names, labels = map[string]bool{}, map[string]bool{"instance": true, "job": true, "le": true, "phase": true}
-	for _, m := range regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? `).FindAllStringSubmatch(string(exposition), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? `).FindAllStringSubmatch(startServer(t).metrics(t), -1) {
 		names[m[1]] = true
 		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(m[2], -1) {
 			labels[l[1]] = true

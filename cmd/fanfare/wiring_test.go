@@ -10,18 +10,24 @@ import (
 	"fanfare/engine"
 )
 
-func TestFirstMatchingKeyRuleCounts(t *testing.T) {
+// loadYAML loads the configuration of a file with this text.
+func loadYAML(t *testing.T, text string) *config.Config {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "fanfare.yaml")
-	yaml := "history: 32\nkeys:\n- {match: 'ticker.*', slow: latest, history: 4}\n- {match: 'ticker.a', history: 8}\n" +
-		"- {match: 'orders/*', maxClients: 1, historyBytes: 4MiB, historyTTL: 1s}\n"
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd, err := config.Load([]string{"--config", file}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := engineOptions(cmd.Config, nil)
+	return cmd.Config
+}
+
+func TestFirstMatchingKeyRuleCounts(t *testing.T) {
+	cfg := loadYAML(t, "history: 32\nkeys:\n- {match: 'ticker.*', slow: latest, history: 4}\n- {match: 'ticker.a', history: 8}\n" +
+		"- {match: 'orders/*', maxClients: 1, historyBytes: 4MiB, historyTTL: 1s}\n")
+	o, err := engineOptions(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,21 +46,13 @@ func TestFirstMatchingKeyRuleCounts(t *testing.T) {
 
 // Keys of Redis Streams keep their history for a day at least, unless a rule says otherwise.
 func TestKeysOfRedisStreams(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "fanfare.yaml")
-	yaml := "redisURL: redis://h\nredisStreams: ['app:*']\nredisChannels: [c]\nredisKeys: ['app:* -> s/*', '* -> *']\n" +
-		"keys:\n- {match: 's/short', historyTTL: 1s}\n- {match: 's/long', historyTTL: 48h}\n- {match: 's/few', history: 8}\n- {match: 'c', history: 8}\n"
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd, err := config.Load([]string{"--config", file}, nil)
+	cfg := loadYAML(t, "redisURL: redis://h\nredisStreams: ['app:*']\nredisChannels: [c]\nredisKeys: ['app:* -> s/*', '* -> *']\n" +
+		"keys:\n- {match: 's/short', historyTTL: 1s}\n- {match: 's/long', historyTTL: 48h}\n- {match: 's/few', history: 8}\n- {match: 'c', history: 8}\n")
+	names, err := redisNames(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, err := redisNames(cmd.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := engineOptions(cmd.Config, names)
+	o, err := engineOptions(cfg, names)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,17 +91,9 @@ func TestConnectionLimit(t *testing.T) {
 }
 
 func TestSendLastKeysOfSchedules(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "fanfare.yaml")
-	yaml := "keys:\n- {match: 'a*', history: 8}\n- {match: 'last*', sendLast: true}\n- {match: '*', maxClients: 7}\nschedules:\n" +
-		"- {name: one, every: 1s, key: a1, data: x, sendLast: true}\n- {name: two, every: 1s, key: a2, data: x}\n"
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd, err := config.Load([]string{"--config", file}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := engineOptions(cmd.Config, nil)
+	cfg := loadYAML(t, "keys:\n- {match: 'a*', history: 8}\n- {match: 'last*', sendLast: true}\n- {match: '*', maxClients: 7}\nschedules:\n" +
+		"- {name: one, every: 1s, key: a1, data: x, sendLast: true}\n- {name: two, every: 1s, key: a2, data: x}\n")
+	o, err := engineOptions(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
