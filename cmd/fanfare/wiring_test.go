@@ -25,7 +25,7 @@ func loadYAML(t *testing.T, text string) *config.Config {
 }
 
 func TestFirstMatchingKeyRuleCounts(t *testing.T) {
-	cfg := loadYAML(t, "history: 32\nkeys:\n- {match: 'ticker.*', slow: latest, history: 4}\n- {match: 'ticker.a', history: 8}\n" +
+	cfg := loadYAML(t, "history: 32\nkeys:\n- {match: 'ticker.*', slow: latest, history: 4}\n- {match: 'ticker.a', history: 8}\n"+
 		"- {match: 'orders/*', maxClients: 1, historyBytes: 4MiB, historyTTL: 1s}\n")
 	o, err := engineOptions(cfg, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestFirstMatchingKeyRuleCounts(t *testing.T) {
 
 // Keys of Redis Streams keep their history for a day at least, unless a rule says otherwise.
 func TestKeysOfRedisStreams(t *testing.T) {
-	cfg := loadYAML(t, "redisURL: redis://h\nredisStreams: ['app:*']\nredisChannels: [c]\nredisKeys: ['app:* -> s/*', '* -> *']\n" +
+	cfg := loadYAML(t, "redisURL: redis://h\nredisStreams: ['app:*']\nredisChannels: [c]\nredisKeys: ['app:* -> s/*', '* -> *']\n"+
 		"keys:\n- {match: 's/short', historyTTL: 1s}\n- {match: 's/long', historyTTL: 48h}\n- {match: 's/few', history: 8}\n- {match: 'c', history: 8}\n")
 	names, err := redisNames(cfg)
 	if err != nil {
@@ -91,7 +91,7 @@ func TestConnectionLimit(t *testing.T) {
 }
 
 func TestSendLastKeysOfSchedules(t *testing.T) {
-	cfg := loadYAML(t, "keys:\n- {match: 'a*', history: 8}\n- {match: 'last*', sendLast: true}\n- {match: '*', maxClients: 7}\nschedules:\n" +
+	cfg := loadYAML(t, "keys:\n- {match: 'a*', history: 8}\n- {match: 'last*', sendLast: true}\n- {match: '*', maxClients: 7}\nschedules:\n"+
 		"- {name: one, every: 1s, key: a1, data: x, sendLast: true}\n- {name: two, every: 1s, key: a2, data: x}\n")
 	o, err := engineOptions(cfg, nil)
 	if err != nil {
