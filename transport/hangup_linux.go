@@ -18,7 +18,7 @@ type hangups struct {
 	fd   int
 
 	mu      sync.Mutex
-	streams map[int32]*stream
+	streams []*stream // by descriptor
 	gen     atomic.Uint32
 }
 
@@ -31,7 +31,7 @@ func newHangups() (*hangups, error) {
 		_ = syscall.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	h := &hangups{file: os.NewFile(uintptr(fd), "hangups"), fd: fd, streams: map[int32]*stream{}}
+	h := &hangups{file: os.NewFile(uintptr(fd), "hangups"), fd: fd}
 	raw, err := h.file.SyscallConn()
 	if err != nil {
 		_ = h.file.Close()
@@ -48,7 +48,10 @@ const edgeTriggered = 1 << 31
 func (h *hangups) add(st *stream) error {
 	st.gen = h.gen.Add(1)
 	h.mu.Lock()
-	h.streams[int32(st.fd)] = st
+	if more := st.fd + 1 - len(h.streams); more > 0 {
+		h.streams = append(h.streams, make([]*stream, more)...)
+	}
+	h.streams[st.fd] = st
 	h.mu.Unlock()
 	ev := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | syscall.EPOLLIN | edgeTriggered, Fd: int32(st.fd), Pad: int32(st.gen)}
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.fd, syscall.EPOLL_CTL_ADD, st.fd, &ev))
@@ -58,8 +61,8 @@ func (h *hangups) add(st *stream) error {
 // again. Closing takes it out of the epoll instance.
 func (h *hangups) remove(st *stream) {
 	h.mu.Lock()
-	if h.streams[int32(st.fd)] == st {
-		delete(h.streams, int32(st.fd))
+	if h.streams[st.fd] == st {
+		h.streams[st.fd] = nil
 	}
 	h.mu.Unlock()
 }

@@ -3,11 +3,13 @@ package transport
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // Listen opens a TCP listener for streams: keep-alive probes after 60 s, a
@@ -27,28 +29,75 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	return lc.Listen(ctx, "tcp", addr)
 }
 
-// acceptor wraps a listener for fasthttp, which ends its server on any accept
-// error but a timeout.
+// acceptor serves the connections of a listener by fasthttp.
 type acceptor struct {
 	net.Listener
 	srv     *Server
+	http    *fasthttp.Server
 	streams bool // not the admin listener
+	// idle is where goroutines that have served a connection wait for another.
+	idle    chan *conn
+	waiting atomic.Int32 // of them
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // those that fasthttp has
 }
 
+// maxWaiting is how many goroutines are kept for connections to come: their
+// stacks have grown already.
+const maxWaiting = 256
+
+// serve accepts connections until the listener is closed. It stands in for
+// fasthttp.Server.Serve, which wants a goroutine more for every connection that
+// is taken over (see errTaken), and ends on accept errors that pass.
+func (a *acceptor) serve() error {
+	a.idle = make(chan *conn)
+	defer close(a.idle)
+	for {
+		c, err := a.accept()
+		if c == nil {
+			return err
+		}
+		select {
+		case a.idle <- c:
+		default:
+			go a.work(c)
+		}
+	}
+}
+
+// work serves c, and then what else comes.
+func (a *acceptor) work(c *conn) {
+	for ok := true; ok; {
+		a.serveConn(c)
+		if a.waiting.Add(1) > maxWaiting {
+			a.waiting.Add(-1)
+			return
+		}
+		c, ok = <-a.idle
+		a.waiting.Add(-1)
+	}
+}
+
+func (a *acceptor) serveConn(c *conn) {
+	defer a.srv.contain(func() { _ = c.Close() })
+	if err := a.http.ServeConn(c); err != nil && !errors.Is(err, errTaken) {
+		a.srv.settings.Load().Logger.Debug("a connection ended by an error", "error", err, "remote", c.RemoteAddr())
+	}
+}
+
 const maxAcceptPause = time.Second
 
-// Accept waits for a connection, through errors that pass.
-func (a *acceptor) Accept() (net.Conn, error) {
+// accept waits for a connection, through errors that pass. It returns nil, nil
+// when the listener is closed.
+func (a *acceptor) accept() (*conn, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, maxAcceptPause) {
 		c, err := a.Listener.Accept()
 		switch {
 		case err == nil:
 			return a.track(c), nil
 		case errors.Is(err, net.ErrClosed):
-			return nil, io.EOF // what fasthttp takes for the end
+			return nil, nil
 		case !passing(err):
 			return nil, err
 		}
@@ -57,7 +106,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		select {
 		case <-time.After(pause):
 		case <-a.srv.stop:
-			return nil, io.EOF
+			return nil, nil
 		}
 	}
 }
@@ -104,76 +153,4 @@ func (a *acceptor) closeConns() {
 	for c := range a.conns {
 		_ = c.Conn.Close()
 	}
-}
-
-// conn is a connection as fasthttp sees it. Once a stream has taken over the
-// connection inside, fasthttp's Close does nothing; so its request context and
-// read buffer go back to their pools, which they would not with
-// fasthttp.Server.KeepHijackedConns. Nor does it set deadlines then: the
-// stream's are its own.
-type conn struct {
-	net.Conn
-	from  *acceptor
-	taken bool // set in the request's handler; fasthttp looks after that
-	// unread is set if the request was refused before all of it was read; written
-	// and read by the goroutine that serves the connection.
-	unread bool
-}
-
-func (c *conn) Close() error {
-	if c.taken {
-		return nil
-	}
-	if c.unread {
-		c.linger()
-	}
-	c.from.forget(c)
-	return c.Conn.Close()
-}
-
-func (c *conn) SetDeadline(t time.Time) error {
-	if c.taken {
-		return nil
-	}
-	return c.Conn.SetDeadline(t)
-}
-
-func (c *conn) SetReadDeadline(t time.Time) error {
-	if c.taken {
-		return nil
-	}
-	return c.Conn.SetReadDeadline(t)
-}
-
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	if c.taken {
-		return nil
-	}
-	return c.Conn.SetWriteDeadline(t)
-}
-
-// What a client may send behind an answer that came before its request's end.
-const (
-	lingerTime  = 2 * time.Second
-	lingerBytes = 64 << 20
-)
-
-// linger reads what the client still sends, and discards it: closing at once
-// makes the kernel send RST, and the client may lose the answer by it (RFC 9112,
-// 9.6).
-func (c *conn) linger() {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
-		return
-	}
-	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
-	}
-}
-
-// take gives the connection to the caller, without deadlines.
-func (c *conn) take() net.Conn {
-	_ = c.Conn.SetDeadline(time.Time{})
-	c.taken = true
-	c.from.forget(c)
-	return c.Conn
 }

@@ -129,8 +129,8 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	srv.IdleTimeout = idleTimeout
 	srv.ReadBufferSize = s.settings.Load().maxHead()
 	srv.Logger = fasthttpLog{s}
-	srv.CloseOnShutdown = true
-	return srv.Serve(ln)
+	ln.http = srv
+	return ln.serve()
 }
 
 func port(ln net.Listener) int32 {

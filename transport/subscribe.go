@@ -90,10 +90,6 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		ctx.Error("this server cannot stream here", fasthttp.StatusInternalServerError)
 		return
 	}
-	// Started here and not in the hijack handler: that would run in a goroutine
-	// of its own, with a stack that has to grow.
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(net.Conn) {})
 	nc := c.take()
 	defer s.contain(func() { _ = nc.Close() })
 	s.start(nc, req)
