@@ -25,6 +25,8 @@ var byteOrderMark = []byte("\xEF\xBB\xBF")
 type Message struct {
 	// Type is the event's name; "message" if the stream gave none.
 	Type []byte
+	// Named tells whether the stream gave the name: "message" may be given, too.
+	Named bool
 	// Data is the event's data, its lines joined by LF.
 	Data []byte
 	// LastEventID is the last event id as of this event. The id may have come with an earlier one.
@@ -200,8 +202,8 @@ func (p *Parser) dispatch(emit func(Message)) {
 		p.lastID, p.idNew = append(p.lastID[:0], p.id...), false
 	}
 	if len(p.data) > 0 && emit != nil {
-		m := Message{Type: p.typ, Data: p.data[:len(p.data)-1], LastEventID: p.lastID}
-		if len(m.Type) == 0 {
+		m := Message{Type: p.typ, Named: len(p.typ) > 0, Data: p.data[:len(p.data)-1], LastEventID: p.lastID}
+		if !m.Named {
 			p.typ = append(p.typ, messageType...)
 			m.Type = p.typ
 		}

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -239,5 +240,19 @@ func TestAppendValid(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// A name that is given is told from one that isn't, even if it is "message".
+func TestParserNamed(t *testing.T) {
+	var got []string
+	p := new(Parser)
+	if err := p.Feed([]byte("data: 1\n\nevent: message\ndata: 2\n\nevent: a\nevent:\ndata: 3\n\nevent: a\ndata: 4\n\n"), func(m Message) {
+		got = append(got, fmt.Sprintf("%s %s %v", m.Data, m.Type, m.Named))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"1 message false", "2 message true", "3 message false", "4 a true"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
