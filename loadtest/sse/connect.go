@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +17,7 @@ import (
 
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/netext"
+	"golang.org/x/net/http/httpproxy"
 )
 
 const (
@@ -37,15 +37,17 @@ type responseError struct {
 
 func (e *responseError) Error() string { return e.reason }
 
-// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS and TLS.
+// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS, TLS, and the
+// proxy of the environment.
 type connector struct {
 	dialer       lib.DialContexter
 	tls          *tls.Config // nil: Go's defaults
+	proxy        func(*url.URL) (*url.URL, error)
 	maxRedirects int64
 }
 
 func newConnector(state *lib.State) connector {
-	c := connector{dialer: state.Dialer, maxRedirects: 10}
+	c := connector{dialer: state.Dialer, proxy: httpproxy.FromEnvironment().ProxyFunc(), maxRedirects: 10}
 	if state.TLSConfig != nil {
 		c.tls = state.TLSConfig.Clone()
 	} else {
@@ -152,27 +154,35 @@ func (o *options) request(lastEventID string) *http.Request {
 
 // roundTrip sends req over a new connection and reads the answer's head. A nil error leaves the connection open.
 func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options) (c *connection, res *http.Response, err error) {
-	conn, err := n.dialer.DialContext(ctx, "tcp", hostPort(req.URL))
+	via, err := n.proxyOf(req.URL)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := n.dial(ctx, req.URL, via)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = conn.Close()
+			_ = raw.Close()
 		}
 	}()
 	if o.slow() {
-		shrinkReceive(conn)
+		shrinkReceive(raw)
 	}
 	// Whatever blocks below is woken when ctx ends.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() && err == nil {
 			err = context.Cause(ctx)
 		}
 	}()
+	conn, err := n.through(ctx, raw, via, req)
+	if err != nil {
+		return nil, nil, err
+	}
 	if req.URL.Scheme == "https" {
-		if conn, err = n.handshake(ctx, conn, req); err != nil {
+		if conn, err = n.handshake(ctx, conn, req.URL.Hostname()); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -182,7 +192,7 @@ func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options)
 		}
 	}
 	var out bytes.Buffer
-	if err = req.Write(&out); err != nil {
+	if err = write(req, via, &out); err != nil {
 		return nil, nil, err
 	}
 	if _, err = conn.Write(out.Bytes()); err != nil {
@@ -206,15 +216,22 @@ func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options)
 	return c, res, nil
 }
 
-func (n connector) handshake(ctx context.Context, conn net.Conn, req *http.Request) (net.Conn, error) {
+func (n connector) handshake(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
 	cfg := n.tls
 	if cfg.ServerName == "" {
 		cfg = cfg.Clone()
-		cfg.ServerName = req.URL.Hostname()
+		cfg.ServerName = host
 	}
 	secure := tls.Client(conn, cfg)
-	return secure, secure.HandshakeContext(ctx)
+	err := secure.HandshakeContext(ctx)
+	if err != nil && strings.Contains(err.Error(), noApplicationProtocol) {
+		err = fmt.Errorf("the server refuses HTTP/1.1, and k6/x/sse speaks nothing else: %w", err)
+	}
+	return secure, err
 }
+
+// noApplicationProtocol is the alert of a server that speaks HTTP/2 only (RFC 7301, 3.2), as crypto/tls words it.
+const noApplicationProtocol = "no application protocol"
 
 func hostPort(u *url.URL) string {
 	port := u.Port()
@@ -258,7 +275,8 @@ func checkStream(res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
 		return &responseError{res.StatusCode, fmt.Sprintf("the response is %s, not 200", res.Status)}
 	}
-	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "text/event-stream" {
+	// What is behind the semicolon doesn't matter, even if it is no parameter.
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
 		return &responseError{res.StatusCode, fmt.Sprintf("the response's Content-Type is %q, not text/event-stream", res.Header.Get("Content-Type"))}
 	}
 	if coding := res.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {

@@ -2,7 +2,7 @@
 //
 // EventSource opens a stream on k6's event loop; a VU may hold thousands. Each has one goroutine and one buffer of 4 KiB,
 // and speaks HTTP/1.1 over a connection of its own: a load test wants each stream to cost the server what a browser's does.
-// The environment's HTTP_PROXY and HTTPS_PROXY have no effect.
+// The environment's HTTP_PROXY, HTTPS_PROXY and NO_PROXY hold as for k6's own requests.
 // open is the call of xk6-sse, which blocks the VU until the stream ends.
 //
 // # Who does what

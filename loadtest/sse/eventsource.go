@@ -126,15 +126,25 @@ func (i *instance) construct(call sobek.ConstructorCall) *sobek.Object {
 	if err != nil {
 		common.Throw(rt, fmt.Errorf("new EventSource: %w", err))
 	}
-	h := i.hubOf()
 	s := &source{this: call.This, rt: rt}
-	s.stream = newStream(h, s, o)
 	must(rt, call.This.DefineDataPropertySymbol(i.sourceOf, rt.ToValue(s), sobek.FLAG_FALSE, sobek.FLAG_FALSE, sobek.FLAG_FALSE))
-	h.add(s.stream)
-	h.queue(func() error {
-		s.publishTypes()
-		return nil
-	})
+	for {
+		h := i.hubOf()
+		s.stream = newStream(h, s, o)
+		if h.add(s.stream) {
+			h.queue(s.settle)
+			return nil
+		}
+	}
+}
+
+// settle is called when the script has returned to the event loop after the constructor.
+func (s *source) settle() error {
+	s.publishTypes()
+	if n := s.stream.passedTo(*s.types.Load()); n > 0 {
+		s.stream.hub.module.warn(s.stream.hub.state, fmt.Sprintf("EventSource %s: %d events were counted but not handed to their listeners, "+
+			"as the script hadn't returned to the event loop since the constructor; use setTimeout or await instead of sleep", nameOf(s.stream.opts.url), n))
+	}
 	return nil
 }
 

@@ -38,8 +38,8 @@ func TestEventSource(t *testing.T) {
 	v.wantSum(1, "sse_disconnects", "reason=end")
 	v.wantSum(103, "sse_data_received")
 	v.wantCount(0, "sse_event_latency")
-	if active := v.values("sse_active"); len(active) == 0 || active[len(active)-1] != 0 {
-		t.Errorf("sse_active: %v; the last must be 0", active)
+	if active := v.values("sse_active", "scenario=", "of=run"); len(active) == 0 || active[len(active)-1] != 0 {
+		t.Errorf("sse_active, with the tags of the test and no others: %v; the last must be 0", active)
 	}
 }
 
@@ -189,7 +189,7 @@ func TestBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, func(_ int, conn *net.TCPConn, _ *http.Request) {
 				// A 103 first: it is no answer yet.
-				send(conn, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"+c.body)
+				send(conn, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: Text/event-stream ;charset=utf-8;charset=utf-8\r\n"+c.body)
 				if name == "chunked" || name == "length" {
 					hold(conn) // the body says where it ends
 				}
@@ -216,17 +216,25 @@ func TestInterrupt(t *testing.T) {
 		send(c, streamHead+"data: x\n\n")
 		hold(c)
 	})
-	v := newVU(t, map[string]any{"url": s.url, "refused": refused(t)})
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // its backlog takes connections, and nobody shakes hands
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	v := newVU(t, map[string]any{"url": s.url, "refused": refused(t), "mute": "https://" + mute.Addr().String()})
 	stop := v.rt.CancelContext
 	go func() {
 		v.await("open")
-		v.await("waiting")
+		for i := range 50 {
+			v.await(fmt.Sprint("waiting ", i))
+		}
 		stop()
 	}()
 	v.must(`
+		for (let i = 0; i < 50; i++) new EventSource(mute);
 		for (let i = 0; i < 50; i++) new EventSource(url + '/slow', { readDelay: '1h' });
 		for (let i = 0; i < 50; i++) new EventSource(url + '/head');
-		for (let i = 0; i < 50; i++) new EventSource(refused, { retry: '1h' }).onerror = () => note('waiting');
+		for (let i = 0; i < 50; i++) new EventSource(refused, { retry: '1h' }).onerror = () => note('waiting ' + i);
 		const es = new EventSource(url);
 		es.onmessage = () => note('open');
 		es.onerror = () => note('never');`)
@@ -236,8 +244,38 @@ func TestInterrupt(t *testing.T) {
 		}
 	}
 	v.wantCount(0, "sse_disconnects")
+	v.wantCount(50, "sse_connect_success", "status=0") // those that were refused, and not those that were given up
 	if active := v.values("sse_active"); len(active) == 0 || active[len(active)-1] != 0 || v.module.active.Load() != 0 {
 		t.Errorf("sse_active: %v", active)
+	}
+}
+
+// A stream that is closed before it was open didn't fail.
+func TestCloseWhileConnecting(t *testing.T) {
+	asked := make(chan struct{})
+	s := serve(t, func(_ int, c *net.TCPConn, _ *http.Request) {
+		close(asked)
+		hold(c)
+	})
+	v := newVU(t, map[string]any{"url": s.url, "asked": func() { <-asked }})
+	v.must(`
+		const es = new EventSource(url);
+		es.onerror = () => note('error');
+		asked();
+		es.close();`)
+	v.wantNotes()
+	v.wantCount(0, "sse_connect_success")
+}
+
+// A stream isn't added to a hub whose last stream is going away just now: nothing would wake it.
+func TestHubThatEnds(t *testing.T) {
+	s := streaming(t, "data: x\n\n")
+	v := newVU(t, map[string]any{"url": s.url})
+	i := v.instance
+	v.must(`new EventSource(url, { reconnect: false }).onmessage = (e) => note(e.data);`)
+	ended := i.hub
+	if ended.add(new(stream)) || len(ended.streams) != 0 {
+		t.Error("a hub that had ended took a stream")
 	}
 }
 
@@ -294,6 +332,34 @@ func TestBusyScript(t *testing.T) {
 		note(String(es.readyState));`, events))
 	v.wantNotes("2")
 	v.wantSum(events, "sse_event")
+}
+
+// A script that sleeps instead of returning to the event loop is told that its listeners missed something.
+func TestSleepingScript(t *testing.T) {
+	const events = 5000
+	s := serve(t, func(_ int, c *net.TCPConn, _ *http.Request) {
+		send(c, streamHead)
+		for range events {
+			send(c, "data: "+strings.Repeat("x", 100)+"\n\nevent: other\ndata: x\n\n")
+		}
+		hold(c)
+	})
+	v := newVU(t, map[string]any{"url": s.url, "pause": func() { time.Sleep(time.Millisecond) }})
+	v.must(fmt.Sprintf(`
+		const es = new EventSource(url);
+		let n = 0;
+		es.onmessage = () => { n++; };
+		while (es.stats.events < %d) pause();
+		setTimeout(() => { es.close(); note(String(n)); }, 100);`, 2*events))
+	var missed int
+	if _, text, ok := strings.Cut(v.log.String(), s.url+": "); !ok {
+		t.Fatalf("logged: %s", v.log)
+	} else if _, err := fmt.Sscan(text, &missed); err != nil {
+		t.Fatal(err)
+	}
+	if v.wantNotes(fmt.Sprint(events - missed)); missed == 0 || missed >= events {
+		t.Errorf("%d of %d events were missed; want some, but not all", missed, events)
+	}
 }
 
 // A slow consumer's server notices: it can't write much more than the small buffers between them hold.

@@ -34,6 +34,8 @@ type vu struct {
 	state  *lib.State
 	log    *logs
 	module *Module
+	// instance is touched between iterations only.
+	instance *instance
 
 	mu      sync.Mutex
 	samples []metrics.Sample
@@ -46,7 +48,8 @@ func newVU(t *testing.T, globals map[string]any) *vu {
 	t.Helper()
 	v := &vu{t: t, rt: modulestest.NewRuntime(t), log: new(logs), module: New(), changed: make(chan struct{}, 1)}
 	registry := v.rt.VU.InitEnvField.Registry
-	exports := v.module.NewModuleInstance(v.rt.VU).Exports()
+	v.instance = v.module.NewModuleInstance(v.rt.VU).(*instance)
+	exports := v.instance.Exports()
 	js := v.rt.VU.Runtime()
 	set := func(name string, value any) {
 		if err := js.Set(name, value); err != nil {
@@ -86,9 +89,10 @@ func newVU(t *testing.T, globals map[string]any) *vu {
 	v.state = &lib.State{
 		Options: lib.Options{
 			SystemTags: &metrics.DefaultSystemTagSet, UserAgent: null.StringFrom("k6 test"), Throw: null.BoolFrom(false),
+			RunTags: map[string]string{"of": "run"},
 		},
 		BuiltinMetrics: v.rt.BuiltinMetrics, Logger: logger, Dialer: netext.NewDialer(net.Dialer{}, nil),
-		Samples: samples, Tags: lib.NewVUStateTags(registry.RootTagSet().With("scenario", "test")), CookieJar: jar,
+		Samples: samples, Tags: lib.NewVUStateTags(registry.RootTagSet().With("of", "run").With("scenario", "test")), CookieJar: jar,
 	}
 	v.rt.MoveToVUContext(v.state)
 	return v

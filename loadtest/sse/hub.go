@@ -59,15 +59,20 @@ func (h *hub) over() bool {
 	return h.ending
 }
 
-// add starts a stream. It runs on the event loop.
-func (h *hub) add(s *stream) {
+// add starts a stream, unless the hub has ended: its last stream may have been removed since hubOf. It runs on the event loop.
+func (h *hub) add(s *stream) bool {
 	h.mu.Lock()
+	if h.ending {
+		h.mu.Unlock()
+		return false
+	}
 	h.streams[s] = struct{}{}
 	h.mu.Unlock()
 	if h.ctx.Err() != nil {
 		s.shut() // the watch may have passed already
 	}
 	go s.connect()
+	return true
 }
 
 // remove is the last thing that a stream does.
@@ -130,7 +135,5 @@ func (h *hub) silent() bool { return h.broken || h.ctx.Err() != nil }
 
 // warn logs what no listener hears of, each text once for the whole process.
 func (h *hub) warn(text string) {
-	if _, again := h.module.warned.LoadOrStore(text, nil); !again {
-		h.state.Logger.Warn(text + " (an error listener gets this instead; it isn't logged again)")
-	}
+	h.module.warn(h.state, text+" (an error listener gets this instead; it isn't logged again)")
 }

@@ -8,10 +8,12 @@ import (
 
 // sseMetrics are the metrics of the module. Durations are milliseconds, as everywhere in k6.
 type sseMetrics struct {
+	root *metrics.TagSet // of the registry
+
 	event             *metrics.Metric // counter: events dispatched; comments and unfinished events are none
 	connecting        *metrics.Metric // trend: from the first packet to the response's head, of attempts that opened a stream
 	connectSuccess    *metrics.Metric // rate: attempts that opened a stream; tag status, "0" without a response
-	active            *metrics.Metric // gauge: open streams of the process
+	active            *metrics.Metric // gauge: open streams of the process, and so without tags of a scenario
 	disconnects       *metrics.Metric // counter: open streams that ended without being asked to; tag reason
 	eventLatency      *metrics.Metric // trend: from the payload's timestamp to the read that brought the event; tag phase
 	firstEvent        *metrics.Metric // trend: from the start of an attempt to the first event of its stream
@@ -22,7 +24,7 @@ type sseMetrics struct {
 }
 
 func registerMetrics(registry *metrics.Registry) (*sseMetrics, error) {
-	var m sseMetrics
+	m := sseMetrics{root: registry.RootTagSet()}
 	for _, d := range []struct {
 		to   **metrics.Metric
 		name string

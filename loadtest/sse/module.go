@@ -7,6 +7,7 @@ import (
 	"github.com/grafana/sobek"
 	"go.k6.io/k6/js/common"
 	"go.k6.io/k6/js/modules"
+	"go.k6.io/k6/lib"
 )
 
 func init() { modules.Register("k6/x/sse", New()) }
@@ -15,7 +16,14 @@ func init() { modules.Register("k6/x/sse", New()) }
 type Module struct {
 	active  atomic.Int64 // open streams of all VUs
 	gaugeMu sync.Mutex   // held while active is read and pushed, so that the last sample is the newest
-	warned  sync.Map     // errors that have been logged, by text: a thousand streams log a refused connection once
+	warned  sync.Map     // warnings that have been logged, by text: a thousand streams log a refused connection once
+}
+
+// warn logs a text, once for the whole process.
+func (m *Module) warn(state *lib.State, text string) {
+	if _, again := m.warned.LoadOrStore(text, nil); !again {
+		state.Logger.Warn(text)
+	}
 }
 
 // New makes the module; k6 gets it from modules.Register.

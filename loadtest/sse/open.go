@@ -29,7 +29,7 @@ type response struct {
 // event is what a listener of 'event' gets; its members are xk6-sse's.
 type event struct {
 	ID      string `js:"id"`      // the last event id as of this event
-	Name    string `js:"name"`    // "" if it is "message"
+	Name    string `js:"name"`    // "" if the stream gave none
 	Data    string `js:"data"`    // lines joined by LF
 	Comment string `js:"comment"` // the last comment line since the event before
 }
@@ -77,7 +77,7 @@ func (c *client) Close() {
 
 // emit calls the handlers of an event. Once one threw, or the iteration is over, there are none.
 func (c *client) emit(kind string, arg func() any) {
-	if c.failed != nil || len(c.handlers[kind]) == 0 || c.instance.vu.Context().Err() != nil {
+	if c.failed != nil || len(c.handlers[kind]) == 0 || c.interrupted() {
 		return
 	}
 	var args []sobek.Value
@@ -115,7 +115,9 @@ func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, err
 	}
 	o, err := newOptions(state, target)
 	if err == nil {
-		err = parser{rt: rt, state: state, o: o}.open(params)
+		err = parser{rt: rt, state: state, o: o, ignored: func(key string) {
+			i.module.warn(state, fmt.Sprintf("sse.open: there is no option %q; it is ignored", key))
+		}}.open(params)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sse.open: %w", err)
@@ -154,6 +156,12 @@ func (c *client) run(ctx context.Context, n connector) (*response, error) {
 	if c.closed {
 		return res, nil
 	}
+	begin := time.Now()
+	defer func() {
+		if !c.interrupted() {
+			c.countRequest(res.Status, begin)
+		}
+	}()
 	conn, err := n.connect(ctx, c.opts, c.opts.lastEventID)
 	if conn != nil {
 		res.URL, res.Status = conn.url, conn.status
@@ -161,28 +169,32 @@ func (c *client) run(ctx context.Context, n connector) (*response, error) {
 			res.Headers[name] = strings.Join(values, ", ")
 		}
 	}
+	if err != nil && c.asked() {
+		return res, nil
+	}
 	c.count(conn, err)
 	if err == nil {
 		c.emit("open", nil)
 		err = c.read(ctx, conn)
 		c.emit("close", nil)
 	} else {
-		c.tell(ctx, err, res.Status)
+		c.tell(err, res.Status)
 	}
-	if err != nil && !c.asked(ctx) {
+	if err != nil {
 		res.Error = err.Error()
 	}
 	return res, err
 }
 
 // asked tells whether the stream ended because the script or the end of the iteration wanted it.
-func (c *client) asked(ctx context.Context) bool {
-	return c.closed || c.failed != nil || errors.Is(context.Cause(ctx), context.Canceled)
-}
+func (c *client) asked() bool { return c.closed || c.failed != nil || c.interrupted() }
+
+// interrupted tells whether the iteration is over: by its gracefulStop, which is a deadline, or because it was cancelled.
+func (c *client) interrupted() bool { return c.instance.vu.Context().Err() != nil }
 
 // tell lets the handlers of 'error' know, unless the end was asked for.
-func (c *client) tell(ctx context.Context, err error, status int) {
-	if !c.asked(ctx) {
+func (c *client) tell(err error, status int) {
+	if !c.asked() {
 		c.emit("error", func() any { return &failure{Message: err.Error(), Status: status} })
 	}
 }
@@ -205,7 +217,7 @@ func (c *client) read(ctx context.Context, conn *connection) error {
 		err = cause
 	}
 	m, tags := c.instance.metrics, c.opts.tags
-	asked := c.asked(ctx)
+	asked := c.asked()
 	c.reporter.gather(func(g gathering) {
 		g.opened(-1)
 		if !asked {
@@ -215,7 +227,7 @@ func (c *client) read(ctx context.Context, conn *connection) error {
 	if asked || errors.Is(err, io.EOF) {
 		return nil
 	}
-	c.tell(ctx, err, conn.status)
+	c.tell(err, conn.status)
 	return err
 }
 
@@ -252,9 +264,9 @@ func (c *client) digest(conn *connection, k *chunk, n int) error {
 		comment := c.comment
 		c.comment = ""
 		c.emit("event", func() any {
-			e := &event{ID: string(msg.LastEventID), Name: string(msg.Type), Data: string(msg.Data), Comment: comment}
-			if e.Name == "message" {
-				e.Name = ""
+			e := &event{ID: string(msg.LastEventID), Data: string(msg.Data), Comment: comment}
+			if msg.Named {
+				e.Name = string(msg.Type)
 			}
 			return e
 		})
@@ -277,5 +289,16 @@ func (c *client) count(conn *connection, err error) {
 		g.opened(1)
 		g.sample(m.connectSuccess, tried, meta, conn.opened, 1)
 		g.sample(m.connecting, tags, meta, conn.opened, metrics.D(conn.opened.Sub(conn.start)))
+	})
+}
+
+// countRequest counts the call as a request of k6's, as xk6-sse does. The whole stream is its duration.
+func (c *client) countRequest(status int, begin time.Time) {
+	state, tags, end := c.instance.vu.State(), c.opts.tags, time.Now()
+	tags.SetSystemTagOrMetaIfEnabled(state.Options.SystemTags, metrics.TagMethod, c.opts.method)
+	tags.SetSystemTagOrMetaIfEnabled(state.Options.SystemTags, metrics.TagStatus, statusText(status))
+	c.reporter.gather(func(g gathering) {
+		g.count(state.BuiltinMetrics.HTTPReqs, tags.Tags, tags.Metadata, 1)
+		g.sample(state.BuiltinMetrics.HTTPReqDuration, tags.Tags, tags.Metadata, end, metrics.D(end.Sub(begin)))
 	})
 }

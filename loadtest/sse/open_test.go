@@ -1,11 +1,13 @@
 package sse
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/guregu/null.v3"
 )
@@ -18,13 +20,13 @@ func TestOpen(t *testing.T) {
 		got = req
 		body, _ = io.ReadAll(req.Body)
 		send(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Two: a\r\nX-Two: b\r\n\r\n"+
-			"\uFEFF: first\n\n: why\r\nid: 1\r\nevent: news\r\ndata: {\"seq\":1}\r\n\r\ndata: {\"seq\":3}\n\ndata: half")
+			"\uFEFF: first\n\n: why\r\nid: 1\r\nevent: news\r\ndata: {\"seq\":1}\r\n\r\ndata: {\"seq\":3}\n\nevent: message\ndata: x\n\ndata: half")
 	})
 	v := newVU(t, map[string]any{"url": s.url})
 	v.must(`
 		const res = sse.open(url + '/s?key=k', {
-			method: 'post', body: '{"q":1}', headers: { Authorization: 'Bearer t', 'X-A': 'b' }, tags: { my: 'tag' }, timeout: '10s',
-			unknown: 1,
+			method: 'post', body: '{"q":1}', headers: { Authorization: 'Bearer t', 'X-A': 'b', Connection: 'keep-alive' }, tags: { my: 'tag' }, timeout: '10s',
+			readDelay: 1,
 		}, (client) => {
 			client.on('open', function open() { note('open'); });
 			client.on('event', (e) => note(JSON.stringify([e.id, e.name, e.data, e.comment])));
@@ -32,17 +34,22 @@ func TestOpen(t *testing.T) {
 			client.on('close', () => note('close'));
 		});
 		note(JSON.stringify([res.status, res.url === url + '/s?key=k', res.headers['X-Two'], res.headers['Content-Type'], res.error]));`)
-	v.wantNotes("open", `["1","news","{\"seq\":1}","why"]`, `["1","","{\"seq\":3}",""]`, "close",
+	v.wantNotes("open", `["1","news","{\"seq\":1}","why"]`, `["1","","{\"seq\":3}",""]`, `["1","message","x",""]`, "close",
 		`[200,true,"a, b","text/event-stream",""]`)
 	if got.Method != "POST" || string(body) != `{"q":1}` || got.Header.Get("Authorization") != "Bearer t" ||
 		got.Header.Get("X-A") != "b" || got.Header.Get("Accept") != "text/event-stream" || got.UserAgent() != "k6 test" {
 		t.Errorf("the request was %v, %s", got, body)
 	}
-	v.wantSum(2, "sse_event", "my=tag", "name="+s.url+"/s?key")
+	v.wantSum(3, "sse_event", "my=tag", "name="+s.url+"/s?key")
 	v.wantSum(1, "sse_lost", "my=tag")
 	v.wantSum(1, "sse_connect_success", "status=200")
 	v.wantCount(1, "sse_first_event")
 	v.wantSum(1, "sse_disconnects", "reason=end")
+	v.wantSum(1, "http_reqs", "my=tag", "name="+s.url+"/s?key", "method=POST", "status=200")
+	v.wantCount(1, "http_req_duration", "my=tag", "status=200")
+	if text := v.log.String(); strings.Count(text, "there is no option") != 1 || !strings.Contains(text, "readDelay") {
+		t.Errorf("logged: %s", text)
+	}
 }
 
 func TestOpenCloses(t *testing.T) {
@@ -112,7 +119,8 @@ func TestOpenRefused(t *testing.T) {
 		note(res.status + ' ' + res.error.includes('refused'));`
 	v.must(script)
 	v.wantNotes("error true", "0 true")
-	v.wantSum(0, "sse_connect_success", "status=0")
+	v.wantCount(1, "sse_connect_success", "status=0")
+	v.wantSum(1, "http_reqs", "status=0")
 
 	v = newVU(t, map[string]any{"url": refused(t)})
 	v.state.Options.Throw = null.BoolFrom(true)
@@ -140,7 +148,7 @@ func TestOpenHandlerThrows(t *testing.T) {
 	}
 }
 
-// The end of the iteration ends the call, and nothing is called any more.
+// The end of the iteration ends the call, and nothing is called any more; it is no failure of the stream's.
 func TestOpenInterrupted(t *testing.T) {
 	s := serve(t, func(_ int, c *net.TCPConn, _ *http.Request) {
 		send(c, streamHead+"data: 1\n\n")
@@ -152,6 +160,18 @@ func TestOpenInterrupted(t *testing.T) {
 		v.await("1")
 		stop()
 	}()
+	testInterrupted(v)
+
+	// k6's gracefulStop is a deadline.
+	v = newVU(t, map[string]any{"url": s.url})
+	ctx, cancel := context.WithTimeout(v.rt.VU.CtxField, time.Second)
+	defer cancel()
+	v.rt.VU.CtxField = ctx
+	testInterrupted(v)
+}
+
+func testInterrupted(v *vu) {
+	v.t.Helper()
 	v.must(`
 		const res = sse.open(url, (client) => {
 			client.on('event', (e) => note(e.data));
@@ -162,4 +182,5 @@ func TestOpenInterrupted(t *testing.T) {
 	v.wantNotes("1", "200")
 	v.wantSum(1, "sse_event")
 	v.wantCount(0, "sse_disconnects")
+	v.wantCount(0, "http_reqs")
 }

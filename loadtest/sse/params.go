@@ -79,6 +79,9 @@ func newOptions(state *lib.State, target sobek.Value) (*options, error) {
 		text, name = tagged.URL, tagged.Name
 	}
 	u, err := url.Parse(text)
+	if err == nil {
+		u.Host, err = httpguts.PunycodeHostPort(u.Host)
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("the URL %q is invalid: %w", text, err)
@@ -116,6 +119,9 @@ type parser struct {
 	rt    *sobek.Runtime
 	state *lib.State
 	o     *options
+	// ignored is told of options that don't exist, where xk6-sse passes over them and over headers that are the
+	// connection's affair. nil: they are errors.
+	ignored func(key string)
 }
 
 // common reads the options that both calls have. ok is false if key is none of them.
@@ -125,17 +131,23 @@ func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 	case "headers":
 		err = p.headers(v)
 	case "tags":
+		if _, is := v.(*sobek.Object); !is {
+			return true, fmt.Errorf("must be an object, not %q", v)
+		}
 		err = common.ApplyCustomUserTags(p.rt, &o.tags, v)
 		if name, ok := o.tags.Tags.Get(metrics.TagName.String()); ok && err == nil {
 			o.setName(p.state, name) // a name among the tags names the URL as well
 		}
 	case "name":
-		o.setName(p.state, v.String())
+		var name string
+		name, err = text(v)
+		o.setName(p.state, name)
 	case "token":
-		o.header.Set("Authorization", "Bearer "+v.String())
-		if !httpguts.ValidHeaderFieldValue(v.String()) {
+		var token string
+		if token, err = text(v); err == nil && !httpguts.ValidHeaderFieldValue(token) {
 			err = errors.New("has characters that a header can't have")
 		}
+		o.header.Set("Authorization", "Bearer "+token)
 	case "jar":
 		jar, is := v.Export().(*httpmodule.CookieJar)
 		if !is {
@@ -160,8 +172,7 @@ func (p parser) eventSource(params sobek.Value) error {
 		o := p.o
 		switch key {
 		case "lastEventId":
-			o.lastEventID = v.String()
-			if strings.ContainsAny(o.lastEventID, "\x00\r\n") {
+			if o.lastEventID, err = text(v); strings.ContainsAny(o.lastEventID, "\x00\r\n") {
 				err = errors.New("can't have NUL, CR or LF")
 			}
 		case "withLastEventId":
@@ -186,10 +197,10 @@ func (p parser) eventSource(params sobek.Value) error {
 			return p.common(key, v)
 		}
 		return true, err
-	}, true)
+	})
 }
 
-// open reads the options of open. Like xk6-sse it passes over those that it doesn't know.
+// open reads the options of open. Unlike xk6-sse it says which it doesn't know, but it passes over them.
 func (p parser) open(params sobek.Value) error {
 	return p.each(params, func(key string, v sobek.Value) (known bool, err error) {
 		o := p.o
@@ -206,10 +217,10 @@ func (p parser) open(params sobek.Value) error {
 			return p.common(key, v)
 		}
 		return true, err
-	}, false)
+	})
 }
 
-func (p parser) each(params sobek.Value, read func(key string, v sobek.Value) (bool, error), strict bool) error {
+func (p parser) each(params sobek.Value, read func(key string, v sobek.Value) (bool, error)) error {
 	if common.IsNullish(params) {
 		return nil
 	}
@@ -229,7 +240,11 @@ func (p parser) each(params sobek.Value, read func(key string, v sobek.Value) (b
 		if err != nil {
 			return fmt.Errorf("option %s: %w", key, err)
 		}
-		if !known && strict {
+		switch {
+		case known:
+		case p.ignored != nil:
+			p.ignored(key)
+		default:
 			return fmt.Errorf("there is no option %q; see the type EventSourceOptions for those that there are", key)
 		}
 	}
@@ -246,7 +261,10 @@ func rank(key string) int {
 }
 
 func (p parser) headers(v sobek.Value) error {
-	object := v.ToObject(p.rt)
+	object, ok := v.(*sobek.Object)
+	if !ok {
+		return fmt.Errorf("must be an object, not %q", v)
+	}
 	for _, name := range object.Keys() {
 		value := object.Get(name).String()
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
@@ -258,6 +276,9 @@ func (p parser) headers(v sobek.Value) error {
 		case "Last-Event-Id":
 			p.o.lastEventID = value
 		case "Content-Length", "Transfer-Encoding", "Connection":
+			if p.ignored != nil {
+				continue
+			}
 			return fmt.Errorf("%q is the connection's affair; leave it out", name)
 		default:
 			p.o.header.Set(name, value)
@@ -300,6 +321,13 @@ func (p parser) measure(v sobek.Value) (*measure, error) {
 
 var units = map[string]time.Duration{
 	"s": time.Second, "ms": time.Millisecond, "us": time.Microsecond, "ns": time.Nanosecond,
+}
+
+func text(v sobek.Value) (string, error) {
+	if _, is := v.(*sobek.Object); is {
+		return "", fmt.Errorf("must be text, not %q", v)
+	}
+	return v.String(), nil
 }
 
 func boolean(v sobek.Value) (bool, error) {

@@ -38,6 +38,11 @@ func TestBadArguments(t *testing.T) {
 		`new EventSource('http://h/', {lastEventId: 'a\nb'})`:            "option lastEventId: can't have NUL, CR or LF",
 		`new EventSource('http://h/', {token: 'a\nb'})`:                  "option token: has characters that a header can't have",
 		`new EventSource('http://h/', {headers: {'a b': 1}})`:            `option headers: "a b": "1" can't be sent as a header`,
+		`new EventSource('http://h/', {headers: 'A: b'})`:                `option headers: must be an object, not "A: b"`,
+		`new EventSource('http://h/', {tags: 'a'})`:                      `option tags: must be an object, not "a"`,
+		`new EventSource('http://h/', {token: {}})`:                      `option token: must be text, not "[object Object]"`,
+		`new EventSource('http://h/', {name: ['a']})`:                    `option name: must be text, not "a"`,
+		`new EventSource('http://h/', {lastEventId: {}})`:                `option lastEventId: must be text`,
 		`new EventSource('http://h/', {headers: {Connection: 'close'}})`: `option headers: "Connection" is the connection's affair; leave it out`,
 		`new EventSource('http://h/', {jar: 1})`:                         "option jar: must be an http.CookieJar",
 		`new EventSource('http://h/', {measure: 'seq'})`:                 "option measure: must be false or an object",
@@ -127,6 +132,15 @@ func TestRequests(t *testing.T) {
 	v.wantNotes("HTTP/1.1|Bearer t||b|c=1|5|"+host, "HTTP/1.1|basic|me||c=1||other", "302 the response is 302 Found, not 200")
 }
 
+// Names that aren't ASCII are sent as browsers do.
+func TestInternationalName(t *testing.T) {
+	v := newVU(t, nil)
+	o, err := newOptions(v.state, v.rt.VU.Runtime().ToValue("http://b\u00fccher.example:81/?k=\u00fc"))
+	if err != nil || o.url.String() != "http://xn--bcher-kva.example:81/?k=\u00fc" {
+		t.Errorf("%v, %v", o.url, err)
+	}
+}
+
 // A URL of k6's http.url has its own name; a jar of the script's takes the place of the VU's; a name among the tags names
 // the URL too.
 func TestTaggedURLAndJar(t *testing.T) {
@@ -187,6 +201,8 @@ func TestPause(t *testing.T) {
 		{options{retry: 0, maxRetry: time.Second}, 3, 4 * time.Millisecond, 4 * time.Millisecond},
 		{options{retry: time.Second, maxRetry: time.Minute, jitter: 0.25}, 2, 1500 * time.Millisecond, 2500 * time.Millisecond},
 		{options{retry: time.Second, maxRetry: time.Minute, jitter: 1}, 0, 0, 2 * time.Second},
+		{options{retry: math.MaxInt64, maxRetry: time.Minute}, 3, math.MaxInt64, math.MaxInt64},
+		{options{retry: math.MaxInt64, jitter: 0.01}, 0, math.MaxInt64 / 100 * 99, math.MaxInt64},
 	} {
 		s := &stream{opts: &c.o, failed: c.failed}
 		least, most := time.Duration(math.MaxInt64), time.Duration(0)

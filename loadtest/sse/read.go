@@ -125,6 +125,7 @@ func (s *stream) deliver(batch []message) {
 		select {
 		case s.batches <- struct{}{}:
 		default:
+			s.pass(batch)
 			return
 		}
 	}
@@ -133,6 +134,31 @@ func (s *stream) deliver(batch []message) {
 		defer func() { <-tokens }()
 		return s.source.dispatch(batch)
 	})
+}
+
+// pass notes events that are not handed on. If listeners are found for them later, the script's author is told.
+func (s *stream) pass(batch []message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.passed == nil {
+		s.passed = make(map[string]int, 1)
+	}
+	for _, m := range batch {
+		if _, known := s.passed[m.kind]; known || len(s.passed) < maxKeys {
+			s.passed[m.kind]++
+		}
+	}
+}
+
+// passedTo is how many events were not handed to listeners that there are now.
+func (s *stream) passedTo(types map[string]struct{}) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for kind := range types {
+		n += s.passed[kind]
+	}
+	s.passed = nil
+	return n
 }
 
 // dawdle is the pause of a slow consumer that has read n bytes.

@@ -19,7 +19,7 @@ type reporter struct {
 	metrics *sseMetrics
 	ctx     context.Context // of the iteration
 	out     chan<- metrics.SampleContainer
-	base    metrics.TagsAndMeta // of the VU: of samples that belong to no stream
+	root    *metrics.TagSet // of the test: of what is counted for the process
 
 	mu      sync.Mutex // guards the fields below, and is never held while samples are pushed
 	counts  map[metrics.TimeSeries]float64
@@ -36,7 +36,7 @@ type reporter struct {
 // startReporter starts a reporter, which end ends.
 func startReporter(ctx context.Context, module *Module, m *sseMetrics, state *lib.State) *reporter {
 	r := &reporter{
-		module: module, metrics: m, ctx: ctx, out: state.Samples, base: state.Tags.GetCurrentValues(),
+		module: module, metrics: m, ctx: ctx, out: state.Samples, root: m.root.WithTagsFromMap(state.Options.RunTags),
 		counts: make(map[metrics.TimeSeries]float64), done: make(chan struct{}),
 	}
 	r.ended.Go(r.loop)
@@ -122,8 +122,8 @@ func (r *reporter) report() {
 		r.module.gaugeMu.Lock()
 		defer r.module.gaugeMu.Unlock()
 		r.out <- metrics.Sample{
-			TimeSeries: metrics.TimeSeries{Metric: r.metrics.active, Tags: r.base.Tags}, Time: now,
-			Metadata: r.base.Metadata, Value: float64(r.module.active.Load()),
+			TimeSeries: metrics.TimeSeries{Metric: r.metrics.active, Tags: r.root}, Time: now,
+			Value: float64(r.module.active.Load()),
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sse
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -47,6 +48,7 @@ type stream struct {
 	parser codec.Parser
 	seqs   sequences
 	stats  stats
+	passed map[string]int // events that listeners may have missed, by type; see deliver
 }
 
 // stats are what a stream has counted so far.
@@ -115,6 +117,10 @@ func (s *stream) connect() {
 	}
 	c, err := s.hub.connector.connect(ctx, s.opts, id)
 	if err != nil {
+		if ctx.Err() != nil { // the end was asked for: the attempt didn't fail
+			s.end(nil)
+			return
+		}
 		s.failed++
 		s.countAttempt(c, err)
 		var refused *responseError
@@ -204,7 +210,11 @@ func (s *stream) pause() time.Duration {
 	for n := 1; n < s.failed && pause < limit; n++ {
 		pause = min(2*max(pause, time.Millisecond), limit)
 	}
-	return time.Duration(float64(pause) * (1 + s.opts.jitter*(2*rand.Float64()-1)))
+	spread := float64(pause) * (1 + s.opts.jitter*(2*rand.Float64()-1))
+	if spread >= math.MaxInt64 { // a retry of centuries
+		return math.MaxInt64
+	}
+	return time.Duration(spread)
 }
 
 // end is the end of the stream; err is nil if it was asked for.

@@ -95,7 +95,8 @@ declare module 'k6/x/sse' {
   /**
    * An event stream on the event loop, as in a browser (WHATWG HTML 9.2): a VU may have thousands. An open one keeps the
    * iteration alive. Events without a listener are measured, but never reach JavaScript. A stream whose listeners are
-   * slower than its events isn't read until they have caught up.
+   * slower than its events isn't read until they have caught up. While the script hasn't returned to the event loop since the
+   * constructor, streams are read on, and listeners may miss events; then a warning says how many.
    */
   export class EventSource {
     constructor(url: string, options?: EventSourceOptions);
@@ -143,7 +144,7 @@ declare module 'k6/x/sse' {
   export interface OpenEvent {
     /** The last event id as of this event. */
     id: string;
-    /** The event's type; '' if it is `message`. */
+    /** The event's type; '' if the stream gave none. */
     name: string;
     /** Its lines, joined by LF. */
     data: string;
@@ -171,7 +172,7 @@ declare module 'k6/x/sse' {
   /**
    * Opens a stream and blocks the VU until it has ended: the call of xk6-sse. `setup` is called before the connection is
    * made. It throws for invalid arguments, for what a handler throws, and, with the option `throw` of k6, where there is no
-   * response.
+   * response. Options that don't exist are logged and ignored. It counts http_reqs and http_req_duration, too.
    */
   export function open(url: string, options: OpenOptions | null | undefined, setup: (client: Client) => void): OpenResponse;
   export function open(url: string, setup: (client: Client) => void): OpenResponse;
