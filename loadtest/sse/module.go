@@ -3,6 +3,7 @@ package sse
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/grafana/sobek"
 	"go.k6.io/k6/js/common"
@@ -16,6 +17,7 @@ func init() { modules.Register("k6/x/sse", New()) }
 type Module struct {
 	active  atomic.Int64 // open streams of all VUs
 	gaugeMu sync.Mutex   // held while active is read and pushed, so that the last sample is the newest
+	gaugeAt time.Time    // of that sample; under gaugeMu
 	warned  sync.Map     // warnings that have been logged, by text: a thousand streams log a refused connection once
 }
 

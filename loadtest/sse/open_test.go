@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"gopkg.in/guregu/null.v3"
 )
@@ -155,23 +154,38 @@ func TestOpenInterrupted(t *testing.T) {
 		hold(c)
 	})
 	v := newVU(t, map[string]any{"url": s.url})
-	stop := v.rt.CancelContext
+	testInterrupted(v, v.rt.CancelContext)
+
+	// k6's gracefulStop is a deadline.
+	v = newVU(t, map[string]any{"url": s.url})
+	ctx := deadline{context.Background(), make(chan struct{})}
+	v.rt.VU.CtxField = ctx
+	testInterrupted(v, func() { close(ctx.done) })
+}
+
+// deadline is a context whose deadline is over once done is closed.
+type deadline struct {
+	context.Context
+	done chan struct{}
+}
+
+func (d deadline) Done() <-chan struct{} { return d.done }
+
+func (d deadline) Err() error {
+	select {
+	case <-d.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+func testInterrupted(v *vu, stop func()) {
+	v.t.Helper()
 	go func() {
 		v.await("1")
 		stop()
 	}()
-	testInterrupted(v)
-
-	// k6's gracefulStop is a deadline.
-	v = newVU(t, map[string]any{"url": s.url})
-	ctx, cancel := context.WithTimeout(v.rt.VU.CtxField, time.Second)
-	defer cancel()
-	v.rt.VU.CtxField = ctx
-	testInterrupted(v)
-}
-
-func testInterrupted(v *vu) {
-	v.t.Helper()
 	v.must(`
 		const res = sse.open(url, (client) => {
 			client.on('event', (e) => note(e.data));

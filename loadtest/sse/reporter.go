@@ -13,6 +13,10 @@ import (
 // thousand streams would cost more than the streams.
 const reportEvery = 200 * time.Millisecond
 
+// activeEvery is how often sse_active is reported while it stays the same, as k6 does with vus: outputs such as Prometheus
+// forget a value that isn't repeated.
+const activeEvery = time.Second
+
 // reporter gathers the samples of a VU's streams and hands them to k6. Counts of one time series become one sample.
 type reporter struct {
 	module  *Module
@@ -118,9 +122,10 @@ func (r *reporter) report() {
 	if len(samples) > 0 {
 		r.out <- samples // k6 reads until the iteration is over
 	}
-	if active {
-		r.module.gaugeMu.Lock()
-		defer r.module.gaugeMu.Unlock()
+	r.module.gaugeMu.Lock()
+	defer r.module.gaugeMu.Unlock()
+	if active || now.Sub(r.module.gaugeAt) >= activeEvery {
+		r.module.gaugeAt = now
 		r.out <- metrics.Sample{
 			TimeSeries: metrics.TimeSeries{Metric: r.metrics.active, Tags: r.root}, Time: now,
 			Value: float64(r.module.active.Load()),

@@ -3,6 +3,7 @@ package sse
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -50,6 +51,9 @@ type stream struct {
 	stats  stats
 	passed map[string]int // events that listeners may have missed, by type; see deliver
 }
+
+// errEnded is the error of a stream whose response came to its end.
+var errEnded = errors.New("the server ended the stream")
 
 // stats are what a stream has counted so far.
 type stats struct {
@@ -162,11 +166,15 @@ func (s *stream) read(c *connection) {
 	s.parser.Reset()
 	s.mu.Unlock()
 
+	reason := reasonOf(err)
+	if err == io.EOF {
+		err = errEnded
+	}
 	s.lostAt = time.Now()
 	s.hub.reporter.gather(func(g gathering) {
 		g.opened(-1)
 		if !gone {
-			g.count(s.hub.metrics.disconnects, s.opts.tags.Tags.With("reason", reasonOf(err)), s.opts.tags.Metadata, 1)
+			g.count(s.hub.metrics.disconnects, s.opts.tags.Tags.With("reason", reason), s.opts.tags.Metadata, 1)
 		}
 	})
 	var unreadable *codec.Error
