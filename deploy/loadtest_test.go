@@ -75,6 +75,46 @@ func TestLoadtestDashboard(t *testing.T) {
 	}
 }
 
+// TestLoadtestWebDashboard: the graphs of k6's report are of metrics that there are, and of values that they have.
+func TestLoadtestWebDashboard(t *testing.T) {
+	var dashboard struct {
+		Tabs []struct {
+			Sections []struct {
+				Panels []struct {
+					Title  string
+					Series []struct{ Query string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(readFile(t, loadtest+"examples/web-dashboard.json"), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	kinds := k6Metrics(t)
+	for name, kind := range map[string]string{"vus": "Gauge", "http_req_duration": "Trend", "http_reqs": "Counter", "http_req_failed": "Rate"} {
+		kinds[name] = kind // of k6 itself
+	}
+	has := map[string]string{"Trend": " && (avg || p90 || p95 || p99)", "Counter": " && rate", "Rate": " && rate", "Gauge": " && value"}
+	queries := 0
+	for _, tab := range dashboard.Tabs {
+		for _, section := range tab.Sections {
+			for _, p := range section.Panels {
+				for _, s := range p.Series {
+					queries++
+					m := regexp.MustCompile(`^(\w*)\[\?!tags(.*)\]$`).FindStringSubmatch(s.Query)
+					single := m != nil && kinds[m[1]] == "Trend" && m[2] == " && p99"
+					if m == nil || m[1] != "" && (kinds[m[1]] == "" || m[2] != has[kinds[m[1]]] && !single) {
+						t.Errorf("panel %q: %q is no query of a metric that there is", p.Title, s.Query)
+					}
+				}
+			}
+		}
+	}
+	if queries < 15 {
+		t.Errorf("the dashboard has %d queries", queries)
+	}
+}
+
 // problems says what is wrong in a query, as far as names go.
 func problems(expr string, known, labels, variables map[string]bool) []string {
 	var found []string
@@ -124,16 +164,10 @@ func k6Series(t *testing.T) map[string]bool {
 	if stats == nil {
 		t.Fatal("prometheus.yml doesn't say which statistics of trends are written")
 	}
-	declared := regexp.MustCompile(`"(sse_\w+)", metrics\.(Counter|Gauge|Rate|Trend)`).FindAllSubmatch(readFile(t, loadtest+"sse/metrics.go"), -1)
-	for _, file := range scripts(t) {
-		for _, m := range regexp.MustCompile(`new (Counter|Gauge|Rate|Trend)\('(\w+)'`).FindAllSubmatch(readFile(t, file), -1) {
-			declared = append(declared, [][]byte{nil, m[2], m[1]})
-		}
-	}
 	series := map[string]bool{}
-	for _, m := range declared {
-		name := "k6_" + string(m[1])
-		switch string(m[2]) {
+	for metric, kind := range k6Metrics(t) {
+		name := "k6_" + metric
+		switch kind {
 		case "Counter":
 			series[name+"_total"] = true
 		case "Gauge":
@@ -146,10 +180,26 @@ func k6Series(t *testing.T) map[string]bool {
 			}
 		}
 	}
-	if !series["k6_sse_lost_total"] || !series["k6_stream_complete_rate"] {
-		t.Fatalf("the metrics were not found in the sources: %v", slices.Sorted(maps.Keys(series)))
-	}
 	return series
+}
+
+// k6Metrics are the metrics of the extension and of the scripts, and their kinds.
+func k6Metrics(t *testing.T) map[string]string {
+	t.Helper()
+	declared := regexp.MustCompile(`"(sse_\w+)", metrics\.(Counter|Gauge|Rate|Trend)`).FindAllSubmatch(readFile(t, loadtest+"sse/metrics.go"), -1)
+	for _, file := range scripts(t) {
+		for _, m := range regexp.MustCompile(`new (Counter|Gauge|Rate|Trend)\('(\w+)'`).FindAllSubmatch(readFile(t, file), -1) {
+			declared = append(declared, [][]byte{nil, m[2], m[1]})
+		}
+	}
+	kinds := map[string]string{}
+	for _, m := range declared {
+		kinds[string(m[1])] = string(m[2])
+	}
+	if kinds["sse_lost"] != "Counter" || kinds["stream_complete"] != "Rate" {
+		t.Fatalf("the metrics were not found in the sources: %v", kinds)
+	}
+	return kinds
 }
 
 // TestLoadtestWorkflow: the example for GitHub Actions names commands, scripts and variables that there are.
@@ -198,7 +248,7 @@ func TestLoadtestWorkflow(t *testing.T) {
 			}
 		}
 		for name := range step.Env {
-			if !known[name] && name != "SCRIPT" && !strings.HasPrefix(name, "K6_WEB_DASHBOARD") {
+			if !known[name] && name != "SCRIPT" && name != "XK6_DASHBOARD_CONFIG" && !strings.HasPrefix(name, "K6_WEB_DASHBOARD") {
 				t.Errorf("step %q sets %s, which no script reads", step.Name, name)
 			}
 		}
