@@ -32,6 +32,9 @@ type common struct {
 	Ready       string   `placeholder:"WHEN" group:"Server" help:"When a subscriber counts as subscribed: head, or sent for a server that holds the head back."`
 	GapEvent    string   `default:"gap" placeholder:"TYPE" group:"Server" help:"Type of the event by which the server admits a loss (${default})."`
 	AllowRemote bool     `group:"Server" help:"Also load an address that is not loopback. Only for machines and networks that are yours."`
+	CA          string   `name:"ca" placeholder:"FILE" group:"Server" help:"https: trust the certificates in this PEM file instead of the system's."`
+	Insecure    bool     `group:"Server" help:"https: take any certificate."`
+	ServerName  string   `placeholder:"NAME" group:"Server" help:"https: the name that the certificate must be for, and that SNI asks for. Default: the URL's host."`
 	ServerPID   []int    `name:"server-pid" placeholder:"PID" group:"Server" help:"Process of the server, for its CPU and memory, with its children. Repeatable."`
 
 	Subscribers    int           `short:"n" default:"1000" placeholder:"N" group:"Load" help:"Subscribers (${default})."`

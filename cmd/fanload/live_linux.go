@@ -56,6 +56,9 @@ func (l *live) write(p run.Progress) {
 			text += fmt.Sprintf("  %s %d", more.name, more.n)
 		}
 	}
+	if p.Point.Latency != nil {
+		text += fmt.Sprintf("  p99 %s", time.Duration(p.Point.Latency.P99)*time.Microsecond)
+	}
 	if p.Point.RSS > 0 {
 		text += fmt.Sprintf("  server %.1f MB", float64(p.Point.RSS)/1e6)
 	}

@@ -105,6 +105,7 @@ func makePlan(mode string, f *common) (*plan.Plan, error) {
 		Key:         f.Key, Ready: cmp.Or(f.Ready, preset.Ready), GapEvent: f.GapEvent,
 		Subscribers: f.Subscribers, Keys: f.Keys, Size: f.Size, Batch: f.Batch,
 		Processes: f.Processes, Loops: f.Loops, Sources: f.Sources, AllowRemote: f.AllowRemote,
+		Trust:      plan.Trust{CA: f.CA, Insecure: f.Insecure, ServerName: f.ServerName},
 		Publishers: f.Publishers, Pipeline: f.Pipeline, PublishTimeout: f.PublishTimeout,
 		ConnectRate: f.ConnectRate, InFlight: f.InFlight, ConnectTimeout: f.ConnectTimeout,
 		Reconnect: f.Reconnect, ReconnectDelay: f.ReconnectDelay,

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,10 +18,8 @@ func (c *Renderer) setOrigin(u string) error {
 		return fmt.Errorf("--%s: %w", c.what, err)
 	}
 	switch {
-	case parsed.Scheme == "https":
-		return fmt.Errorf("--%s: %q: TLS is not spoken: measure the plain listener behind the proxy", c.what, u)
-	case parsed.Scheme != "http" || parsed.Host == "":
-		return fmt.Errorf("--%s: %q: give http://host:port/path", c.what, u)
+	case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
+		return fmt.Errorf("--%s: %q: give http://host:port/path, or https://", c.what, u)
 	case parsed.User != nil:
 		return fmt.Errorf("--%s: %q: give a user by --%s-header 'Authorization: …'", c.what, u, c.what)
 	}
@@ -28,26 +27,26 @@ func (c *Renderer) setOrigin(u string) error {
 	return nil
 }
 
-// Resolve gives the IP:port of an origin. Unless remote is set, it refuses every address that is not loopback: a load
-// generator pointed at somebody else's machine by a slip is an attack.
-func Resolve(flag, origin string, remote bool) (string, error) {
+// Resolve gives the IP:port of an origin, and for https the name that its certificate must be for. Unless remote is set,
+// it refuses every address that is not loopback: a load generator pointed at somebody else's machine by a slip is an attack.
+func Resolve(flag, origin string, remote bool) (address, certified string, err error) {
 	u, err := url.Parse(origin)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", flag, err)
+		return "", "", fmt.Errorf("%s: %w", flag, err)
 	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
+	port := "80"
+	if u.Scheme == "https" {
+		port, certified = "443", u.Hostname()
 	}
 	ip, err := lookup(u.Hostname())
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", flag, err)
+		return "", "", fmt.Errorf("%s: %w", flag, err)
 	}
 	if !remote && !ip.IsLoopback() {
-		return "", fmt.Errorf("%s %s: %s is not a loopback address. fanload is a load generator: pointed at a machine that is "+
+		return "", "", fmt.Errorf("%s %s: %s is not a loopback address. fanload is a load generator: pointed at a machine that is "+
 			"not yours, it is an attack. Give --allow-remote if the machine and the network between are yours to load", flag, origin, ip)
 	}
-	return net.JoinHostPort(ip.String(), port), nil
+	return net.JoinHostPort(ip.String(), cmp.Or(u.Port(), port)), certified, nil
 }
 
 // lookup prefers IPv4: its loopback has 16 million addresses to connect from, IPv6's one.

@@ -57,6 +57,11 @@ type Plan struct {
 	Address     string `json:"address"`         // IP:port of the stream, resolved once
 	PublishAddr string `json:"publish_address"` // IP:port of the publish route, resolved once
 
+	// What the certificates of the two must be for; "": the URL is http, and TLS is not spoken.
+	Certified        string `json:"certified,omitempty"`
+	PublishCertified string `json:"publish_certified,omitempty"`
+	Trust            Trust  `json:"tls,omitzero"`
+
 	Publishers     int           `json:"publishers"`
 	Pipeline       int           `json:"pipeline"`
 	PublishTimeout time.Duration `json:"publish_timeout"`
@@ -68,6 +73,9 @@ type Plan struct {
 	ReconnectDelay time.Duration `json:"reconnect_delay"`
 	StallBuffer    int           `json:"stall_buffer"` // SO_RCVBUF of those that will stall
 	StallPercent   float64       `json:"stall_percent"`
+
+	// Status is how often workers tell their counts and the latencies since the last time.
+	Status time.Duration `json:"status_every"`
 
 	// Limit is how long the run may take in all. Workers end themselves then, whatever the parent does.
 	Limit time.Duration `json:"limit"`

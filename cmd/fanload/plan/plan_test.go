@@ -100,7 +100,6 @@ func TestBadRequests(t *testing.T) {
 		"--publish-header":      func(r *plan.Request) { r.Headers = []string{"novalue"} },
 		"line break":            func(r *plan.Request) { r.Headers = []string{"X: {{.Key}}"} },
 		"white space":           func(r *plan.Request) { r.URL = "http://127.0.0.1/a b" },
-		"TLS":                   func(r *plan.Request) { r.URL = "https://127.0.0.1/" },
 		"http://host:port/path": func(r *plan.Request) { r.URL = "ftp://127.0.0.1:80/" },
 		"UNSET_FANLOAD_TEST":    func(r *plan.Request) { r.Headers = []string{`X: {{env "UNSET_FANLOAD_TEST"}}`} },
 		"same host and port":    func(r *plan.Request) { r.URL = "http://127.0.0.{{.Seq}}/" },
@@ -162,17 +161,18 @@ func TestStallsAreSpread(t *testing.T) {
 }
 
 func TestResolveIsLoopbackOnly(t *testing.T) {
-	for origin, want := range map[string]string{
-		"http://127.3.2.1:99": "127.3.2.1:99", "http://[::1]:8": "[::1]:8", "http://127.0.0.1": "127.0.0.1:80",
+	for origin, want := range map[string][2]string{
+		"http://127.3.2.1:99": {"127.3.2.1:99"}, "http://[::1]:8": {"[::1]:8"}, "http://127.0.0.1": {"127.0.0.1:80"},
+		"https://127.3.2.1": {"127.3.2.1:443", "127.3.2.1"}, "https://[::1]:8": {"[::1]:8", "::1"},
 	} {
-		if got, err := plan.Resolve("--subscribe", origin, false); err != nil || got != want {
-			t.Errorf("%s: %s, %v", origin, got, err)
+		if got, certified, err := plan.Resolve("--subscribe", origin, false); err != nil || got != want[0] || certified != want[1] {
+			t.Errorf("%s: %s, %q, %v", origin, got, certified, err)
 		}
 	}
-	if _, err := plan.Resolve("--subscribe", "http://192.0.2.7", false); err == nil || !strings.Contains(err.Error(), "--allow-remote") {
+	if _, _, err := plan.Resolve("--subscribe", "https://192.0.2.7", false); err == nil || !strings.Contains(err.Error(), "--allow-remote") {
 		t.Errorf("error %v", err)
 	}
-	if got, err := plan.Resolve("--subscribe", "http://192.0.2.7", true); err != nil || got != "192.0.2.7:80" {
+	if got, _, err := plan.Resolve("--subscribe", "http://192.0.2.7", true); err != nil || got != "192.0.2.7:80" {
 		t.Errorf("%s, %v", got, err)
 	}
 }

@@ -46,7 +46,7 @@ func jsonText(v any) (string, error) {
 // Renderer is a request as parsed templates, ready to be rendered. It keeps scratch buffers: not safe for concurrent use.
 type Renderer struct {
 	what    string
-	origin  string // "http://host:port" of the first rendering; all others must have it too
+	origin  string // "http://host:port", or "https://", of the first rendering; all others must have it too
 	host    string
 	method  string
 	url     *template.Template
@@ -91,7 +91,7 @@ func parse(flag, text string) (*template.Template, error) {
 	return t, nil
 }
 
-// Origin is "http://host:port" of what was rendered; "" before the first rendering.
+// Origin is "http://host:port", or "https://", of what was rendered; "" before the first rendering.
 func (c *Renderer) Origin() string { return c.origin }
 
 // Append renders the whole HTTP/1.1 request for v. With several events in batch, the body is rendered for each of them,

@@ -4,6 +4,7 @@ package publish
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/wire"
 )
 
@@ -21,6 +25,7 @@ import (
 // the answers, in the order of the requests (RFC 9112 9.3.2).
 type conn struct {
 	addr    string
+	trust   *tls.Config // nil: http
 	depth   int
 	timeout time.Duration
 	answers func(answer)
@@ -30,6 +35,7 @@ type conn struct {
 // link is one dialled connection.
 type link struct {
 	net    net.Conn
+	socket net.Conn      // below TLS; else the same
 	slots  chan struct{} // one for each request that may be unanswered
 	sent   chan request  // unanswered requests, in order
 	ended  chan struct{} // closed when the reader has ended
@@ -52,7 +58,7 @@ type answer struct {
 
 // write sends a request, and waits first while depth requests are unanswered.
 func (c *conn) write(b []byte, events int) error {
-	if c.live != nil && (c.live.broken.Load() || len(c.live.sent) == 0 && hungUp(c.live.net)) {
+	if c.live != nil && (c.live.broken.Load() || len(c.live.sent) == 0 && hungUp(c.live.socket)) {
 		c.close()
 	}
 	for try := 0; ; try++ {
@@ -78,11 +84,22 @@ func (c *conn) write(b []byte, events int) error {
 }
 
 func (c *conn) dial() error {
-	n, err := net.DialTimeout("tcp", c.addr, c.timeout)
+	socket, err := net.DialTimeout("tcp", c.addr, c.timeout)
 	if err != nil {
 		return err
 	}
-	c.live = &link{net: n, slots: make(chan struct{}, c.depth), sent: make(chan request, c.depth+1), ended: make(chan struct{})}
+	n := socket
+	if c.trust != nil {
+		t := tls.Client(socket, c.trust)
+		_ = t.SetDeadline(time.Now().Add(c.timeout))
+		if err := t.Handshake(); err != nil {
+			_ = socket.Close()
+			return plan.ExplainTLS(err)
+		}
+		_ = t.SetDeadline(time.Time{})
+		n = t
+	}
+	c.live = &link{net: n, socket: socket, slots: make(chan struct{}, c.depth), sent: make(chan request, c.depth+1), ended: make(chan struct{})}
 	go c.live.read(c.timeout, c.answers)
 	return nil
 }
@@ -171,18 +188,18 @@ func readAnswer(r *bufio.Reader) (a answer, end bool, err error) {
 	return answer{status: h.Status, text: strings.TrimSpace(string(text))}, h.Close || b.UntilEnd(), nil
 }
 
-// hungUp tells whether the server has ended an idle connection, so that no event is lost to it.
+// hungUp tells whether the server has ended an idle connection, so that no event is lost to it. What it has sent before,
+// such as TLS' farewell, doesn't hide that.
 func hungUp(c net.Conn) bool {
 	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return true
 	}
 	hung := false
-	err = raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		hung = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN)
-		return true
+	err = raw.Control(func(fd uintptr) {
+		about := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(about, 0)
+		hung = n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 	})
 	return err != nil || hung
 }

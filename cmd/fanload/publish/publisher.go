@@ -3,6 +3,7 @@
 package publish
 
 import (
+	"crypto/tls"
 	"fmt"
 	"maps"
 	"strings"
@@ -25,6 +26,7 @@ type Publisher struct {
 
 	mu    sync.Mutex
 	stats Stats
+	late  int64 // since Recent
 }
 
 // Stats of the publish requests.
@@ -35,6 +37,12 @@ type Stats struct {
 	Latency      measure.Histogram `json:"latency"` // of the requests: written to answered
 	Errors       map[string]int64  `json:"errors"`
 	LateMax      int64             `json:"late_max_us"` // how far behind the schedule a request was written
+}
+
+// Recent is what a sample of the timeline asks for.
+type Recent struct {
+	Events int64 // sent so far
+	Late   int64 // how far behind the schedule a request was written since the last call, at most; microseconds
 }
 
 // New parses the templates. Connections are dialled when they are needed.
@@ -49,8 +57,14 @@ func New(p *plan.Plan) (*Publisher, error) {
 	}
 	b := &Publisher{plan: p, request: request, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys)}
 	b.stats.Errors = map[string]int64{}
+	var trust *tls.Config
+	if p.PublishCertified != "" {
+		if trust, err = p.Trust.Config(p.PublishCertified); err != nil {
+			return nil, err
+		}
+	}
 	for range p.Publishers {
-		b.conns = append(b.conns, &conn{addr: p.PublishAddr, depth: p.Pipeline, timeout: p.PublishTimeout, answers: b.answered})
+		b.conns = append(b.conns, &conn{addr: p.PublishAddr, trust: trust, depth: p.Pipeline, timeout: p.PublishTimeout, answers: b.answered})
 	}
 	return b, nil
 }
@@ -66,7 +80,7 @@ func (b *Publisher) Publish(key, n int, at int64) {
 	b.mu.Lock()
 	b.stats.Events += int64(n)
 	b.stats.Requests++
-	b.stats.LateMax = max(b.stats.LateMax, late)
+	b.stats.LateMax, b.late = max(b.stats.LateMax, late), max(b.late, late)
 	b.mu.Unlock()
 	if err == nil {
 		err = b.conns[key%len(b.conns)].write(b.buf, n)
@@ -120,6 +134,15 @@ func (b *Publisher) Flush() {
 	for _, c := range b.conns {
 		c.flush()
 	}
+}
+
+// Recent figures, for one goroutine besides that of Publish.
+func (b *Publisher) Recent() Recent {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := Recent{Events: b.stats.Events, Late: b.late}
+	b.late = 0
+	return r
 }
 
 // Stats as of now.

@@ -59,6 +59,7 @@ func allMetrics() map[string]metric {
 	summary("", func(r *Result) *measure.Summary { return &r.Latency })
 	summary("round_", func(r *Result) *measure.Summary { return &r.Round })
 	summary("connect_", func(r *Result) *measure.Summary { return &r.Connect.TCP })
+	summary("tls_", func(r *Result) *measure.Summary { return &r.Connect.TLS })
 	summary("head_", func(r *Result) *measure.Summary { return &r.Connect.Head })
 	summary("first_event_", func(r *Result) *measure.Summary { return &r.Connect.FirstEvent })
 	summary("reconnect_", func(r *Result) *measure.Summary { return &r.Reconnect })
@@ -86,6 +87,12 @@ func allMetrics() map[string]metric {
 	number("client_cpu_per_delivery", micros, func(r *Result) float64 { return r.Client.CPUPerDelivery })
 	number("client_cores", count, func(r *Result) float64 { return r.Client.Cores })
 
+	m["worst_p99"] = metric{unit: micros, value: func(r *Result) (float64, bool) {
+		if p := r.Worst(); p != nil {
+			return float64(p.Latency.P99), true
+		}
+		return 0, false
+	}}
 	m["other_cores"] = metric{unit: count, value: func(r *Result) (float64, bool) {
 		if r.Others == nil {
 			return 0, false

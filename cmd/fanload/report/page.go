@@ -21,6 +21,7 @@ type plot struct {
 func (r *Result) Page(w io.Writer) error {
 	plots := []plot{
 		{"Latency by percentile", r.latencyPlot()},
+		{"Latency over time, for each interval", r.driftPlot()},
 		{"Deliveries a second", r.deliveryPlot()},
 		{"Open subscribers", r.openPlot()},
 	}

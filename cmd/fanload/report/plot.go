@@ -10,15 +10,26 @@ import (
 // The plots' size in SVG units, and the room for the axes.
 const (
 	plotWidth, plotHeight             = 760, 260
-	left, right, above, below         = 78, 16, 12, 40
+	left, right, above, below         = 78, 16, 20, 40
 	innerWidth, innerHeight           = plotWidth - left - right, plotHeight - above - below
 	gridLines                         = 5
 	logMinimum                float64 = 1
 )
 
-// line is one plot: points joined, with axes.
+// maxGap is how many points in a row may be without a reading before a curve is interrupted.
+const maxGap = 3
+
+// curve is points that are joined. A y of NaN is one without a reading.
+type curve struct {
+	name string // for the legend; "": there is none
+	x, y []float64
+}
+
+func (c *curve) add(x, y float64) { c.x, c.y = append(c.x, x), append(c.y, y) }
+
+// line is one plot: curves with axes.
 type line struct {
-	x, y   []float64
+	curves []curve
 	xName  string
 	xLabel func(float64) string
 	yLabel func(float64) string
@@ -29,10 +40,18 @@ type line struct {
 
 // svg draws it. All text in it comes from this program's own formats.
 func (l line) svg() template.HTML {
-	if len(l.x) < 2 {
+	var x, y []float64
+	for _, c := range l.curves {
+		for i, v := range c.y {
+			if !math.IsNaN(v) {
+				x, y = append(x, c.x[i]), append(y, v)
+			}
+		}
+	}
+	if len(x) < 2 {
 		return `<p class="none">Nothing was measured.</p>`
 	}
-	xs, ys := scale(l.x, l.logX, false), scale(l.y, l.logY, true)
+	xs, ys := scale(x, l.logX, false), scale(y, l.logY, true)
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, plotWidth, plotHeight, template.HTMLEscapeString(l.xName))
 	for i := range gridLines {
@@ -54,12 +73,41 @@ func (l line) svg() template.HTML {
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/><text class="x" x="%.1f" y="%d">%s</text>`,
 			x, above, x, above+innerHeight, x, above+innerHeight+16, template.HTMLEscapeString(l.xLabel(v)))
 	}
-	b.WriteString(`<polyline class="line" points="`)
-	for i := range l.x {
-		fmt.Fprintf(&b, "%.1f,%.1f ", left+innerWidth*xs.at(l.x[i]), above+innerHeight*(1-ys.at(l.y[i])))
+	for n, c := range l.curves {
+		c.draw(&b, fmt.Sprintf("line c%d", n), xs, ys)
+		if c.name != "" {
+			at := left + 8 + n*130
+			fmt.Fprintf(&b, `<line class="line c%d" x1="%d" y1="%d" x2="%d" y2="%d"/><text x="%d" y="%d">%s</text>`,
+				n, at, above-10, at+18, above-10, at+24, above-6, template.HTMLEscapeString(c.name))
+		}
 	}
-	fmt.Fprintf(&b, `"/><text class="x" x="%d" y="%d">%s</text></svg>`, left+innerWidth/2, plotHeight-6, template.HTMLEscapeString(l.xName))
+	fmt.Fprintf(&b, `<text class="x" x="%d" y="%d">%s</text></svg>`, left+innerWidth/2, plotHeight-6, template.HTMLEscapeString(l.xName))
 	return template.HTML(b.String())
+}
+
+// draw joins the points, but for those with long gaps between them. A single one is a dot.
+func (c *curve) draw(b *strings.Builder, class string, xs, ys axis) {
+	gap := maxGap + 1
+	open := false
+	for i := range c.x {
+		if math.IsNaN(c.y[i]) {
+			gap++
+			continue
+		}
+		at := fmt.Sprintf("%.1f,%.1f", left+innerWidth*xs.at(c.x[i]), above+innerHeight*(1-ys.at(c.y[i])))
+		if gap > maxGap {
+			if open {
+				b.WriteString(`"/>`)
+			}
+			open = true
+			fmt.Fprintf(b, `<polyline class="%s" points="%s`, class, at)
+		}
+		b.WriteString(" " + at)
+		gap = 0
+	}
+	if open {
+		b.WriteString(`"/>`)
+	}
 }
 
 // axis maps values to 0..1.
@@ -105,6 +153,7 @@ func (a axis) back(f float64) float64 {
 }
 
 func (r *Result) latencyPlot() template.HTML {
+	var c curve
 	l := line{
 		xName: "percentile", logX: true, logY: true, yLabel: duration, ticks: []float64{1, 2, 10, 100, 1000, 10_000, 100_000, 1e6},
 		xLabel: func(v float64) string { return fmt.Sprintf("%g%%", math.Round((100-100/v)*1e6)/1e6) },
@@ -115,23 +164,46 @@ func (r *Result) latencyPlot() template.HTML {
 		if p.Percentile < 100 {
 			x = min(x, 1/(1-p.Percentile/100))
 		}
-		l.x, l.y = append(l.x, x), append(l.y, float64(p.Micros))
+		c.add(x, float64(p.Micros))
 	}
+	l.curves = []curve{c}
 	return l.svg()
 }
 
+// driftPlot shows what the whole run's percentiles hide: a drift, and a pause.
+func (r *Result) driftPlot() template.HTML {
+	p50, p99, top, late := curve{name: "p50"}, curve{name: "p99"}, curve{name: "max"}, curve{name: "behind schedule"}
+	for _, p := range r.Timeline {
+		if s := p.Latency; s != nil {
+			p50.add(p.At, float64(s.P50))
+			p99.add(p.At, float64(s.P99))
+			top.add(p.At, float64(s.Max))
+		} else {
+			for _, c := range []*curve{&p50, &p99, &top} {
+				c.add(p.At, math.NaN())
+			}
+		}
+		if p.Late > 0 {
+			late.add(p.At, float64(p.Late))
+		} else {
+			late.add(p.At, math.NaN())
+		}
+	}
+	return line{xName: "seconds", xLabel: digits, yLabel: duration, logY: true, curves: []curve{p50, p99, top, late}}.svg()
+}
+
 func (r *Result) timePlot(label func(float64) string, value func(prev, p Point) (float64, bool)) template.HTML {
-	l := line{xName: "seconds", xLabel: digits, yLabel: label}
+	var c curve
 	for i, p := range r.Timeline {
 		prev := Point{}
 		if i > 0 {
 			prev = r.Timeline[i-1]
 		}
 		if v, ok := value(prev, p); ok {
-			l.x, l.y = append(l.x, p.At), append(l.y, v)
+			c.add(p.At, v)
 		}
 	}
-	return l.svg()
+	return line{xName: "seconds", xLabel: digits, yLabel: label, curves: []curve{c}}.svg()
 }
 
 func (r *Result) deliveryPlot() template.HTML {

@@ -27,7 +27,14 @@ func sample() *report.Result {
 	r.Deliveries = report.Deliveries{Total: 10_000, Measured: 10_000, PerSecond: 1234}
 	r.Sequence.Lost = 2
 	for i := range 50 {
-		r.Timeline = append(r.Timeline, report.Point{At: float64(i), Delivered: int64(i * 200), Open: 10, RSS: 1e7 + int64(i)*1000, CPU: int64(i) * 1e5})
+		p := report.Point{At: float64(i), Delivered: int64(i * 200), Open: 10, RSS: 1e7 + int64(i)*1000, CPU: int64(i) * 1e5}
+		if i < 20 || i > 30 { // nothing came in between, and much of it behind
+			p.Latency = &measure.Spread{Count: 200, P50: 300, P99: 900, P999: 1000, Max: 1100}
+		}
+		if i == 31 {
+			p.Latency.P99, p.Late = 8_000_000, 40
+		}
+		r.Timeline = append(r.Timeline, p)
 	}
 	return r
 }
@@ -40,6 +47,7 @@ func TestThresholds(t *testing.T) {
 		"deliveries_per_second>=1_000": true, "deliveries_per_second>1.3k/s": false, "deliveries>=10e3": true,
 		"cpu_per_delivery<=6200ns": true, "rss_per_connection<5kB": true, "rss_per_connection<4KiB": false,
 		"reconnect_p99<1s": false, // nothing was measured
+		"worst_p99<8s":     false, "worst_p99<=8s": true, "tls_max<1m": false,
 	} {
 		c, err := report.ParseThreshold(text, true)
 		if err != nil {
@@ -74,7 +82,8 @@ func TestPageStandsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	if strings.Count(page, "<svg") != 5 || strings.Count(page, "<polyline") != 5 {
+	// Five of one line each; p50, p99 and max are interrupted, and the schedule is a dot.
+	if strings.Count(page, "<svg") != 6 || strings.Count(page, "<polyline") != 5+3*2+1 {
 		t.Errorf("%d plots, %d lines", strings.Count(page, "<svg"), strings.Count(page, "<polyline"))
 	}
 	if bad := regexp.MustCompile(`(?i)<script|src=|href=|url\(|@import|NaN|Inf`).FindString(page); bad != "" {
@@ -101,7 +110,7 @@ func TestTableAndJSON(t *testing.T) {
 	if err := r.Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"10,000, 1,234/s", "lost", "6.20 us", "4.90 kB connected", "3 x 404: <script> [2J"} {
+	for _, want := range []string{"10,000, 1,234/s", "lost", "6.20 us", "4.90 kB connected", "3 x 404: <script> [2J", "8 s, before second 31"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, &b)
 		}

@@ -55,8 +55,11 @@ type Connect struct {
 	Seconds    float64         `json:"seconds"` // from the first connect to the last head
 	PerSecond  float64         `json:"per_second"`
 	TCP        measure.Summary `json:"tcp"`
+	TLS        measure.Summary `json:"tls"` // the handshake behind it
 	Head       measure.Summary `json:"head"`
 	FirstEvent measure.Summary `json:"first_event"`
+
+	Ciphers map[string]int64 `json:"ciphers,omitempty"` // TLS version and cipher suite of the connections
 }
 
 // Publish is about the publish requests.
@@ -152,6 +155,20 @@ type Point struct {
 	Lost      int64   `json:"lost"`      // so far, as far as it is known
 	RSS       int64   `json:"rss,omitempty"`
 	CPU       int64   `json:"cpu_us,omitempty"` // of the server, so far
+	Published int64   `json:"published"`        // events, so far
+	Late      int64   `json:"late_us"`          // behind the schedule, at most, since the point before
+
+	Latency *measure.Spread `json:"latency,omitempty"` // of what was measured since the point before; nil: nothing was
+}
+
+// Worst is the point with the highest p99 of the timeline; nil if nothing was measured.
+func (r *Result) Worst() (worst *Point) {
+	for i := range r.Timeline {
+		if p := &r.Timeline[i]; p.Latency != nil && (worst == nil || p.Latency.P99 > worst.Latency.P99) {
+			worst = p
+		}
+	}
+	return worst
 }
 
 // Curve samples a histogram densely where it bends.

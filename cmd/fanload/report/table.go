@@ -29,11 +29,17 @@ func (r *Result) Sections() []Section {
 		{"Reconnect, end of a stream to the next head", &r.Reconnect},
 		{"Publish request", &r.Publish.Latency},
 		{"TCP connect", &r.Connect.TCP},
+		{"TLS handshake", &r.Connect.TLS},
 		{"Connect to the head", &r.Connect.Head},
 		{"Connect to the first event", &r.Connect.FirstEvent},
 	} {
 		if s.sum.Count > 0 {
-			all = append(all, Section{Title: s.title, Rows: summaryRows(s.sum)})
+			rows := summaryRows(s.sum)
+			if p := r.Worst(); p != nil && s.sum == &r.Latency {
+				rows = append(rows, [2]string{"highest p99 of an interval", fmt.Sprintf("%s, before second %s of the run",
+					duration(float64(p.Latency.P99)), digits(p.At))})
+			}
+			all = append(all, Section{Title: s.title, Rows: rows})
 		}
 	}
 	all = append(all, r.processSection())
@@ -63,6 +69,10 @@ func (r *Result) runSection() Section {
 	add("subscribers", "%s on %s keys, %d processes", number(float64(r.Plan.Subscribers)), number(float64(r.Plan.Keys)), r.Plan.Processes)
 	add("connected", "%s in %.2f s (%s/s), %s failed", number(float64(r.Connect.Connected)), r.Connect.Seconds,
 		number(r.Connect.PerSecond), number(float64(r.Connect.Failed)))
+	for _, c := range slices.Sorted(maps.Keys(r.Connect.Ciphers)) {
+		add("encrypted", "%s, %s connections: fanload's own cost of each and of a delivery is higher than with http", c,
+			number(float64(r.Connect.Ciphers[c])))
+	}
 	if r.Publish.Events > 0 {
 		rate := ""
 		if r.Rate > 0 {

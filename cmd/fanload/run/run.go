@@ -70,7 +70,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 		return nil, err
 	}
 	defer r.team.Close()
-	r.sampler = newSampler(r.team, tree, s, r.begun)
+	r.sampler = newSampler(r.team, tree, r.publisher, s, r.begun)
 	r.sampler.start()
 	defer r.sampler.stop()
 
@@ -89,6 +89,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	r.sampler.stop()
 	joined, bad := r.team.Finish(last)
 	err = errors.Join(err, bad)
+	r.sampler.finish(joined.Counts, open, endUsage)
 	result := r.result(joined, started, end, endUsage, clientCPU)
 	r.othersResult(result, machine)
 	result.Streams.OpenAtEnd = open
@@ -110,6 +111,9 @@ func (r *runner) phases(ctx context.Context) error {
 	r.before = r.sampler.usage()
 	if err := r.connect(ctx); err != nil || ctx.Err() != nil {
 		return err
+	}
+	if r.team.Counts().Connected == 0 {
+		return nil // there is nobody to publish to: worth says so, now and not when the duration is over
 	}
 	r.sampler.phase("settle")
 	sleep(ctx, r.s.Settle)
@@ -230,7 +234,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 	}
 	out.Connect = report.Connect{
 		Asked: int64(r.s.Plan.Subscribers), Connected: c.Connected, Failed: c.Failed,
-		TCP: joined.Connect.Summary(), Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
+		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
 	}
 	if r.connected = c.LastConnected; r.s.Churn == 0 && r.connected > r.began {
 		out.Connect.Seconds = float64(r.connected-r.began) / 1e6

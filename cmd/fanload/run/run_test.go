@@ -295,14 +295,19 @@ func TestInterruptedRunReports(t *testing.T) {
 func TestSettingsAreChecked(t *testing.T) {
 	for want, change := range map[string]func(*run.Settings){
 		"not a loopback address": func(s *run.Settings) { s.Plan.Base = "http://192.0.2.1:80" },
-		"TLS":                    func(s *run.Settings) { s.Plan.Base = "https://127.0.0.1" },
-		"--rate 0":               func(s *run.Settings) { s.Rate = 0 },
-		"--subscribers 0":        func(s *run.Settings) { s.Plan.Subscribers = 0 },
-		"--publish is missing":   func(s *run.Settings) { s.Plan.Publish.URL = "" },
-		"--ready":                func(s *run.Settings) { s.Plan.Ready = "soon" },
-		"--duration":             func(s *run.Settings) { s.Duration = 0 },
-		"--key":                  func(s *run.Settings) { s.Plan.Key = "{{.Nothing}}" },
-		"raise it":               func(s *run.Settings) { s.Plan.Publishers = 1000; s.Plan.Subscribers = 1; s.Plan.Keys = 1 },
+		"no URL is":              func(s *run.Settings) { s.Plan.Trust.Insecure = true },
+		"--ca: open /nowhere":    func(s *run.Settings) { s.Plan.Base = "https://127.0.0.1"; s.Plan.Trust.CA = "/nowhere" },
+		"no certificate in it":   func(s *run.Settings) { s.Plan.Base = "https://127.0.0.1"; s.Plan.Trust.CA = os.DevNull },
+		"contradict": func(s *run.Settings) {
+			s.Plan.Base, s.Plan.Trust = "https://127.0.0.1", plan.Trust{CA: "/a", Insecure: true}
+		},
+		"--rate 0":             func(s *run.Settings) { s.Rate = 0 },
+		"--subscribers 0":      func(s *run.Settings) { s.Plan.Subscribers = 0 },
+		"--publish is missing": func(s *run.Settings) { s.Plan.Publish.URL = "" },
+		"--ready":              func(s *run.Settings) { s.Plan.Ready = "soon" },
+		"--duration":           func(s *run.Settings) { s.Duration = 0 },
+		"--key":                func(s *run.Settings) { s.Plan.Key = "{{.Nothing}}" },
+		"raise it":             func(s *run.Settings) { s.Plan.Publishers = 1000; s.Plan.Subscribers = 1; s.Plan.Keys = 1 },
 	} {
 		s := settings(t, "http://127.0.0.1:9", run.Open)
 		change(s)

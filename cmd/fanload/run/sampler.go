@@ -13,14 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fanfare/cmd/fanload/measure"
+	"fanfare/cmd/fanload/publish"
 	"fanfare/cmd/fanload/report"
+	"fanfare/cmd/fanload/swarm"
 	"fanfare/cmd/fanload/team"
 )
 
 // sampler takes the timeline, and shows progress.
 type sampler struct {
 	team  *team.Team
-	tree  *measure.Tree // nil: no server to look at
+	tree  *measure.Tree      // nil: no server to look at
+	pub   *publish.Publisher // nil: nothing is sent
 	every time.Duration
 	show  func(Progress)
 	begun int64
@@ -29,7 +32,7 @@ type sampler struct {
 	wait  sync.WaitGroup
 
 	mu      sync.Mutex
-	points  []report.Point
+	points  []sample
 	now     string // the phase
 	opened  int64  // when the phase after connecting began
 	last    measure.Usage
@@ -37,8 +40,14 @@ type sampler struct {
 	due     int64
 }
 
-func newSampler(t *team.Team, tree *measure.Tree, s *Settings, begun int64) *sampler {
-	return &sampler{team: t, tree: tree, every: s.Sample, show: s.Progress, begun: begun, quit: make(chan struct{})}
+// sample is a point, with all latencies since the point before: two points that are joined need more than percentiles.
+type sample struct {
+	report.Point
+	window measure.Profile
+}
+
+func newSampler(t *team.Team, tree *measure.Tree, pub *publish.Publisher, s *Settings, begun int64) *sampler {
+	return &sampler{team: t, tree: tree, pub: pub, every: s.Sample, show: s.Progress, begun: begun, quit: make(chan struct{})}
 }
 
 func (s *sampler) start() { s.wait.Go(s.run) }
@@ -103,7 +112,7 @@ func (s *sampler) run() {
 		}
 		p := s.sample()
 		every = s.keep(p, every)
-		s.tell(p, delivered, before)
+		s.tell(p.Point, delivered, before)
 		delivered, before = p.Delivered, p.At
 		t.Reset(s.next(every))
 	}
@@ -119,7 +128,7 @@ func (s *sampler) next(every time.Duration) time.Duration {
 	return every
 }
 
-func (s *sampler) sample() report.Point {
+func (s *sampler) sample() sample {
 	s.mu.Lock()
 	f := s.pending
 	if f != nil && measure.Now() >= s.due {
@@ -131,25 +140,50 @@ func (s *sampler) sample() report.Point {
 	if f != nil {
 		f()
 	}
-	c, u := s.team.Counts(), s.usage()
-	return report.Point{
-		At: float64(measure.Now()-s.begun) / 1e6, Open: c.Open, Delivered: c.Delivered, Lost: c.Lost, RSS: u.Resident, CPU: u.CPU,
-	}
+	c := s.team.Counts()
+	return s.point(&c, s.usage())
 }
 
-// keep adds a point; a full timeline is thinned, and sampled half as often from then on.
-func (s *sampler) keep(p report.Point, every time.Duration) time.Duration {
+// finish adds what came behind the last sample. The sampler is stopped.
+func (s *sampler) finish(c swarm.Counts, open int64, u measure.Usage) {
+	c.Open = open
+	s.keep(s.point(&c, u), s.every)
+}
+
+func (s *sampler) point(c *swarm.Counts, u measure.Usage) sample {
+	w := s.team.Window()
+	p := report.Point{
+		At: float64(measure.Now()-s.begun) / 1e6, Open: c.Open, Delivered: c.Delivered, Lost: c.Lost, RSS: u.Resident, CPU: u.CPU,
+		Latency: w.Spread(),
+	}
+	if s.pub != nil {
+		r := s.pub.Recent()
+		p.Published, p.Late = r.Events, r.Late
+	}
+	return sample{p, w}
+}
+
+// keep adds a point; in a full timeline each two become one, and samples are taken half as often from then on.
+func (s *sampler) keep(p sample, every time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.points) >= maxPoints {
-		for i := range len(s.points) / 2 {
-			s.points[i] = s.points[2*i]
+		for i := range maxPoints / 2 {
+			s.points[i] = s.points[2*i].then(s.points[2*i+1])
 		}
-		s.points = s.points[:len(s.points)/2]
+		clear(s.points[maxPoints/2:])
+		s.points = s.points[:maxPoints/2]
 		every *= 2
 	}
 	s.points = append(s.points, p)
 	return every
+}
+
+// then is one point for two: most figures count from the run's beginning, the others cover both.
+func (p sample) then(q sample) sample {
+	q.window = p.window.Merge(q.window)
+	q.Latency, q.Late = q.window.Spread(), max(p.Late, q.Late)
+	return q
 }
 
 func (s *sampler) tell(p report.Point, delivered int64, before float64) {
@@ -170,7 +204,11 @@ func (s *sampler) tell(p report.Point, delivered int64, before float64) {
 func (s *sampler) timeline() []report.Point {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.points
+	points := make([]report.Point, len(s.points))
+	for i, p := range s.points {
+		points[i] = p.Point
+	}
+	return points
 }
 
 // machine describes where this runs.

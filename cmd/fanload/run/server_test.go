@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,11 +57,18 @@ type subscription struct {
 
 func newBroker(t *testing.T, fault func(subscriber int, seq int64, frame string) []string) *broker {
 	t.Helper()
+	b := unstarted(t, fault)
+	b.Start()
+	return b
+}
+
+func unstarted(t *testing.T, fault func(subscriber int, seq int64, frame string) []string) *broker {
 	b := &broker{fault: fault, subs: map[chan string]subscription{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /s", b.stream)
 	mux.HandleFunc("POST /p", b.publish)
-	b.Server = httptest.NewServer(mux)
+	b.Server = httptest.NewUnstartedServer(mux)
+	b.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
 	t.Cleanup(func() {
 		b.CloseClientConnections()
 		b.Close()
@@ -129,11 +136,10 @@ func (b *broker) publish(w http.ResponseWriter, r *http.Request) {
 // settings for a mode against a server at base.
 func settings(t *testing.T, base, mode string) *run.Settings {
 	t.Helper()
-	host := strings.TrimPrefix(base, "http://")
 	return &run.Settings{
 		Plan: plan.Plan{
 			Run: "t" + strconv.Itoa(int(time.Now().UnixNano()%100_000)), Mode: mode, Preset: "none",
-			Base: "http://" + host, PublishBase: "http://" + host,
+			Base: base, PublishBase: base,
 			Subscribe: plan.Request{Method: "GET", URL: "{{.Base}}/s?k={{urlquery .Key}}&sub={{.Subscriber}}", Headers: plan.DefaultHeaders},
 			Publish:   plan.Request{Method: "POST", URL: "{{.PublishBase}}/p?k={{urlquery .Key}}", Body: "{{.Payload}}"},
 			Key:       "k {{.KeyIndex}}", Ready: plan.ReadyHead, GapEvent: "gap",

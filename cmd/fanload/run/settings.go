@@ -59,7 +59,7 @@ type Progress struct {
 	Ended   int64   // streams
 }
 
-// maxPoints bounds the timeline: when it is full, every second point goes and samples are taken half as often.
+// maxPoints bounds the timeline: when it is full, each two points become one and samples are taken half as often. Even.
 const maxPoints = 1200
 
 // connectTime is how long opening the subscribers may take: at the asked rate, or 100 a second, and a last timeout.
@@ -100,6 +100,7 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 		p.Sources = 1 + p.Subscribers/4000 // of some 28,000 ports each: finding a free one stays quick
 	}
 	p.Publishers = min(p.Publishers, p.Keys)
+	p.Status = min(100*time.Millisecond, s.Sample/2)
 	p.Limit = s.connectTime() + s.Settle + s.Warmup + s.Duration + s.Drain + s.Round + p.PublishTimeout + time.Minute
 	return nil
 }
@@ -149,26 +150,29 @@ func (s *Settings) resolve() (err error) {
 	if err != nil {
 		return err
 	}
-	if p.Address, err = address(p, p.Subscribe, "subscribe", name); err != nil {
+	if p.Address, p.Certified, err = address(p, p.Subscribe, "subscribe", name); err != nil {
 		return err
 	}
 	if s.publishes() {
-		p.PublishAddr, err = address(p, p.Publish, "publish", name)
+		if p.PublishAddr, p.PublishCertified, err = address(p, p.Publish, "publish", name); err != nil {
+			return err
+		}
 	}
-	return err
+	return p.Trust.Check(p.Certified+p.PublishCertified != "")
 }
 
-func address(p *plan.Plan, r plan.Request, what, key string) (string, error) {
+// address is where the URL leads, and what the certificate there must be for.
+func address(p *plan.Plan, r plan.Request, what, key string) (addr, certified string, err error) {
 	if r.URL == "" {
-		return "", fmt.Errorf("--%s is missing: the preset %s has no route for it; give the URL's template", what, p.Preset)
+		return "", "", fmt.Errorf("--%s is missing: the preset %s has no route for it; give the URL's template", what, p.Preset)
 	}
 	c, err := r.Compile(what)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	v := plan.Vars{Base: p.Base, PublishBase: p.PublishBase, Run: p.Run, Key: key, Payload: "{}", Seq: 1}
 	if _, err := c.Append(nil, &v); err != nil {
-		return "", err
+		return "", "", err
 	}
 	return plan.Resolve("--"+what, c.Origin(), p.AllowRemote)
 }

@@ -138,6 +138,10 @@ func (l *loop) sweep() {
 
 // shut closes the socket, if there is one.
 func (l *loop) shut(s *subscriber) {
+	if s.secure != nil {
+		_ = s.secure.Close() // before its number is another socket's
+		s.secure = nil
+	}
 	if s.fd >= 0 {
 		_ = unix.Close(s.fd) // takes it out of the epoll set too
 		s.fd = -1

@@ -76,11 +76,14 @@ func (c *Counts) Add(o *Counts) {
 // Result is what a loop, a process or a run has to say at the end.
 type Result struct {
 	Counts     Counts            `json:"counts"`
-	Latency    measure.Histogram `json:"latency"`     // publish (scheduled) to read by the subscriber
+	Window     measure.Profile   `json:"window"`      // the latencies that no Window has told of
+	Latency    measure.Histogram `json:"latency"`     // all: publish (scheduled) to read by the subscriber
 	Connect    measure.Histogram `json:"connect"`     // TCP
+	TLS        measure.Histogram `json:"tls"`         // the handshake behind it
 	Head       measure.Histogram `json:"head"`        // from the start of the connect to the answer's head
 	FirstEvent measure.Histogram `json:"first_event"` // from the start of the connect to the first event
 	Reconnect  measure.Histogram `json:"reconnect"`   // from the end of a stream to the head of the next
+	Ciphers    map[string]int64  `json:"ciphers"`     // TLS versions and cipher suites of the connections
 	Statuses   map[string]int64  `json:"statuses"`    // answers that were no stream, by status
 	Errors     map[string]int64  `json:"errors"`      // by kind
 	CPU        int64             `json:"cpu_us"`      // of the process, since measuring began
@@ -89,11 +92,14 @@ type Result struct {
 // Merge another's result.
 func (r *Result) Merge(o *Result) {
 	r.Counts.Add(&o.Counts)
+	r.Window = r.Window.Merge(o.Window)
 	r.Latency.Merge(&o.Latency)
 	r.Connect.Merge(&o.Connect)
+	r.TLS.Merge(&o.TLS)
 	r.Head.Merge(&o.Head)
 	r.FirstEvent.Merge(&o.FirstEvent)
 	r.Reconnect.Merge(&o.Reconnect)
+	r.Ciphers = addCounts(r.Ciphers, o.Ciphers)
 	r.Statuses = addCounts(r.Statuses, o.Statuses)
 	r.Errors = addCounts(r.Errors, o.Errors)
 	r.CPU += o.CPU

@@ -3,6 +3,7 @@
 package swarm
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +24,7 @@ const (
 	tickEvery = 5_000     // microseconds between two looks at timers
 	idleEvery = 50_000    // the same while nothing is being opened
 	sweepTime = 50_000    // between two looks for connects that take too long
+	plainText = 16 << 10  // at most in a TLS record (RFC 8446 5.1)
 	wakeSlot  = -1        // epoll's data for the command channel's eventfd
 )
 
@@ -30,12 +32,15 @@ const (
 // goroutine.
 type loop struct {
 	plan       *plan.Plan
+	number     int // in its process
 	addr       netip.AddrPort
 	loopsOfAll float64 // how many loops all processes have: rates are split by it
 	subs       []subscriber
 	epoll      int
 	wake       int // eventfd
 	buf        []byte
+	plain      []byte      // what a record was decrypted to; nil: http
+	trust      *tls.Config // nil: http
 	request    *plan.Renderer
 	keys       *plan.Keys
 
@@ -43,7 +48,9 @@ type loop struct {
 	quit     chan struct{}
 	quitOnce sync.Once
 	ended    chan struct{} // closed when the goroutine has ended; failed may be read then
-	failed   error
+	// Each sends its end as a command. The loop's goroutine starts them, and closing their sockets ends them.
+	handshakes sync.WaitGroup
+	failed     error
 
 	now         int64
 	counts      Counts
@@ -82,14 +89,22 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 	if err != nil {
 		return nil, err
 	}
+	var trust *tls.Config
+	var plain []byte
+	if p.Certified != "" {
+		if trust, err = p.Trust.Config(p.Certified); err != nil {
+			return nil, err
+		}
+		plain = make([]byte, plainText)
+	}
 	l := &loop{
-		plan: p, addr: addr, loopsOfAll: loops, request: request, keys: keys,
+		plan: p, addr: addr, loopsOfAll: loops, request: request, keys: keys, trust: trust, plain: plain,
 		subs: make([]subscriber, len(mine)), buf: make([]byte, readBytes), epoll: -1, wake: -1,
 		commands: make(chan func(), 16), quit: make(chan struct{}), ended: make(chan struct{}),
 		live: make([]int32, p.Keys), measureFrom: 1<<63 - 1,
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
-	l.result.Statuses, l.result.Errors = map[string]int64{}, map[string]int64{}
+	l.result.Statuses, l.result.Errors, l.result.Ciphers = map[string]int64{}, map[string]int64{}, map[string]int64{}
 	l.emit, l.feed = l.onEvent, l.onContent
 	comment := l.onComment
 	for i, index := range mine {

@@ -28,12 +28,13 @@ type subscriber struct {
 	stalls     bool // belongs to the cohort that will stop reading
 	stalled    bool
 	queued     bool
-	times      int   // it was subscribed
-	firstEvent bool  // has had an event on this connection
-	attempts   int   // to come back, in a row
-	began      int64 // the connect
-	left       int64 // when the last stream ended; 0: it hasn't
-	due        int64 // when to come back
+	times      int     // it was subscribed
+	firstEvent bool    // has had an event on this connection
+	attempts   int     // to come back, in a row
+	began      int64   // the connect
+	left       int64   // when the last stream ended; 0: it hasn't
+	due        int64   // when to come back
+	secure     *secure // of this connection; nil: http
 
 	out    []byte // of the request, unsent
 	head   wire.Head
@@ -49,6 +50,7 @@ type state uint8
 const (
 	idle state = iota
 	connecting
+	securing // the TLS handshake
 	sending
 	heading   // waiting for the head
 	streaming // subscribed
@@ -79,8 +81,18 @@ func (l *loop) ready(s *subscriber, generation uint32, events uint32) {
 		}
 		l.result.Connect.Record(l.now - s.began)
 		s.state = sending
+		if l.trust != nil {
+			if err := l.handshake(s); err != nil {
+				l.lose(s, err)
+			}
+			return
+		}
 	}
-	if s.state == sending {
+	switch s.state {
+	case securing:
+		l.feedHandshake(s)
+		return
+	case sending:
 		if err := l.sendRequest(s); err != nil {
 			l.lose(s, err)
 		}
@@ -92,15 +104,21 @@ func (l *loop) ready(s *subscriber, generation uint32, events uint32) {
 }
 
 func (l *loop) sendRequest(s *subscriber) error {
-	n, err := unix.Write(s.fd, s.out)
-	if err != nil && !errors.Is(err, unix.EAGAIN) {
-		return fmt.Errorf("write: %w", err)
-	}
-	if s.out = s.out[max(0, n):]; len(s.out) > 0 {
-		return nil
+	if s.secure != nil {
+		if done, err := l.sendSecure(s); !done || err != nil {
+			return err
+		}
+	} else {
+		n, err := unix.Write(s.fd, s.out)
+		if err != nil && !errors.Is(err, unix.EAGAIN) {
+			return fmt.Errorf("write: %w", err)
+		}
+		if s.out = s.out[max(0, n):]; len(s.out) > 0 {
+			return nil
+		}
 	}
 	s.out, s.state = nil, heading
-	err = l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLIN)
+	err := l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLIN)
 	if err == nil && l.plan.Ready == plan.ReadySent {
 		l.subscribed(s)
 	}
@@ -123,12 +141,18 @@ func (l *loop) read(s *subscriber) {
 	case errno != 0:
 		l.lose(s, fmt.Errorf("read: %w", errno))
 		return
-	case n == 0:
+	case n == 0 && s.secure == nil:
 		l.lose(s, errEnded)
 		return
 	}
 	l.counts.Bytes += int64(n)
-	if err := l.consume(s, l.buf[:n]); err != nil {
+	var err error
+	if s.secure == nil {
+		err = l.consume(s, l.buf[:n])
+	} else {
+		err = l.readSecure(s, int(n))
+	}
+	if err != nil {
 		l.lose(s, err)
 	}
 }

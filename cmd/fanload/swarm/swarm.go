@@ -15,13 +15,19 @@ import (
 	"fanfare/cmd/fanload/plan"
 )
 
-// Swarm is one process's share of the subscribers. Its methods may be called from one goroutine at a time.
+// Swarm is one process's share of the subscribers. Its methods may be called from one goroutine at a time, but for Counts
+// and Window: those are for another one.
 type Swarm struct {
 	plan  *plan.Plan
 	loops []*loop
 	done  sync.WaitGroup
 	meter *time.Timer  // reads cpu when measuring begins
 	cpu   atomic.Int64 // of the process when measuring began
+
+	mu       sync.Mutex          // guards what follows
+	latency  measure.Histogram   // that windows were taken of: all but what is still at the loops
+	spare    []measure.Histogram // empty, one for each loop
+	measured int64               // deliveries, when the last window was taken
 }
 
 // New makes the loops for the subscribers i of the plan with i % shards == shard. Close or Finish must follow.
@@ -46,7 +52,8 @@ func New(p *plan.Plan, shard, shards int) (*Swarm, error) {
 			s.Close()
 			return nil, err
 		}
-		s.loops = append(s.loops, l)
+		l.number = i
+		s.loops, s.spare = append(s.loops, l), append(s.spare, measure.Histogram{})
 		s.done.Go(l.run)
 	}
 	return s, nil
@@ -128,12 +135,46 @@ func (s *Swarm) Counts() Counts {
 	return sum
 }
 
+// Window is the latencies recorded since the last call, some milliseconds apart between the loops. Each loop only changes
+// its histogram for an empty one; what it costs to look into the full ones is the caller's.
+func (s *Swarm) Window() (measure.Profile, error) {
+	measured := s.Counts().Measured
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if measured == s.measured {
+		return nil, nil // don't wake the loops for nothing
+	}
+	s.measured = measured
+	return s.take()
+}
+
+// take the loops' histograms. mu is held.
+func (s *Swarm) take() (p measure.Profile, err error) {
+	full := make([]measure.Histogram, len(s.loops))
+	err = s.all(func(l *loop) { full[l.number], l.result.Latency = l.result.Latency, s.spare[l.number] })
+	if err != nil {
+		return nil, err // a loop has failed: its latencies don't matter any more
+	}
+	for i := range full {
+		p = p.Merge(full[i].Profile())
+		s.latency.Merge(&full[i])
+		full[i].Reset()
+		s.spare[i] = full[i]
+	}
+	return p, nil
+}
+
 // Finish closes all subscribers and ends the loops. last is the last sequence published, of each key.
 func (s *Swarm) Finish(last []int64) (*Result, error) {
 	cpu := measure.CPU() - s.cpu.Load()
 	err := s.all(func(l *loop) { l.finish(last) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	window, bad := s.take()
+	err = errors.Join(err, bad)
 	s.Close()
-	r := &Result{}
+	r := &Result{Window: window}
+	r.Latency.Merge(&s.latency)
 	for _, l := range s.loops {
 		r.Merge(&l.result)
 		err = errors.Join(err, l.failed)
@@ -151,6 +192,9 @@ func (s *Swarm) Close() {
 		l.stop()
 	}
 	s.done.Wait()
+	for _, l := range s.loops {
+		l.handshakes.Wait()
+	}
 }
 
 // all runs f in each loop's goroutine, and waits.

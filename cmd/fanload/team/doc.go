@@ -3,18 +3,17 @@
 //
 //	parent -> worker   {"op":"plan",…} {"op":"connect"} {"op":"await","key":0,"seq":7} … {"op":"finish","last":[7]}
 //	worker -> parent   {"re":"ok"} or {"re":"error",…}, one for each command, in order
-//	                   {"re":"reached","seq":7} when what an await waited for is so; {"re":"status",…} every 100 ms
+//	                   {"re":"reached","seq":7} when what an await waited for is so; {"re":"status",…} every plan.Status
+//	                   with the counts, and a profile of the latencies since the last one
 package team
 
 import (
 	"time"
 
+	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/swarm"
 )
-
-// statusEvery is how often a worker tells its counts.
-const statusEvery = 100 * time.Millisecond
 
 type command struct {
 	Op       string        `json:"op"`
@@ -31,11 +30,12 @@ type command struct {
 }
 
 type message struct {
-	Re     string        `json:"re"`
-	Error  string        `json:"error,omitempty"`
-	Key    int           `json:"key,omitempty"`
-	Seq    int64         `json:"seq,omitempty"`
-	Number int64         `json:"number,omitempty"`
-	Counts *swarm.Counts `json:"counts,omitempty"`
-	Result *swarm.Result `json:"result,omitempty"`
+	Re     string          `json:"re"`
+	Error  string          `json:"error,omitempty"`
+	Key    int             `json:"key,omitempty"`
+	Seq    int64           `json:"seq,omitempty"`
+	Number int64           `json:"number,omitempty"`
+	Counts *swarm.Counts   `json:"counts,omitempty"`
+	Window measure.Profile `json:"window,omitempty"`
+	Result *swarm.Result   `json:"result,omitempty"`
 }

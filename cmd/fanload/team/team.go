@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/swarm"
 )
@@ -19,7 +20,7 @@ import (
 // answerTime bounds the wait for a worker's answer: no command takes long.
 const answerTime = 60 * time.Second
 
-// Team is the parent's side. Its methods belong to one goroutine, but Counts.
+// Team is the parent's side. Its methods belong to one goroutine, but Counts and Window.
 type Team struct {
 	workers []*worker
 
@@ -28,6 +29,7 @@ type Team struct {
 	seq     int64
 	left    int
 	reached chan struct{}
+	window  measure.Profile // latencies since Window was called
 }
 
 type worker struct {
@@ -114,6 +116,7 @@ func (t *Team) listen(w *worker, out io.Reader) {
 			w.mu.Lock()
 			w.counts = *m.Counts
 			w.mu.Unlock()
+			t.add(m.Window)
 		case "reached":
 			t.mu.Lock()
 			if m.Key == t.key && m.Seq == t.seq {
@@ -213,6 +216,23 @@ func (t *Team) Counts() swarm.Counts {
 	return sum
 }
 
+func (t *Team) add(window measure.Profile) {
+	if len(window) > 0 {
+		t.mu.Lock()
+		t.window = t.window.Merge(window)
+		t.mu.Unlock()
+	}
+}
+
+// Window is the latencies that have come since the last call, as of a tenth of a second ago.
+func (t *Team) Window() measure.Profile {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.window
+	t.window = nil
+	return w
+}
+
 // Finish closes all subscribers and gives the joined result.
 func (t *Team) Finish(last []int64) (*swarm.Result, error) {
 	answers, err := t.each(func(int) command { return command{Op: "finish", Last: last} })
@@ -220,6 +240,7 @@ func (t *Team) Finish(last []int64) (*swarm.Result, error) {
 	for _, m := range answers {
 		if m.Result != nil {
 			sum.Merge(m.Result)
+			t.add(m.Result.Window)
 		}
 	}
 	return sum, err

@@ -42,7 +42,7 @@ func Worker(r io.Reader, w io.Writer, alone bool) error {
 					os.Exit(1)
 				})
 			}
-			k.startStatus()
+			k.startStatus(c.Plan.Status)
 		}
 	}
 }
@@ -103,19 +103,20 @@ func (k *served) do(c *command) (m message, err error) {
 	return m, err
 }
 
-func (k *served) startStatus() {
+func (k *served) startStatus(every time.Duration) {
 	k.stop = make(chan struct{})
 	stop := k.stop
 	k.wait.Go(func() {
-		t := time.NewTicker(statusEvery)
+		t := time.NewTicker(max(every, time.Millisecond))
 		defer t.Stop()
 		for {
 			select {
 			case <-stop:
 				return
 			case <-t.C:
+				window, err := k.swarm.Window()
 				c := k.swarm.Counts()
-				if k.tell(message{Re: "status", Counts: &c}) != nil {
+				if err != nil || k.tell(message{Re: "status", Counts: &c, Window: window}) != nil {
 					return
 				}
 			}
