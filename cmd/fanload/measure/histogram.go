@@ -38,13 +38,6 @@ func (h *Histogram) Merge(o *Histogram) {
 	h.h.Merge(o.h)
 }
 
-// Reset forgets all recordings, and keeps the memory for the next.
-func (h *Histogram) Reset() {
-	if h.h != nil {
-		h.h.Reset()
-	}
-}
-
 // Count of recordings.
 func (h *Histogram) Count() int64 {
 	if h == nil || h.h == nil {

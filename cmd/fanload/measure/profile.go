@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // profileBits is how many leading bits of a duration a profile keeps: it is at most 0.8 % too long.
@@ -16,16 +18,30 @@ type Bar [2]int64
 // at most 3,300 of them and some 100 as a rule. As JSON it is [[37,2],[38,5],…].
 type Profile []Bar
 
-// Profile of what was recorded.
-func (h *Histogram) Profile() (p Profile) {
+// halfBuckets is how many counts an HdrHistogram of 3 digits has for each power of two.
+const halfBuckets = 1024
+
+// Drain moves all recordings to sum, and gives their profile. It looks at the counts by their place in HdrHistogram's
+// layout: the library's own iterator takes ten times as long, and this is done ten times a second while measuring.
+func (h *Histogram) Drain(sum *Histogram) (p Profile) {
 	if h.Count() == 0 {
 		return nil
 	}
-	for _, b := range h.h.Distribution() {
-		if b.Count > 0 {
-			p = p.add(Bar{coarse(b.To), b.Count})
-		}
+	if sum.h == nil {
+		sum.h = hdr.New(lowestMicros, highestMicros, digits)
 	}
+	for i, n := range h.h.Export().Counts {
+		if n == 0 {
+			continue
+		}
+		lowest, width := int64(i), int64(1) // to 2,047 each value has its count
+		if power := i/halfBuckets - 1; power > 0 {
+			lowest, width = int64(i%halfBuckets+halfBuckets)<<power, int64(1)<<power
+		}
+		_ = sum.h.RecordValues(lowest, n) // as a part of the same layout, it is in bounds
+		p = p.add(Bar{coarse(lowest + width - 1), n})
+	}
+	h.h.Reset()
 	return p
 }
 

@@ -70,6 +70,15 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 		return nil, err
 	}
 	defer r.team.Close()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-r.team.Failed():
+			cancel() // Finish says why
+		case <-ended:
+		}
+	}()
 	r.sampler = newSampler(r.team, tree, r.publisher, s, r.begun)
 	r.sampler.start()
 	defer r.sampler.stop()
@@ -97,7 +106,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	if err == nil {
 		err = worth(result, s)
 	}
-	if limit.Err() != nil && ctx.Err() == nil {
+	if errors.Is(limit.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		err = errors.Join(err, fmt.Errorf("the run took longer than its limit of %s", s.Plan.Limit))
 	}
 	for _, t := range s.Thresholds {

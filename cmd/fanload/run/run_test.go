@@ -4,9 +4,14 @@ package run_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,6 +119,51 @@ func TestProcessesAreJoined(t *testing.T) {
 	if r.Client.CPU <= 0 {
 		t.Error("the workers' processor time is missing")
 	}
+}
+
+// TestDeadWorkerEndsTheRun at once, however long it was to last, with what the others have.
+func TestDeadWorkerEndsTheRun(t *testing.T) {
+	t.Setenv(workerVariable, "1")
+	s := settings(t, newBroker(t, nil).URL, run.Open)
+	s.Plan.Processes, s.Events, s.Duration, s.Rate = 3, 0, time.Hour, 50
+	var once sync.Once
+	s.Progress = func(p run.Progress) {
+		if p.Point.Delivered > 100 {
+			once.Do(func() { _ = syscall.Kill(children(t)[0], syscall.SIGKILL) })
+		}
+	}
+	if err := s.Prepare(files); err != nil {
+		t.Fatal(err)
+	}
+	r, err := run.Run(t.Context(), s)
+	if err == nil || !strings.Contains(err.Error(), "worker ") || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("error %v", err)
+	}
+	if r == nil || r.Deliveries.Total < 50 || r.Connect.Connected == 0 || r.Connect.Connected >= 20 || r.Interrupted {
+		t.Errorf("result %+v", r)
+	}
+}
+
+// children of this process.
+func children(t *testing.T) (pids []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has just ended
+		}
+		var parent int
+		_, rest, _ := strings.Cut(string(b), ") ")
+		if _, err := fmt.Sscanf(rest, "%1s %d", new(string), &parent); err == nil && parent == os.Getpid() {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func TestOpenFilesAskForProcesses(t *testing.T) {

@@ -156,9 +156,7 @@ func (s *Swarm) take() (p measure.Profile, err error) {
 		return nil, err // a loop has failed: its latencies don't matter any more
 	}
 	for i := range full {
-		p = p.Merge(full[i].Profile())
-		s.latency.Merge(&full[i])
-		full[i].Reset()
+		p = p.Merge(full[i].Drain(&s.latency))
 		s.spare[i] = full[i]
 	}
 	return p, nil

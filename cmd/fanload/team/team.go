@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanfare/cmd/fanload/measure"
@@ -23,6 +24,8 @@ const answerTime = 60 * time.Second
 // Team is the parent's side. Its methods belong to one goroutine, but Counts and Window.
 type Team struct {
 	workers []*worker
+	failed  chan struct{} // closed when a worker has ended before it was asked to finish
+	fail    sync.Once
 
 	mu      sync.Mutex
 	key     int // what is awaited
@@ -38,7 +41,8 @@ type worker struct {
 	replies chan message
 	ended   chan struct{} // closed when nothing more comes; why may be read then
 	why     error
-	process *exec.Cmd // nil: a goroutine
+	closing atomic.Bool // it was asked to finish, or its input was closed
+	process *exec.Cmd   // nil: a goroutine
 	done    chan struct{}
 
 	mu     sync.Mutex
@@ -48,7 +52,7 @@ type worker struct {
 // Start brings the workers up, p.Processes of them. argv is the command that runs [Worker] on its standard input and
 // output; a team of one doesn't need it. Close must follow.
 func Start(p *plan.Plan, argv []string) (*Team, error) {
-	t := &Team{}
+	t := &Team{failed: make(chan struct{})}
 	for i := range p.Processes {
 		w, err := t.startWorker(p.Processes == 1, argv)
 		if err != nil {
@@ -108,7 +112,10 @@ func (t *Team) listen(w *worker, out io.Reader) {
 	for {
 		var m message
 		if err := in.Decode(&m); err != nil {
-			w.why = fmt.Errorf("a worker has ended: %w", err)
+			w.why = fmt.Errorf("it has ended: %w", err)
+			if !w.closing.Load() {
+				t.fail.Do(func() { close(t.failed) })
+			}
 			return
 		}
 		switch m.Re {
@@ -131,21 +138,24 @@ func (t *Team) listen(w *worker, out io.Reader) {
 	}
 }
 
-// each sends every worker its command, and waits for all answers.
+// each sends every worker its command, and waits for all answers. Those of the others are there if one has failed.
 func (t *Team) each(make func(i int) command) ([]message, error) {
 	var errs []error
+	sent := map[*worker]bool{}
 	for i, w := range t.workers {
 		if err := w.enc.Encode(make(i)); err != nil {
 			errs = append(errs, fmt.Errorf("worker %d: %w", i, err))
+			continue
 		}
-	}
-	if errs != nil {
-		return nil, errors.Join(errs...)
+		sent[w] = true
 	}
 	answers := []message{}
 	late := time.NewTimer(answerTime)
 	defer late.Stop()
 	for i, w := range t.workers {
+		if !sent[w] {
+			continue
+		}
 		select {
 		case m := <-w.replies:
 			if m.Error != "" {
@@ -155,7 +165,7 @@ func (t *Team) each(make func(i int) command) ([]message, error) {
 		case <-w.ended:
 			errs = append(errs, fmt.Errorf("worker %d: %w", i, w.why))
 		case <-late.C:
-			return nil, fmt.Errorf("worker %d does not answer", i)
+			return answers, errors.Join(append(errs, fmt.Errorf("worker %d does not answer", i))...)
 		}
 	}
 	return answers, errors.Join(errs...)
@@ -205,6 +215,10 @@ func (t *Team) Await(key int, seq int64) (<-chan struct{}, error) {
 	return reached, t.all(command{Op: "await", Key: key, Seq: seq})
 }
 
+// Failed is closed when a worker has ended in the middle of the run: what it held is gone, and the others' figures are not
+// the run's.
+func (t *Team) Failed() <-chan struct{} { return t.failed }
+
 // Counts as of a tenth of a second ago.
 func (t *Team) Counts() swarm.Counts {
 	var sum swarm.Counts
@@ -235,6 +249,9 @@ func (t *Team) Window() measure.Profile {
 
 // Finish closes all subscribers and gives the joined result.
 func (t *Team) Finish(last []int64) (*swarm.Result, error) {
+	for _, w := range t.workers {
+		w.closing.Store(true)
+	}
 	answers, err := t.each(func(int) command { return command{Op: "finish", Last: last} })
 	sum := &swarm.Result{}
 	for _, m := range answers {
@@ -249,6 +266,7 @@ func (t *Team) Finish(last []int64) (*swarm.Result, error) {
 // Close ends the workers: by the end of their input, and after 10 s by force.
 func (t *Team) Close() {
 	for _, w := range t.workers {
+		w.closing.Store(true)
 		_ = w.in.Close()
 	}
 	for _, w := range t.workers {
