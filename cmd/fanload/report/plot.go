@@ -35,7 +35,8 @@ type line struct {
 	yLabel func(float64) string
 	logX   bool
 	logY   bool
-	ticks  []float64 // of x; nil: evenly
+	ticks  []float64 // of x; nil: round ones from 0 to end
+	end    float64   // of x, where there are no ticks: plots over the same time stand below each other
 }
 
 // svg draws it. All text in it comes from this program's own formats.
@@ -51,21 +52,25 @@ func (l line) svg() template.HTML {
 	if len(x) < 2 {
 		return `<p class="none">Nothing was measured.</p>`
 	}
-	xs, ys := scale(x, l.logX, false), scale(y, l.logY, true)
+	ys := scale(y, l.logY, true)
+	yTicks := ys.round()
+	xs, xTicks := axis{high: max(l.end, 1e-3)}, l.ticks
+	if xTicks == nil {
+		step := roundStep(xs.high / (gridLines - 1))
+		for v := 0.0; v <= xs.high; v += step {
+			xTicks = append(xTicks, v)
+		}
+	} else {
+		xs = scale(x, l.logX, false)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, plotWidth, plotHeight, template.HTMLEscapeString(l.xName))
-	for i := range gridLines {
-		f := float64(i) / (gridLines - 1)
-		y := above + innerHeight*(1-f)
+	for _, v := range yTicks {
+		y := above + innerHeight*(1-ys.at(v))
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%.1f"/><text class="y" x="%d" y="%.1f">%s</text>`,
-			left, y, plotWidth-right, y, left-8, y+4, template.HTMLEscapeString(l.yLabel(ys.back(f))))
+			left, y, plotWidth-right, y, left-8, y+4, template.HTMLEscapeString(l.yLabel(v)))
 	}
-	ticks := l.ticks
-	for i := 0; ticks == nil && i < gridLines || i < len(l.ticks); i++ {
-		v := xs.back(float64(i) / (gridLines - 1))
-		if ticks != nil {
-			v = ticks[i]
-		}
+	for _, v := range xTicks {
 		x := left + innerWidth*xs.at(v)
 		if x < left-1 || x > plotWidth-right+1 {
 			continue
@@ -144,12 +149,32 @@ func (a axis) at(v float64) float64 {
 	return (v - a.low) / (a.high - a.low)
 }
 
-func (a axis) back(f float64) float64 {
-	v := a.low + f*(a.high-a.low)
+// round widens the axis to round ends, and gives the values where grid lines belong.
+func (a *axis) round() (ticks []float64) {
 	if a.log {
-		return math.Pow(10, v)
+		for v := math.Floor(a.low); v <= math.Ceil(a.high); v++ {
+			ticks = append(ticks, math.Pow(10, v))
+		}
+		return ticks
 	}
-	return v
+	step := roundStep((a.high - a.low) / (gridLines - 1))
+	a.low = math.Floor(a.low/step) * step
+	a.high = a.low + step*math.Ceil((a.high-a.low)/step-1e-9)
+	for i := 0; float64(i) <= (a.high-a.low)/step+0.5; i++ {
+		ticks = append(ticks, a.low+float64(i)*step)
+	}
+	return ticks
+}
+
+// roundStep is the next number above v that is 1, 2, 2.5 or 5 times a power of ten.
+func roundStep(v float64) float64 {
+	power := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, f := range []float64{1, 2, 2.5, 5} {
+		if f*power >= v*(1-1e-9) {
+			return f * power
+		}
+	}
+	return 10 * power
 }
 
 func (r *Result) latencyPlot() template.HTML {
@@ -189,7 +214,15 @@ func (r *Result) driftPlot() template.HTML {
 			late.add(p.At, math.NaN())
 		}
 	}
-	return line{xName: "seconds", xLabel: digits, yLabel: duration, logY: true, curves: []curve{p50, p99, top, late}}.svg()
+	return line{xName: "seconds", xLabel: digits, yLabel: duration, logY: true, end: r.lastSample(), curves: []curve{p50, p99, top, late}}.svg()
+}
+
+// lastSample is when the timeline ends, in seconds.
+func (r *Result) lastSample() float64 {
+	if n := len(r.Timeline); n > 0 {
+		return r.Timeline[n-1].At
+	}
+	return 0
 }
 
 func (r *Result) timePlot(label func(float64) string, value func(prev, p Point) (float64, bool)) template.HTML {
@@ -203,7 +236,7 @@ func (r *Result) timePlot(label func(float64) string, value func(prev, p Point) 
 			c.add(p.At, v)
 		}
 	}
-	return line{xName: "seconds", xLabel: digits, yLabel: label, curves: []curve{c}}.svg()
+	return line{xName: "seconds", xLabel: digits, yLabel: label, end: r.lastSample(), curves: []curve{c}}.svg()
 }
 
 func (r *Result) deliveryPlot() template.HTML {

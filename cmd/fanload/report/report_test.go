@@ -110,7 +110,7 @@ func TestTableAndJSON(t *testing.T) {
 	if err := r.Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"10,000, 1,234/s", "lost", "6.20 us", "4.90 kB connected", "3 x 404: <script> [2J", "8 s, before second 31"} {
+	for _, want := range []string{"10,000, 1,234/s", "lost", "6.20 us", "4.90 kB connected", "3 x 404: <script> [2J", "8 s, in the interval up to second 31"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, &b)
 		}

@@ -36,7 +36,7 @@ func (r *Result) Sections() []Section {
 		if s.sum.Count > 0 {
 			rows := summaryRows(s.sum)
 			if p := r.Worst(); p != nil && s.sum == &r.Latency {
-				rows = append(rows, [2]string{"highest p99 of an interval", fmt.Sprintf("%s, before second %s of the run",
+				rows = append(rows, [2]string{"highest p99 of an interval", fmt.Sprintf("%s, in the interval up to second %s",
 					duration(float64(p.Latency.P99)), digits(p.At))})
 			}
 			all = append(all, Section{Title: s.title, Rows: rows})
@@ -66,7 +66,8 @@ func (r *Result) runSection() Section {
 		s.Rows = append(s.Rows, [2]string{name, fmt.Sprintf(format, args...)})
 	}
 	add("server", "%s at %s", r.Plan.Preset, r.Plan.Address)
-	add("subscribers", "%s on %s keys, %d processes", number(float64(r.Plan.Subscribers)), number(float64(r.Plan.Keys)), r.Plan.Processes)
+	add("subscribers", "%s on %s, %s", number(float64(r.Plan.Subscribers)), plural(r.Plan.Keys, "key", "keys"),
+		plural(r.Plan.Processes, "process", "processes"))
 	add("connected", "%s in %.2f s (%s/s), %s failed", number(float64(r.Connect.Connected)), r.Connect.Seconds,
 		number(r.Connect.PerSecond), number(float64(r.Connect.Failed)))
 	for _, c := range slices.Sorted(maps.Keys(r.Connect.Ciphers)) {
@@ -207,6 +208,13 @@ func (r *Result) Table(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(float64(n)) + " " + more
 }
 
 func printable(s string) string {

@@ -144,6 +144,11 @@ func (t *Team) each(make func(i int) command) ([]message, error) {
 	sent := map[*worker]bool{}
 	for i, w := range t.workers {
 		if err := w.enc.Encode(make(i)); err != nil {
+			select {
+			case <-w.ended:
+				err = w.why // rather than that its pipe is closed
+			default:
+			}
 			errs = append(errs, fmt.Errorf("worker %d: %w", i, err))
 			continue
 		}
