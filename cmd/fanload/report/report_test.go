@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -131,5 +132,25 @@ func TestGrowth(t *testing.T) {
 	}
 	if g := report.Growth(nil, 0); g != 0 {
 		t.Errorf("nothing grows by %g", g)
+	}
+}
+
+// TestMetricsAreDocumented: each can be found in the guide, those of a histogram by their prefix.
+func TestMetricsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/fanload.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, guide, _ := strings.Cut(string(b), "## Thresholds")
+	guide, _, _ = strings.Cut(guide, "\n## ")
+	words := map[string]bool{}
+	for _, w := range strings.FieldsFunc(guide, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+		words[w] = true
+	}
+	for _, name := range report.MetricNames() {
+		i := strings.LastIndexByte(name, '_') + 1
+		if !words[name] && !(words[name[:i]] && words[name[i:]]) {
+			t.Errorf("%s is not documented", name)
+		}
 	}
 }
