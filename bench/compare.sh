@@ -16,8 +16,12 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
     exit 2
 fi
 cd "$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)"
-base=$(git rev-parse --verify "$1^{commit}")
-head=$(git rev-parse --verify "${2:-HEAD}^{commit}")
+# commit REVISION
+commit() {
+    git rev-parse --quiet --verify "$1^{commit}" || { echo "compare.sh: $1 is no commit here: give a branch, a tag or a commit" >&2; exit 2; }
+}
+base=$(commit "$1")
+head=$(commit "${2:-HEAD}")
 bench=${BENCH:-.} count=${COUNT:-10} benchtime=${BENCHTIME:-300ms} pkg=${PKG:-./bench}
 
 tmp=$(mktemp -d)
