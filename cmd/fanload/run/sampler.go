@@ -21,15 +21,16 @@ import (
 
 // sampler takes the timeline, and shows progress.
 type sampler struct {
-	team  *team.Team
-	tree  *measure.Tree      // nil: no server to look at
-	pub   *publish.Publisher // nil: nothing is sent
-	every time.Duration
-	show  func(Progress)
-	begun int64
-	quit  chan struct{}
-	once  sync.Once
-	wait  sync.WaitGroup
+	team   *team.Team
+	tree   *measure.Tree      // nil: no server to look at
+	pub    *publish.Publisher // nil: nothing is sent
+	every  time.Duration
+	show   func(Progress)
+	begun  int64
+	behind int64 // the workers' statuses; microseconds
+	quit   chan struct{}
+	once   sync.Once
+	wait   sync.WaitGroup
 
 	mu      sync.Mutex
 	points  []sample
@@ -47,7 +48,7 @@ type sample struct {
 }
 
 func newSampler(t *team.Team, tree *measure.Tree, pub *publish.Publisher, s *Settings, begun int64) *sampler {
-	return &sampler{team: t, tree: tree, pub: pub, every: s.Sample, show: s.Progress, begun: begun, quit: make(chan struct{})}
+	return &sampler{team: t, tree: tree, pub: pub, every: s.Sample, show: s.Progress, begun: begun, behind: s.Plan.Status.Microseconds() / 2, quit: make(chan struct{})}
 }
 
 func (s *sampler) start() { s.wait.Go(s.run) }
@@ -122,10 +123,13 @@ func (s *sampler) run() {
 func (s *sampler) next(every time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// At whole multiples of every, and half a status behind those of the workers.
+	now := measure.Now()
+	wait := time.Duration(every.Microseconds()-(now-s.behind)%every.Microseconds()) * time.Microsecond
 	if s.pending != nil {
-		return max(time.Millisecond, min(every, time.Duration(s.due-measure.Now())*time.Microsecond))
+		return max(time.Millisecond, min(wait, time.Duration(s.due-now)*time.Microsecond))
 	}
-	return every
+	return max(time.Millisecond, wait)
 }
 
 func (s *sampler) sample() sample {

@@ -10,6 +10,21 @@ import (
 	"fanfare/cmd/fanload/report"
 )
 
+// TestSamplesHaveWholeStatuses for every duration that people give.
+func TestSamplesHaveWholeStatuses(t *testing.T) {
+	for _, ms := range []int64{10, 20, 50, 100, 150, 200, 250, 300, 333, 500, 750, 1000, 1500, 2000} {
+		sample := time.Duration(ms) * time.Millisecond
+		if every := statusEvery(sample); every > 100*time.Millisecond || every < 5*time.Millisecond || sample%every != 0 {
+			t.Errorf("%s: a status every %s", sample, every)
+		}
+	}
+	for _, sample := range []time.Duration{10_007 * time.Microsecond, 250_007 * time.Microsecond, time.Hour} {
+		if every := statusEvery(sample); every > 100*time.Millisecond || every < 5*time.Millisecond {
+			t.Errorf("%s: a status every %s", sample, every)
+		}
+	}
+}
+
 // TestLongTimelineIsJoined: it stays bounded, and no latency gets lost or is counted twice.
 func TestLongTimelineIsJoined(t *testing.T) {
 	s := &sampler{}

@@ -100,9 +100,21 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 		p.Sources = 1 + p.Subscribers/4000 // of some 28,000 ports each: finding a free one stays quick
 	}
 	p.Publishers = min(p.Publishers, p.Keys)
-	p.Status = min(100*time.Millisecond, s.Sample/2)
+	p.Status = statusEvery(s.Sample)
 	p.Limit = s.connectTime() + s.Settle + s.Warmup + s.Duration + s.Drain + s.Round + p.PublishTimeout + time.Minute
 	return nil
+}
+
+// statusEvery is a whole part of sample, at most 100 ms: each sample then has as many statuses, and a steady rate is a level
+// line. Where there is no such part, 1/20 of sample is close enough.
+func statusEvery(sample time.Duration) time.Duration {
+	micros := sample.Microseconds()
+	for n := (micros + 99_999) / 100_000; n <= 20; n++ {
+		if micros%n == 0 {
+			return sample / time.Duration(n)
+		}
+	}
+	return min(sample/20, 100*time.Millisecond)
 }
 
 func (s *Settings) check() error {

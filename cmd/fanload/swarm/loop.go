@@ -58,6 +58,7 @@ type loop struct {
 	measureFrom int64
 	live        []int32 // open subscribers of each key
 
+	idle       int64 // microseconds between two ticks while nothing is being opened
 	queue      []int // subscribers to be opened, in order
 	allowance  float64
 	pacedAt    int64
@@ -103,6 +104,10 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 		commands: make(chan func(), 16), quit: make(chan struct{}), ended: make(chan struct{}),
 		live: make([]int32, p.Keys), measureFrom: 1<<63 - 1,
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+	l.idle = idleEvery
+	if every := p.Status.Microseconds(); every > 0 { // counts that others sample must not be older than their samples
+		l.idle = max(min(l.idle, every), tickEvery)
 	}
 	l.result.Statuses, l.result.Errors, l.result.Ciphers = map[string]int64{}, map[string]int64{}, map[string]int64{}
 	l.emit, l.feed = l.onEvent, l.onContent
@@ -231,11 +236,16 @@ func (l *loop) tick() {
 		}
 	}
 	busy := len(l.queue) > 0 || l.counts.Opening+l.counts.Waiting > 0 || l.churnRate > 0
-	l.nextTick = l.now + idleEvery
+	l.nextTick = l.now + l.idle
 	if busy {
 		l.nextTick = l.now + tickEvery
 	}
+	l.publish()
+}
+
+// publish the counts to others.
+func (l *loop) publish() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.snapshot = l.counts
-	l.mu.Unlock()
 }

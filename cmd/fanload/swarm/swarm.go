@@ -151,7 +151,10 @@ func (s *Swarm) Window() (measure.Profile, error) {
 // take the loops' histograms. mu is held.
 func (s *Swarm) take() (p measure.Profile, err error) {
 	full := make([]measure.Histogram, len(s.loops))
-	err = s.all(func(l *loop) { full[l.number], l.result.Latency = l.result.Latency, s.spare[l.number] })
+	err = s.all(func(l *loop) {
+		full[l.number], l.result.Latency = l.result.Latency, s.spare[l.number]
+		l.publish() // what is told with the window is of the same moment
+	})
 	if err != nil {
 		return nil, err // a loop has failed: its latencies don't matter any more
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/swarm"
 )
 
@@ -107,13 +108,17 @@ func (k *served) startStatus(every time.Duration) {
 	k.stop = make(chan struct{})
 	stop := k.stop
 	k.wait.Go(func() {
-		t := time.NewTicker(max(every, time.Millisecond))
+		every := max(every.Microseconds(), 1000)
+		// At whole multiples of every: those of all workers at once, and as many for each of the parent's samples.
+		wait := func() time.Duration { return time.Duration(every-measure.Now()%every) * time.Microsecond }
+		t := time.NewTimer(wait())
 		defer t.Stop()
 		for {
 			select {
 			case <-stop:
 				return
 			case <-t.C:
+				t.Reset(wait())
 				window, err := k.swarm.Window()
 				c := k.swarm.Counts()
 				if err != nil || k.tell(message{Re: "status", Counts: &c, Window: window}) != nil {
