@@ -142,11 +142,15 @@ func TestPageShowsHostileEventsAsText(t *testing.T) {
 	s.publish(key, `{"event":"<b>bold","id":"<i>1</i>","data":{"</pre><script>":"`+quoted+`"}}`)
 	s.publish(key, `{"event":"gap","data":{"key":"`+quoted+`","reason":"<u>why</u>","missed":3,"after":"<i>","next":"<i>"}}`)
 	s.publish(key, `{"event":"gap","data":"<b>no gap of the server's</b>"}`)
+	s.publish(key, `{"event":"gap","data":{"key":"news","reason":"source","missed":null,"after":null,"next":null}}`)
 	tb.awaitText("events", "3")
-	tb.awaitText("gaps", "1")
+	tb.awaitText("gaps", "2")
+	if text := eval[string](tb, `document.querySelector("main").innerText`); !strings.Contains(text, "events was away, or has lost some. Reason: source. After nothing.") {
+		t.Errorf("the gap of a source: %s", text)
+	}
 	rows := tb.rows()
 	for i, part := range []string{hostile, `"</pre><script>": "` + quoted, "Missed 3 events of “" + hostile + "”", "<b>no gap"} {
-		if len(rows) != 4 || !strings.Contains(rows[i].Text, part) {
+		if len(rows) != 5 || !strings.Contains(rows[i].Text, part) {
 			t.Errorf("row %d of %+v has no %s", i, rows, part)
 		}
 	}

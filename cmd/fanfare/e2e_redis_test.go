@@ -165,7 +165,8 @@ func TestRedisIsAway(t *testing.T) {
 	r.kill()
 	s := (&server{t: t, args: []string{"--redis-channels", "news"}, env: []string{"FANFARE_REDIS_URL=redis://:" + password + "@127.0.0.1:" + r.port}}).up()
 	l := listen(t, "curl", "-sSN", s.url("news"))
-	s.awaitCount("news", 1)
+	watcher := s.watch([]string{"news"}, "--raw")
+	s.awaitCount("news", 2)
 	s.publish("news", `"by the API"`)
 	for l.next() != "data: by the API" {
 	}
@@ -184,6 +185,12 @@ func TestRedisIsAway(t *testing.T) {
 	}
 	r.cli("-a", password, "--no-auth-warning", "PUBLISH", "news", "back")
 	for l.next() != "data: back" {
+	}
+	if first, second := watcher.next(), watcher.next(); first != "by the API" || second != "back" {
+		t.Errorf("fanfare sub: %q, %q", first, second)
+	}
+	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was away`; !strings.Contains(watcher.log.String(), want) {
+		t.Errorf("fanfare sub: %s", watcher.log)
 	}
 	if strings.Contains(s.log.String(), "secret") {
 		t.Errorf("the log tells the password: %s", s.log)

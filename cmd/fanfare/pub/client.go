@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fanfare/cmd/fanfare/remote"
@@ -44,14 +46,22 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 }
 
 // post returns the body of the answer 200. While the server can't be reached it tries again, until the time to wait is
-// over. Other answers are of type *statusError.
+// over. Other answers are of type *statusError; the error is of type *uncertainError if the server may have published.
 func (c *client) post(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
 	deadline := time.Now().Add(c.wait)
 	var pauses remote.Backoff
+	perhaps := false // an attempt has reached the server, and its answer is not known
 	for told := false; ; told = true {
 		text, err := c.once(ctx, target, contentType, body)
-		if err == nil || ctx.Err() != nil || !passing(err) {
-			return text, err
+		if err == nil {
+			return text, nil
+		}
+		var u *uncertainError
+		if perhaps = perhaps || errors.As(err, &u); perhaps && u == nil {
+			err = &uncertainError{err}
+		}
+		if ctx.Err() != nil || !passing(err) {
+			return nil, err
 		}
 		pause := pauses.Next()
 		if time.Now().Add(pause).After(deadline) {
@@ -70,6 +80,19 @@ func (c *client) post(ctx context.Context, target, contentType string, body []by
 	}
 }
 
+// uncertainError is a failure behind which the server may have published what it was sent.
+type uncertainError struct{ err error }
+
+func (e *uncertainError) Error() string { return e.err.Error() }
+
+func (e *uncertainError) Unwrap() error { return e.err }
+
+// uncertain reports whether the server may have published all the same.
+func uncertain(err error) bool {
+	var u *uncertainError
+	return errors.As(err, &u)
+}
+
 // passing reports whether another attempt may succeed.
 func passing(err error) bool {
 	var s *statusError
@@ -86,6 +109,8 @@ func passing(err error) bool {
 func (c *client) once(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	var sent atomic.Bool // set by the connection's goroutine
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	at := strings.TrimSuffix(c.server.String(), "/") + target
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(body))
 	if err != nil {
@@ -98,12 +123,16 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("can't publish to %s: %s", c.server.Redacted(), remote.Explain(err))
+		err = fmt.Errorf("can't publish to %s: %s", c.server.Redacted(), remote.Explain(err))
+		if sent.Load() {
+			err = &uncertainError{err}
+		}
+		return nil, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("the answer of %s broke off: %s", c.server.Redacted(), remote.Explain(err))
+		return nil, &uncertainError{fmt.Errorf("the answer of %s broke off: %s", c.server.Redacted(), remote.Explain(err))}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return text, nil
@@ -112,5 +141,10 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	if json.Unmarshal(text, &a) != nil || a.Error == "" {
 		a.Error = fmt.Sprintf("%s answers %s: is this the admin listener of a fanfare?", at, resp.Status)
 	}
-	return nil, &statusError{resp.StatusCode, a.Error}
+	err = &statusError{resp.StatusCode, a.Error}
+	switch resp.StatusCode {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy doesn't know
+		err = &uncertainError{err}
+	}
+	return nil, err
 }

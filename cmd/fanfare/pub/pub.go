@@ -120,7 +120,10 @@ func (p *publisher) single(ctx context.Context, in io.Reader) error {
 		target = "/publishAll"
 	}
 	text, err := p.client.post(ctx, target, "application/json", body)
-	if err != nil {
+	switch {
+	case uncertain(err):
+		return fmt.Errorf("it may or may not be published: %w", err)
+	case err != nil:
 		return err
 	}
 	var a answer

@@ -92,6 +92,8 @@ func (p *publisher) send(ctx context.Context, batch []item) error {
 			return err
 		}
 		return p.send(ctx, batch[half:])
+	case uncertain(err):
+		return fmt.Errorf("lines %d to %d may or may not be published, those behind them are not: %w", first, last, err)
 	case err != nil:
 		return fmt.Errorf("lines %d to %d, and all behind them, are not published: %w", first, last, err)
 	}

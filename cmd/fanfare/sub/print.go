@@ -32,6 +32,8 @@ func gapOf(m codec.Message) (g gap, ok bool) {
 	switch g.Reason {
 	case "history", "epoch", "unknown", "lag":
 		return g, g.Next != ""
+	case "source": // nobody knows where it is in terms of the ids of the stream
+		return g, g.Key != ""
 	}
 	return gap{}, false
 }
@@ -164,9 +166,20 @@ func (p *printer) gap(g gap) {
 		"epoch":   "the server was restarted, or the key has begun anew",
 		"unknown": "the server doesn't know the last id",
 		"lag":     "this client was too slow",
+		"source":  "the source of the key's events was away, or has lost some",
 	}[g.Reason]
+	var where []string
+	if g.After != "" {
+		where = append(where, "after "+clean(g.After))
+	}
+	if g.Next != "" {
+		where = append(where, "on from "+clean(g.Next))
+	}
+	if len(where) > 0 {
+		why += " (" + strings.Join(where, ", ") + ")"
+	}
 	_ = p.flush() // what came before stands before it where both go to a terminal
-	p.say(red, "gap: %s of %q missed: %s (after %s, on from %s)", missed, g.Key, why, clean(g.After), clean(g.Next))
+	p.say(red, "gap: %s of %q missed: %s", missed, g.Key, why)
 }
 
 func (p *printer) say(color, format string, args ...any) {

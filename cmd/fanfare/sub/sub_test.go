@@ -236,28 +236,34 @@ func TestFailedOutputEndsIt(t *testing.T) {
 func TestGaps(t *testing.T) {
 	body := `event: gap` + "\nid: e-40\n" + `data: {"key":"news","reason":"history","missed":12,"after":"e-28","next":"e-40"}` + "\n\n" +
 		"event: gap\n" + `data: {"key":"news","reason":"epoch","missed":null,"after":"d-9","next":"e-0"}` + "\n\n" +
-		"event: gap\ndata: mind it\n\n" + "event: gap\n" + `data: {"key":"news","reason":"lag","missed":1,"after":"e-1","next":"e-2"}` + "\n\ndata: x\n\n"
+		"event: gap\ndata: mind it\n\n" + "event: gap\n" + `data: {"key":"news","reason":"lag","missed":1,"after":"e-1","next":"e-2"}` + "\n\n" +
+		"event: gap\n" + `data: {"key":"news","reason":"source","missed":null,"after":null,"next":null}` + "\n\n" +
+		"event: gap\nid: 5-0\n" + `data: {"key":"news","reason":"source","missed":70,"after":"5-0","next":null}` + "\n\ndata: x\n\n"
 	out, notes, _, err := watch(t, Options{Raw: true, Count: 2, Quiet: true, Color: "never"}, open(body))
 	want := `-- gap: 12 events of "news" missed: it is older than what the server keeps (after e-28, on from e-40)` + "\n" +
 		`-- gap: an unknown number of events of "news" missed: the server was restarted, or the key has begun anew (after d-9, on from e-0)` + "\n" +
-		`-- gap: 1 event of "news" missed: this client was too slow (after e-1, on from e-2)` + "\n"
+		`-- gap: 1 event of "news" missed: this client was too slow (after e-1, on from e-2)` + "\n" +
+		`-- gap: an unknown number of events of "news" missed: the source of the key's events was away, or has lost some` + "\n" +
+		`-- gap: 70 events of "news" missed: the source of the key's events was away, or has lost some (after 5-0)` + "\n"
 	if err != nil || out != "mind it\nx\n" || notes != want {
 		t.Errorf("%q, %q, %v; want notes %q", out, notes, err, want)
 	}
 	out, notes, _, err = watch(t, Options{JSON: true, Count: 2}, open(body))
-	if n := strings.Count(out, `"gap":{"key":"news"`); err != nil || n != 3 || strings.Count(out, "\n") != 5 || !strings.Contains(out, `"missed":null`) {
+	if n := strings.Count(out, `"gap":{"key":"news"`); err != nil || n != 5 || strings.Count(out, "\n") != 7 || !strings.Contains(out, `"missed":null`) {
 		t.Errorf("json: %s, %v", out, err)
 	}
-	if !strings.Contains(notes, "-- 2 events, 3 gaps (13 events known to be missed), 1 connection\n") {
+	if !strings.Contains(notes, "-- 2 events, 5 gaps (83 events known to be missed), 1 connection\n") {
 		t.Errorf("notes %q", notes)
 	}
 }
 
 func TestGapOf(t *testing.T) {
 	for data, want := range map[string]bool{
-		`{"key":"k","reason":"history","missed":1,"after":"a","next":"b"}`:   true,
-		`{"key":"k","reason":"unknown","missed":null,"after":"","next":"b"}`: true,
-		`{"key":"k","reason":"in the wall"}`:                                 false, `{"reason":"lag"}`: false, `[]`: false, ``: false,
+		`{"key":"k","reason":"history","missed":1,"after":"a","next":"b"}`:     true,
+		`{"key":"k","reason":"unknown","missed":null,"after":"","next":"b"}`:   true,
+		`{"key":"k","reason":"source","missed":null,"after":null,"next":null}`: true,
+		`{"reason":"source"}`:                false,
+		`{"key":"k","reason":"in the wall"}`: false, `{"reason":"lag"}`: false, `[]`: false, ``: false,
 	} {
 		if _, ok := gapOf(codec.Message{Type: []byte("gap"), Data: []byte(data)}); ok != want {
 			t.Errorf("%s: %v", data, ok)
