@@ -61,10 +61,11 @@ function markMessenger(messenger) {
     return storage.run(one ? MESSAGE_TO_ONE : MESSAGE_TO_ALL, () => receive.call(messenger, message));
   };
   const replace = (from, to) => {
-    for (const port of [ process, worker.parentPort ]) {
-      if (!port || !port.listeners('message').includes(from)) continue;
+    for (const port of [ process, worker.parentPort ]) { // a thread's port does not tell its listeners, only their number
+      if (!port) continue;
+      const before = port.listenerCount('message');
       port.off('message', from);
-      port.on('message', to);
+      if (port.listenerCount('message') < before) port.on('message', to);
     }
     messenger[name] = to; // which messenger.close() removes
   };

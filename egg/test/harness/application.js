@@ -33,12 +33,15 @@ function makeApplication(version, plugin) {
  * @param {number} options.workers
  * @param {object} [options.server] config.sse.server
  * @param {object} [options.env]
+ * @param {object} [options.cluster] more of startCluster's options
+ * @param {string} [options.node] the program to run it with, if not the tests' own
  */
-async function startCluster({ version, plugin, workers, server = {}, env = {} }) {
+async function startCluster({ version, plugin, workers, server = {}, env = {}, cluster = {}, node = process.execPath }) {
   const { dir, remove } = makeApplication(version, plugin);
   const port = await freePort();
-  const child = fork(path.join(__dirname, 'start_cluster.js'), [ dir, String(workers), String(port) ], {
+  const child = fork(path.join(__dirname, 'start_cluster.js'), [ JSON.stringify({ baseDir: dir, workers, port, ...cluster }) ], {
     cwd: dir,
+    execPath: node,
     stdio: [ 'ignore', 'pipe', 'pipe', 'ipc' ],
     env: { ...process.env, EGG_SERVER_ENV: 'prod', NODE_ENV: 'production', EGG_MASTER_CLOSE_TIMEOUT: '8000', HOME: dir, TEST_SSE_SERVER: JSON.stringify(server), ...env },
   });
@@ -64,10 +67,8 @@ async function startCluster({ version, plugin, workers, server = {}, env = {} })
     return code;
   };
   try {
-    await until(`${version} with ${plugin} is ready`, () => {
-      if (child.exitCode !== null) throw new Error('it has ended');
-      return ready;
-    }, 60000);
+    await until(`${version} with ${plugin} is ready`, () => ready || child.exitCode !== null, 60000);
+    if (!ready) throw new Error(`${version} with ${plugin} has ended: exit code ${child.exitCode}`);
   } catch (err) {
     err.message += `\n${tail()}`;
     await application.stop('SIGKILL');

@@ -1,14 +1,14 @@
 'use strict';
 
-// node start_cluster.js DIR WORKERS PORT, with an IPC channel that is told when the application is ready.
+// node start_cluster.js OPTIONS, with an IPC channel that is told when the application is ready. OPTIONS are those of Egg's
+// startCluster, as JSON.
 const path = require('path');
 const { createRequire } = require('module');
 
-const [ dir, workers, port ] = process.argv.slice(2);
-const { startCluster } = createRequire(path.join(dir, 'app.js'))('egg');
+const options = JSON.parse(process.argv[2]);
+const { startCluster } = createRequire(path.join(options.baseDir, 'app.js'))('egg');
 
 const ready = () => process.send({ ready: true });
-const options = { baseDir: dir, workers: Number(workers), port: Number(port) };
 const started = startCluster(options, ready);
 if (started && started.then) { // Egg 2 and 3 call back, Egg 4 promises
   started.then(ready, err => {

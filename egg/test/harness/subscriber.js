@@ -5,17 +5,20 @@ const { until } = require('./wait');
 
 /** A client that looks at the bytes of a stream, on a socket of its own. */
 class Subscriber {
-  constructor(origin, path, headers = {}) {
+  constructor(origin, path, headers = {}, localAddress = undefined) {
     const { hostname, port } = new URL(origin);
+    this.fields = Object.entries({ Host: `${hostname}:${port}`, ...headers }).map(([ name, value ]) => `${name}: ${value}\r\n`).join('');
     this.raw = Buffer.alloc(0);
     this.ended = false;
-    this.socket = net.connect(port, hostname, () => {
-      const fields = Object.entries({ Host: `${hostname}:${port}`, ...headers }).map(([ name, value ]) => `${name}: ${value}\r\n`);
-      this.socket.write(`GET ${path} HTTP/1.1\r\n${fields.join('')}\r\n`);
-    });
+    this.socket = net.connect({ port, host: hostname, localAddress }, () => this.request(path));
     this.socket.on('data', chunk => { this.raw = Buffer.concat([ this.raw, chunk ]); });
     this.socket.on('error', () => {});
     this.socket.on('close', () => { this.ended = true; });
+  }
+
+  /** Sends a request. One that is not the first adds to raw, and to nothing else here. */
+  request(path) {
+    this.socket.write(`GET ${path} HTTP/1.1\r\n${this.fields}\r\n`);
   }
 
   get head() {
@@ -71,8 +74,8 @@ function dechunk(bytes) {
   return Buffer.concat(parts);
 }
 
-function subscribe(origin, key, headers) {
-  return new Subscriber(origin, key === undefined ? '/stream' : `/stream?connectKey=${encodeURIComponent(key)}`, headers).opened();
+function subscribe(origin, key, headers, localAddress) {
+  return new Subscriber(origin, key === undefined ? '/stream' : `/stream?connectKey=${encodeURIComponent(key)}`, headers, localAddress).opened();
 }
 
 module.exports = { Subscriber, subscribe };
