@@ -33,6 +33,7 @@ class AdminClient {
     this.timeout = timeout;
     this.url = null;
     this.agent = null;
+    this.open = new Set(); // requests without an answer
     if (url) this.use(url);
   }
 
@@ -82,6 +83,8 @@ class AdminClient {
       if (body) Object.assign(headers, { 'Content-Type': type, 'Content-Length': body.length });
       if (this.authorization) headers.Authorization = this.authorization;
       const req = this.module.request(new URL(path, this.url), { method, headers, agent: this.agent });
+      this.open.add(req);
+      req.on('close', () => this.open.delete(req));
       const timer = setTimeout(() => req.destroy(new Error(`no answer in ${this.timeout} ms (server.timeout)`)), this.timeout);
       const fail = err => {
         clearTimeout(timer);
@@ -126,7 +129,9 @@ class AdminClient {
     return new RequestError(`${this.url.origin}${path}: ${status} ${reason}`, { sent: status === 502 || status === 504 || status === 500, status, field: answer.field });
   }
 
+  /** Lets go of all connections: requests under way fail. */
   close() {
+    for (const req of this.open) req.destroy(new Error('the connection was closed here'));
     if (this.agent) this.agent.destroy();
   }
 }

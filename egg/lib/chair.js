@@ -13,19 +13,29 @@ class Chair {
     this.leader = null;
     this.onChange = onChange;
     this.isAlive = isAlive;
+    this.known = new Set(); // who has said hello, also while it starts
+    this.orphaned = false; // the leader has gone, and there was nobody else
     this.threads = false; // workers that are threads have no process: the master's list has to do
   }
 
   /** A worker says that it is there, and whom it knows as the leader: an agent that was restarted knows nobody. */
   hello({ id, leader, thread }) {
     this.threads = Boolean(thread);
+    this.known.add(id);
     if (this.leader === null) this.name(leader !== null && (this.threads || this.isAlive(leader)) ? leader : id);
   }
 
   /** The master says which workers listen; a leader that is still starting is not among them. */
   pids(ids) {
-    if (this.leader === null || ids.includes(this.leader) || !this.threads && this.isAlive(this.leader)) return;
-    this.name(ids.length > 0 ? [ ...ids ].sort((a, b) => a - b)[0] : null);
+    if (!this.threads) for (const id of this.known) if (!this.isAlive(id)) this.known.delete(id);
+    // An agent that was restarted hears this before the workers have told it who leads.
+    if (this.leader === null && !this.orphaned) return;
+    if (this.leader !== null && (ids.includes(this.leader) || !this.threads && this.isAlive(this.leader))) return;
+    const [ next = null ] = [ ...ids ].sort((a, b) => a - b);
+    // If nobody listens, one that is starting: it keeps what the old leader may not have sent.
+    const [ starting = null ] = this.threads ? [] : this.known;
+    this.orphaned = !next && !starting;
+    if (this.leader !== (next || starting)) this.name(next || starting);
   }
 
   name(leader) {

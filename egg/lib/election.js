@@ -3,7 +3,7 @@
 const { createHash } = require('crypto');
 const { SseError } = require('./errors');
 
-const ID_LINE = /^id: .*\n/m;
+const ID_LINE = /(^|\n)id: [^\n]*\n/;
 const MAX_KEPT = 10000;
 
 /**
@@ -24,6 +24,7 @@ class Election {
   constructor({ id, alone, keep, wait, send, onTakeover }) {
     Object.assign(this, { id, alone, keep, wait, send, onTakeover });
     this.leader = alone ? id : null;
+    this.former = null; // who led before, whose work may be left unfinished
     this.held = []; // { job, resolve, reject, timer } until a leader is known
     this.kept = []; // { digest, job, at } that was left to the leader, the oldest first
     this.told = new Map(); // digest -> times at which the leader told of it before it happened here
@@ -71,20 +72,20 @@ class Election {
   /** The agent names a leader. */
   lead(leader) {
     if (this.alone || leader === this.leader) return;
-    const before = this.leader;
+    if (this.leader !== null) this.former = this.leader;
     this.leader = leader;
     if (leader === null) return;
-    for (const { job, resolve, reject, timer } of this.held.splice(0)) {
-      clearTimeout(timer);
-      this.submit(job).then(resolve, reject);
-    }
-    if (before !== null && this.leads) {
+    if (this.leads && this.former !== null && this.former !== this.id) {
       this.forget();
       const jobs = this.kept.map(k => k.job);
       this.kept = [];
       this.told.clear();
       this.toldCount = 0;
-      this.onTakeover(before, jobs);
+      this.onTakeover(this.former, jobs);
+    }
+    for (const { job, resolve, reject, timer } of this.held.splice(0)) { // younger than what was kept
+      clearTimeout(timer);
+      this.submit(job).then(resolve, reject);
     }
   }
 
@@ -136,7 +137,7 @@ class Election {
 
 /** Names an event without its id: README's Math.random() differs in each worker. */
 function digestOf({ op, key, frame }) {
-  const text = `${op}\0${key === undefined ? '' : key}\0${frame === undefined ? '' : frame.replace(ID_LINE, '')}`;
+  const text = `${op}\0${key === undefined ? '' : key}\0${frame === undefined ? '' : frame.replace(ID_LINE, '$1')}`;
   return createHash('sha1').update(text).digest('base64').slice(0, 16);
 }
 

@@ -175,7 +175,8 @@ class Publisher {
   }
 
   /**
-   * Takes nothing more, and waits until all is sent, or for `timeout` milliseconds; then gives up what is left.
+   * Takes nothing more, and waits until all is sent, or for `timeout` milliseconds; then gives up what is left. When it
+   * resolves each command has its answer or its error.
    */
   async close(timeout) {
     this.closed = true;
@@ -188,6 +189,7 @@ class Publisher {
     this.bytes = 0;
     this.wake();
     this.client.close();
+    await this.flush(); // what was on its way has failed by this
   }
 }
 

@@ -33,6 +33,7 @@ class Sse extends EventEmitter {
     this.streams = new Map(); // key -> streams that this worker passes on
     this.counters = { published: 0, failed: 0, left: 0 };
     this.saidWhoSends = new Set();
+    this.pending = new Set(); // promises of what was published and is neither answered nor given up
     this.client = new AdminClient({ url: settings.free ? null : server.admin, token: server.token, timeout: server.timeout });
     this.publisher = new Publisher({
       client: this.client,
@@ -103,8 +104,8 @@ class Sse extends EventEmitter {
   }
 
   /** Resolves when what was published so far has been answered or given up. */
-  flush() {
-    return this.publisher.flush();
+  async flush() {
+    await Promise.allSettled([ ...this.pending ]);
   }
 
   /**
@@ -113,7 +114,7 @@ class Sse extends EventEmitter {
    */
   get stats() {
     const { publisher, election } = this;
-    return { ...this.counters, waiting: publisher.size, waitingBytes: publisher.bytes, leader: election.leader, leads: election.leads };
+    return { ...this.counters, waiting: publisher.size + election.held.length, waitingBytes: publisher.bytes, leader: election.leader, leads: election.leads };
   }
 
   /** egg-sse's connections, which are Fanfare's now. */
@@ -123,7 +124,14 @@ class Sse extends EventEmitter {
 
   submit(job, options) {
     const promise = this.route(job, optionsOf(options));
-    promise.then(answer => this.counters[answer.sent ? 'published' : 'left']++, err => this.failed(job, err));
+    this.pending.add(promise);
+    promise.then(answer => {
+      this.pending.delete(promise);
+      this.counters[answer.sent ? 'published' : 'left']++;
+    }, err => {
+      this.pending.delete(promise);
+      this.failed(job, err);
+    });
     return promise;
   }
 

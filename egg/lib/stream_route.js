@@ -64,6 +64,7 @@ function streamRoute(sse, reporter) {
       const req = (url.protocol === 'https:' ? https : http).request(url, { method: ctx.method, headers, agent: agents[url.protocol] });
       open.add(req);
       req.setNoDelay(true);
+      req.setSocketKeepAlive(true, 30000); // a host that is gone without a word: the browser is to come back
       const gone = () => req.destroy(new Error('the client has gone'));
       ctx.res.once('close', gone);
       const late = setTimeout(() => req.destroy(new Error(`no answer in ${server.timeout} ms (server.timeout)`)), server.timeout);

@@ -30,9 +30,11 @@ async function fakeFanfare(answer) {
     req.on('data', text => { body += text; });
     req.on('end', () => answer(body.split('\n').map(line => JSON.parse(line)), req, res));
   });
+  const open = new Set(); // closeAllConnections is younger than the oldest Node.js that this runs on
+  server.on('connection', socket => { open.add(socket.on('close', () => open.delete(socket))); });
   await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${server.address().port}`;
-  return { url, close: () => { server.close(); server.closeAllConnections(); } };
+  return { url, close: () => { server.close(); for (const socket of open) socket.destroy(); } };
 }
 
 // numbers are what a client received, but for what Fanfare tells of gaps.
@@ -105,6 +107,43 @@ test('a full queue refuses, and says which limit; what waited is sent', async ()
     assert.deepStrictEqual(outcomes, [ ...Array(10).keys() ].map(i => (i < fits ? 'sent' : 'ERR_SSE_QUEUE_FULL')));
     await sse.shutdown();
     await fanfare.stop();
+  }
+});
+
+test('flush and stats know of what waits for a leader', async () => {
+  const fake = await fakeFanfare(ok);
+  const sse = makeSse({ admin: fake.url }, { alone: false });
+  const result = sse.publish('k', 'x');
+  assert.strictEqual(sse.stats.waiting, 1);
+  let flushed = false;
+  const flush = sse.flush().then(() => { flushed = true; });
+  await sse.publish('k', 'y', { from: 'this' });
+  assert.ok(!flushed);
+  sse.learn({ leader: '1' });
+  await flush;
+  assert.strictEqual((await result).sent, true);
+  assert.strictEqual(sse.stats.waiting, 0);
+  await sse.shutdown();
+  fake.close();
+});
+
+test('who sends: once.mode, and what a call says', async () => {
+  for (const [ mode, from, who ] of [
+    [ 'auto', undefined, 'leader' ], [ 'auto', 'this', 'this' ], [ 'auto', 'leader', 'leader' ],
+    [ 'leader', undefined, 'leader' ], [ 'leader', 'this', 'this' ],
+    [ 'every', undefined, 'this' ], [ 'every', 'leader', 'leader' ],
+  ]) {
+    const fake = await fakeFanfare(ok);
+    const sse = makeSse({ admin: fake.url, once: { mode } }, { alone: false });
+    sse.learn({ leader: '2' });
+    for (let i = 0; i < 2; i++) {
+      const { sent, worker } = await sse.publish('k', 'x', { from });
+      assert.deepStrictEqual({ sent, worker }, who === 'this' ? { sent: true, worker: undefined } : { sent: false, worker: '2' }, `${mode} ${from}`);
+    }
+    // Said once, and only where nobody has said who: the setting may be wrong for the application.
+    assert.strictEqual(sse.log.filter(line => /published from outside of requests is sent by worker 2 .*from: 'this'/.test(line)).length, who === 'leader' && !from ? 1 : 0);
+    await sse.shutdown();
+    fake.close();
   }
 });
 
@@ -218,6 +257,22 @@ test('a shutdown sends what waits, and reports the rest; nobody has to catch', a
   await away.shutdown();
   await new Promise(resolve => setImmediate(resolve));
   assert.deepStrictEqual(seen, Array(3).fill('ERR_SSE_CLOSED'));
+
+  // What is on its way when the time is over has its error before shutdown resolves.
+  let arrivals = 0;
+  const silent = await fakeFanfare(() => { arrivals++; });
+  const cut = makeSse({ admin: silent.url, closeTimeout: 100 });
+  const codes = [];
+  cut.on('error', err => codes.push(err.code));
+  cut.publish('k', 'on its way');
+  await until('the request has arrived', () => arrivals === 1);
+  cut.publish('k', 'behind it');
+  const begin = Date.now();
+  await cut.shutdown();
+  await new Promise(resolve => setImmediate(resolve));
+  assert.deepStrictEqual(codes.sort(), [ 'ERR_SSE_CLOSED', 'ERR_SSE_UNCERTAIN' ]);
+  assert.ok(Date.now() - begin < 5000, 'not until server.timeout');
+  silent.close();
   assert.deepStrictEqual(unhandled, []);
   process.off('unhandledRejection', note);
 });

@@ -31,6 +31,19 @@ test('until a leader is known, calls wait', async () => {
   assert.deepStrictEqual(await first, { sent: true });
   assert.deepStrictEqual(sent, [ 'data: a\n\n' ]);
 
+  // The worker that led is gone while no other listens yet: what was left to it is sent before what waited since.
+  const orphan = makeElection();
+  orphan.election.lead('1');
+  await orphan.election.submit(job('kept'));
+  orphan.election.lead(null);
+  const held = orphan.election.submit(job('held'));
+  orphan.election.lead('2');
+  assert.deepStrictEqual(orphan.takeovers, [[ '1', [ 'data: kept\n\n' ]]]);
+  assert.deepStrictEqual(await held, { sent: true });
+  orphan.election.lead('3');
+  orphan.election.lead('2');
+  assert.strictEqual(orphan.takeovers.length, 2);
+
   const short = makeElection({ wait: 20 });
   await assert.rejects(short.election.submit(job('a')), { code: 'ERR_SSE_NO_LEADER' });
   assert.strictEqual(short.election.held.length, 0);
@@ -52,6 +65,7 @@ test('a new leader sends what the old one did not tell of, whatever its id', asy
   assert.strictEqual(takeovers[0][0], '1');
   assert.deepStrictEqual(takeovers[0][1].map(frame => /data: (.*)/.exec(frame)[1]), [ 'twice', 'untold' ]);
   assert.notStrictEqual(digestOf({ op: 'publish', key: 'a', frame: 'data: id: 5\n\n' }), digestOf({ op: 'publish', key: 'a', frame: 'data: id: 6\n\n' }));
+  assert.notStrictEqual(digestOf(job('a\u2028id: 5')), digestOf(job('a\u2028id: 6')));
 });
 
 test('what is kept for a new leader is bounded in time and number', async () => {
@@ -87,7 +101,29 @@ test('the chair names one worker, and keeps it while it lives', () => {
   chair.pids([]);
   chair.hello({ id: '13', leader: '12' });
   assert.deepStrictEqual(named, [ '11', '12', null, '13' ]);
+
+  // The leader dies while the only other worker is still starting: it is named at once, not when a third says hello.
+  const early = new Chair(() => {}, id => alive.has(id));
+  alive.add('21').add('22');
+  early.hello({ id: '21', leader: null });
+  early.hello({ id: '22', leader: '21' });
+  alive.delete('21');
+  early.pids([]);
+  assert.strictEqual(early.leader, '22');
+  assert.deepStrictEqual([ ...early.known ], [ '22' ]);
+
+  // Threads have no process that could be looked for: the master's list is all there is.
+  const threads = new Chair(() => {}, () => assert.fail('a thread was looked for'));
+  threads.hello({ id: '5', leader: null, thread: true });
+  threads.hello({ id: '6', leader: '5', thread: true });
+  threads.pids([]);
+  assert.strictEqual(threads.leader, null);
+  threads.pids([ '6' ]);
+  assert.strictEqual(threads.leader, '6');
+
   const restarted = new Chair(() => {}, () => true);
+  restarted.pids([ '11', '12', '13' ]);
+  assert.strictEqual(restarted.leader, null, 'the workers know who leads');
   restarted.hello({ id: '13', leader: '12' });
   assert.strictEqual(restarted.leader, '12');
 });
@@ -107,7 +143,7 @@ test('requests, upgraded connections and messages are told apart', async () => {
   });
   await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address();
-  await (await fetch(`http://127.0.0.1:${port}/`, { headers: { Connection: 'close' } })).text();
+  await new Promise((resolve, reject) => http.get({ port, host: '127.0.0.1', agent: false }, res => res.resume().on('end', resolve)).on('error', reject));
   await new Promise((resolve, reject) => {
     const socket = net.connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'));
     socket.once('data', () => socket.write('hello'));
