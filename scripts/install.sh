@@ -70,9 +70,9 @@ install_debian_packages() {
     as_root "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
-# npm_folders are those that have packages of their own: the clients of the server's tests, the Egg plugin's tools, and an
-# application with each version of Egg.
-readonly npm_folders=(node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4)
+# npm_folders are those that have packages of their own: the clients of the server's tests, the Egg plugin's tools, an
+# application with each version of Egg, and other versions of Node.js to run these with.
+readonly npm_folders=(node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4 ../egg/test/node)
 
 install_npm_packages() {
     local major folder

@@ -1,6 +1,6 @@
 'use strict';
 
-const { test, before, after } = require('node:test');
+const { test } = require('node:test');
 const assert = require('node:assert');
 const fs = require('fs');
 const path = require('path');
@@ -21,14 +21,10 @@ function argumentsOf(vector) {
 let fanfare;
 let mocked;
 
-before(async () => {
+// Tests, since the oldest Node.js that this runs on has no before and after.
+test('the application and the server start', async () => {
   fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
   mocked = await mockApplication({ version: 'egg3', server: { admin: fanfare.admin, stream: fanfare.stream } });
-});
-
-after(async () => {
-  await mocked.close();
-  await fanfare.stop();
 });
 
 test('there are vectors of every kind', () => {
@@ -94,4 +90,9 @@ test('what egg-sse throws at is refused by name, and nothing is left behind', ()
   // egg-sse takes these, since it assigns nothing.
   assert.strictEqual(encode(Object.freeze({ data: { a: 1 } })), 'data: {"a":1}\n\n');
   assert.strictEqual(encode(Object.freeze({ event: 'e' })), 'event: e\ndata: \n\n');
+});
+
+test('the application and the server stop', async () => {
+  await mocked.close();
+  await fanfare.stop();
 });

@@ -4,6 +4,7 @@ module.exports = app => {
   const { home, call } = app.controller;
   app.get('/', home.page);
   app.get('/pid', home.pid);
+  app.get('/node', home.node);
   app.get('/memory', home.memory);
   app.get('/stats', call.stats);
   app.get('/flood', call.flood);

@@ -24,6 +24,10 @@ module.exports = class HomeController extends Controller {
     this.ctx.body = String(process.pid);
   }
 
+  async node() {
+    this.ctx.body = process.version;
+  }
+
   async memory() {
     this.ctx.body = process.memoryUsage();
   }
