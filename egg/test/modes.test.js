@@ -11,7 +11,10 @@ const { until, freePort } = require('./harness/wait');
 const FREE = { admin: 'http://127.0.0.1:0', stream: 'http://127.0.0.1:0', start: { binary } };
 const texts = [ ...Array(10).keys() ].map(i => `message ${i}`);
 
-const serverPid = application => Number(/started Fanfare: .* pid (\d+)/.exec(application.log())[1]);
+const serverPid = application => until('the log tells of the server', () => {
+  const found = /started Fanfare: .* pid (\d+)/.exec(application.log());
+  return found && Number(found[1]);
+});
 
 const alive = pid => {
   try {
@@ -58,8 +61,9 @@ for (const version of [ 'egg3', 'egg4' ]) {
     const ports = [ await freePort(), await freePort() ];
     const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: FREE, cluster: { startMode: 'worker_threads', ports } });
     const origins = ports.map(port => `http://127.0.0.1:${port}`);
-    const pid = serverPid(application);
+    let pid;
     try {
+      pid = await serverPid(application);
       [ application.origin ] = origins;
       const stats = await Promise.all(origins.map(async origin => (await fetch(`${origin}/stats`)).json()));
       assert.strictEqual(stats[0].leader, stats[1].leader);
