@@ -165,8 +165,8 @@ func TestRedisIsAway(t *testing.T) {
 	r.kill()
 	s := (&server{t: t, args: []string{"--redis-channels", "news"}, env: []string{"FANFARE_REDIS_URL=redis://:" + password + "@127.0.0.1:" + r.port}}).up()
 	l := listen(t, "curl", "-sSN", s.url("news"))
+	s.awaitCount("news", 1)
 	watcher := s.watch([]string{"news"}, "--raw")
-	s.awaitCount("news", 2)
 	s.publish("news", `"by the API"`)
 	for l.next() != "data: by the API" {
 	}
