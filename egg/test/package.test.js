@@ -44,7 +44,7 @@ for (const version of VERSIONS) {
 test('the package holds what it needs, and depends on nothing', () => {
   const [ { files } ] = JSON.parse(execFileSync('npm', [ 'pack', '--dry-run', '--json', '--ignore-scripts' ], { cwd: root, stdio: [ 'ignore', 'pipe', 'ignore' ] }));
   const names = files.map(f => f.path);
-  const wanted = [ 'agent.js', 'app.js', 'config/config.default.js', 'config/config.unittest.js', 'egg.d.ts', 'egg4.d.ts', 'index.d.ts', 'index.js', 'package.json', 'README.md', ...fs.readdirSync(path.join(root, 'lib')).map(f => `lib/${f}`) ];
+  const wanted = [ 'agent.js', 'app.js', 'LICENSE', 'config/config.default.js', 'config/config.unittest.js', 'egg.d.ts', 'egg4.d.ts', 'index.d.ts', 'index.js', 'package.json', 'README.md', ...fs.readdirSync(path.join(root, 'lib')).map(f => `lib/${f}`) ];
   assert.deepStrictEqual(names.slice().sort(), wanted.sort());
   const { dependencies, eggPlugin } = JSON.parse(fs.readFileSync(path.join(root, 'package.json')));
   assert.strictEqual(dependencies, undefined);
