@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -181,4 +182,42 @@ type wrapping struct{ net.Listener }
 func (l wrapping) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	return struct{ net.Conn }{c}, err
+}
+
+// Of the goroutines that many connections at once have needed, some are kept for those to come.
+func TestWaitingGoroutinesAreBounded(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	stacks := func() (serving, waiting int) {
+		buf := make([]byte, 16<<20)
+		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			switch {
+			case !strings.Contains(g, "(*acceptor).work("):
+			case strings.Contains(g, "(*acceptor).serveConn("):
+				serving++
+			default:
+				waiting++
+			}
+		}
+		return serving, waiting
+	}
+	var conns []net.Conn
+	for range maxWaiting + 100 {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	if !poll(patience, func() bool { n, _ := stacks(); return n == len(conns) }) {
+		n, _ := stacks()
+		t.Fatalf("%d of %d connections have a goroutine", n, len(conns))
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	if !poll(patience, func() bool { serving, waiting := stacks(); return serving == 0 && waiting == maxWaiting }) {
+		serving, waiting := stacks()
+		t.Errorf("%d goroutines serve and %d wait; want 0 and %d", serving, waiting, maxWaiting)
+	}
 }
