@@ -293,22 +293,29 @@ func TestBadServers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := settings(t, c.base, run.Open)
-			if err := s.Prepare(files); err != nil {
-				t.Fatal(err)
-			}
-			r, err := run.Run(t.Context(), s)
-			if err == nil || !strings.Contains(err.Error(), "no subscriber could connect") || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want %q", err, c.want)
-			}
-			if r == nil || r.Connect.Failed != 20 || r.Connect.Connected != 0 {
-				t.Errorf("result %+v", r)
-			}
+			r := refused(t, s, c.want)
 			var b strings.Builder
 			if err := r.Table(&b); err != nil || strings.Contains(b.String(), "\x1b") {
 				t.Errorf("table, %v:\n%q", err, b.String())
 			}
 		})
 	}
+}
+
+// refused runs s, with which none of the 20 subscribers may connect, because of want.
+func refused(t *testing.T, s *run.Settings, want string) *report.Result {
+	t.Helper()
+	if err := s.Prepare(files); err != nil {
+		t.Fatal(err)
+	}
+	r, err := run.Run(t.Context(), s)
+	if err == nil || !strings.Contains(err.Error(), "no subscriber could connect") || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if r == nil || r.Connect.Failed != 20 || r.Connect.Connected != 0 {
+		t.Fatalf("result %+v", r)
+	}
+	return r
 }
 
 // TestBrokenStreams ends subscribers that were subscribed: by a reset, and by a broken transfer coding.

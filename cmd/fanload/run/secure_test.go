@@ -186,16 +186,7 @@ func TestSecureRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := settings(t, c.base, run.Open)
 			s.Plan.Trust = c.trust
-			if err := s.Prepare(files); err != nil {
-				t.Fatal(err)
-			}
-			r, err := run.Run(t.Context(), s)
-			if err == nil || !strings.Contains(err.Error(), "no subscriber could connect") || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want %q", err, c.want)
-			}
-			if r == nil || r.Connect.Failed != 20 || r.Connect.Connected != 0 {
-				t.Errorf("result %+v", r)
-			}
+			refused(t, s, c.want)
 		})
 	}
 	s := settings(t, plain.URL, run.Open)
