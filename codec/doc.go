@@ -23,12 +23,15 @@
 //	: a heartbeat\n
 //	\n
 //
-// A frame may leave room for an id that the server gives later. It is an id line without a value, and
+// A frame may leave room for an id that the server gives later. It is an id line without a value, the last line, and
 // [Frame].IDAt says where the value belongs:
 //
-//	id: \n
 //	data: text\n
+//	id: \n
 //	\n
+//
+// With such room the id line is always the last one, a publisher's own id too: clients that take an id as soon as they
+// have read its line would otherwise resume after an event of which they have only a part.
 //
 // # What is refused
 //

@@ -28,6 +28,11 @@ type Frame struct {
 	IDAt int
 	// IDLen is the length of the id's value. 0 with IDAt >= 0 is the room where the server inserts an id.
 	IDLen int
+	// Silent says that the frame has no data line, so that a client dispatches nothing: a comment, or an id or a
+	// reconnection time alone (WHATWG HTML 9.2.6).
+	Silent bool
+	// Notice is for the caller to set: the event is about the stream itself, such as a gap, and is no value of the key.
+	Notice bool
 }
 
 // idLine begins every id line of a frame: the value is always just behind it.
@@ -54,15 +59,17 @@ func Append(dst []byte, ev Event) ([]byte, error) {
 // Encode appends the event to dst as [Append] does, and says where its id is. Bytes of the frame are the event's alone,
 // without what dst held; they keep dst's capacity, so that the next event can be encoded behind them.
 //
-// If stamp is set, an event that has no id and isn't a comment gets an id line without a value in the id's place:
-// the room for the id that the server gives (IDAt >= 0, IDLen 0). An event with an id keeps it.
+// If stamp is set, the id line is the last one: some clients take an id when they have read its line, and resume after
+// the event although the connection was cut in the middle of it. An event that has no id and isn't a comment then gets an
+// id line without a value: the room for the id that the server gives (IDAt >= 0, IDLen 0). An event with an id keeps it.
 func Encode(dst []byte, ev Event, stamp bool) (Frame, error) {
 	start := len(dst)
 	out, idAt, err := appendEvent(dst, ev, stamp)
 	if err != nil {
 		return Frame{IDAt: -1}, err
 	}
-	return Frame{Bytes: out[start:], IDAt: idAt, IDLen: len(ev.ID)}, nil
+	_, comment := commentText(ev.Data)
+	return Frame{Bytes: out[start:], IDAt: idAt, IDLen: len(ev.ID), Silent: comment}, nil
 }
 
 // appendEvent is Append; idAt is the offset of the id's value from where the event begins, or -1.
@@ -93,13 +100,19 @@ func appendEvent(dst []byte, ev Event, stamp bool) (out []byte, idAt int, err er
 		dst = append(dst, ev.Retry...)
 		dst = append(dst, '\n')
 	}
-	if ev.ID != "" || stamp && !comment {
+	id := ev.ID != "" || stamp && !comment
+	if stamp {
+		dst = appendLines(dst, prefix, text)
+	}
+	if id {
 		dst = append(dst, idLine...)
 		idAt = len(dst) - start
 		dst = append(dst, ev.ID...)
 		dst = append(dst, '\n')
 	}
-	dst = appendLines(dst, prefix, text)
+	if !stamp {
+		dst = appendLines(dst, prefix, text)
+	}
 	return append(dst, '\n'), idAt, nil
 }
 

@@ -114,16 +114,20 @@ func TestEncode(t *testing.T) {
 	}{
 		{"no id", Event{Data: []byte("d")}, false, "data: d\n\n", -1, 0},
 		{"own id", Event{ID: "42", Data: []byte("d")}, false, "id: 42\ndata: d\n\n", 4, 2},
-		{"own id is kept", Event{ID: "42", Data: []byte("d")}, true, "id: 42\ndata: d\n\n", 4, 2},
-		{"room", Event{Data: []byte("d")}, true, "id: \ndata: d\n\n", 4, 0},
-		{"room behind fields", Event{Event: "e", Retry: "7", Data: []byte("d")}, true, "event: e\nretry: 7\nid: \ndata: d\n\n", 22, 0},
+		{"own id is kept", Event{ID: "42", Data: []byte("d")}, true, "data: d\nid: 42\n\n", 12, 2},
+		{"room", Event{Data: []byte("d")}, true, "data: d\nid: \n\n", 12, 0},
+		{"two lines", Event{ID: "7", Data: []byte("a\nb")}, true, "data: a\ndata: b\nid: 7\n\n", 20, 1},
+		{"room behind fields", Event{Event: "e", Retry: "7", Data: []byte("d")}, true, "event: e\nretry: 7\ndata: d\nid: \n\n", 30, 0},
 		{"comment", Event{Data: []byte(":c")}, true, ": c\n\n", -1, 0},
-		{"comment with id", Event{ID: "x", Data: []byte(":c")}, true, "id: x\n: c\n\n", 4, 1},
+		{"comment with id", Event{ID: "x", Data: []byte(":c")}, true, ": c\nid: x\n\n", 8, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := Encode([]byte("other bytes"), c.ev, c.stamp)
 			if err != nil || string(f.Bytes) != c.want || f.IDAt != c.idAt || f.IDLen != c.idLen {
 				t.Fatalf("got %q, id at %d, %d long, %v; want %q, %d, %d", f.Bytes, f.IDAt, f.IDLen, err, c.want, c.idAt, c.idLen)
+			}
+			if f.Silent != strings.HasPrefix(string(c.ev.Data), ":") {
+				t.Errorf("silent: %v", f.Silent)
 			}
 			checkFrame(t, f)
 		})

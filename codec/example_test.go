@@ -23,11 +23,11 @@ func ExampleAppend() {
 // A frame with room for an id that is given later.
 func ExampleEncode() {
 	f, _ := codec.Encode(nil, codec.Event{Event: "tick", Data: []byte("now")}, true)
-	fmt.Printf("%s%s%s", f.Bytes[:f.IDAt], "mf3k2a9x1b-42", f.Bytes[f.IDAt+f.IDLen:])
+	fmt.Printf("%s%s%s", f.Bytes[:f.IDAt], "hd9k2a9x1b4c-42", f.Bytes[f.IDAt+f.IDLen:])
 	// Output:
 	// event: tick
-	// id: mf3k2a9x1b-42
 	// data: now
+	// id: hd9k2a9x1b4c-42
 }
 
 func ExampleDecodeJSON() {
@@ -58,8 +58,8 @@ func ExampleParseFrames() {
 	_, _, err = codec.ParseFrames(nil, nil, []byte("data: a\n\ndata: b\n"), true)
 	fmt.Println(err)
 	// Output:
-	// "id: 1\ndata: a\n\n" id at 4, 1 long
-	// "id: \ndata: b\n\n" id at 4, 0 long
+	// "data: a\nid: 1\n\n" id at 12, 1 long
+	// "data: b\nid: \n\n" id at 12, 0 long
 	// <nil>
 	// body: is unfinished: the last event has no empty line behind it; end every event with an empty line (event 2, byte 9)
 }

@@ -24,12 +24,12 @@ const reasonUnfinished = "is unfinished: the last event has no empty line behind
 // their publisher is wrong); a line that begins with another byte order mark (a client ignores that one too, unless the
 // frame happens to be the first of its stream).
 //
-// If stamp is set, room for a server's id is made: the id line of a block that has one without a value, and a new id
-// line before the first data line of a block that has none. A block without data lines, such as a comment, gets no new
-// line. If stamp is not set, an id line without a value, which resets the client's last event id, is kept as it is, and
-// the frame has IDAt -1.
+// If stamp is set, the id line becomes the last one (see [Encode]), and room for a server's id is made: the id line of a
+// block that has one without a value, and a new id line of a block that has none. A block without data lines, such as a
+// comment, gets no new line. If stamp is not set, an id line stays in its place; one without a value, which resets the
+// client's last event id, is kept as it is, and the frame has IDAt -1.
 //
-// What [Append] made comes back as the same bytes. The caller bounds the size of body; dst grows to less than twice
+// What [Encode] made with the same stamp comes back as the same bytes. The caller bounds the size of body; dst grows to less than twice
 // that size.
 func ParseFrames(frames []Frame, dst, body []byte, stamp bool) ([]Frame, []byte, error) {
 	p := frameParser{dst: dst, stamp: stamp, firstFrame: len(frames), firstByte: len(dst)}
@@ -69,23 +69,24 @@ func ParseFrame(dst, text []byte, stamp bool) (Frame, []byte, error) {
 // frameParser is the state of one ParseFrames.
 type frameParser struct {
 	dst        []byte
+	body       []byte
 	stamp      bool
 	anyRetry   bool // a retry need not be digits
 	firstFrame int  // of this call
 	firstByte  int  // of this call, in dst
 
-	frame      int // the number of the block, from 1
-	blockAt    int // where the block begins in the body
-	start      int // where the block begins in dst
-	lines      int // the lines of the block so far
-	dataAt     int // where its first data line begins in dst, or -1
-	idAt       int // where its id's value begins in dst, or -1
+	frame      int  // the number of the block, from 1
+	blockAt    int  // where the block begins in the body
+	start      int  // where the block begins in dst
+	lines      int  // the lines of the block so far
+	data       bool // it has a data line
+	idAt       int  // where its id's value begins in dst or, with stamp, in the body; -1 without an id line
 	idLen      int
 	invalidUTF int // the first byte of the body that isn't UTF-8, or -1
 }
 
 func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
-	p.invalidUTF = invalidUTF8(body)
+	p.body, p.invalidUTF = body, invalidUTF8(body)
 	lines := newLineCursor(body)
 	i := 0
 	if bytes.HasPrefix(body, byteOrderMark) {
@@ -123,7 +124,7 @@ func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
 // begin begins a block.
 func (p *frameParser) begin(frame, blockAt int) {
 	p.frame, p.blockAt, p.start = frame, blockAt, len(p.dst)
-	p.lines, p.dataAt, p.idAt, p.idLen = 0, -1, -1, 0
+	p.lines, p.data, p.idAt, p.idLen = 0, false, -1, 0
 }
 
 // line appends a line of the block, which begins at at in the body and isn't empty.
@@ -144,14 +145,13 @@ func (p *frameParser) line(line []byte, at int) error {
 		if i := bytes.IndexByte(value, 0); i >= 0 {
 			return p.refuse(fieldID, at+valueAt+i, reasonControl(0))
 		}
-		p.dst = append(p.dst, idLine...)
-		p.idAt, p.idLen = len(p.dst), len(value)
-		p.dst = append(append(p.dst, value...), '\n')
+		p.idAt, p.idLen = at+valueAt, len(value)
+		if !p.stamp {
+			p.appendID(value)
+		}
 		return nil
 	case fieldData:
-		if p.dataAt < 0 {
-			p.dataAt = len(p.dst)
-		}
+		p.data = true
 	case fieldEvent:
 		if i := bytes.IndexByte(value, 0); i >= 0 {
 			return p.refuse(fieldEvent, at+valueAt+i, reasonControl(0))
@@ -165,16 +165,25 @@ func (p *frameParser) line(line []byte, at int) error {
 	return nil
 }
 
+// appendID appends the id line.
+func (p *frameParser) appendID(value []byte) {
+	p.dst = append(p.dst, idLine...)
+	p.idAt = len(p.dst)
+	p.dst = append(append(p.dst, value...), '\n')
+}
+
 // finish ends the block. Of the frame's bytes only the length counts (see ParseFrames).
 func (p *frameParser) finish() Frame {
-	if p.stamp && p.idAt < 0 && p.dataAt >= 0 {
-		p.dst = append(p.dst, idRoom...)
-		copy(p.dst[p.dataAt+len(idRoom):], p.dst[p.dataAt:])
-		copy(p.dst[p.dataAt:], idRoom)
-		p.idAt = p.dataAt + len(idLine)
+	if p.stamp {
+		switch {
+		case p.idAt >= 0:
+			p.appendID(p.body[p.idAt : p.idAt+p.idLen])
+		case p.data:
+			p.appendID(nil)
+		}
 	}
 	p.dst = append(p.dst, '\n')
-	f := Frame{Bytes: p.dst[p.start:], IDAt: -1, IDLen: p.idLen}
+	f := Frame{Bytes: p.dst[p.start:], IDAt: -1, IDLen: p.idLen, Silent: !p.data}
 	if p.idAt >= 0 && (p.idLen > 0 || p.stamp) {
 		f.IDAt = p.idAt - p.start
 	}

@@ -22,8 +22,9 @@ func TestParseFrames(t *testing.T) {
 		{"empty lines", "\n\r\ndata: a\n\n\n\r\n\rdata: b\n\n\n\n", false, []frame{{"data: a\n\n", -1, 0}, {"data: b\n\n", -1, 0}}},
 		{"BOM", "\uFEFFdata: a\n\n", false, []frame{{"data: a\n\n", -1, 0}}},
 		{"no space", "event:e\nretry:5\nid:7\ndata:a\n\n", false, []frame{{"event:e\nretry:5\nid: 7\ndata:a\n\n", 20, 1}}},
-		{"order is kept", "data: a\nid: 7\nevent: e\n\n", true, []frame{{"data: a\nid: 7\nevent: e\n\n", 12, 1}}},
-		{"id with spaces", "id:  7 \ndata\n\n", true, []frame{{"id:  7 \ndata\n\n", 4, 3}}},
+		{"the id is last", "data: a\nid: 7\nevent: e\n\n", true, []frame{{"data: a\nevent: e\nid: 7\n\n", 21, 1}}},
+		{"order is kept without room", "data: a\nid: 7\nevent: e\n\n", false, []frame{{"data: a\nid: 7\nevent: e\n\n", 12, 1}}},
+		{"id with spaces", "id:  7 \ndata\n\n", true, []frame{{"data\nid:  7 \n\n", 9, 3}}},
 		{"unknown fields", "foo\nbar: x\n data: no\ndata: a\n\n", false, []frame{{"foo\nbar: x\n data: no\ndata: a\n\n", -1, 0}}},
 		{"comment", ": ping\n\n", true, []frame{{": ping\n\n", -1, 0}}},
 		{"empty comment", ":\n\n", true, []frame{{":\n\n", -1, 0}}},
@@ -32,11 +33,11 @@ func TestParseFrames(t *testing.T) {
 		{"NUL in data", "data: \x00\n\n", false, []frame{{"data: \x00\n\n", -1, 0}}},
 		{"retry again", "retry: 1\nretry: 2\n\n", false, []frame{{"retry: 1\nretry: 2\n\n", -1, 0}}},
 
-		{"room", "data: a\n\n", true, []frame{{"id: \ndata: a\n\n", 4, 0}}},
-		{"room before the first data line", ": c\nevent: e\ndata\ndata: b\nretry: 5\n\n", true,
-			[]frame{{": c\nevent: e\nid: \ndata\ndata: b\nretry: 5\n\n", 17, 0}}},
-		{"room in each", "data: a\n\nid: 1\ndata: b\n\n:c\n\ndata: d\n\n", true, []frame{{"id: \ndata: a\n\n", 4, 0},
-			{"id: 1\ndata: b\n\n", 4, 1}, {":c\n\n", -1, 0}, {"id: \ndata: d\n\n", 4, 0}}},
+		{"room", "data: a\n\n", true, []frame{{"data: a\nid: \n\n", 12, 0}}},
+		{"room behind all lines", ": c\nevent: e\ndata\ndata: b\nretry: 5\n\n", true,
+			[]frame{{": c\nevent: e\ndata\ndata: b\nretry: 5\nid: \n\n", 39, 0}}},
+		{"room in each", "data: a\n\nid: 1\ndata: b\n\n:c\n\ndata: d\n\n", true, []frame{{"data: a\nid: \n\n", 12, 0},
+			{"data: b\nid: 1\n\n", 12, 1}, {":c\n\n", -1, 0}, {"data: d\nid: \n\n", 12, 0}}},
 		{"empty id is room", "data: a\nid\n\n", true, []frame{{"data: a\nid: \n\n", 12, 0}}},
 		{"empty id is room without data", "id:\n\n", true, []frame{{"id: \n\n", 4, 0}}},
 		{"empty id is kept", "id:\ndata: a\n\n", false, []frame{{"id: \ndata: a\n\n", -1, 0}}},
@@ -55,6 +56,9 @@ func TestParseFrames(t *testing.T) {
 				f := frames[1+i]
 				if string(f.Bytes) != w.bytes || f.IDAt != w.idAt || f.IDLen != w.idLen {
 					t.Errorf("frame %d: %q, id at %d, %d long; want %q, %d, %d", i+1, f.Bytes, f.IDAt, f.IDLen, w.bytes, w.idAt, w.idLen)
+				}
+				if data := strings.Contains("\n"+w.bytes, "\ndata"); f.Silent == data {
+					t.Errorf("frame %d: %q is silent: %v", i+1, f.Bytes, f.Silent)
 				}
 				checkFrame(t, f)
 				all += w.bytes
@@ -122,7 +126,7 @@ func TestParseFramesAliases(t *testing.T) {
 	_ = append(frames[0].Bytes, "XXXX"...)
 	at := 0
 	for i, f := range frames {
-		if string(f.Bytes) != "id: \ndata\n\n" || &f.Bytes[0] != &dst[at] {
+		if string(f.Bytes) != "data\nid: \n\n" || &f.Bytes[0] != &dst[at] {
 			t.Fatalf("frame %d: %q", i, f.Bytes)
 		}
 		at += len(f.Bytes)
@@ -153,7 +157,7 @@ func TestParseFrame(t *testing.T) {
 		idAt  int
 	}{
 		{"event: e\nretry: 1.5\nid: 7\ndata: x\n\n", false, "event: e\nretry: 1.5\nid: 7\ndata: x\n\n", "", 24},
-		{"retry: -1\ndata: x\n\n", true, "retry: -1\nid: \ndata: x\n\n", "", 14},
+		{"retry: -1\ndata: x\n\n", true, "retry: -1\ndata: x\nid: \n\n", "", 22},
 		{"retry: soon\n: c\n\n", true, "retry: soon\n: c\n\n", "", -1},
 		{"data: x\n\ndata: y\n\n", false, "", "body", 0},
 		{"data: x\n", false, "", "body", 0},

@@ -102,7 +102,7 @@ func TestSubscribeDuringPublishAll(t *testing.T) {
 	live := drain(s)
 	_, again := resumed(t, e, id, "a", "b")
 	if len(live) != len(again) || len(live) > 1 {
-		t.Errorf("the live subscriber got %v, one that resumes from its first id %v", live, again)
+		t.Errorf("the live subscriber got %v, one that resumes from its first id %q %v", live, id, again)
 	}
 	// The next one comes once in any case.
 	all(t, e, "next")
@@ -149,31 +149,21 @@ func countOf(items []string, item string) (n int) {
 }
 
 func TestBroadcastNumbers(t *testing.T) {
-	feed := func(b *broadcasts, ns ...uint32) (got []uint32) {
-		for _, n := range ns {
-			if b.isNew(n) {
-				got = append(got, n)
-			}
-		}
-		return got
-	}
 	const top = math.MaxUint32
 	for _, c := range []struct {
-		name     string
-		from     broadcasts
-		in, want []uint32
+		n, m  uint32
+		after bool
 	}{
-		{"in turn", broadcasts{}, []uint32{1, 2, 1, 3, 2, 3}, []uint32{1, 2, 3}},
-		{"begun late", broadcasts{last: 5}, []uint32{5, 6, 4, 6}, []uint32{6}},
-		{"lost and found", broadcasts{last: 5}, []uint32{9, 6, 7, 6, 8, 9, 8, 10}, []uint32{9, 6, 7, 8, 10}},
-		{"lost twice in one key", broadcasts{last: 5}, []uint32{9, 7, 6, 7, 8, 8}, []uint32{9, 7, 8}},
-		{"unknown past", broadcasts{}, []uint32{57, 55, 56, 55, 57, 58}, []uint32{57, 55, 56, 58}},
-		{"wrapped", broadcasts{last: top - 1}, []uint32{top, top - 1, 1, top, 2, 1}, []uint32{top, 1, 2}},
-		{"lost around the wrap", broadcasts{last: top - 2}, []uint32{2, top - 1, top, 1, top, 2, 3}, []uint32{2, top - 1, top, 1, 3}},
+		{1, 0, true}, {top, 0, true}, {0, 0, false}, {0, 5, false}, {5, 5, false}, {6, 5, true}, {5, 6, false},
+		{1, top, true}, {top, 1, false}, {2, top - 1, true},
 	} {
-		b := c.from
-		if got := feed(&b, c.in...); !slices.Equal(got, c.want) {
-			t.Errorf("%s: of %v came %v, want %v", c.name, c.in, got, c.want)
+		if got := after(c.n, c.m); got != c.after {
+			t.Errorf("%d after %d: %v", c.n, c.m, got)
+		}
+	}
+	for _, n := range []uint32{1, 2, 7, top - 1, top} {
+		if preceding(following(n)) != n || following(preceding(n)) != n || following(n) == 0 || preceding(n) == 0 {
+			t.Errorf("around %d: %d, %d", n, preceding(n), following(n))
 		}
 	}
 }

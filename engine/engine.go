@@ -2,6 +2,8 @@ package engine
 
 import (
 	"cmp"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -32,8 +34,9 @@ type Engine struct {
 
 	keys         atomic.Int64
 	historyBytes atomic.Int64
-	ringSlots    atomic.Int64 // kept by the sweep
-	lastEpoch    atomic.Uint64
+	ringSlots    atomic.Int64  // kept by the sweep
+	firstEpoch   uint64        // immutable
+	lastEpoch    atomic.Uint64 // the last one given to a key
 
 	wakers    []*waker
 	nextIndex atomic.Uint32
@@ -78,10 +81,8 @@ func New(o Options) *Engine {
 		e.shards[i] = xsync.NewMapOf[string, *key]()
 	}
 	e.Reconfigure(o)
-	// An epoch is greater than all that this process or an earlier one gave out:
-	// a process would have to create a million keys per second all its life to
-	// run ahead of the clock.
-	e.lastEpoch.Store(uint64(time.Now().UnixMicro()))
+	e.firstEpoch = firstEpoch()
+	e.lastEpoch.Store(e.firstEpoch)
 	for range o.Wakers {
 		w := newWaker()
 		e.wakers = append(e.wakers, w)
@@ -170,7 +171,7 @@ func (e *Engine) lookup(name string) (*key, error) {
 		if !e.reserveKey(limit) {
 			return nil, true
 		}
-		fresh.epoch = e.lastEpoch.Add(1) // here: later than that of a key of this name retired meanwhile
+		fresh.epoch = e.lastEpoch.Add(1)
 		return fresh, false
 	})
 	if k == nil {
@@ -180,6 +181,25 @@ func (e *Engine) lookup(name string) (*key, error) {
 		e.configure(k)
 	}
 	return k, nil
+}
+
+// epochBits is the number of the highest bit of every epoch: an epoch has this bit
+// set and none above, which makes 12 digits in base 36.
+const epochBits = 61
+
+// firstEpoch returns where an engine's epochs begin: 2^61 and 61 random bits, so
+// that no other process, node or machine whose clock starts over gives the same
+// ones. Those of a key are never compared but for being the same.
+func firstEpoch() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return 1<<epochBits | binary.NativeEndian.Uint64(b[:])>>(64-epochBits)
+}
+
+// gave reports whether the epoch is of this engine. Epochs that a counter has
+// carried beyond 62 bits are no exception: uint64 has room for them.
+func (e *Engine) gave(epoch uint64) bool {
+	return epoch > e.firstEpoch && epoch <= e.lastEpoch.Load()
 }
 
 // reserveKey counts a key more, unless there are limit already.
@@ -292,7 +312,10 @@ func (e *Engine) PublishAll(f Frame) (keys, subscribers int, err error) {
 		if first.stamped() {
 			d = newDraft(f, now, all)
 		} else { // the keys' events share the memory of the frame
-			d = draft{frame: first.frame, ev: &Event{at: now, all: all, idAt: first.ev.idAt, idLen: first.ev.idLen, bytes: first.ev.bytes}}
+			d = draft{frame: first.frame, ev: &Event{
+				at: now, all: all, idAt: first.ev.idAt, idLen: first.ev.idLen, bytes: first.ev.bytes,
+				class: first.ev.class,
+			}}
 		}
 		if k.publish(e, &d) {
 			k.wake()

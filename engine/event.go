@@ -16,6 +16,13 @@ type Frame struct {
 	// IDLen is the length of the publisher's own id in bytes. 0 with
 	// IDAt >= 0 asks the engine to insert the event's Position there.
 	IDLen int
+	// Silent says that a client dispatches nothing for it: a comment, a
+	// reconnection time or an id alone.
+	Silent bool
+	// Notice says that it is about the stream itself, such as a gap of its
+	// source. Neither a silent event nor a notice is the key's value, see
+	// KeyOptions.SendLast.
+	Notice bool
 }
 
 // kind tells what a ring slot holds.
@@ -28,6 +35,25 @@ const (
 	kindRetired      // the ring and its key end here
 )
 
+// class tells of an event what the Frame said.
+type class uint8
+
+const (
+	classValue  class = iota
+	classNotice       // about the stream itself
+	classSilent       // clients dispatch nothing, whatever it is about
+)
+
+func (f *Frame) class() class {
+	switch {
+	case f.Silent:
+		return classSilent
+	case f.Notice:
+		return classNotice
+	}
+	return classValue
+}
+
 // Event is one published event. It is immutable from the moment a ring slot
 // points at it, and shared by all subscribers: never modify what Bytes or ID
 // return. It stays valid for as long as it is referenced.
@@ -38,6 +64,7 @@ type Event struct {
 	idAt  int32
 	idLen uint16
 	kind  kind
+	class class
 	all   uint32 // the number of the PublishAll that it came from, 0 if none
 
 	// released is 0 until the one who takes the event out of its key's byte
@@ -54,6 +81,9 @@ func (e *Event) At() int64 { return e.at }
 
 // Bytes returns the finished frame, id included.
 func (e *Event) Bytes() []byte { return e.bytes }
+
+// Silent reports whether a client dispatches nothing for the event.
+func (e *Event) Silent() bool { return e.class == classSilent }
 
 // ID returns the offset and length of the event's id in Bytes; the offset is
 // -1 if it has none.
@@ -108,9 +138,10 @@ const maxID = math.MaxUint16
 type draft struct {
 	ev    *Event
 	frame Frame
-	// room is the memory of ev.bytes: the frame itself, or, if the frame asks
-	// for an id, maxPositionLen bytes more than the frame with its tail (what
-	// follows the id) already at the end.
+	// room is the memory of ev.bytes: the frame itself, or, if the frame asks for
+	// an id, maxPositionLen bytes more than the frame. What stands before the id
+	// is at its place from the beginning; what follows it is put behind the id by
+	// stamp: with the id line at the end of a frame, two line ends.
 	room []byte
 }
 
@@ -125,10 +156,10 @@ func newDraft(f Frame, at int64, all uint32) draft {
 		d.ev.bytes, d.ev.idAt, d.ev.idLen = d.room, int32(f.IDAt), uint16(f.IDLen)
 	} else {
 		d.ev, d.room = newEvent(len(f.Bytes) + maxPositionLen)
-		copy(d.room[f.IDAt+maxPositionLen:], f.Bytes[f.IDAt:])
+		copy(d.room, f.Bytes[:f.IDAt])
 		d.ev.idAt = int32(f.IDAt)
 	}
-	d.ev.at, d.ev.all = at, all
+	d.ev.at, d.ev.all, d.ev.class = at, all, f.class()
 	return d
 }
 
@@ -136,18 +167,18 @@ func newDraft(f Frame, at int64, all uint32) draft {
 func (d *draft) stamped() bool { return d.frame.IDAt >= 0 && d.frame.IDLen == 0 }
 
 // stamp gives the event its position and, if the frame asks for it, writes the
-// position's text between head and tail, right up against the tail. After a
-// failed CAS it is called again: nobody else has seen the event yet.
+// position's text and what follows it. After a failed CAS it is called again:
+// nobody else has seen the event yet. Then the text has the same length but for
+// once in ten, a hundred, … sequences, and what follows it stays where it is.
 func (d *draft) stamp(p Position) {
 	d.ev.seq = p.Seq
 	if !d.stamped() {
 		return
 	}
-	var text [maxPositionLen]byte
-	id := p.Append(text[:0])
-	tail := d.frame.IDAt + maxPositionLen
-	start := maxPositionLen - len(id)
-	copy(d.room[start:], d.frame.Bytes[:d.frame.IDAt])
-	copy(d.room[tail-len(id):], id)
-	d.ev.bytes, d.ev.idLen = d.room[start:], uint16(len(id))
+	at := d.frame.IDAt
+	id := p.Append(d.room[at:at:len(d.room)])
+	if n := len(id); n != int(d.ev.idLen) {
+		end := at + n + copy(d.room[at+n:], d.frame.Bytes[at:])
+		d.ev.bytes, d.ev.idLen = d.room[:end:end], uint16(n)
+	}
 }

@@ -23,12 +23,24 @@ func (k *key) release(e *Engine, ev *Event) {
 // have not been served yet.
 func (k *key) limitBytes(e *Engine) {
 	if limit := k.opts.Load().HistoryBytes; k.bytes.Load() > limit {
-		k.evict(e, k.tail(), func(*Event) bool { return k.bytes.Load() > limit })
+		k.evict(e, k.keptFrom(k.tail()), func(*Event) bool { return k.bytes.Load() > limit })
 	}
 	if limit := e.maxHistoryBytes.Load(); e.historyBytes.Load() > limit {
-		k.evict(e, k.tail(), func(*Event) bool { return e.historyBytes.Load() > limit })
+		k.evict(e, k.keptFrom(k.tail()), func(*Event) bool { return e.historyBytes.Load() > limit })
 		e.pressed() // other keys hold the rest
 	}
+}
+
+// keptFrom returns the first sequence that no limit of bytes or time evicts: the
+// newest event's or, with SendLast, that of the newest value, which comments and
+// notices may follow.
+func (k *key) keptFrom(tail uint64) uint64 {
+	if k.opts.Load().SendLast {
+		if ev := k.newestValue(tail); ev != nil {
+			return ev.seq
+		}
+	}
+	return tail
 }
 
 // evict removes the key's oldest events, all before sequence end, as long as
@@ -80,7 +92,7 @@ func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 	o := k.opts.Load()
 	end := tail + 1
 	if keepNewest || o.SendLast {
-		end = tail
+		end = k.keptFrom(tail)
 	}
 	keep := uint64(o.slots())
 	k.evict(e, end, func(oldest *Event) bool {

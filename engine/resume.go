@@ -5,54 +5,77 @@ package engine
 // or announced (I7).
 //
 // Where an id cannot be found, all that is kept is sent, behind a gap: for an
-// id of an older epoch, or one that history has lost, none of it has been seen;
+// id of another epoch, or one that history has lost, none of it has been seen;
 // for any other id nobody knows, and a repetition is better than a loss.
 func (c *cursor) resume(after string) (exact bool) {
 	k := c.key
-	if after == "" {
-		c.next = k.tail() + 1
-		if k.opts.Load().SendLast {
-			c.stepBack()
-		}
-		return true
-	}
 	first, tail := k.firstKept(), k.tail()
-	p, ours := ParsePosition(after)
-	if ours && p.Epoch == k.epoch && p.Seq <= tail {
+	p, position := ParsePosition(after)
+	if position && p.Epoch == k.epoch && p.Seq <= tail {
 		c.next = k.firstFrom(p.Seq + 1)
 		if c.next == p.Seq+1 {
 			return true
 		}
-		c.gap = &Gap{Reason: GapHistory, Missed: int64(c.next - p.Seq - 1)}
-	} else if seq, found := k.find(after, first, tail); found {
+		c.noteGap(Gap{Reason: GapHistory, Missed: int64(c.next - p.Seq - 1), After: after})
+		return false
+	}
+	if seq, found := k.find(after, first, tail); found {
 		c.next = seq + 1
 		return true
-	} else {
-		c.next = first
-		c.gap = &Gap{Reason: GapUnknown, Missed: -1}
-		if ours && p.Epoch < k.epoch {
-			c.gap.Reason = GapEpoch
-		}
 	}
-	c.gap.Key, c.gap.After, c.gap.Next = k.name, after, Position{k.epoch, c.next - 1}
+	c.next = first
+	reason := GapUnknown
+	if position && p.Epoch != k.epoch {
+		reason = GapEpoch
+	}
+	c.noteGap(Gap{Reason: reason, Missed: -1, After: after})
 	return false
 }
 
-// stepBack moves a new subscriber's cursor in front of the newest event, if that
-// is kept. From there on it reads as any other: what is published meanwhile comes
-// behind the newest event of this moment, or laps it as it laps slow subscribers.
-func (c *cursor) stepBack() {
-	if c.next == 1 {
-		return // nothing was ever published
+// hasOwn reports whether the key keeps an event with the publisher's own id.
+func (c *cursor) hasOwn(id string) bool {
+	_, found := c.key.find(id, c.key.firstKept(), c.key.tail())
+	return found
+}
+
+// noteGap has the cursor report the gap before what it reads next.
+func (c *cursor) noteGap(g Gap) {
+	g.Key, g.Next = c.key.name, Position{c.key.epoch, c.next - 1}
+	c.gap = &g
+}
+
+// begin sets the cursor of a new subscriber: behind the newest event, with
+// KeyOptions.SendLast in front of the newest value, if that is kept. From there on
+// it reads as any other: what is published meanwhile comes behind the value, or
+// laps it as it laps slow subscribers.
+//
+// fresh is false if the client resumes its other keys: then their id says which
+// broadcasts it has.
+func (c *cursor) begin(fresh bool) {
+	tail := c.key.tail()
+	c.next = tail + 1
+	if !c.key.opts.Load().SendLast {
+		return
 	}
-	ev, _ := c.key.read(c.next - 1)
-	if ev == nil {
-		return // expired, or lapped: then newer ones follow
+	if ev := c.key.newestValue(tail); ev != nil {
+		c.next = ev.seq
+		if fresh && ev.all != 0 && len(c.sub.cursors) > 1 {
+			c.sub.expect(ev.all)
+		}
 	}
-	c.next--
-	if ev.all != 0 {
-		c.sub.seen.expect(ev.all)
+}
+
+// newestValue returns the newest event kept, from tail backwards, that is a value:
+// one that a client dispatches and that is not the server's own; nil if there is
+// none. Costs a look at each event behind it.
+func (k *key) newestValue(tail uint64) *Event {
+	first := k.firstKept()
+	for seq := tail; seq >= first && seq > 0; seq-- {
+		if ev, _ := k.read(seq); ev != nil && ev.class == classValue {
+			return ev
+		}
 	}
+	return nil
 }
 
 // find returns the first kept event with the publisher's own id. With an id
@@ -67,4 +90,16 @@ func (k *key) find(id string, first, tail uint64) (seq uint64, found bool) {
 		}
 	}
 	return 0, false
+}
+
+// lastBroadcast returns the number of the last broadcast kept before the
+// cursor, 0 if there is none. Costs a look at each event kept before it.
+func (c *cursor) lastBroadcast() uint32 {
+	first := c.key.firstKept()
+	for seq := c.next - 1; seq >= first && seq > 0; seq-- {
+		if ev, _ := c.key.read(seq); ev != nil && ev.all != 0 {
+			return ev.all
+		}
+	}
+	return 0
 }

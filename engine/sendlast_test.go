@@ -80,26 +80,82 @@ func TestSendLastOfBroadcasts(t *testing.T) {
 	}
 }
 
-// TestBroadcastsBetweenTwoLooks: a subscriber enters one key while older broadcasts are its newest event, and the next
-// key when a newer one is. Either order of reading gives the newest, and none twice.
-func TestBroadcastsBetweenTwoLooks(t *testing.T) {
-	for _, numbers := range [][2]uint32{{7, 9}, {9, 7}, {1<<32 - 1, 2}, {2, 1<<32 - 1}} {
-		var b broadcasts
-		b.expect(numbers[0])
-		b.expect(numbers[1])
-		newest := numbers[0]
-		if int32(numbers[1]-newest) > 0 {
-			newest = numbers[1]
+// TestSendLastBetweenTwoLooks: PublishAll has reached one key and not yet the other, whose newest event is the broadcast
+// before it. Either order of the keys gives the newer one, once, and not the older one behind it.
+func TestSendLastBetweenTwoLooks(t *testing.T) {
+	for _, start32 := range []uint32{0, 6, 1<<32 - 2} {
+		for _, keys := range [][]string{{"a", "b"}, {"b", "a"}} {
+			e := start(t, Options{Key: KeyOptions{SendLast: true}})
+			publish(t, e, "a", 1)
+			publish(t, e, "b", 1)
+			e.all.Store(start32)
+			all(t, e, "older")
+			n := following(e.all.Load())
+			e.all.Store(n)
+			reach := func(name string) {
+				d := newDraft(text("newer"), 1, n)
+				theKey(t, e, name).publish(e, &d)
+			}
+			reach("a")
+			s := subscribe(t, e, "", keys...)
+			got := drain(s)
+			reach("b")
+			got = append(got, drain(s)...)
+			if !slices.Equal(got, []string{"newer"}) {
+				t.Errorf("from %d, keys %v: got %q", start32, keys, got)
+			}
 		}
-		b.last = newest
-		other := numbers[0] + numbers[1] - newest
-		first := b
-		if !first.isNew(newest) || first.isNew(newest) || first.isNew(other) {
-			t.Errorf("%v: the newer first", numbers)
-		}
-		if !b.isNew(other) || b.isNew(other) || !b.isNew(newest) || b.isNew(newest) || !b.isNew(following(newest)) {
-			t.Errorf("%v: the older first", numbers)
-		}
+	}
+}
+
+// TestSendLastSendsAValue: what a client does not dispatch, and what is about the stream itself, is no value. It comes
+// behind the value, as it did to those who were there. Neither time nor bytes evict the value.
+func TestSendLastSendsAValue(t *testing.T) {
+	silent := func(s string) Frame { return Frame{Bytes: []byte(s), IDAt: -1, Silent: true} }
+	notice := func(s string) Frame { return Frame{Bytes: []byte(s), IDAt: -1, Notice: true} }
+	for _, c := range []struct {
+		name   string
+		frames []Frame
+		want   []string
+	}{
+		{"a comment behind it", []Frame{text("v"), silent("c")}, []string{"v", "c"}},
+		{"a notice behind it", []Frame{text("u"), text("v"), notice("gap")}, []string{"v", "gap"}},
+		{"many of both", []Frame{text("v"), silent("1"), notice("2"), silent("3"), notice("4"), silent("5")}, []string{"v", "1", "2", "3", "4", "5"}},
+		{"only those", []Frame{silent("1"), notice("2")}, nil},
+		{"none behind it", []Frame{silent("1"), notice("2"), text("v")}, []string{"v"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := New(Options{Key: KeyOptions{HistoryTTL: time.Minute, HistoryBytes: 3, SendLast: true}})
+				defer e.Close()
+				for _, f := range c.frames {
+					if _, err := e.Publish("k", f); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for range 2 {
+					s := subscribe(t, e, "", "k")
+					if got := drain(s); !slices.Equal(got, c.want) {
+						t.Errorf("got %q, want %q", got, c.want)
+					}
+					s.Close(ReasonGone)
+					time.Sleep(time.Hour)
+				}
+			})
+		})
+	}
+	// A broadcast is a value, too, and a silent one is not.
+	e := start(t, Options{Key: KeyOptions{SendLast: true}})
+	publish(t, e, "a", 1)
+	publish(t, e, "b", 1)
+	all(t, e, "both")
+	if _, _, err := e.PublishAll(silent("c")); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, e, "b", 1)
+	got := drain(subscribe(t, e, "", "a", "b"))
+	if countOf(got, "both") != 1 || countOf(got, "1") != 1 || countOf(got, "c") > 1 {
+		t.Errorf("got %q", got)
 	}
 }
 

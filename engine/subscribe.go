@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"errors"
-	"strings"
-)
+import "errors"
 
 // Resumed tells what became of the last id that a subscriber came with.
 type Resumed uint8
@@ -43,29 +40,15 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 	for i := range s.cursors {
 		s.cursors[i].pos, s.cursors[i].sub = -1, s
 	}
-	parts := splitPositions(lastID, len(keys))
-	result := ResumedNone
-	if lastID != "" {
-		result = ResumedExact
-	}
+	since := e.all.Load()
 	for i, name := range keys {
-		c := &s.cursors[i]
-		if err := e.enter(c, name); err != nil {
+		if err := e.enter(&s.cursors[i], name); err != nil {
 			s.leaveAll()
 			return ResumedNone, err
 		}
 		s.joined.Add(1)
-		after := lastID
-		if parts != nil {
-			after = parts[i]
-		}
-		if !c.resume(after) {
-			result = ResumedGap
-		}
 	}
-	if len(keys) > 1 {
-		s.seeBroadcasts(e, lastID != "")
-	}
+	result := s.resumeAll(e, lastID, since)
 	if s.Closing() != 0 {
 		// CloseKey met s in its first key before it was in its last one. Either
 		// it sees joined, or this sees the reason.
@@ -87,19 +70,4 @@ func (e *Engine) enter(c *cursor, name string) error {
 		}
 		e.remove(k)
 	}
-}
-
-// splitPositions returns the position of each of n keys if id is a composite
-// one, and nil if not: then it is looked for in each key as it is.
-func splitPositions(id string, n int) []string {
-	if n == 1 || strings.Count(id, ",") != n-1 {
-		return nil
-	}
-	parts := strings.Split(id, ",")
-	for _, p := range parts {
-		if _, ok := ParsePosition(p); !ok {
-			return nil
-		}
-	}
-	return parts
 }

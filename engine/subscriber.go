@@ -14,10 +14,10 @@ type Sink interface {
 
 // Subscriber follows one key or several. Make one with Engine.Subscribe.
 //
-// Its methods are of two kinds. Notify, Close and Closing may be called by
-// anyone at any time. Next, Unread, Conflate, Positions and Release belong to
-// the owner: the caller of Subscribe at first, then whoever Ready was called
-// on, until Release returns true.
+// Its methods are of two kinds. Notify, Close, Closing and KeyName may be called
+// by anyone at any time. Next, Unread, Settle, Conflate, Positions, Lag and
+// Release belong to the owner: the caller of Subscribe at first, then whoever
+// Ready was called on, until Release returns true.
 type Subscriber struct {
 	state  atomic.Uint32 // idle, busy, again
 	reason atomic.Uint32 // Reason; 0 while open
@@ -30,9 +30,15 @@ type Subscriber struct {
 	// Subscribe is still at work on the next one.
 	joined atomic.Int32
 
-	turn    int32      // the cursor that Next looks at first; owner only
-	seen    broadcasts // owner only
-	limited bool       // the cursors' limits are set; owner only
+	// The rest is the owner's only.
+
+	turn     int32  // the cursor that Next looks at first
+	last     uint32 // the last broadcast that the client has, see I11; 0: none
+	heldBy   int32  // the cursor that earlier found, from 1; it has broadcast heldN
+	heldAt   uint64 // at this sequence
+	heldN    uint32
+	limited  bool // the cursors' limits are set
+	expected bool // last was lowered by expect
 }
 
 // The states of a subscriber's state word. Whoever moves it away from idle
@@ -59,9 +65,15 @@ type cursor struct {
 	sub   *Subscriber
 	next  uint64 // the sequence to read next; owner only
 	limit uint64 // the last sequence to deliver once closing gracefully; owner only
-	gap   *Gap   // to be told before anything else; owner only
+	gap   *Gap   // to be reported before anything else; owner only
 	pos   int32  // the place in the key's segments, -1 if not there; under key.mu
+	// skipped is how many events from next on are broadcasts that came by another
+	// key: they are behind the cursor unless Unread takes them back; owner only.
+	skipped uint32
 }
+
+// at returns the sequence that the cursor reads next.
+func (c *cursor) at() uint64 { return c.next + uint64(c.skipped) }
 
 // Gap says what a subscriber does not get.
 type Gap struct {
@@ -106,7 +118,10 @@ type Item struct {
 	Gap   *Gap
 	Key   int // the key's index in what Subscribe was given
 
-	seen broadcasts // the subscriber's before the event, for Unread
+	// For Unread: what the subscriber and its cursor had before the event.
+	turn    int32
+	skipped uint32
+	last    uint32
 }
 
 // Next returns what the subscriber has to send next, and false if that is
@@ -123,47 +138,76 @@ func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
 			return Item{}, false
 		}
 		if !s.limited {
-			s.limited = true
+			s.limited, s.heldBy = true, 0
 			for i := range s.cursors {
 				s.cursors[i].limit = s.cursors[i].key.tail()
 			}
 		}
 	}
 	for range s.cursors {
-		i := int(s.turn)
-		c := &s.cursors[i]
-		for {
-			if c.gap != nil {
-				if !gaps {
-					return Item{}, false
-				}
-				it, c.gap = Item{Gap: c.gap, Key: i}, nil
-				return it, true
-			}
-			if s.limited && c.next > c.limit {
-				break
-			}
-			ev, lapped := c.key.read(c.next)
-			if ev != nil {
-				c.next++
-				it = Item{Event: ev, Key: i, seen: s.seen}
-				if ev.all != 0 && !s.seen.isNew(ev.all) {
-					continue // came by another key of this subscriber
-				}
-				s.pass()
-				return it, true
-			}
-			if !lapped {
-				break
-			}
-			if !gaps {
-				return Item{}, false
-			}
-			c.lapped(s.limited)
+		switch it, found := s.read(int(s.turn), gaps); found {
+		case foundItem:
+			s.pass()
+			return it, true
+		case foundGap:
+			return it, it.Gap != nil
 		}
 		s.pass()
 	}
 	return Item{}, false
+}
+
+// found tells what read has found.
+type found uint8
+
+const (
+	foundNothing found = iota
+	foundItem
+	foundGap // an Item without a Gap if gaps was false
+)
+
+// read takes what comes next from cursor i, or from another cursor that has to
+// be read before it (see Subscriber.copy).
+func (s *Subscriber) read(i int, gaps bool) (Item, found) {
+	c, last := &s.cursors[i], s.last
+	for {
+		if c.gap != nil {
+			if !gaps {
+				return Item{}, foundGap
+			}
+			it := Item{Gap: c.gap, Key: i}
+			c.gap = nil
+			return it, foundGap
+		}
+		at := c.at()
+		if s.limited && at > c.limit {
+			return Item{}, foundNothing
+		}
+		ev, lapped := c.key.read(at)
+		switch {
+		case ev != nil:
+			if ev.all != 0 && (s.last != 0 || len(s.cursors) > 1) {
+				what, j := s.copy(ev.all, i)
+				if what == skipCopy {
+					c.skipped++
+					continue
+				}
+				if what == otherBefore {
+					i, c = j, &s.cursors[j]
+					continue
+				}
+			}
+			it := Item{Event: ev, Key: i, turn: s.turn, skipped: c.skipped, last: last}
+			c.next, c.skipped = at+1, 0
+			return it, foundItem
+		case !lapped:
+			return Item{}, foundNothing
+		case !gaps:
+			return Item{}, foundGap
+		default:
+			s.lapped(c)
+		}
+	}
 }
 
 // pass gives the turn to the next cursor.
@@ -175,24 +219,25 @@ func (s *Subscriber) pass() {
 
 // lapped moves the cursor on to where its key's policy says, and notes the gap.
 // What follows a limit was never the subscriber's, and is not missed.
-func (c *cursor) lapped(limited bool) {
+func (s *Subscriber) lapped(c *cursor) {
 	policy := c.key.opts.Load().Slow
-	next := c.key.firstFrom(c.next)
+	at := c.at()
+	next := c.key.firstFrom(at)
 	if policy == Latest {
-		next = max(next, c.newest(limited))
+		next = s.newestFrom(c, next)
 	}
-	if limited {
+	if s.limited {
 		next = min(next, c.limit+1)
 	}
-	if next <= c.next {
+	if next <= at {
 		return // what was evicted is readable after all: another look
 	}
 	c.gap = &Gap{
-		Key: c.key.name, Reason: GapLag, Missed: int64(next - c.next), Policy: policy,
-		After: Position{c.key.epoch, c.next - 1}.String(),
+		Key: c.key.name, Reason: GapLag, Missed: int64(next - at), Policy: policy,
+		After: Position{c.key.epoch, at - 1}.String(),
 		Next:  Position{c.key.epoch, next - 1},
 	}
-	c.next = next
+	c.next, c.skipped = next, 0
 }
 
 // newest returns the sequence of the newest event that the subscriber is to get.
@@ -204,84 +249,62 @@ func (c *cursor) newest(limited bool) uint64 {
 }
 
 // Unread takes items back, the last ones that Next returned, in their order:
-// Next will return them again. Only events can be taken back. Owner only.
+// Next will return them again. Only events can be taken back, and none from
+// before the last Settle or Release. Owner only.
 func (s *Subscriber) Unread(items []Item) {
+	if len(items) == 0 {
+		return
+	}
 	for i := len(items) - 1; i >= 0; i-- {
 		it := &items[i]
-		s.cursors[it.Key].next = it.Event.seq
-		s.seen = it.seen
+		s.cursors[it.Key].next = it.Event.seq - uint64(it.skipped)
+		s.last, s.turn = it.last, it.turn
+	}
+	for i := range s.cursors { // of broadcasts that may be among the items, see I11
+		s.cursors[i].skipped = 0
+	}
+}
+
+// Settle says that all that Next has returned is sent, or will be before
+// anything else. Release does it, too. Owner only.
+func (s *Subscriber) Settle() {
+	if len(s.cursors) == 1 && s.last == 0 {
+		return
+	}
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		c.next, c.skipped = c.at(), 0
 	}
 }
 
 // Conflate skips to the newest event of each key whose policy is Latest, and
-// returns how many events were skipped. For a sink whose connection could take
-// no more for a while. Owner only.
+// returns how many events were skipped. With several keys it stops before a
+// broadcast that the client does not have. For a sink whose connection could take
+// no more for a while, and that has settled what Next returned. Owner only.
 func (s *Subscriber) Conflate() (skipped uint64) {
 	for i := range s.cursors {
 		c := &s.cursors[i]
 		if c.key.opts.Load().Slow != Latest || c.gap != nil {
 			continue
 		}
-		if newest := c.newest(s.limited); newest > c.next {
-			skipped += newest - c.next
-			c.next = newest
+		at := c.at()
+		if newest := s.newestFrom(c, at); newest > at {
+			skipped += newest - at
+			c.next, c.skipped = newest, 0
 		}
 	}
 	return skipped
 }
 
-// Positions appends the positions of all keys, joined by commas: the composite
-// id that resumes each of them. Owner only.
-func (s *Subscriber) Positions(dst []byte) []byte {
-	for i := range s.cursors {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		c := &s.cursors[i]
-		if id := c.stableID(); id != nil {
-			dst = append(dst, id...)
-			continue
-		}
-		dst = c.position().Append(dst)
-	}
-	return dst
-}
-
-// stableID returns the id of the event before the cursor if it tells the position
-// better than our own, see KeyOptions.StableIDs, and nil otherwise.
-func (c *cursor) stableID() []byte {
-	if c.gap != nil || c.next == 1 || !c.key.opts.Load().StableIDs {
-		return nil
-	}
-	ev, _ := c.key.read(c.next - 1)
-	if ev == nil || ev.idAt < 0 {
-		return nil
-	}
-	id := ev.bytes[ev.idAt : int(ev.idAt)+int(ev.idLen)]
-	if _, ok := ParsePosition(string(id)); !ok {
-		return nil // would not be told apart among those of other keys
-	}
-	return id
-}
-
-// position is where a client resumes that has had all that Next returned. While
-// Next has yet to return a gap, it is the place before it: the client may be gone
-// before it hears of the gap, and then has to come back to it. Where the client's
-// id is no position, the zero one serves, which is of an older epoch than any.
-func (c *cursor) position() Position {
-	if c.gap == nil {
-		return Position{c.key.epoch, c.next - 1}
-	}
-	p, _ := ParsePosition(c.gap.After)
-	return p
-}
+// KeyName returns the name of the key with that index in what Subscribe was given.
+func (s *Subscriber) KeyName(i int) string { return s.cursors[i].key.name }
 
 // Lag returns how many events are waiting. Owner only.
 func (s *Subscriber) Lag() (events uint64) {
 	for i := range s.cursors {
 		c := &s.cursors[i]
-		if newest := c.newest(s.limited); newest >= c.next {
-			events += newest - c.next + 1
+		if newest, at := c.newest(s.limited), c.at(); newest >= at {
+			events += newest - at + 1
 		}
 	}
 	return events
@@ -291,6 +314,7 @@ func (s *Subscriber) Lag() (events uint64) {
 // the caller still is the owner, and looks again. Never release a subscriber
 // that is closing: its owner ends it. Owner only.
 func (s *Subscriber) Release() bool {
+	s.Settle()
 	if s.state.CompareAndSwap(stateBusy, stateIdle) {
 		return true
 	}
