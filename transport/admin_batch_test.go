@@ -75,9 +75,9 @@ func TestAdminBatch(t *testing.T) {
 		if last := got[len(got)-3:]; last[0]["closed"] != 1.0 || last[1]["closed"] != 2.0 || last[2]["closed"] != 0.0 {
 			t.Errorf("%v", last)
 		}
-		a.expect(fmt.Sprintf("event: e\nretry: 5\nid: %s\ndata: 1\n\n", got[0]["id"]))
+		a.expect(fmt.Sprintf("event: e\nretry: 5\ndata: 1\nid: %s\n\n", got[0]["id"]))
 		a.wantData("all", "", `{"key":"b","op":"close"}`)
-		b.expect("id: own\ndata: {\"x\":[1,2]}\n\n")
+		b.expect("data: {\"x\":[1,2]}\nid: own\n\n")
 		b.wantData("all")
 		pool.wantData("to the pool", "all", "exact")
 		r.waitOpen(0)
@@ -168,8 +168,12 @@ func TestAdminBatchFrames(t *testing.T) {
 				}
 				return fmt.Sprintf("id: %s\n", got[i]["id"])
 			}
-			a.expect("event: e\nretry: 1.5\nid: own\ndata: x\ndata: \n\n" + id(1) + "data: \u2028\x00\U0001F600\n\n: c\n\n")
-			b.expect(": c\n\n" + id(12) + "data: as if absent\n\n")
+			first := "event: e\nretry: 1.5\ndata: x\ndata: \nid: own\n\n"
+			if plain {
+				first = "event: e\nretry: 1.5\nid: own\ndata: x\ndata: \n\n"
+			}
+			a.expect(first + "data: \u2028\x00\U0001F600\n" + id(1) + "\n: c\n\n")
+			b.expect(": c\n\ndata: as if absent\n" + id(12) + "\n")
 		})
 	}
 }

@@ -19,16 +19,16 @@ func TestAdminPublishBodies(t *testing.T) {
 			contentType, body, wire string // wire: {id} is the id of the answer
 			events                  int    // in the answer
 		}{
-			{"application/json", `"text"`, "id: {id}\ndata: text\n\n", 0},
-			{"application/json; charset=UTF-8", ` {"data":{"a":[1, 2]},"event":"e","retry":7} `, "event: e\nretry: 7\nid: {id}\ndata: {\"a\":[1,2]}\n\n", 0},
-			{"APPLICATION/JSON", `{"id":"own","data":"x"}`, "id: own\ndata: x\n\n", 0},
+			{"application/json", `"text"`, "data: text\nid: {id}\n\n", 0},
+			{"application/json; charset=UTF-8", ` {"data":{"a":[1, 2]},"event":"e","retry":7} `, "event: e\nretry: 7\ndata: {\"a\":[1,2]}\nid: {id}\n\n", 0},
+			{"APPLICATION/JSON", `{"id":"own","data":"x"}`, "data: x\nid: own\n\n", 0},
 			{"application/json", `":comment"`, ": comment\n\n", 0},
-			{"text/plain", "a\r\nb\rc\n", "id: {id}\ndata: a\ndata: b\ndata: c\ndata: \n\n", 0},
-			{`text/plain;charset="utf-8"`, "", "id: {id}\ndata: \n\n", 0},
-			{"text/plain", `{"id":"1"}`, "id: {id}\ndata: {\"id\":\"1\"}\n\n", 0},
+			{"text/plain", "a\r\nb\rc\n", "data: a\ndata: b\ndata: c\ndata: \nid: {id}\n\n", 0},
+			{`text/plain;charset="utf-8"`, "", "data: \nid: {id}\n\n", 0},
+			{"text/plain", `{"id":"1"}`, "data: {\"id\":\"1\"}\nid: {id}\n\n", 0},
 			{"text/plain", ": note", ": note\n\n", 0},
-			{"text/event-stream", "\uFEFFdata: a\r\n\r\n", "id: {id}\ndata: a\n\n", 1},
-			{"text/event-stream", "event: e\nid: 7\ndata: a\n\n\n: c\n\nid\ndata\nunknown: x\n\n", "event: e\nid: 7\ndata: a\n\n: c\n\nid: {id}\ndata\nunknown: x\n\n", 3},
+			{"text/event-stream", "\uFEFFdata: a\r\n\r\n", "data: a\nid: {id}\n\n", 1},
+			{"text/event-stream", "event: e\nid: 7\ndata: a\n\n\n: c\n\nid\ndata\nunknown: x\n\n", "event: e\ndata: a\nid: 7\n\n: c\n\ndata\nunknown: x\nid: {id}\n\n", 3},
 		} {
 			a := r.call("POST", "/publish?key=k", test.body, "Content-Type: "+test.contentType)
 			var p publishAnswer
@@ -161,7 +161,7 @@ func TestAdminPublishRefuses(t *testing.T) {
 	}
 	// Nothing of all this has come through.
 	id := r.publish("k", "end")
-	e.expect("id: " + id + "\ndata: end\n\n")
+	e.expect("data: end\nid: " + id + "\n\n")
 	if n := r.metric(`fanfare_rejected_total{limit="maxEventBytes"}`); n != 6 {
 		t.Errorf("maxEventBytes has refused %v", n)
 	}
@@ -183,7 +183,7 @@ func TestAdminLongID(t *testing.T) {
 	if p := r.post("k", "application/json", `{"id":"`+own+`"}`); p.ID != own {
 		t.Fatalf("an id of %d bytes came back as %d", len(own), len(p.ID))
 	}
-	e.expect("id: " + own + "\ndata: \n\n")
+	e.expect("data: \nid: " + own + "\n\n")
 }
 
 // TestAdminLargeBodies: a publisher that sends more than is taken still reads

@@ -17,8 +17,8 @@ type batch struct {
 }
 
 func (b *batch) add(st *stream, it engine.Item) {
-	if st.multi {
-		b.buf = appendEvent(b.buf, it.Event, &st.sub)
+	if st.render != nil {
+		b.buf = st.render.append(b.buf, it, &st.sub)
 	} else {
 		b.buf = append(b.buf, it.Event.Bytes()...)
 	}
@@ -74,17 +74,17 @@ func (st *stream) sendBatch(first engine.Item) (out outcome, done bool) {
 	var next engine.Item
 	var more bool
 	small := len(first.Event.Bytes()) < batchBytes
-	if small && !st.multi {
+	if small && st.render == nil {
 		next, more = st.sub.Next(false)
 	}
-	if !small || !st.multi && !more {
-		st.deliver(first.Event)
+	if !small || st.render == nil && !more {
+		st.deliver(first)
 		return st.writeRest()
 	}
 	b := st.srv.batches.get()
 	defer st.srv.batches.put(b)
 	b.add(st, first)
-	if st.multi { // after add, which takes the positions behind first
+	if st.render != nil { // after add, which takes the positions behind first
 		next, more = st.sub.Next(false)
 	}
 	for ; more; next, more = st.sub.Next(false) {
@@ -113,12 +113,16 @@ func (st *stream) sendBatch(first engine.Item) (out outcome, done bool) {
 func (st *stream) commit(b *batch, n int) {
 	sent, start := 0, 0
 	for sent < len(b.items) && start < n {
-		ev, end := b.items[sent].Event, b.ends[sent]
+		it, end := b.items[sent], b.ends[sent]
 		if end > n { // cut: its remainder must come first
-			st.keep(ev, b.buf[n:end])
+			if st.render != nil {
+				st.keep(st.render.remainder(it, b.buf[start:end], n-start))
+			} else {
+				st.rest = it.Event.Bytes()[n-start:]
+			}
 		}
 		start = end
-		st.sample(ev)
+		st.sample(it.Event)
 		sent++
 	}
 	st.srv.metrics.delivered(sent, start)
@@ -126,18 +130,5 @@ func (st *stream) commit(b *batch, n int) {
 		st.srv.metrics.lag.Observe(float64(sent))
 	}
 	st.sub.Unread(b.items[sent:])
-}
-
-// keep makes the end of an event, as it stands in a batch, the rest: by
-// reference to the event, but for what was rendered for this stream.
-func (st *stream) keep(ev *engine.Event, end []byte) {
-	shared := ev.Bytes()
-	if at, n := ev.ID(); st.multi && at >= 0 {
-		shared = shared[at+n:]
-	}
-	if own := len(end) - len(shared); own > 0 {
-		st.rest, st.tail = append([]byte(nil), end[:own]...), shared
-	} else {
-		st.rest = shared[-own:]
-	}
+	st.sub.Settle()
 }

@@ -94,7 +94,7 @@ func TestFullBetweenEvents(t *testing.T) {
 		r.must("a", codec.Event{Data: fmt.Appendf(nil, "%d %s", n, strings.Repeat("x", 500))})
 	}
 	r.must("b", codec.Event{Data: []byte("end")})
-	c.until("data: end\n\n")
+	c.until("data: end\n")
 	// It may have come before events of the other key.
 	c.until(fmt.Sprintf("data: %d ", n))
 	for i, at := 1, 0; i <= n; i++ {

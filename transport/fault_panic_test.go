@@ -50,7 +50,7 @@ func TestPanicInStream(t *testing.T) {
 			r.waitCount("k", streams)
 			r.publish("k", "one")
 			for _, c := range clients {
-				c.until("data: one\n\n")
+				c.until("data: one\n")
 			}
 			b.armed.Store(true)
 			r.publish("k", "two")
@@ -59,9 +59,9 @@ func TestPanicInStream(t *testing.T) {
 			r.publish("k", "three")
 			ended := 0
 			for _, c := range clients {
-				if !c.tryUntil("data: three\n\n") {
+				if !c.tryUntil("data: three\n") {
 					ended++
-				} else if !strings.Contains(c.seen, "data: two\n\n") {
+				} else if !strings.Contains(c.seen, "data: two\n") {
 					t.Error("a stream without the bug lost an event")
 				}
 			}

@@ -429,7 +429,9 @@ func (e *events) feed() {
 	buf := make([]byte, 16<<10)
 	n, err := e.body.Read(buf)
 	perr := e.parser.Feed(buf[:n], func(m codec.Message) {
-		e.queue = append(e.queue, message{string(m.Type), string(m.Data), string(m.LastEventID)})
+		if string(m.Type) != "position" || len(m.Data) > 0 { // what a stream begins with
+			e.queue = append(e.queue, message{string(m.Type), string(m.Data), string(m.LastEventID)})
+		}
 	})
 	e.err = errors.Join(err, perr)
 }

@@ -14,6 +14,8 @@ type request struct {
 	keys   []string
 	lastID string
 	remote string
+	// envelope is set if the client asked for the key of each event.
+	envelope bool
 	// close is set if the client asked for "Connection: close".
 	close bool
 }
@@ -25,7 +27,15 @@ func (o *settings) parse(query *fasthttp.Args, header string) (req request, prob
 	for _, v := range query.PeekMulti("connectKey") {
 		values = append(values, string(v))
 	}
-	req.keys, problem = o.checkKeys(values)
+	if req.keys, problem = o.checkKeys(values); problem != "" {
+		return req, problem
+	}
+	switch v := string(query.Peek("envelope")); v {
+	case "", "key":
+		req.envelope = v != ""
+	default:
+		return req, fmt.Sprintf("envelope %q is unknown: use envelope=key, for a first data line with the key of each event", cutText(v))
+	}
 	req.lastID = lastEventID(header, string(query.Peek("lastEventId")), len(req.keys))
 	return req, problem
 }
@@ -65,12 +75,21 @@ func (o *settings) checkKey(key string) string {
 	return ""
 }
 
+// cutText is the beginning of a text that a client gave.
+func cutText(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
 // maxLastID bounds the ids that clients send, since a publisher's own id is
 // compared with every event kept. maxPositionText bounds the part that each key
-// adds to ours: 13 digits, a hyphen, 20 digits, a comma.
+// adds to ours: 20 digits, a hyphen, 20 digits, a tag of 8, a comma.
 const (
 	maxLastID       = 4096
-	maxPositionText = 35
+	maxPositionText = 50
 )
 
 // maxHead bounds a request's line and header: room for the longest key,
@@ -88,7 +107,7 @@ func lastEventID(header, query string, keys int) string {
 	if id == "" {
 		id = query
 	}
-	if most := max(maxLastID, keys*maxPositionText); len(id) > most {
+	if most := max(maxLastID, (keys+1)*maxPositionText); len(id) > most {
 		id = id[:most]
 	}
 	return strings.ToValidUTF8(id, "\uFFFD")

@@ -38,14 +38,16 @@ type stream struct {
 	// wake holds a token when the stream's goroutine is to take over; nil with raw.
 	wake chan struct{}
 
-	// rest and, behind it, tail are what is left of the bytes under way; owner
-	// only. They refer to a shared frame or, rest only, to a small private copy,
-	// so that a client that stalls holds no large memory of its own. They are
-	// never written to.
-	rest, tail []byte
+	// rest and, behind it, the parts in render.tail are what is left of the bytes
+	// under way; owner only. They refer to a shared frame or to a small private
+	// copy, of an id for example, so that a client that stalls holds no large
+	// memory of its own. They are never written to.
+	rest []byte
+	// render is what the stream writes of an event beside its shared bytes; nil
+	// for nothing.
+	render *rendering
 	// fault is why the owner gave up; owner only.
 	fault engine.Reason
-	multi bool  // several keys; immutable
 	dirty bool  // out holds bytes that Flush would send; owner only
 	turns uint8 // writes left to the waker that runs Ready, 0 in the goroutine; owner only
 
@@ -187,16 +189,16 @@ func (st *stream) send() (out outcome, done bool) {
 		case !ok:
 			if st.pingDue.Load() && st.pingDue.Swap(false) && st.sub.Closing() == 0 {
 				st.srv.metrics.pings.Inc()
-				st.rest = pingFrame
+				st.rest = st.srv.settings.Load().ping()
 				continue
 			}
 			return st.flush()
 		case it.Gap != nil:
-			if !st.tell(it.Gap) {
+			if !st.tell(it) {
 				return faulty, true
 			}
 		case st.raw == nil:
-			st.deliver(it.Event)
+			st.deliver(it)
 		default:
 			if out, done := st.sendBatch(it); done {
 				return out, true
@@ -219,13 +221,22 @@ func (st *stream) spent() bool {
 }
 
 // deliver makes an event, which Next has just returned, the rest, and counts it.
-func (st *stream) deliver(ev *engine.Event) {
-	st.rest = ev.Bytes()
-	if st.multi {
-		st.rest, st.tail = splitEvent(ev, &st.sub)
+func (st *stream) deliver(it engine.Item) {
+	if st.render == nil {
+		st.rest = it.Event.Bytes()
+	} else {
+		st.keep(st.render.parts(it, &st.sub))
 	}
-	st.srv.metrics.delivered(1, len(ev.Bytes()))
-	st.sample(ev)
+	st.srv.metrics.delivered(1, len(it.Event.Bytes()))
+	st.sample(it.Event)
+}
+
+// keep makes the parts of a rendered event, not all of them empty, the rest.
+func (st *stream) keep(parts [][]byte) {
+	for len(parts[0]) == 0 {
+		parts = parts[1:]
+	}
+	st.rest, st.render.tail = parts[0], parts[1:]
 }
 
 // sample records the time from publish to write for some of the deliveries.
@@ -236,8 +247,8 @@ func (st *stream) sample(ev *engine.Event) {
 }
 
 // tell acts on a gap. It returns false if the stream is to end.
-func (st *stream) tell(g *engine.Gap) bool {
-	m := st.srv.metrics
+func (st *stream) tell(it engine.Item) bool {
+	g, m := it.Gap, st.srv.metrics
 	m.gaps[g.Reason].Inc()
 	if g.Missed > 0 {
 		m.missed.Add(float64(g.Missed))
@@ -252,7 +263,7 @@ func (st *stream) tell(g *engine.Gap) bool {
 			return false
 		}
 	}
-	st.rest = appendGap(nil, g, st.srv.settings.Load(), &st.sub)
+	st.rest = appendGap(nil, g, st.render.lead(it.Key), st.srv.settings.Load(), &st.sub)
 	return true
 }
 
@@ -271,8 +282,10 @@ func (st *stream) writeRest() (out outcome, done bool) {
 			st.fault = engine.ReasonGone
 			return faulty, true
 		}
-		if len(st.rest) == 0 {
-			st.rest, st.tail = st.tail, nil
+		if r := st.render; r != nil {
+			for len(st.rest) == 0 && len(r.tail) > 0 {
+				st.rest, r.tail = r.tail[0], r.tail[1:]
+			}
 		}
 	}
 	st.rest = nil
@@ -377,7 +390,7 @@ func (st *stream) resume() bool {
 		if !ok {
 			return true
 		}
-		st.deliver(it.Event)
+		st.deliver(it)
 	}
 	out, done := st.writeRest()
 	return !done || out != blocked

@@ -27,6 +27,17 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		ctx.Error("the server has a bug here: see its log\n", fasthttp.StatusInternalServerError)
 	})
 	o := s.settings.Load()
+	c, ok := ctx.Conn().(*conn)
+	if ok {
+		// fasthttp keeps an answer back while another request waits behind it. If
+		// that one is a stream, it would take the connection with the answer still
+		// unsent (RFC 9112, 9.3.2). With a deadline of the handler's own it does not.
+		defer func() {
+			if !c.taken {
+				_ = ctx.SetWriteDeadline(time.Now().Add(s.requestTimeout))
+			}
+		}()
+	}
 	switch path := string(ctx.Path()); path {
 	case o.Path:
 		s.handleStream(ctx, o)
@@ -223,7 +234,7 @@ func (s *Server) admit(st *stream, req request) (resumed engine.Resumed, limit s
 		s.open.Add(-1)
 		return 0, "maxConnections"
 	}
-	st.multi = len(req.keys) > 1 && !o.PlainIDs
+	st.render = newRendering(req, o)
 	st.remote = req.remote
 	st.opened = s.clock.Load()
 	st.lastWrite.Store(st.opened)

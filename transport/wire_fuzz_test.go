@@ -232,11 +232,12 @@ func FuzzLastEventID(f *testing.F) {
 		defer sub.Close(engine.ReasonGone)
 		o := srv.settings.Load()
 		stream := appendOpening(nil, o, &sub, resumed)
+		render := &rendering{multi: n > 1}
 		for it, ok := sub.Next(true); ok; it, ok = sub.Next(true) {
 			if it.Gap != nil {
-				stream = appendGap(stream, it.Gap, o, &sub)
+				stream = appendGap(stream, it.Gap, nil, o, &sub)
 			} else {
-				stream = appendEvent(stream, it.Event, &sub)
+				stream = render.append(stream, it, &sub)
 			}
 		}
 		messages, comments := parseAll(t, stream)

@@ -62,6 +62,7 @@ func TestHTTP2(t *testing.T) {
 	var readers []*bufio.Reader
 	for range 3 {
 		resp, in := open("connectKey=k", "")
+		expect(in, "event: position\ndata:\n")
 		line, err := in.ReadString('\n')
 		if err != nil || !strings.HasPrefix(line, "id: ") {
 			t.Fatal(line, err)
@@ -85,12 +86,12 @@ func TestHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, in := range readers {
-		expect(in, fmt.Sprintf("id: %s\ndata: %s\n\n", p, text))
+		expect(in, fmt.Sprintf("data: %s\nid: %s\n\n", text, p))
 	}
 	_ = bodies[0].Body.Close()
 	eventually(t, "the cancelled stream ends", func() bool { return eng.Count("k") == 2 })
 	_, again := open("connectKey=k", first)
-	expect(again, fmt.Sprintf("id: %s\n\nid: %s\ndata: %s\n\n", first, p, text))
+	expect(again, fmt.Sprintf("event: position\ndata:\nid: %s\n\ndata: %s\nid: %s\n\n", first, text, p))
 	if n := eng.CloseKey("k"); n != 3 {
 		t.Fatal(n)
 	}

@@ -42,6 +42,9 @@ func (c *roamer) fail(format string, args ...any) {
 // event reconciles a message with what came before. Data is "key sequence".
 func (c *roamer) event(m codec.Message) {
 	c.lastID = string(m.LastEventID)
+	if string(m.Type) == "position" {
+		return
+	}
 	if string(m.Type) == "gap" {
 		g := message{Type: "gap", Data: string(m.Data)}.gap(c.r.t)
 		p, ok := engine.ParsePosition(g.Next)

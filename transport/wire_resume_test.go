@@ -85,10 +85,11 @@ func TestResumeGaps(t *testing.T) {
 				epoch := top.Top[0].Epoch
 				kept := ""
 				for seq := 13; seq <= 20; seq++ {
+					kept += fmt.Sprintf("data: %d\n", seq-1)
 					if !plain {
 						kept += fmt.Sprintf("id: %s-%d\n", epoch, seq)
 					}
-					kept += fmt.Sprintf("data: %d\n\n", seq-1)
+					kept += "\n"
 				}
 				for _, test := range []struct{ id, after, reason, missed string }{
 					{epoch + "-0", "", "history", "12"},
@@ -96,7 +97,7 @@ func TestResumeGaps(t *testing.T) {
 					{epoch + "-11", "", "history", "1"},
 					{"1-5", "", "epoch", "null"},
 					{epoch + "-21", "", "unknown", "null"},
-					{"zzzzzzzzzzz-5", "", "unknown", "null"},
+					{"zzzzzzzzzzz-5", "", "epoch", "null"},
 					{epoch + "-012", "", "unknown", "null"},
 					{"garbage", "", "unknown", "null"},
 					{`a"b\c<&>`, `a\"b\\c\u003c\u0026\u003e`, "unknown", "null"},
@@ -109,12 +110,12 @@ func TestResumeGaps(t *testing.T) {
 						after = test.id
 					}
 					next := epoch + "-12"
-					want := "event: gap\n"
+					want := "event: gap\n" + `data: {"key":"k","reason":"` + test.reason + `","missed":` + test.missed + `,"after":"` + after + `","next":"` + next + "\"}\n"
 					if !plain {
-						// No opening block: until the gap has arrived the client keeps its id.
+						// No opening position: until the gap has arrived the client keeps its id.
 						want += "id: " + next + "\n"
 					}
-					want += `data: {"key":"k","reason":"` + test.reason + `","missed":` + test.missed + `,"after":"` + after + `","next":"` + next + "\"}\n\n" + kept
+					want += "\n" + kept
 					w := r.stream("connectKey=k&lastEventId=" + url.QueryEscape(test.id))
 					if got := w.read(len(want)); got != want {
 						t.Errorf("%q:\n got %q\nwant %q", test.id, got, want)
@@ -124,7 +125,7 @@ func TestResumeGaps(t *testing.T) {
 				// The oldest position that is kept needs no gap.
 				w := r.stream("connectKey=k", "Last-Event-ID: "+epoch+"-12")
 				if !plain {
-					w.expect("id: " + epoch + "-12\n\n")
+					w.expect("event: position\ndata:\nid: " + epoch + "-12\n\n")
 				}
 				w.expect(kept)
 				// A client that is told of a gap and drops at once comes back behind it.
