@@ -30,32 +30,39 @@ type Options struct {
 
 	Color    string `default:"auto" enum:"auto,always,never" placeholder:"auto|always|never" help:"Colours. auto: on a terminal, unless NO_COLOR is set."`
 	Quiet    bool   `short:"q" help:"Print no notes about connections to standard error; gaps and errors are still told."`
-	MaxBytes int    `default:"16777216" placeholder:"N" help:"Longest event in bytes. Default: ${default}."`
+	MaxBytes int    `type:"size" default:"16MiB" placeholder:"SIZE" help:"Longest event. Default: 16MiB."`
 
 	noColor bool
+	urlFrom string // the flag or variable that gave URL
 }
 
 const defaultURL = "http://127.0.0.1:8080/stream"
 
 // Environ takes from the environment what no flag has given.
 func (o *Options) Environ(getenv func(string) string) {
+	o.urlFrom = "--url"
+	if o.URL == "" && getenv("FANFARE_STREAM") != "" {
+		o.urlFrom = "FANFARE_STREAM"
+	}
 	o.URL = cmp.Or(o.URL, getenv("FANFARE_STREAM"), defaultURL)
 	o.noColor = getenv("NO_COLOR") != "" || getenv("TERM") == "dumb"
 }
 
 // target is where the stream is, and the fields of its request. The error is a *remote.UsageError.
 func (o *Options) target() (*url.URL, http.Header, error) {
-	u, err := remote.ParseURL("--url", o.URL)
+	u, err := remote.ParseURL(cmp.Or(o.urlFrom, "--url"), o.URL, defaultURL)
 	if err != nil {
 		return nil, nil, err
 	}
 	switch {
 	case o.Count < 0:
-		return nil, nil, remote.Usage("-n must not be negative")
-	case o.Timeout < 0 || o.Wait < 0:
-		return nil, nil, remote.Usage("--timeout and --wait must not be negative")
+		return nil, nil, remote.Usage("--count (-n) is %d and must not be negative: write 10, or 0 for no end", o.Count)
+	case o.Timeout < 0:
+		return nil, nil, remote.Usage("--timeout is %s and must not be negative: write 10s, or 0 for no end", o.Timeout)
+	case o.Wait < 0:
+		return nil, nil, remote.Usage("--wait is %s and must not be negative: write 10s, or 0 to fail at once", o.Wait)
 	case o.MaxBytes < 1:
-		return nil, nil, remote.Usage("--max-bytes must be more than 0")
+		return nil, nil, remote.Usage("--max-bytes is %d and must be more than 0: write 1MiB", o.MaxBytes)
 	}
 	query := u.Query()
 	for _, key := range o.Keys {

@@ -286,7 +286,7 @@ func TestClean(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, o := range map[string]Options{
-		"is no URL": {URL: "localhost"}, "-n must": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
+		"is no URL": {URL: "localhost"}, "--count (-n) is -1 and must not": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
 		"--max-bytes": {MaxBytes: -1}, `write "Name: value"`: {Headers: []string{"X"}}, "must not have a fragment": {URL: "http://a/#b"},
 	} {
 		o.Environ(func(string) string { return "" })
