@@ -197,6 +197,7 @@ func (w *watcher) setLastID(req *http.Request) {
 // follow prints the events of a stream until it ends.
 func (w *watcher) follow(body io.Reader) error {
 	w.parser.Reset()
+	w.show.begin()
 	enough := false
 	buf := make([]byte, 64<<10)
 	for {
