@@ -1,11 +1,38 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs every check there is: scripts/test.sh
+# Installs what the tests need and runs every check there is: scripts/test.sh [--long]
 #
-# Needs Go and git, and root or sudo where a Debian package is missing. FUZZTIME (default 10s) is the time for each
-# fuzz target. Everything listens on free loopback ports, and nothing stays running.
+#   --long   adds the long forms of the tests (FANFARE_LONG=1 for them) and gives each fuzz target 60 s; some hours
+#   --help   prints this
+#
+# Needs Go and git, and root or sudo where a Debian package is missing. FUZZTIME (10s, or 60s with --long) is the time
+# for each fuzz target. Everything listens on free loopback ports, and nothing stays running. The last line is PASS with
+# exit status 0, or FAIL with another.
 set -euo pipefail
-exec </dev/null # nothing may wait for a person
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' scripts/test.sh; }
+
+timeout=20m # for the tests of one package
+unset FANFARE_LONG
+for argument in "$@"; do
+    case $argument in
+    --long)
+        export FANFARE_LONG=1 FUZZTIME=${FUZZTIME:-60s}
+        timeout=4h
+        ;;
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    *)
+        printf 'scripts/test.sh: unknown argument "%s"\n' "$argument" >&2
+        usage >&2
+        exit 2
+        ;;
+    esac
+done
+
+. scripts/steps.sh
 
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 readonly govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -14,40 +41,9 @@ readonly govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # fails in a checkout that belongs to another user.
 export GOFLAGS=-buildvcs=false
 
-step=start
-steps=0
-notes=()
-
-# run STEP COMMAND… prints what it does; `set -e` and the trap below end the script when it fails.
-run() {
-    local begin=$SECONDS
-    step=$1
-    shift
-    printf '\n=== %s\n' "$step"
-    "$@"
-    steps=$((steps + 1))
-    printf '=== %s: ok, %d s\n' "$step" $((SECONDS - begin))
-}
-
-# shellcheck disable=SC2329 # called by the trap
-finish() {
-    local status=$?
-    local minutes=$((SECONDS / 60)) seconds=$((SECONDS % 60))
-    echo
-    for note in "${notes[@]}"; do echo "NOTE: $note"; done
-    if [ "$status" -eq 0 ]; then
-        printf 'PASS: all %d steps of scripts/test.sh in %d min %d s\n' "$steps" "$minutes" "$seconds"
-    else
-        printf 'FAIL: step "%s" of scripts/test.sh, exit status %d, after %d min %d s\n' "$step" "$status" "$minutes" "$seconds"
-    fi
-}
-trap finish EXIT
-
-raise_open_files() {
-    # Tests hold thousands of sockets. The soft limit is often 1024; the hard one may be as low as 20,000 in a container.
-    ulimit -S -n "$(ulimit -H -n)" || true
-    echo "open files: $(ulimit -S -n)"
-}
+# Tests hold thousands of sockets. The soft limit is often 1024; the hard one may be as low as 20,000 in a container.
+ulimit -S -n "$(ulimit -H -n)" || true
+echo "open files: $(ulimit -S -n)"
 
 check_gofmt() {
     local unformatted
@@ -63,8 +59,7 @@ check_vulnerabilities() {
     # Without its database, or where it can't be fetched itself, it can't tell; that isn't a finding.
     if [ "$status" -ne 0 ] && ! grep -q '^Vulnerability #' "$log" &&
         grep -qE 'fetching vulnerabilities|vuln\.go\.dev|dial tcp|golang\.org/x/vuln@' "$log"; then
-        notes+=("vulnerabilities were NOT checked: govulncheck or its database can't be reached from here")
-        echo "${notes[-1]}"
+        note "vulnerabilities were NOT checked: govulncheck or its database can't be reached from here"
         status=0
     fi
     rm -f "$log"
@@ -74,7 +69,7 @@ check_vulnerabilities() {
 test_with_race_detector() {
     # Compiled with every core; then one package's tests at a time, because some of them measure.
     go build -race ./...
-    go test -race -count=1 -p 1 -timeout 20m ./...
+    go test -race -count=1 -p 1 -timeout "$timeout" ./...
 }
 
 # Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
@@ -83,24 +78,22 @@ test_without_race_detector() {
     packages=$(go list -f '{{.Dir}}' ./... | while read -r dir; do
         if grep -qsE '^//go:build .*!race' "$dir"/*.go; then echo "$dir"; fi
     done) # of this module, not of those inside it
-    [ -n "$packages" ] || { echo "no package has a file for it"; return; }
+    [ -n "$packages" ] || { echo "no package has a file for it, and some must have" >&2; return 1; }
     # shellcheck disable=SC2086 # one word for each package
-    go test -count=1 -p 1 -timeout 20m $packages
+    go test -count=1 -p 1 -timeout "$timeout" $packages
 }
 
 # The comparison with other servers is a module of its own: its dependencies are not the server's.
 test_peers() {
     cd bench/peers
     go vet ./...
-    go test -count=1 -p 1 -timeout 10m ./...
-    cd ../..
+    go test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
 # The Egg plugin against the server: three versions of Egg, Redis, Chromium. It builds the server itself.
 test_egg_plugin() {
     cd egg
     npm test --no-update-notifier
-    cd ..
 }
 
 # So is k6 with event streams: k6 is AGPL-3.0, and larger than everything else together. The tests of its scripts build the
@@ -109,22 +102,23 @@ test_k6() {
     cd loadtest
     go vet ./...
     go run "$staticcheck" ./...
-    go test -race -count=1 -timeout 10m ./sse
-    go test -count=1 -p 1 -timeout 10m ./...
-    cd ..
+    go test -race -count=1 -timeout "$timeout" ./sse
+    go test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
-run "open files" raise_open_files
-run "packages" scripts/install.sh
-run "modules" go mod download
-run "gofmt" check_gofmt
-run "go vet" go vet ./...
-run "import arrows" go test -count=1 .
-run "staticcheck" go run "$staticcheck" ./...
-run "vulnerabilities" check_vulnerabilities
-run "tests with the race detector" test_with_race_detector
-run "tests without the race detector" test_without_race_detector
-run "peers" test_peers
-run "egg plugin" test_egg_plugin
-run "k6" test_k6
-run "fuzz targets" scripts/fuzz.sh
+step "packages" scripts/install.sh
+step "modules" go mod download
+step "gofmt" check_gofmt
+step "go vet" go vet ./...
+step "import arrows" go test -count=1 .
+step "staticcheck" go run "$staticcheck" ./...
+step "vulnerabilities" check_vulnerabilities
+step "tests with the race detector" test_with_race_detector
+step "tests without the race detector" test_without_race_detector
+step "peers" test_peers
+step "egg plugin" test_egg_plugin
+step "k6" test_k6
+step "fuzz targets" scripts/fuzz.sh
+
+run_steps
+verdict

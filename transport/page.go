@@ -59,6 +59,8 @@ func (s *Server) handlePage(ctx *fasthttp.RequestCtx) {
 	config := appendJSON([]byte(`{"path":`), o.Path)
 	config = append(config, `,"adminPort":`...)
 	config = fasthttp.AppendUint(config, adminPort)
+	config = append(config, `,"token":`...)
+	config = strconv.AppendBool(config, o.PublishToken != "")
 	config = append(config, '}')
 	ctx.SetContentType("text/html; charset=utf-8")
 	h := &ctx.Response.Header

@@ -197,6 +197,17 @@ func (tb *tab) click(id string) {
 	tb.do(chromedp.Click("#"+id, chromedp.NodeVisible, chromedp.NodeEnabled))
 }
 
+// viewport makes the window as large as this, in a light or a dark scheme.
+func (tb *tab) viewport(width, height int64, scheme string) {
+	tb.t.Helper()
+	tb.do(chromedp.EmulateViewport(width, height), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	}))
+}
+
 // screenshot takes pictures if FANFARE_SCREENSHOT names a PNG file: that one in light, others beside it in dark and of
 // a phone.
 func (tb *tab) screenshot() {
@@ -209,12 +220,7 @@ func (tb *tab) screenshot() {
 		suffix, scheme string
 		width          int64
 	}{{"", "light", 1280}, {"-dark", "dark", 1280}, {"-phone", "light", 390}, {"-phone-dark", "dark", 390}} {
-		tb.do(chromedp.EmulateViewport(shot.width, 844), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: shot.scheme}},
-			})
-			return err
-		}))
+		tb.viewport(shot.width, 844, shot.scheme)
 		ctx, cancel := context.WithTimeout(tb.ctx, patience)
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		cancel()

@@ -93,26 +93,6 @@ func TestPageConnectsToSeveralKeysOfItsAddress(t *testing.T) {
 	s.awaitCount("a&b", 0)
 }
 
-func TestPageListensToMoreNamesWhileConnected(t *testing.T) {
-	s := start(t)
-	tb := open(t, s.stream+"/?connectKey=k")
-	tb.awaitText("state", "open")
-	s.publish("k", `{"event":"tick","data":"unheard"}`)
-	s.publish("k", `"marker"`)
-	tb.awaitText("events", "1")
-	tb.fill("names", "tick, error, open\t") // Tab leaves the field
-	for i, name := range []string{"tick", "error", "open", "message"} {
-		s.publish("k", fmt.Sprintf(`{"event":%q,"data":"x"}`, name))
-		tb.awaitText("events", fmt.Sprint(i+2))
-	}
-	if state := tb.text("state"); state != "open" {
-		t.Errorf("events called error and open made the state %q", state)
-	}
-	if n := tb.text("reconnects"); n != "0" {
-		t.Errorf("%s reconnects", n)
-	}
-}
-
 func TestPageKeepsFiveHundredRows(t *testing.T) {
 	s := start(t)
 	tb := open(t, s.stream+"/?connectKey=k")
@@ -134,7 +114,7 @@ func TestPageKeepsFiveHundredRows(t *testing.T) {
 func TestPageShowsHostileEventsAsText(t *testing.T) {
 	s := start(t)
 	const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><svg onload=window.hacked=1>`
-	tb := open(t, s.stream+"/?connectKey="+"%3Cimg%20src%3Dx%20onerror%3Dwindow.hacked%3D1%3E&events="+"%3Cb%3Ebold")
+	tb := open(t, s.stream+"/?connectKey="+"%3Cimg%20src%3Dx%20onerror%3Dwindow.hacked%3D1%3E")
 	tb.awaitText("state", "open")
 	key := `<img src=x onerror=window.hacked=1>`
 	quoted := strings.ReplaceAll(hostile, `"`, `\"`)
@@ -262,8 +242,8 @@ func TestPageAsksForTheToken(t *testing.T) {
 	tb := open(t, s.stream+"/?connectKey=k")
 	tb.awaitText("state", "open")
 	tb.await(`!document.getElementById("fields").disabled`, "where")
-	if eval[bool](tb, `!document.getElementById("tokenField").hidden`) {
-		t.Error("a token is asked for before it is needed")
+	if eval[bool](tb, `document.getElementById("tokenField").hidden`) {
+		t.Error("no token is asked for where one is needed")
 	}
 	tb.click("send")
 	tb.awaitPart("refused", "401: ")
@@ -289,6 +269,14 @@ func TestPageSaysHowElseToPublish(t *testing.T) {
 		if eval[bool](tb, `document.getElementById("publish").checkVisibility()`) {
 			t.Error("the form is shown where it does not work")
 		}
+	})
+	t.Run("with a token", func(t *testing.T) {
+		s := (&server{t: t, args: []string{"--publish-token", "open-sesame"}, token: "open-sesame"}).up()
+		tb := open(t, strings.Replace(s.stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=k")
+		tb.awaitText("state", "open")
+		tb.awaitPart("why", "The publish API answers on the server’s own machine.")
+		shell(t, []string{"FANFARE_PUBLISH_TOKEN=open-sesame"}, tb.text("curl")+" --fail")
+		tb.awaitText("events", "1")
 	})
 	t.Run("off", func(t *testing.T) {
 		s := start(t, "--admin", "off")

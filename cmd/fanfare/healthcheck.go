@@ -1,13 +1,20 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"fanfare/cmd/fanfare/config"
+	"fanfare/cmd/fanfare/remote"
 )
 
 // healthTimeout bounds the whole check; Docker's HEALTHCHECK and the like ask
@@ -22,19 +29,62 @@ func healthcheck(c *config.Config) error {
 		setting, addr = "listen", c.Listen
 	}
 	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s %s: %w", setting, addr, err)
+	case port == "0":
+		return fmt.Errorf("%s %s: the system has chosen a port when the server started, which nobody else knows: give the server a port", setting, addr)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1" // a name would be refused there without a token
-	}
-	url := "http://" + net.JoinHostPort(host, port) + "/healthz"
-	status, body, err := fasthttp.GetTimeout(nil, url, healthTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		// No proxy, and each address of the listener until one answers.
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialFirst(ctx, network, hosts(host), port)
+		},
+	}}
+	// The name in the request is localhost whatever the address: the listener refuses other names if it has no token.
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/healthz", nil)
 	if err != nil {
-		return fmt.Errorf("%s (%s) does not answer: %w", url, setting, err)
+		return err
 	}
-	if status != fasthttp.StatusOK {
-		return fmt.Errorf("%s (%s) answers %d: %s", url, setting, status, body)
+	at := (&url.URL{Scheme: "http", Host: net.JoinHostPort(cmp.Or(host, "localhost"), port), Path: "/healthz"}).String()
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("%s (%s) does not answer: %s", at, setting, remote.Explain(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if err != nil {
+		return fmt.Errorf("%s (%s) does not answer in full: %w", at, setting, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s (%s) answers %d: %s", at, setting, resp.StatusCode, strings.TrimSpace(string(body)))
 	}
 	return nil
+}
+
+// hosts are the addresses at which a listener on host can be reached from its own machine: a wildcard is no destination.
+func hosts(host string) []string {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "", err == nil && ip.Unmap().IsUnspecified() && ip.Is6():
+		return []string{"127.0.0.1", "::1"}
+	case err == nil && ip.IsUnspecified():
+		return []string{"127.0.0.1"}
+	}
+	return []string{host} // the dialer tries all addresses of a name, in both families
+}
+
+func dialFirst(ctx context.Context, network string, hosts []string, port string) (conn net.Conn, err error) {
+	var dialer net.Dialer
+	for _, host := range hosts {
+		c, dialErr := dialer.DialContext(ctx, network, net.JoinHostPort(host, port))
+		if dialErr == nil {
+			return c, nil
+		}
+		err = errors.Join(err, dialErr)
+	}
+	return nil, err
 }

@@ -9,8 +9,9 @@ import (
 // configEnv names the file; it is no setting, since a file can't name itself.
 const configEnv = envPrefix + "CONFIG"
 
-// commandEnv are variables of the commands pub and sub, which the server passes over.
-var commandEnv = []string{envPrefix + "SERVER", envPrefix + "STREAM"}
+// commandEnv are variables which the server passes over: two of the commands pub and sub, and one by which scripts/test.sh
+// asks the tests for their long form, which start servers.
+var commandEnv = []string{envPrefix + "SERVER", envPrefix + "STREAM", envPrefix + "LONG"}
 
 // lookup is the value of a variable, the last one if there are several, "" if there is none.
 func lookup(environ []string, name string) (value string) {

@@ -16,6 +16,7 @@ func TestEnvironment(t *testing.T) {
 		"FANFARE_ADMIN_SERVICE_HOST=10.0.0.1":          "",
 		"FANFARE_ADMIN_PORT=udp://10.0.0.1:8080":       "",
 		"FANFARE_STREAM_2_PORT_8080_SCTP_ADDR=10.0.0.": "",
+		"FANFARE_LONG=1":                               "", // the tests' own
 		// Other programs.
 		"LISTEN=:1": "", "FANFARE=1": "", "fanfare_listen=x": "", "=C:=C": "", "novalue": "",
 		// Ours.
@@ -31,7 +32,7 @@ func TestEnvironment(t *testing.T) {
 		"FANFARE_KEYS=[]":           "environment FANFARE_KEYS: unknown variable; keys can be set in the file only",
 		"FANFARE_PAGE=perhaps":      `environment FANFARE_PAGE: page: "perhaps" is neither true nor false`,
 		"FANFARE_HEADERS=oops":      `environment FANFARE_HEADERS: headers: "oops" has no colon: write "Name: value", one header a line`,
-		"FANFARE_DRAIN_RATE=1e3":    `environment FANFARE_DRAIN_RATE: drainRate: "1e3" is not a whole number`,
+		"FANFARE_DRAIN_RATE=1e3":    `environment FANFARE_DRAIN_RATE: drainRate: "1e3" is not a whole number: write digits alone, such as 1000`,
 		"FANFARE_HISTORY_BYTES=16M": `environment FANFARE_HISTORY_BYTES: historyBytes: "16M" is not a size: write bytes (65536) or a whole number with kB, MB, GB, KiB, MiB or GiB (64KiB)`,
 	} {
 		_, err := load(t, "", []string{entry})

@@ -91,10 +91,10 @@ func TestFileErrors(t *testing.T) {
 		{"headers:\n  X-A: 1\n  X-A: 2", "fanfare.yaml:3:3: headers.X-A: is given twice; the first is in line 2"},
 		{"keys: [{match: a, slow: skip, slow: skip}]", "fanfare.yaml:1:31: keys[0].slow: is given twice; the first is in line 1"},
 		// Types.
-		{"history: many", `fanfare.yaml:1:10: history: "many" is not a whole number`},
-		{"history: 1.5", `fanfare.yaml:1:10: history: "1.5" is not a whole number`},
-		{"history: 0x10", `fanfare.yaml:1:10: history: "0x10" is not a whole number`},
-		{"history: 010", `fanfare.yaml:1:10: history: "010" is not a whole number`},
+		{"history: many", `fanfare.yaml:1:10: history: "many" is not a whole number: write digits alone, such as 1000`},
+		{"history: 1.5", `fanfare.yaml:1:10: history: "1.5" is not a whole number: write digits alone, such as 1000`},
+		{"history: 0x10", `fanfare.yaml:1:10: history: "0x10" is not a whole number: write digits alone, such as 1000`},
+		{"history: 010", `fanfare.yaml:1:10: history: "010" is not a whole number: write digits alone, such as 1000`},
 		{"history: '1024'", `fanfare.yaml:1:10: history: must be a whole number, not the text "1024": remove the quotes`},
 		{"history: true", `fanfare.yaml:1:10: history: must be a whole number, not the boolean "true"`},
 		{"history: [1]", "fanfare.yaml:1:10: history: must be a whole number, not a list"},
@@ -117,7 +117,7 @@ func TestFileErrors(t *testing.T) {
 		{"keys: [ticker]", `fanfare.yaml:1:8: keys[0]: must be a mapping of settings (name: value), not the text "ticker"`},
 		{"keys:\n  - history: 5", "fanfare.yaml:2:5: keys[0].match: is missing: each rule needs the pattern of the keys that it is for"},
 		{"keys:\n  - match: 5", `fanfare.yaml:2:12: keys[0].match: must be a text, not the number "5": put it in quotes`},
-		{"keys:\n  - match: a\n    history: x", `fanfare.yaml:3:14: keys[0].history: "x" is not a whole number`},
+		{"keys:\n  - match: a\n    history: x", `fanfare.yaml:3:14: keys[0].history: "x" is not a whole number: write digits alone, such as 1000`},
 		// Documents.
 		{"- a", "fanfare.yaml:1:1: the file must be a mapping of settings (name: value), not a list"},
 		{"text", `fanfare.yaml:1:1: the file must be a mapping of settings (name: value), not the text "text"`},

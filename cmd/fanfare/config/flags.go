@@ -136,7 +136,7 @@ func newParser(g *grammar, help *bytes.Buffer) (*kong.Kong, error) {
 	for _, embed := range []*any{&g.Serve.Settings, &g.Config.Check.Settings, &g.Config.Print.Settings, &g.Healthcheck.Settings} {
 		*embed = reflect.New(settingsFlags).Interface()
 	}
-	return kong.New(g,
+	return kong.New(g, append(valueMappers(),
 		kong.Name("fanfare"),
 		kong.Description("Server-Sent-Events fan-out server.\n\n"+
 			"Each setting is a flag, an environment variable and a key of the file: --max-clients, "+envPrefix+"MAX_CLIENTS, maxClients. "+
@@ -150,7 +150,7 @@ func newParser(g *grammar, help *bytes.Buffer) (*kong.Kong, error) {
 		kong.Help(printHelp),
 		// errHelp ends the parsing before this is called; a library must not end the process.
 		kong.Exit(func(int) {}),
-	)
+	)...)
 }
 
 // printHelp shows the settings on the root's page too, where kong lists the commands alone.
@@ -181,13 +181,17 @@ func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	if err != nil {
 		return nil, Problems{{Text: err.Error()}} // a mistake in the grammar; every test meets it
 	}
+	args, err = commandOf(parser.Model, args)
+	if err != nil {
+		return nil, Problems{{Text: err.Error()}}
+	}
 	args, problems = refuseUnknownFlags(parser.Model, args)
 	ctx, err := parser.Parse(args)
 	if help.Len() > 0 {
 		return &commandLine{command: "help", help: help.String()}, nil
 	}
 	if err != nil {
-		return nil, append(problems, Problem{Text: plainParseError(parser.Model, err)})
+		return nil, append(problems, Problem{Text: plainParseError(args, err)})
 	}
 	name, _, _ := strings.Cut(ctx.Command(), " <") // without arguments
 	cl = &commandLine{command: name, texts: make(map[string]string)}
@@ -225,18 +229,54 @@ func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	return cl, problems
 }
 
-// plainParseError says in plain words what kong says about its tokens, and adds the nearest command, which kong does
-// not look for where there is a default command.
-func plainParseError(model *kong.Application, err error) string {
+// commandOf takes what people type who don't know this program: help, help COMMAND, --version, -v. Anything else that comes
+// first and is no flag must be a command.
+func commandOf(model *kong.Application, args []string) ([]string, error) {
+	if len(args) == 0 {
+		return args, nil
+	}
+	switch first := args[0]; {
+	case first == "--version", first == "-version", first == "-v", first == "-V":
+		return append([]string{"version"}, args[1:]...), nil
+	case first == "help", first == "-help":
+		node := model.Node
+		for i, name := range args[1:] {
+			if strings.HasPrefix(name, "-") {
+				break
+			}
+			next := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == name })
+			if next < 0 {
+				return nil, errors.New(unknownCommand(model, strings.Join(args[1:i+2], " ")))
+			}
+			node = node.Children[next]
+		}
+		return append(slices.Clone(args[1:]), "--help"), nil
+	case first != "" && !strings.HasPrefix(first, "-") && !slices.ContainsFunc(model.Children, func(n *kong.Node) bool { return n.Name == first }):
+		return nil, errors.New(unknownCommand(model, first))
+	}
+	return args, nil
+}
+
+func unknownCommand(model *kong.Application, name string) string {
+	var commands []string
+	for _, leaf := range model.Leaves(true) {
+		commands = append(commands, strings.TrimPrefix(leaf.FullPath(), model.Name+" "))
+	}
+	if hint := didYouMean(name, commands); hint != "" {
+		return fmt.Sprintf("unknown command %q%s", name, hint)
+	}
+	return fmt.Sprintf("unknown command %q: there are %s; fanfare help says more", name, strings.Join(commands, ", "))
+}
+
+var oneOf = regexp.MustCompile(`^expected one of (.*)$`)
+
+// plainParseError says in plain words what kong says about its tokens.
+func plainParseError(args []string, err error) string {
 	text := err.Error()
 	text = strings.Replace(text, `expected string value but got "EOL" (<EOL>)`, "needs a value", 1)
 	text = strings.Replace(text, "expected string value but got", "needs a value but got", 1)
-	if arg, ok := strings.CutPrefix(text, "unexpected argument "); ok && !strings.Contains(arg, "did you mean") {
-		var commands []string
-		for _, leaf := range model.Leaves(true) {
-			commands = append(commands, strings.TrimPrefix(leaf.FullPath(), model.Name+" "))
-		}
-		text += didYouMean(arg, commands)
+	if m := oneOf.FindStringSubmatch(text); m != nil {
+		text = fmt.Sprintf("fanfare %s needs one of %s behind it", args[0], m[1])
 	}
 	return text
 }
@@ -280,7 +320,9 @@ func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, 
 			continue
 		}
 		hint := ""
-		if k := nearest(strings.TrimLeft(name, "-"), trimDashes(known)); k != "" {
+		if name == "--version" {
+			hint = "; fanfare version prints it"
+		} else if k := nearest(strings.TrimLeft(name, "-"), trimDashes(known)); k != "" {
 			hint = "; did you mean --" + k + "?"
 		} else if s := fileOnly(name); s != "" {
 			hint = "; " + s + " can be set in the file only"

@@ -50,9 +50,9 @@ func TestUsageErrors(t *testing.T) {
 		"--history -5":                 `--history: needs a value but got "-5" (short flag); perhaps try --history="-5"?`,
 		"--history=-5":                 "flag --history: history: -5 is out of range: 2 to 1048576",
 		"--page=maybe":                 `flag --page: page: "maybe" is neither true nor false`,
-		"serv":                         "unexpected argument serv; did you mean serve?",
+		"serv":                         `unknown command "serv"; did you mean serve?`,
 		"config chek":                  `unexpected argument chek, did you mean "check"?`,
-		"config":                       `expected one of "check", "print"`,
+		"config":                       `fanfare config needs one of "check", "print" behind it`,
 		"config check extra":           "unexpected argument extra",
 		"version --listen :9":          "unknown flag --listen",
 		"--listen :9 config check":     `flag --listen applies to the default command "serve", not "config"`,
@@ -152,10 +152,10 @@ func TestPubAndSub(t *testing.T) {
 		t.Errorf("%+v, %v", cmd.Sub, err)
 	}
 	for args, want := range map[string]string{
-		"sub -n x":           "--count: expected a valid 64 bit int but got \"x\"",
+		"sub -n x":           "--count: \"x\" is not a whole number: write digits alone, such as 1000",
 		"pub a b c":          "unexpected argument c",
 		"sub --raw --json":   "--raw and --json can't be used together",
-		"pub k --retry 5":    "--retry: expected duration but got \"5\": time: missing unit in duration \"5\"",
+		"pub k --retry 5":    "--retry: \"5\" has no unit: write 5s, or 5ms for milliseconds",
 		"sub --colour never": "unknown flag --colour; did you mean --color?",
 	} {
 		if _, err := Load(strings.Fields(args), nil); err == nil || text(err) != want {

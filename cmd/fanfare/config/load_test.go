@@ -218,7 +218,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		`unknown flag --pth; did you mean --path?`,
 		`fanfare.yaml:1:1: histroy: unknown setting; did you mean history?`,
 		`environment FANFARE_LISTN: unknown variable; did you mean FANFARE_LISTEN?`,
-		`environment FANFARE_MAX_KEYS: maxKeys: "many" is not a whole number`,
+		`environment FANFARE_MAX_KEYS: maxKeys: "many" is not a whole number: write digits alone, such as 1000`,
 		`flag --history-ttl: historyTTL: "soon" is not a duration: write a number with a unit (500ms, 10s, 1m30s, 2h) or milliseconds (10000)`,
 		`flag --max-clients: maxClients: 0 is out of range: 1 to 10000000`,
 		`fanfare.yaml:2:7: slow: "fast" is none of skip, latest, disconnect`,

@@ -14,7 +14,7 @@ import (
 // Texts are what the environment, the flags and the schema's tags hold; the scalars of the file go through the same
 // functions, so that a value means the same wherever it stands.
 
-var errWhole = errors.New("is not a whole number")
+var errWhole = errors.New("is not a whole number: write digits alone, such as 1000")
 
 // parseWhole reads a decimal number. Leading zeros, hexadecimal and underscores are refused, because YAML 1.1, YAML
 // 1.2 and the shells disagree about what they mean.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -41,6 +42,9 @@ type address struct {
 
 // parseAddress reads [HOST]:PORT with a numeric port. An empty host means all interfaces.
 func parseAddress(text string) (address, error) {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return address{}, fmt.Errorf("%s is a URL and not an address: write %q", quoteShort(text), net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "8080")))
+	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		hint := "[HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080"
@@ -51,10 +55,10 @@ func parseAddress(text string) (address, error) {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return address{}, fmt.Errorf("%s has no valid port: 0 to 65535 (0: the system chooses)", quoteShort(text))
+		return address{}, fmt.Errorf("%s has no valid port: write 0 to 65535 (0: the system chooses), such as :8080", quoteShort(text))
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && strings.ContainsFunc(host, notHostChar) {
-		return address{}, fmt.Errorf("%s has no valid host: write an IP address or a host name", quoteShort(text))
+		return address{}, fmt.Errorf("%s has no valid host: write an IP address or a host name, such as 127.0.0.1:8080", quoteShort(text))
 	}
 	return address{host, uint16(n)}, nil
 }

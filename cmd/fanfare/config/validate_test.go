@@ -51,10 +51,10 @@ func TestValidate(t *testing.T) {
 		{"--listen=8080", `flag --listen: listen: "8080" is not an address: write ":8080" for all interfaces`},
 		{"--listen=host", `flag --listen: listen: "host" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
 		{"--listen=::1:8080", `flag --listen: listen: "::1:8080" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
-		{"--listen=:65536", `flag --listen: listen: ":65536" has no valid port: 0 to 65535 (0: the system chooses)`},
-		{"--listen=:http", `flag --listen: listen: ":http" has no valid port: 0 to 65535 (0: the system chooses)`},
-		{"--listen=http://x:80", `flag --listen: listen: "http://x:80" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
-		{"--listen=a/b:80", `flag --listen: listen: "a/b:80" has no valid host: write an IP address or a host name`},
+		{"--listen=:65536", `flag --listen: listen: ":65536" has no valid port: write 0 to 65535 (0: the system chooses), such as :8080`},
+		{"--listen=:http", `flag --listen: listen: ":http" has no valid port: write 0 to 65535 (0: the system chooses), such as :8080`},
+		{"--listen=http://x:80", `flag --listen: listen: "http://x:80" is a URL and not an address: write "x:80"`},
+		{"--listen=a/b:80", `flag --listen: listen: "a/b:80" has no valid host: write an IP address or a host name, such as 127.0.0.1:8080`},
 		{"--listen=off", `flag --listen: listen: "off" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
 		// Admin: loopback or a token.
 		{"--admin=off", ""},
@@ -158,7 +158,7 @@ func TestValidateKeyRules(t *testing.T) {
 		{"[{match: a, historyTTL: 5}]", "fanfare.yaml:1:31: keys[0].historyTTL: 5ms is out of range: 100ms to 8760h"},
 		{"[{match: a, historyBytes: 1MiB}]", "fanfare.yaml:1:33: keys[0].historyBytes: 1MiB is less than maxEventBytes (2MiB, default)"},
 		{"[{match: a, historyBytes: 1GiB}]", "fanfare.yaml:1:33: keys[0].historyBytes: 1GiB is more than historyTotalBytes (256MiB, default)"},
-		{"[{match: a, history: x}, {match: b, history: 0}, c]", "fanfare.yaml:1:28: keys[0].history: \"x\" is not a whole number\n" +
+		{"[{match: a, history: x}, {match: b, history: 0}, c]", "fanfare.yaml:1:28: keys[0].history: \"x\" is not a whole number: write digits alone, such as 1000\n" +
 			"fanfare.yaml:1:56: keys[2]: must be a mapping of settings (name: value), not the text \"c\"\n" +
 			"fanfare.yaml:1:52: keys[1].history: 0 is out of range: 2 to 1048576"},
 	} {

@@ -2,6 +2,7 @@ package pub
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,12 +32,13 @@ type client struct {
 }
 
 func newClient(o Options, errs io.Writer) (*client, error) {
-	u, err := remote.ParseURL("--server", o.Server)
+	from := cmp.Or(o.serverFrom, "--server")
+	u, err := remote.ParseURL(from, o.Server, defaultServer)
 	if err != nil {
 		return nil, err
 	}
 	if u.RawQuery != "" {
-		return nil, remote.Usage("--server %q must not have a query: it is the address of the admin listener", o.Server)
+		return nil, remote.Usage("%s %q must not have a query: it is the address of the admin listener, such as %s", from, o.Server, defaultServer)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	return &client{

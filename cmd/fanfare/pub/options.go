@@ -30,16 +30,22 @@ type Options struct {
 
 	Timeout  time.Duration `default:"30s" placeholder:"DURATION" help:"Longest time for one request. Default: ${default}."`
 	Wait     time.Duration `default:"0s" placeholder:"DURATION" help:"Try for so long again while the server can't be reached. An event whose answer was lost is then published twice. Default: fail at once."`
-	MaxBytes int           `default:"16777216" placeholder:"N" help:"Longest line, or data, in bytes. Default: ${default}."`
+	MaxBytes int           `type:"size" default:"16MiB" placeholder:"SIZE" help:"Longest line, or data. Default: ${default}."`
 
 	// HasData is set if Data was given, which may be empty.
 	HasData bool `kong:"-"`
+
+	serverFrom string // the flag or variable that gave Server
 }
 
 const defaultServer = "http://127.0.0.1:8081"
 
 // Environ takes from the environment what no flag has given.
 func (o *Options) Environ(getenv func(string) string) {
+	o.serverFrom = "--server"
+	if o.Server == "" && getenv("FANFARE_SERVER") != "" {
+		o.serverFrom = "FANFARE_SERVER"
+	}
 	o.Server = cmp.Or(o.Server, getenv("FANFARE_SERVER"), defaultServer)
 	o.Token = cmp.Or(o.Token, getenv("FANFARE_PUBLISH_TOKEN"))
 }
@@ -62,13 +68,13 @@ func (o *Options) check() error {
 	case streams && o.ID != "":
 		return remote.Usage("--id is for a single event: with --ndjson each line can have its own")
 	case o.Retry < 0 || o.Retry%time.Millisecond != 0:
-		return remote.Usage("--retry %s must be a whole number of milliseconds", o.Retry)
+		return remote.Usage("--retry is %s and must be a whole number of milliseconds, such as 1500ms or 3s", o.Retry)
 	case o.Timeout <= 0:
-		return remote.Usage("--timeout must be more than 0")
+		return remote.Usage("--timeout is %s and must be more than 0: write 30s", o.Timeout)
 	case o.Wait < 0:
-		return remote.Usage("--wait must not be negative")
+		return remote.Usage("--wait is %s and must not be negative: write 10s, or 0 to fail at once", o.Wait)
 	case o.MaxBytes < 1:
-		return remote.Usage("--max-bytes must be more than 0")
+		return remote.Usage("--max-bytes is %d and must be more than 0: write 1MiB", o.MaxBytes)
 	}
 	return nil
 }

@@ -119,19 +119,19 @@ func TestSingleEvent(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, o := range map[string]Options{
-		"to which key?":             {},
-		"leave out the key":         {All: true, Key: "k", Data: "x", HasData: true},
-		"leave out the data":        {Key: "k", Data: "x", HasData: true, Lines: true},
-		"--id is for a single":      {Key: "k", Lines: true, ID: "7"},
-		"whole number of millisec":  {Key: "k", Retry: 5},
-		"--timeout must be":         {Key: "k", Timeout: -1},
-		"--wait must not":           {Key: "k", Wait: -1},
-		"--max-bytes":               {Key: "k", MaxBytes: -1},
-		"valid UTF-8":               {Key: "k\xff"},
-		"is no URL":                 {Key: "k", Server: "localhost:8081"},
-		"must not have a query":     {Key: "k", Server: "http://a/?b"},
-		"must not have a fragment":  {Key: "k", Server: "http://a/#b"},
-		"to which key? fanfare pub": {Lines: true},
+		"to which key?":              {},
+		"leave out the key":          {All: true, Key: "k", Data: "x", HasData: true},
+		"leave out the data":         {Key: "k", Data: "x", HasData: true, Lines: true},
+		"--id is for a single":       {Key: "k", Lines: true, ID: "7"},
+		"whole number of millisec":   {Key: "k", Retry: 5},
+		"--timeout is -1ns and must": {Key: "k", Timeout: -1},
+		"--wait is -1ns and must":    {Key: "k", Wait: -1},
+		"--max-bytes":                {Key: "k", MaxBytes: -1},
+		"valid UTF-8":                {Key: "k\xff"},
+		"is no URL":                  {Key: "k", Server: "localhost:8081"},
+		"must not have a query":      {Key: "k", Server: "http://a/?b"},
+		"must not have a fragment":   {Key: "k", Server: "http://a/#b"},
+		"to which key? fanfare pub":  {Lines: true},
 	} {
 		var usage *remote.UsageError
 		o = defaults(o)

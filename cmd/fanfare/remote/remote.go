@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 // UsageError is a mistake in the arguments or the environment.
@@ -21,16 +24,50 @@ func (e *UsageError) Error() string { return e.Text }
 // Usage makes a UsageError.
 func Usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// ParseURL reads an http or https URL; setting is how it was given, for the error.
-func ParseURL(setting, text string) (*url.URL, error) {
+// ParseURL reads an http or https URL; setting is how it was given, for the error, and example is what it may look like.
+func ParseURL(setting, text, example string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, Usage("%s %q is no URL: write one such as http://127.0.0.1:8081", setting, text)
+		return nil, Usage("%s %q is no URL: write %s", setting, text, suggestURL(text, example))
+	}
+	if u.Hostname() == "" {
+		u.Host = "127.0.0.1" + u.Host
+		return nil, Usage("%s %q has no host: write %s", setting, text, u)
 	}
 	if u.Fragment != "" {
 		return nil, Usage("%s %q must not have a fragment (#…)", setting, text)
 	}
 	return u, nil
+}
+
+// suggestURL is the URL that was meant by an address without http://, and "one such as …" by anything else.
+func suggestURL(text, example string) string {
+	authority, path, _ := strings.Cut(strings.TrimPrefix(text, "//"), "/")
+	host, port, err := net.SplitHostPort(authority)
+	want, _ := url.Parse(example)
+	switch {
+	case net.ParseIP(strings.Trim(authority, "[]")) != nil: // an address alone, of which IPv6 needs brackets
+		host, port = strings.Trim(authority, "[]"), want.Port()
+	case err != nil && authority != "" && !strings.ContainsFunc(authority, notHostRune):
+		host, port = authority, want.Port()
+	case err != nil:
+		return "one such as " + example
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil || strings.Contains(text, "://") {
+		return "one such as " + example
+	}
+	if host == "" {
+		host = want.Hostname()
+	}
+	want.Host = net.JoinHostPort(host, port)
+	if path != "" {
+		want.Path = "/" + path
+	}
+	return want.String()
+}
+
+func notHostRune(r rune) bool {
+	return r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 }
 
 // Explain says in plain words why a request has failed. It leaves out what the caller knows: method and URL.

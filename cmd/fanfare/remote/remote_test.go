@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -75,12 +76,36 @@ func TestIsTerminal(t *testing.T) {
 }
 
 func TestParseURL(t *testing.T) {
-	for text, want := range map[string]string{
-		"http://a:1": "", "https://a/b?c=d": "", "a:1": "no URL", "": "no URL", "ftp://a": "no URL", "http://": "no URL", "http://a/#b": "fragment", "http://a\x7f": "no URL",
+	const example = "http://127.0.0.1:8080/stream"
+	for text, want := range map[string]string{ // "": it is a URL; else what the error says behind the text
+		"http://a:1": "", "https://a/b?c=d": "", "http://[::1]:8080/stream": "",
+		"127.0.0.1:9000":      "is no URL: write http://127.0.0.1:9000/stream",
+		"localhost:9000":      "is no URL: write http://localhost:9000/stream",
+		"localhost":           "is no URL: write http://localhost:8080/stream",
+		"events.example.com":  "is no URL: write http://events.example.com:8080/stream",
+		"[::1]:9000":          "is no URL: write http://[::1]:9000/stream",
+		"::1":                 "is no URL: write http://[::1]:8080/stream",
+		"[::1]":               "is no URL: write http://[::1]:8080/stream",
+		":9000":               "is no URL: write http://127.0.0.1:9000/stream",
+		"//a:9000":            "is no URL: write http://a:9000/stream",
+		"localhost:9000/sse":  "is no URL: write http://localhost:9000/sse",
+		"":                    "is no URL: write one such as " + example,
+		"a:b":                 "is no URL: write one such as " + example,
+		"a:99999":             "is no URL: write one such as " + example,
+		"ftp://a":             "is no URL: write one such as " + example,
+		"http://":             "is no URL: write one such as " + example,
+		"http://a\x7f":        "is no URL: write one such as " + example,
+		"two words":           "is no URL: write one such as " + example,
+		"/stream":             "is no URL: write one such as " + example,
+		"http://:9000/stream": "has no host: write http://127.0.0.1:9000/stream",
+		"http://a/#b":         "must not have a fragment (#…)",
 	} {
-		_, err := ParseURL("--server", text)
-		if (want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--server")) {
-			t.Errorf("%q: %v, want %q", text, err, want)
+		_, err := ParseURL("--url", text, example)
+		if want != "" {
+			want = fmt.Sprintf("--url %q %s", text, want)
+		}
+		if (want == "") != (err == nil) || err != nil && err.Error() != want {
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

@@ -20,7 +20,7 @@ type Options struct {
 	Headers []string `name:"header" short:"H" type:"texts" sep:"none" placeholder:"NAME: VALUE" help:"Header field of the request. May be repeated."`
 
 	Raw  bool `xor:"format" help:"Print the data alone, with a line end behind each event."`
-	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with event, id, data, time."`
+	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with key, event, id, data, time."`
 
 	Count     int           `short:"n" default:"0" placeholder:"N" help:"End after so many events; gaps don't count. Default: no end."`
 	Since     string        `type:"text" placeholder:"ID" help:"Begin behind the event with this id, as a client that has lost its connection there."`
@@ -30,37 +30,65 @@ type Options struct {
 
 	Color    string `default:"auto" enum:"auto,always,never" placeholder:"auto|always|never" help:"Colours. auto: on a terminal, unless NO_COLOR is set."`
 	Quiet    bool   `short:"q" help:"Print no notes about connections to standard error; gaps and errors are still told."`
-	MaxBytes int    `default:"16777216" placeholder:"N" help:"Longest event in bytes. Default: ${default}."`
+	MaxBytes int    `type:"size" default:"16MiB" placeholder:"SIZE" help:"Longest event. Default: 16MiB."`
 
 	noColor bool
+	urlFrom string // the flag or variable that gave URL
+
+	onlyKey   string // the key of every event
+	enveloped bool   // the server was asked for the key of each
+	showKey   bool   // a person has to be told which key it is
 }
 
 const defaultURL = "http://127.0.0.1:8080/stream"
 
 // Environ takes from the environment what no flag has given.
 func (o *Options) Environ(getenv func(string) string) {
+	o.urlFrom = "--url"
+	if o.URL == "" && getenv("FANFARE_STREAM") != "" {
+		o.urlFrom = "FANFARE_STREAM"
+	}
 	o.URL = cmp.Or(o.URL, getenv("FANFARE_STREAM"), defaultURL)
 	o.noColor = getenv("NO_COLOR") != "" || getenv("TERM") == "dumb"
 }
 
+// envelope finds out how the key of an event is known. One key is the key of every event; of several, or of none, the server
+// is asked to say it in front of each event's data, see docs/protocol.md. Raw data has no
+// place for it.
+func (o *Options) envelope(query url.Values) {
+	keys := query["connectKey"]
+	switch {
+	case len(keys) == 1 && keys[0] != "":
+		o.onlyKey = keys[0]
+	case o.Raw, len(keys) == 0 && !o.JSON: // nobody is shown it
+	default:
+		o.enveloped = true
+		query.Set("envelope", "key")
+	}
+	o.showKey = len(keys) > 1
+}
+
 // target is where the stream is, and the fields of its request. The error is a *remote.UsageError.
 func (o *Options) target() (*url.URL, http.Header, error) {
-	u, err := remote.ParseURL("--url", o.URL)
+	u, err := remote.ParseURL(cmp.Or(o.urlFrom, "--url"), o.URL, defaultURL)
 	if err != nil {
 		return nil, nil, err
 	}
 	switch {
 	case o.Count < 0:
-		return nil, nil, remote.Usage("-n must not be negative")
-	case o.Timeout < 0 || o.Wait < 0:
-		return nil, nil, remote.Usage("--timeout and --wait must not be negative")
+		return nil, nil, remote.Usage("--count (-n) is %d and must not be negative: write 10, or 0 for no end", o.Count)
+	case o.Timeout < 0:
+		return nil, nil, remote.Usage("--timeout is %s and must not be negative: write 10s, or 0 for no end", o.Timeout)
+	case o.Wait < 0:
+		return nil, nil, remote.Usage("--wait is %s and must not be negative: write 10s, or 0 to fail at once", o.Wait)
 	case o.MaxBytes < 1:
-		return nil, nil, remote.Usage("--max-bytes must be more than 0")
+		return nil, nil, remote.Usage("--max-bytes is %d and must be more than 0: write 1MiB", o.MaxBytes)
 	}
 	query := u.Query()
 	for _, key := range o.Keys {
 		query.Add("connectKey", key)
 	}
+	o.envelope(query)
 	u.RawQuery = query.Encode()
 	fields := make(http.Header)
 	for _, h := range o.Headers {

@@ -55,6 +55,7 @@ type printer struct {
 	outColor  bool
 	noteColor bool
 
+	begun        bool // the stream has brought an event
 	events, gaps int
 	missed       int64
 	now          func() time.Time
@@ -69,8 +70,17 @@ func newPrinter(o Options, out, notes io.Writer) *printer {
 
 func (p *printer) flush() error { return p.out.Flush() }
 
+// begin is told at the beginning of each stream.
+func (p *printer) begin() { p.begun = false }
+
 // event shows an event or a gap.
 func (p *printer) event(m codec.Message) {
+	var key string
+	key, m.Data = p.unwrap(m.Data)
+	if !p.begun && string(m.Type) == "position" && len(m.Data) == 0 {
+		return // the server's own: where the stream begins
+	}
+	p.begun = true
 	g, isGap := gapOf(m)
 	if isGap {
 		p.gap(g)
@@ -79,25 +89,47 @@ func (p *printer) event(m codec.Message) {
 	}
 	switch {
 	case p.o.JSON:
-		p.json(m, g, isGap)
+		p.json(key, m, g, isGap)
 	case isGap:
 	case p.o.Raw:
 		_, _ = p.out.Write(m.Data) // the error comes with flush
 		_ = p.out.WriteByte('\n')
 	default:
-		p.text(m)
+		p.text(key, m)
 	}
 }
 
+// unwrap takes the key out of the first line of the data, where the server was asked to put it. A server that knows no envelope
+// leaves the data as it is, and the key is "".
+func (p *printer) unwrap(data []byte) (key string, rest []byte) {
+	if !p.o.enveloped {
+		return p.o.onlyKey, data
+	}
+	first, rest, _ := bytes.Cut(data, []byte("\n"))
+	dec := json.NewDecoder(bytes.NewReader(first))
+	dec.DisallowUnknownFields()
+	var envelope struct {
+		Key *string `json:"key"`
+	}
+	if dec.Decode(&envelope) != nil || envelope.Key == nil {
+		return "", data
+	}
+	return *envelope.Key, rest
+}
+
 // json writes a line for a program.
-func (p *printer) json(m codec.Message, g gap, isGap bool) {
+func (p *printer) json(key string, m codec.Message, g gap, isGap bool) {
+	if isGap {
+		key = g.Key
+	}
 	line := struct {
+		Key   string `json:"key"`
 		Event string `json:"event"`
 		ID    string `json:"id"`
 		Data  string `json:"data"`
 		Time  string `json:"time"`
 		Gap   *gap   `json:"gap,omitempty"`
-	}{string(m.Type), string(m.LastEventID), string(m.Data), p.now().Format(time.RFC3339Nano), nil}
+	}{key, string(m.Type), string(m.LastEventID), string(m.Data), p.now().Format(time.RFC3339Nano), nil}
 	if isGap {
 		line.Gap = &g
 	}
@@ -106,10 +138,13 @@ func (p *printer) json(m codec.Message, g gap, isGap bool) {
 	_ = enc.Encode(line) // the error comes with flush
 }
 
-// text writes a line for a person: time, id, name unless it is "message", and the data, of which further lines are
+// text writes a line for a person: time, the key where there are several, id, name unless it is "message", and the data, of which further lines are
 // indented.
-func (p *printer) text(m codec.Message) {
+func (p *printer) text(key string, m codec.Message) {
 	fmt.Fprintf(p.out, "%s ", paint(p.outColor, dim, p.now().Format("15:04:05.000")))
+	if p.o.showKey && key != "" {
+		fmt.Fprintf(p.out, "%s ", paint(p.outColor, yellow, clean(key)))
+	}
 	if len(m.LastEventID) > 0 {
 		fmt.Fprintf(p.out, "%s ", paint(p.outColor, dim, clean(string(m.LastEventID))))
 	}

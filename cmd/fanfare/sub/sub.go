@@ -169,7 +169,11 @@ func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Durati
 	why := fmt.Errorf("%s answers %s: %s", w.url.Redacted(), resp.Status, clean(strings.TrimSpace(string(text))))
 	switch {
 	case resp.StatusCode == http.StatusOK:
-		return nil, 0, fatal{fmt.Errorf("%s is no event stream: its type is %q", w.url.Redacted(), resp.Header.Get("Content-Type"))}
+		hint := ""
+		if w.url.Path == "" || w.url.Path == "/" {
+			hint = "; streams are at /stream, unless the server's setting path says something else: " + w.url.JoinPath("stream").Redacted()
+		}
+		return nil, 0, fatal{fmt.Errorf("%s is no event stream: its type is %q%s", w.url.Redacted(), resp.Header.Get("Content-Type"), hint)}
 	case resp.StatusCode == http.StatusNoContent:
 		return nil, 0, fatal{fmt.Errorf("%s answers 204: clients shall not come back", w.url.Redacted())}
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
@@ -193,6 +197,7 @@ func (w *watcher) setLastID(req *http.Request) {
 // follow prints the events of a stream until it ends.
 func (w *watcher) follow(body io.Reader) error {
 	w.parser.Reset()
+	w.show.begin()
 	enough := false
 	buf := make([]byte, 64<<10)
 	for {

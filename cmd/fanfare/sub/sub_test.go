@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -88,6 +89,48 @@ func watch(t *testing.T, o Options, answers ...http.HandlerFunc) (out, notes str
 	return outText.String(), noteText.String(), s.requests, err
 }
 
+// TestKeys: which key an event came from is told where there are several, and to a program always.
+func TestKeys(t *testing.T) {
+	const position = "event: position\ndata:\nid: p\n\n"
+	const enveloped = position + "data: {\"key\":\"b\"}\ndata: one\n\nevent: gap\ndata: {\"key\":\"a\"}\ndata: {\"key\":\"a\",\"reason\":\"lag\",\"missed\":2,\"after\":\"x\",\"next\":\"y\"}\n\n" +
+		"data: {\"key\":\"a\"}\ndata: {\"key\":\"b\"}\ndata: mine\n\nevent: position\ndata: {\"key\":\"\\u001b\"}\ndata: \n\n"
+	keysOf := func(out string) (keys, data []string) {
+		for line := range strings.Lines(out) {
+			var m struct{ Key, Data string }
+			if err := json.Unmarshal([]byte(line), &m); err != nil {
+				t.Fatal(err)
+			}
+			keys, data = append(keys, m.Key), append(data, m.Data)
+		}
+		return keys, data
+	}
+	out, _, requests, err := watch(t, Options{Keys: []string{"a", "b"}, JSON: true, Count: 3}, open(enveloped))
+	keys, data := keysOf(out)
+	if err != nil || !slices.Equal(requests, []string{"/stream?connectKey=a&connectKey=b&envelope=key "}) || !slices.Equal(keys, []string{"b", "a", "a", "\x1b"}) ||
+		data[0] != "one" || data[2] != "{\"key\":\"b\"}\nmine" || data[3] != "" {
+		t.Errorf("%q of %q, %q, %v", keys, out, requests, err)
+	}
+	out, notes, _, err := watch(t, Options{Keys: []string{"a", "b"}, Count: 3, Color: "never"}, open(enveloped))
+	if err != nil || !regexp.MustCompile(`^\S+ b p one\n\S+ a p {"key":"b"}\n    mine\n\S+ \\u001b p \[position\] \n$`).MatchString(out) || !strings.Contains(notes, `gap: 2 events of "a" missed`) {
+		t.Errorf("%q, %q, %v", out, notes, err)
+	}
+	// One key is known without asking, and a line that looks like an envelope is the publisher's.
+	out, _, requests, err = watch(t, Options{Keys: []string{"a"}, JSON: true, Count: 1}, open(position+"data: {\"key\":\"b\"}\ndata: x\n\n"))
+	if keys, data := keysOf(out); err != nil || !slices.Equal(requests, []string{"/stream?connectKey=a "}) || !slices.Equal(keys, []string{"a"}) || data[0] != "{\"key\":\"b\"}\nx" {
+		t.Errorf("%q, %q, %v", out, requests, err)
+	}
+	// No key is the server's pool, whose name it says.
+	out, _, requests, err = watch(t, Options{JSON: true, Count: 1}, open("data: {\"key\":\"@sse/count\"}\ndata: x\n\n"))
+	if keys, _ := keysOf(out); err != nil || !slices.Equal(requests, []string{"/stream?envelope=key "}) || !slices.Equal(keys, []string{"@sse/count"}) {
+		t.Errorf("%q, %q, %v", out, requests, err)
+	}
+	// A server that knows no envelope.
+	out, _, _, err = watch(t, Options{Keys: []string{"a", "b"}, JSON: true, Count: 2}, open("data: plain\n\ndata: {\"key\":\"b\",\"more\":1}\n\n"))
+	if keys, data := keysOf(out); err != nil || !slices.Equal(keys, []string{"", ""}) || !slices.Equal(data, []string{"plain", `{"key":"b","more":1}`}) {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 func TestFormats(t *testing.T) {
 	const body = "retry: 10\nid: e-0\n\nid: e-1\ndata: one\n\n: ping\n\nevent: greet\nid: e-2\ndata: \x1b[31mtwo \"<\ndata: three\n\ndata: behind the count\n\n"
 	out, notes, requests, err := watch(t, Options{Keys: []string{"a b", "c"}, Raw: true, Count: 2, Reconnect: true}, open(body))
@@ -110,7 +153,7 @@ func TestFormats(t *testing.T) {
 		delete(m, "time")
 		lines = append(lines, m)
 	}
-	if got := fmt.Sprint(lines); err != nil || got != "[map[data:one event:message id:e-1] map[data:\x1b[31mtwo \"<\nthree event:greet id:e-2]]" {
+	if got := fmt.Sprint(lines); err != nil || got != "[map[data:one event:message id:e-1 key:] map[data:\x1b[31mtwo \"<\nthree event:greet id:e-2 key:]]" {
 		t.Errorf("json: %q, %v", got, err)
 	}
 	out, _, _, err = watch(t, Options{Count: 2, Color: "never"}, open(body))
@@ -286,7 +329,7 @@ func TestClean(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, o := range map[string]Options{
-		"is no URL": {URL: "localhost"}, "-n must": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
+		"is no URL": {URL: "localhost"}, "--count (-n) is -1 and must not": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
 		"--max-bytes": {MaxBytes: -1}, `write "Name: value"`: {Headers: []string{"X"}}, "must not have a fragment": {URL: "http://a/#b"},
 	} {
 		o.Environ(func(string) string { return "" })

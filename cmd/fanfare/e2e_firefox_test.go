@@ -1,0 +1,145 @@
+package main_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// firefox is a headless Firefox with one tab, driven by its Marionette protocol: messages are JSON arrays behind their length
+// (https://firefox-source-docs.mozilla.org/testing/marionette/Protocol.html).
+type firefox struct {
+	t    testing.TB
+	conn net.Conn
+	in   *bufio.Reader
+	id   int
+}
+
+// openFirefox starts a Firefox with a profile of its own and loads a page.
+func openFirefox(t testing.TB, url string) *firefox {
+	t.Helper()
+	home := t.TempDir()
+	profile := filepath.Join(home, "profile")
+	const prefs = `user_pref("marionette.port", 0);
+user_pref("network.proxy.type", 0);
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+user_pref("toolkit.telemetry.enabled", false);
+user_pref("app.update.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+user_pref("network.captive-portal-service.enabled", false);
+user_pref("network.connectivity-service.enabled", false);
+user_pref("services.settings.server", "http://127.0.0.1:9/");
+user_pref("extensions.getAddons.cache.enabled", false);
+user_pref("browser.safebrowsing.downloads.remote.enabled", false);
+`
+	if err := errors.Join(os.Mkdir(profile, 0o700), os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	log := &serverLog{}
+	cmd := exec.Command(need(t, "firefox-esr"), "--headless", "--no-remote", "--marionette", "--profile", profile)
+	cmd.Env = environment("HOME="+home, "MOZ_CRASHREPORTER_DISABLE=1")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it is many processes
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-exited
+	})
+	port := 0
+	eventually(t, "Firefox is up", func() (bool, string) {
+		select {
+		case <-exited:
+			t.Fatalf("Firefox has ended: %s", log)
+		default:
+		}
+		text, _ := os.ReadFile(filepath.Join(profile, "MarionetteActivePort"))
+		port, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return port > 0, log.String()
+	})
+	conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	f := &firefox{t: t, conn: conn, in: bufio.NewReader(conn)}
+	if _, err := f.read(); err != nil { // its greeting
+		t.Fatal(err)
+	}
+	f.call("WebDriver:NewSession", map[string]any{}, nil)
+	f.call("WebDriver:Navigate", map[string]any{"url": url}, nil)
+	return f
+}
+
+// read reads a message: its length in decimal, a colon, and JSON.
+func (f *firefox) read() ([]byte, error) {
+	_ = f.conn.SetDeadline(time.Now().Add(patience))
+	length, err := f.in.ReadString(':')
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(length, ":"))
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, n)
+	_, err = io.ReadFull(f.in, text)
+	return text, err
+}
+
+// call sends a command and decodes its value into result, unless that is nil.
+func (f *firefox) call(command string, params, result any) {
+	f.t.Helper()
+	f.id++
+	message, err := json.Marshal([]any{0, f.id, command, params})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(f.conn, "%d:%s", len(message), message); err != nil {
+		f.t.Fatalf("Firefox: %v", err)
+	}
+	text, err := f.read()
+	if err != nil {
+		f.t.Fatalf("Firefox: %s: %v", command, err)
+	}
+	var answer [4]json.RawMessage // 1, id, error, result
+	if err := json.Unmarshal(text, &answer); err != nil {
+		f.t.Fatalf("Firefox: %s: %v", text, err)
+	}
+	if string(answer[2]) != "null" {
+		f.t.Fatalf("Firefox: %s: %s", command, answer[2])
+	}
+	if result == nil {
+		return
+	}
+	var wrapped struct{ Value json.RawMessage }
+	if err = json.Unmarshal(answer[3], &wrapped); err == nil {
+		err = json.Unmarshal(wrapped.Value, result)
+	}
+	if err != nil {
+		f.t.Fatalf("Firefox: %s: %v", answer[3], err)
+	}
+}
+
+// run evaluates a script in the page and decodes its value.
+func (f *firefox) run(script string, result any) {
+	f.t.Helper()
+	f.call("WebDriver:ExecuteScript", map[string]any{"script": "return (" + script + ")", "args": []any{}, "sandbox": nil}, result)
+}
