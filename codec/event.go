@@ -17,6 +17,9 @@ type Event struct {
 	// Data is the text, UTF-8, of any number of lines. Text that begins with a colon is a comment (see the package
 	// comment).
 	Data []byte
+	// Notice says that the event is about the stream itself, such as a gap of its source: it is no value of the key,
+	// which new subscribers would get. It changes no byte.
+	Notice bool
 }
 
 // Frame is one finished event in the form that is sent. It does not change once it has been handed on.
@@ -31,7 +34,7 @@ type Frame struct {
 	// Silent says that the frame has no data line, so that a client dispatches nothing: a comment, or an id or a
 	// reconnection time alone (WHATWG HTML 9.2.6).
 	Silent bool
-	// Notice is for the caller to set: the event is about the stream itself, such as a gap, and is no value of the key.
+	// Notice is that of the [Event].
 	Notice bool
 }
 
@@ -69,7 +72,7 @@ func Encode(dst []byte, ev Event, stamp bool) (Frame, error) {
 		return Frame{IDAt: -1}, err
 	}
 	_, comment := commentText(ev.Data)
-	return Frame{Bytes: out[start:], IDAt: idAt, IDLen: len(ev.ID), Silent: comment}, nil
+	return Frame{Bytes: out[start:], IDAt: idAt, IDLen: len(ev.ID), Silent: comment, Notice: ev.Notice}, nil
 }
 
 // appendEvent is Append; idAt is the offset of the id's value from where the event begins, or -1.

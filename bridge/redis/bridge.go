@@ -154,7 +154,7 @@ func (w *worker) tellGap(key string, missed int64, after string) {
 	if err == nil {
 		// With the id of the event before it, a client that resumes there is told again; with another, the stream's
 		// id would be lost.
-		err = w.b.o.Publish(key, codec.Event{Event: "gap", ID: after, Data: data})
+		err = w.b.o.Publish(key, codec.Event{Event: "gap", ID: after, Data: data, Notice: true})
 	}
 	if err != nil {
 		w.refuse(reasonOf(err), key, err)

@@ -161,10 +161,10 @@ func TestCurl(t *testing.T) {
 			s.awaitCount(key, 1)
 			p := s.publish(key, `{"event":"update","data":"one\ntwo"}`)
 			s.post("/close?key="+key, "", "")
-			want := []string{"", "event: update", "id: " + p.ID, "data: one", "data: two", ""}
+			want := []string{"", "event: update", "data: one", "data: two", "id: " + p.ID, ""}
 			got := l.end() // the response ends
-			if len(got) != len(want)+1 || !strings.HasPrefix(got[0], "id: ") || strings.Join(got[1:], "\n") != strings.Join(want, "\n") {
-				t.Errorf("got %q, want an id and %q", got, want)
+			if len(got) != len(want)+3 || !strings.HasPrefix(got[2], "id: ") || strings.Join(got[3:], "\n") != strings.Join(want, "\n") {
+				t.Errorf("got %q, want a position and %q", got, want)
 			}
 			if err := l.cmd.Wait(); err != nil {
 				t.Errorf("%v, %s", err, l.log)

@@ -149,11 +149,11 @@ func TestRedisStreamResumesOverRestarts(t *testing.T) {
 	l = listen(t, "curl", "-sSN", "-H", "Last-Event-ID: "+first, s.url("orders"))
 	var got []string
 	for len(got) < 3 {
-		if line := l.next(); strings.HasPrefix(line, "data: ") || strings.HasPrefix(line, "event: ") {
+		if line := l.next(); strings.HasPrefix(line, "data: ") || line == "event: e" {
 			got = append(got, line)
 		}
 	}
-	if want := "data: two event: e data: three"; strings.Join(got, " ") != want {
+	if want := "data: two event: e data: three" // behind the position, which has neither; strings.Join(got, " ") != want {
 		t.Errorf("%q, want %s", got, want)
 	}
 }
