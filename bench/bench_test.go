@@ -12,7 +12,7 @@ import (
 )
 
 // frame is an event of about 200 bytes, with room for the engine's id.
-var frame = engine.Frame{Bytes: []byte("id: \ndata: " + strings.Repeat("x", 180) + "\n\n"), IDAt: len("id: ")}
+var frame = engine.Frame{Bytes: []byte("data: " + strings.Repeat("x", 180) + "\nid: \n\n"), IDAt: len("data: ") + 180 + len("\nid: ")}
 
 // size returns n, or with -short, which is for finding out whether the benchmarks work at all, less.
 func size(n, short int) int {

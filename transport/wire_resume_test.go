@@ -265,25 +265,37 @@ func TestResumeSeveralKeys(t *testing.T) {
 			t.Fatal(gaps, data)
 		}
 		e.reset()
-		// An id that has not a position for each key is none of ours.
-		for _, id := range []string{strings.Join(begin[:2], ","), last + ",x", "x,y,z"} {
-			e := r.subscribe(query, "Last-Event-ID: "+id)
+		// Each part finds its key, whatever the order and the set; what is no part of ours is unknown.
+		parts := strings.Split(last, ",")
+		for _, c := range []struct{ query, id, gaps string }{
+			{query, strings.Join(begin[:2], ","), "map[a:history]"}, // c is new to the client
+			{query, parts[2] + "," + parts[0] + "," + parts[1], "map[a:history]"},
+			{"connectKey=c&connectKey=a&connectKey=b", last, "map[a:history]"},
+			{"connectKey=b&connectKey=c", last, "map[]"},
+			{query, last + ",x", "map[a:history]"},
+			{query, "x,y,z", "map[a:unknown b:unknown c:unknown]"},
+			{query, "jzzzzzzzzzzz-1,jzzzzzzzzzzy-2,jzzzzzzzzzzx-3", "map[a:epoch b:epoch c:epoch]"},
+			{"connectKey=a", last, "map[a:history]"},
+		} {
+			e := r.subscribe(c.query, "Last-Event-ID: "+c.id)
+			mark := fmt.Sprint("mark ", c.id)
+			r.publish("c", mark)
+			r.publish("b", mark)
+			r.publish("a", mark)
 			reasons := map[string]string{}
-			for len(reasons) < 3 {
-				if m := e.next(); m.Type == "gap" {
+			for n := 0; n < strings.Count(c.query, "connectKey"); {
+				switch m := e.next(); {
+				case m.Type == "gap":
 					g := m.gap(t)
 					reasons[g.Key] = g.Reason
+				case m.Data == mark:
+					n++
 				}
 			}
-			if fmt.Sprint(reasons) != "map[a:unknown b:unknown c:unknown]" {
-				t.Errorf("%q: %v", id, reasons)
+			if fmt.Sprint(reasons) != c.gaps {
+				t.Errorf("%s after %q: %v, want %s", c.query, c.id, reasons, c.gaps)
 			}
 			e.close()
-		}
-		// A composite id is of no use to one key, and is not mistaken for one.
-		e = r.subscribe("connectKey=a", "Last-Event-ID: "+last)
-		if g := e.next().gap(t); g.Reason != "unknown" {
-			t.Errorf("%+v", g)
 		}
 	})
 }

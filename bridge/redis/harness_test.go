@@ -418,7 +418,9 @@ func (c *client) open(f *fanfare) {
 			n, err := resp.Body.Read(buf)
 			c.mu.Lock()
 			parseErr := p.Feed(buf[:n], func(m codec.Message) {
-				c.events = append(c.events, received{string(m.Type), string(m.Data), string(m.LastEventID)})
+				if string(m.Type) != "position" {
+					c.events = append(c.events, received{string(m.Type), string(m.Data), string(m.LastEventID)})
+				}
 			})
 			if id := p.LastEventID(); len(id) > 0 {
 				c.lastID = string(id)

@@ -153,7 +153,7 @@ func TestRedisStreamResumesOverRestarts(t *testing.T) {
 			got = append(got, line)
 		}
 	}
-	if want := "data: two event: e data: three" // behind the position, which has neither; strings.Join(got, " ") != want {
+	if want := "data: two event: e data: three"; strings.Join(got, " ") != want {
 		t.Errorf("%q, want %s", got, want)
 	}
 }

@@ -237,7 +237,7 @@ func (c *client) digest(conn *connection, k *chunk, n int) error {
 	now := time.Now()
 	c.reporter.gather(func(g gathering) { g.count(m.dataReceived, tags, meta, int64(n)) })
 	return c.parser.Feed(k.bytes[:n], func(msg codec.Message) {
-		if c.closed || c.failed != nil {
+		if c.closed || c.failed != nil || isPosition(msg) {
 			return
 		}
 		var published time.Time

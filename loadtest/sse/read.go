@@ -58,6 +58,9 @@ func (o *options) readSize() int {
 	return readBuffer
 }
 
+// isPosition reports whether the message is what a stream of Fanfare begins with: an id, and nothing that was published.
+func isPosition(m codec.Message) bool { return string(m.Type) == "position" && len(m.Data) == 0 }
+
 // digest parses the chunk and reports what was in it.
 func (s *stream) digest(c *connection, k *chunk, n int) error {
 	now := time.Now()
@@ -65,6 +68,9 @@ func (s *stream) digest(c *connection, k *chunk, n int) error {
 	var events, lost, duplicate int64
 	s.mu.Lock()
 	err := s.parser.Feed(k.bytes[:n], func(m codec.Message) {
+		if isPosition(m) {
+			return
+		}
 		events++
 		c.first = true
 		if s.opts.measure != nil {

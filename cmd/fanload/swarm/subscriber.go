@@ -232,6 +232,9 @@ func (l *loop) onComment([]byte) { l.counts.Comments++ }
 // onEvent gets each event of the current subscriber.
 func (l *loop) onEvent(m codec.Message) {
 	s := l.current
+	if string(m.Type) == "position" && len(m.Data) == 0 {
+		return // what a stream of Fanfare begins with: an id, and nothing that was published
+	}
 	if !s.firstEvent {
 		s.firstEvent = true
 		l.result.FirstEvent.Record(l.now - s.began)
