@@ -24,7 +24,7 @@ func allocated(runs int, f func()) (allocs float64, bytes uint64) {
 // allocation, of the size class that newEvent means.
 func TestPublishAllocatesOnce(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{History: 8}})
-	e.Close() // keeps the wakers' own work out of the figures
+	stopWakers(e) // keeps the wakers' own work out of the figures
 	for range 300 {
 		subscribe(t, e, "", "k")
 	}

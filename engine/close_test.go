@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -33,5 +34,37 @@ func TestCloseUnderTraffic(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("Close does not return")
 	}
-	publish(t, e, "k", 1)
+}
+
+// TestClosedEngineSaysSo: what would reach nobody is refused.
+func TestClosedEngineSaysSo(t *testing.T) {
+	e := New(Options{})
+	e.Close()
+	if _, err := e.Publish("k", text("x")); !errors.Is(err, ErrClosed) {
+		t.Errorf("Publish: %v", err)
+	}
+	if _, _, err := e.PublishAll(text("x")); !errors.Is(err, ErrClosed) {
+		t.Errorf("PublishAll: %v", err)
+	}
+	if _, err := e.Subscribe(new(Subscriber), []string{"k"}, "", new(countSink)); !errors.Is(err, ErrClosed) {
+		t.Errorf("Subscribe: %v", err)
+	}
+	if n := e.Stats().Keys; n != 0 {
+		t.Errorf("%d keys were made", n)
+	}
+	e.Close()
+}
+
+// TestNegativeOptionsMeanTheDefaults: no value of an option stops the engine from working.
+func TestNegativeOptionsMeanTheDefaults(t *testing.T) {
+	k := KeyOptions{History: -1, HistoryBytes: -1, HistoryTTL: -1, FlushInterval: -1, MaxSubscribers: -1}
+	e := start(t, Options{Key: k, MaxKeys: -1, MaxHistoryBytes: -1, Wakers: -1, SweepInterval: -1})
+	s := subscribe(t, e, "", "k")
+	publish(t, e, "k", 20)
+	if got := drain(s); len(got) != 20 {
+		t.Errorf("got %q", got)
+	}
+	if _, got := resumed(t, e, Position{theKey(t, e, "k").epoch, 0}.String(), "k"); len(got) != 20 {
+		t.Errorf("kept %q", got)
+	}
 }

@@ -51,6 +51,12 @@ type countSink struct{ ready atomic.Int64 }
 
 func (c *countSink) Ready() { c.ready.Add(1) }
 
+// stopWakers leaves an engine on which nobody is notified.
+func stopWakers(e *Engine) {
+	e.stopOnce.Do(func() { close(e.stop) })
+	e.done.Wait()
+}
+
 // text is a frame without an id.
 func text(data string) Frame { return Frame{Bytes: []byte(data), IDAt: -1} }
 

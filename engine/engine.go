@@ -48,6 +48,7 @@ type Engine struct {
 
 	pressure chan struct{} // a token if the byte budget was exceeded
 	stop     chan struct{}
+	closed   atomic.Bool // set before stop is closed
 	stopOnce sync.Once
 	done     sync.WaitGroup
 }
@@ -93,8 +94,10 @@ func New(o Options) *Engine {
 }
 
 // Close stops the engine's goroutines. Subscribers are not told: close them
-// before, see CloseAll.
+// before, see CloseAll. From then on Publish, PublishAll and Subscribe return
+// ErrClosed.
 func (e *Engine) Close() {
+	e.closed.Store(true)
 	e.stopOnce.Do(func() { close(e.stop) })
 	e.done.Wait()
 }
@@ -143,8 +146,12 @@ func (l *LimitError) Error() string {
 // ErrFrame is returned for a frame that is empty or whose id does not lie within it.
 var ErrFrame = errors.New("engine: the frame is empty, or its id is outside of it or longer than 65535 bytes")
 
+// ErrClosed is returned by Publish, PublishAll and Subscribe once Close was called:
+// nobody would be notified any more.
+var ErrClosed = errors.New("engine: it was closed")
+
 func (f Frame) valid() bool {
-	return len(f.Bytes) > 0 && (f.IDAt < 0 || f.IDLen >= 0 && f.IDLen <= maxID && f.IDAt+f.IDLen <= len(f.Bytes))
+	return len(f.Bytes) > 0 && (f.IDAt < 0 || f.IDLen >= 0 && f.IDLen <= maxID && f.IDAt <= len(f.Bytes) && f.IDLen <= len(f.Bytes)-f.IDAt)
 }
 
 func (e *Engine) shard(name string) *xsync.MapOf[string, *key] {
@@ -273,10 +280,13 @@ type Published struct {
 // Publish gives the event to the key's subscribers and keeps it in the key's
 // history. It does not wait for any of them, takes no lock, and costs one
 // allocation for frames up to 4000 bytes. The key is made if needed.
-// Errors: ErrFrame, *LimitError for maxKeys.
+// Errors: ErrFrame, ErrClosed, *LimitError for maxKeys.
 func (e *Engine) Publish(name string, f Frame) (Published, error) {
 	if !f.valid() {
 		return Published{}, ErrFrame
+	}
+	if e.closed.Load() {
+		return Published{}, ErrClosed
 	}
 	d := newDraft(f, time.Now().UnixNano(), 0)
 	for {
@@ -296,10 +306,13 @@ func (e *Engine) Publish(name string, f Frame) (Published, error) {
 // keys and subscribers those had. A subscriber of several keys gets it once.
 //
 // Calls are serialised: then every ring holds broadcasts in ascending order
-// (I10), from which subscribers tell repetitions, see type broadcasts.
+// (I10), from which subscribers tell repetitions, see I11. Errors: ErrFrame, ErrClosed.
 func (e *Engine) PublishAll(f Frame) (keys, subscribers int, err error) {
 	if !f.valid() {
 		return 0, 0, ErrFrame
+	}
+	if e.closed.Load() {
+		return 0, 0, ErrClosed
 	}
 	e.allMu.Lock()
 	defer e.allMu.Unlock()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"unsafe"
@@ -65,6 +66,10 @@ func TestPublishRefusesFrames(t *testing.T) {
 		{},
 		{IDAt: -1},
 		{Bytes: []byte("abc"), IDAt: 4},
+		{Bytes: []byte("abc"), IDAt: math.MaxInt, IDLen: 1},
+		{Bytes: []byte("abc"), IDAt: math.MaxInt, IDLen: math.MaxInt},
+		{Bytes: []byte("abc"), IDAt: 1, IDLen: math.MaxInt},
+		{Bytes: []byte("abc"), IDAt: 1, IDLen: math.MinInt},
 		{Bytes: []byte("abc"), IDAt: 1, IDLen: 3},
 		{Bytes: []byte("abc"), IDAt: 1, IDLen: -1},
 		{Bytes: make([]byte, 1<<17), IDAt: 0, IDLen: maxID + 1},

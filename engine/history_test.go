@@ -62,7 +62,7 @@ func TestMaxHistoryBytes(t *testing.T) {
 // no pass over the keys can change.
 func TestReliefRests(t *testing.T) {
 	e := start(t, Options{MaxHistoryBytes: 10, SweepInterval: time.Hour})
-	e.Close() // this test is the sweep
+	stopWakers(e) // this test is the sweep
 	for key := range 100 {
 		publish(t, e, fmt.Sprint(key), 3)
 	}

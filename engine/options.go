@@ -35,7 +35,8 @@ func ParsePolicy(s string) (Policy, error) {
 // String returns the name that ParsePolicy reads.
 func (p Policy) String() string { return [...]string{"skip", "latest", "disconnect"}[p] }
 
-// KeyOptions are the limits of one key. Zero values mean the defaults.
+// KeyOptions are the limits of one key. Zero and negative values mean the
+// defaults.
 type KeyOptions struct {
 	// History is how many events are kept for replay and for subscribers that
 	// lag, rounded up to a power of two; 8 to 1,048,576. Default 1024.
@@ -71,14 +72,14 @@ type KeyOptions struct {
 // withDefaults returns o itself if it has no zero value, so that keys share a
 // rule's options.
 func (o *KeyOptions) withDefaults() *KeyOptions {
-	if o.History != 0 && o.HistoryBytes != 0 && o.HistoryTTL != 0 && o.MaxSubscribers != 0 {
+	if o.History > 0 && o.HistoryBytes > 0 && o.HistoryTTL > 0 && o.MaxSubscribers > 0 {
 		return o
 	}
 	full := *o
-	full.History = cmp.Or(o.History, 1024)
-	full.HistoryBytes = cmp.Or(o.HistoryBytes, 16<<20)
-	full.HistoryTTL = cmp.Or(o.HistoryTTL, 5*time.Minute)
-	full.MaxSubscribers = cmp.Or(o.MaxSubscribers, 10_000)
+	setDefault(&full.History, 1024)
+	setDefault(&full.HistoryBytes, 16<<20)
+	setDefault(&full.HistoryTTL, 5*time.Minute)
+	setDefault(&full.MaxSubscribers, 10_000)
 	return &full
 }
 
@@ -88,7 +89,8 @@ func (o *KeyOptions) slots() int {
 	return 1 << bits.Len(uint(n-1))
 }
 
-// Options configure an Engine. The zero value is ready to use.
+// Options configure an Engine. The zero value is ready to use; negative values
+// mean the defaults, too.
 type Options struct {
 	// Key are the options of keys for which KeyRule has no others.
 	Key KeyOptions
@@ -111,17 +113,16 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.MaxKeys == 0 {
-		o.MaxKeys = 1_000_000
-	}
-	if o.MaxHistoryBytes == 0 {
-		o.MaxHistoryBytes = 256 << 20
-	}
-	if o.Wakers <= 0 {
-		o.Wakers = runtime.GOMAXPROCS(0)
-	}
-	if o.SweepInterval <= 0 {
-		o.SweepInterval = time.Second
-	}
+	setDefault(&o.MaxKeys, 1_000_000)
+	setDefault(&o.MaxHistoryBytes, 256<<20)
+	setDefault(&o.Wakers, runtime.GOMAXPROCS(0))
+	setDefault(&o.SweepInterval, time.Second)
 	return o
+}
+
+func setDefault[T cmp.Ordered](v *T, def T) {
+	var zero T
+	if *v <= zero {
+		*v = def
+	}
 }

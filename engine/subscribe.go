@@ -25,11 +25,14 @@ var ErrNoKeys = errors.New("engine: a subscriber needs one key or more")
 //
 // s must be new, must not be copied, and belongs to the engine until it is
 // closed; close every subscriber that Subscribe returned without an error.
-// Errors: ErrNoKeys, *LimitError for maxClients and maxKeys; then s is in no key,
+// Errors: ErrNoKeys, ErrClosed, *LimitError for maxClients and maxKeys; then s is in no key,
 // but must not be used again, since a waker may still look at it.
 func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sink) (Resumed, error) {
 	if len(keys) == 0 {
 		return ResumedNone, ErrNoKeys
+	}
+	if e.closed.Load() {
+		return ResumedNone, ErrClosed
 	}
 	s.sink = sink
 	s.state.Store(stateBusy)

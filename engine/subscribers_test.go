@@ -148,7 +148,7 @@ func (d doneSink) Ready() { d.wg.Done() }
 // to, and not the one that it is moved from. Whoever leaves notifies it.
 func TestWakeUpMeetsLeave(t *testing.T) {
 	e := start(t, Options{})
-	e.Close() // no waker: the test is the only one who notifies
+	stopWakers(e) // no waker: the test is the only one who notifies
 	first, last := new(Subscriber), new(Subscriber)
 	sink := new(countSink)
 	for _, s := range []*Subscriber{first, last} {
@@ -174,7 +174,7 @@ func TestWakeUpMeetsLeave(t *testing.T) {
 // in it; who joins later finds the event in the ring.
 func TestScanOfAReplacedSegment(t *testing.T) {
 	e := start(t, Options{})
-	e.Close()
+	stopWakers(e)
 	sink := new(countSink)
 	subs := make([]Subscriber, 300)
 	join := func(s *Subscriber) {

@@ -62,8 +62,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	setFields(header, o.fields)
-	if r.ProtoMajor == 1 && o.connection != "" && !r.Close {
-		header.Set("Connection", o.connection)
+	if r.ProtoMajor == 1 && o.said != "" && !r.Close {
+		header.Set("Connection", o.said)
 	}
 	w.WriteHeader(http.StatusOK)
 	st.rest = appendOpening(nil, o, &st.sub, resumed)

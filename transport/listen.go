@@ -15,8 +15,8 @@ import (
 // Listen opens a TCP listener for streams: keep-alive probes after 60 s, a
 // limit on unsent bytes in the kernel (without it a client that stops reading
 // costs up to 3.9 MB of kernel memory before the first short write, with it
-// 127 kB), and a limit on the time that sent bytes may stay unacknowledged.
-// Connections inherit them, so that accepting costs no system call for them.
+// 127 kB); Serve adds a limit on the time that sent bytes may stay
+// unacknowledged, Options.WriteTimeout. Connections inherit them, so that accepting costs no system call for them.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var err error

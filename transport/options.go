@@ -31,6 +31,10 @@ type Options struct {
 	// WriteTimeout is how long a connection may take no byte while there is
 	// something to send. Default 30 s.
 	WriteTimeout time.Duration
+	// IdleTimeout is how long a connection without a stream is kept between two
+	// requests. Default 90 s: longer than the 60 s for which proxies keep theirs,
+	// so that it is not the server that closes under a request.
+	IdleTimeout time.Duration
 	// Retry is the reconnection time that streams begin with. Default none.
 	Retry time.Duration
 	// RetryMin and RetryMax bound the random reconnection time that clients get
@@ -111,8 +115,10 @@ type settings struct {
 	// fields are the head's header fields, Connection apart.
 	fields [][2]string
 	// head is the response head without Date, Connection and the empty line.
-	head       []byte
-	connection string
+	head []byte
+	// connection is the Connection field. The body ends with the connection, so
+	// that it is "close", unless Headers say otherwise; said is what they say.
+	connection, said string
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -127,6 +133,7 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.CacheKey, "@sse/count")
 	setDefault(&o.PingInterval, 10*time.Second)
 	setDefault(&o.WriteTimeout, 30*time.Second)
+	setDefault(&o.IdleTimeout, 90*time.Second)
 	setDefault(&o.RetryMin, time.Second)
 	setDefault(&o.RetryMax, max(5*time.Second, o.RetryMin))
 	setDefault(&o.MaxConnections, 100_000)
@@ -148,8 +155,27 @@ func newSettings(o Options) (*settings, error) {
 	if slices.Contains(o.AdminOrigins, anyOrigin) && o.PublishToken == "" {
 		return nil, errors.New(`adminOrigins "*": every page that a browser here opens could publish: set publishToken, or name the origins`)
 	}
+	if err := o.checkSigns(); err != nil {
+		return nil, err
+	}
 	st := &settings{Options: o}
 	return st, st.makeHead()
+}
+
+// checkSigns refuses numbers and times below zero, which mean nothing.
+func (o *Options) checkSigns() error {
+	for name, v := range map[string]int64{
+		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections),
+		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
+		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
+		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "idleTimeout": int64(o.IdleTimeout),
+	} {
+		if v < 0 {
+			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)
+		}
+	}
+	return nil
 }
 
 // makeHead prepares the header fields of a stream: egg-sse's, but for
@@ -159,7 +185,7 @@ func (o *settings) makeHead() error {
 	fields := [][2]string{
 		{"Content-Type", "text/event-stream"},
 		{"Cache-Control", "no-cache, no-transform"},
-		{"Connection", "keep-alive"},
+		{"Connection", "close"},
 		{"X-Accel-Buffering", "no"},
 		{"Access-Control-Allow-Origin", "*"},
 	}
@@ -173,6 +199,12 @@ func (o *settings) makeHead() error {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if err := checkField(canonical, value); err != nil {
 			return err
+		}
+		if canonical == "Connection" {
+			if strings.EqualFold(value, "keep-alive") {
+				continue // the default of egg-sse, whose plugin passes it on whether it is meant or not
+			}
+			o.said = value
 		}
 		i := slices.IndexFunc(fields, func(f [2]string) bool { return f[0] == canonical })
 		switch {

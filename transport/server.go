@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"net"
 	"runtime"
 	"sync"
@@ -47,6 +48,9 @@ type Server struct {
 // NewServer returns a server over eng, which stays the caller's to close, after
 // the server. Errors name the option at fault.
 func NewServer(eng *engine.Engine, o Options) (*Server, error) {
+	if eng == nil {
+		return nil, errors.New("transport: the engine is nil: give NewServer what engine.New returned")
+	}
 	set, err := newSettings(o)
 	if err != nil {
 		return nil, err
@@ -82,8 +86,25 @@ func (s *Server) Reconfigure(o Options) error {
 	set, err := newSettings(o)
 	if err == nil {
 		s.settings.Store(set)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, ln := range s.listeners {
+			s.limitUnacknowledged(ln)
+		}
 	}
 	return err
+}
+
+// limitUnacknowledged applies WriteTimeout to what the kernel has taken for the
+// connections of a stream listener.
+func (s *Server) limitUnacknowledged(ln *acceptor) {
+	o := s.settings.Load()
+	if !ln.streams {
+		return
+	}
+	if err := setUserTimeout(ln.Listener, o.WriteTimeout); err != nil && !errors.Is(err, net.ErrClosed) {
+		o.Logger.Warn("clients that vanish are noticed by the kernel's own time", "error", err)
+	}
 }
 
 // Serve accepts connections for streams until the listener is closed, by Drain
@@ -114,6 +135,7 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, ln)
+	s.limitUnacknowledged(ln)
 	s.mu.Unlock()
 	select {
 	case <-s.stop:
@@ -126,7 +148,7 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	srv.NoDefaultServerHeader = true
 	srv.ReadTimeout = s.requestTimeout
 	srv.WriteTimeout = s.requestTimeout
-	srv.IdleTimeout = idleTimeout
+	srv.IdleTimeout = s.settings.Load().IdleTimeout
 	srv.ReadBufferSize = s.settings.Load().maxHead()
 	srv.Logger = fasthttpLog{s}
 	ln.http = srv

@@ -4,13 +4,14 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
 	notSentLowWater = 16 << 10 // bytes
-	userTimeout     = 60_000   // milliseconds
+	userTimeout     = 30_000   // milliseconds, until Serve knows WriteTimeout
 	keepAliveIdle   = 60       // seconds
 	keepAliveEvery  = 15       // seconds
 	keepAliveCount  = 4
@@ -33,6 +34,30 @@ func setSocketOptions(fd int) error {
 		}
 	}
 	return nil
+}
+
+// setUserTimeout limits the time that bytes sent on a connection of the listener,
+// of those accepted from now on, may stay unacknowledged: a client that has
+// vanished takes what the kernel has room for, and is gone after that time.
+func setUserTimeout(ln net.Listener, d time.Duration) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return nil // one that wraps another: the kernel's own time applies
+	}
+	if _, ok := ln.(*net.TCPListener); !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var optErr error
+	if err := raw.Control(func(fd uintptr) {
+		optErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+	}); err != nil {
+		return err
+	}
+	return os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", optErr)
 }
 
 // rawOf returns the descriptor of a socket, for writes without blocking.

@@ -16,7 +16,6 @@ import (
 
 const (
 	requestTimeout = 10 * time.Second // to send a request's head, and to take its answer
-	idleTimeout    = 60 * time.Second // between requests on a kept connection
 	minRequestHead = 16 << 10         // bytes, see settings.maxHead
 	maxStreamBody  = 64 << 10         // of a request that should have none
 )

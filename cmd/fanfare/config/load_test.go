@@ -46,6 +46,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"path":                 {"/events", "/events"},
 	"headers":              {"X-A: 1", "{X-A: 1}"},
 	"cacheKey":             {"everyone", "everyone"},
+	"idleTimeout":          {"75s", "75s"},
 	"pingInterval":         {"25000", "25000"},
 	"ids":                  {"off", "off"},
 	"retry":                {"3s", "3s"},

@@ -1,0 +1,96 @@
+package transport
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fanfare/engine"
+)
+
+// TestUserTimeoutIsTheWriteTimeout: what the kernel has taken for a client that has vanished counts as the client's for as
+// long as writeTimeout, also after a reload, and not for a time of its own.
+func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{Options: Options{WriteTimeout: 3 * time.Second}})
+	userTimeout := func() (ms int) {
+		before := r.srv.Open()
+		w := r.stream("connectKey=k")
+		defer w.close()
+		r.waitOpen(before + 1)
+		n := 0
+		eventually(t, "the stream is registered", func() bool { n = 0; r.eachStream(func(*stream) { n++ }); return n == before+1 })
+		r.eachStream(func(st *stream) { // the newest is the one that matters: all of a listener have its value
+			raw, err := st.out.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); err != nil {
+				t.Fatal(err)
+			}
+		})
+		return ms
+	}
+	userTimeout() // may have been accepted by the kernel before Serve ran
+	r.waitOpen(0)
+	if got := userTimeout(); got != 3000 {
+		t.Errorf("%d ms with a writeTimeout of 3 s", got)
+	}
+	r.waitOpen(0)
+	if err := r.srv.Reconfigure(Options{WriteTimeout: 7 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if got := userTimeout(); got != 7000 {
+		t.Errorf("%d ms after a reload with a writeTimeout of 7 s", got)
+	}
+}
+
+// eachStream calls f for each open stream.
+func (r *rig) eachStream(f func(*stream)) {
+	var all []*stream
+	for shard := range registryShards {
+		all = r.srv.streams.collect(all, shard, func(*stream) bool { return true })
+	}
+	for _, st := range all {
+		f(st)
+	}
+}
+
+// TestIdleConnectionsOutlastProxies: a proxy keeps a connection to its server for 60 s; the server keeps it longer.
+func TestIdleConnectionsOutlastProxies(t *testing.T) {
+	set, err := newSettings(Options{})
+	if err != nil || set.IdleTimeout < 75*time.Second {
+		t.Errorf("%v, %v", set.IdleTimeout, err)
+	}
+	r := startRig(t, viaFast, rigOptions{Options: Options{IdleTimeout: 300 * time.Millisecond}})
+	w := r.dial()
+	w.send(request11("GET", "/healthz"))
+	w.readHead()
+	w.rest()
+	start := time.Now()
+	w.ended()
+	if d := time.Since(start); d < 250*time.Millisecond {
+		t.Errorf("closed after %v", d)
+	}
+}
+
+// TestOptionsThatMeanNothing: an engine that is missing and values below zero are refused by name.
+func TestOptionsThatMeanNothing(t *testing.T) {
+	if _, err := NewServer(nil, Options{}); err == nil {
+		t.Error("a server without an engine")
+	}
+	eng := engine.New(engine.Options{})
+	defer eng.Close()
+	for name, o := range map[string]Options{
+		"pingInterval": {PingInterval: -1}, "writeTimeout": {WriteTimeout: -1}, "retry": {Retry: -1}, "retryMin": {RetryMin: -5, RetryMax: -1},
+		"maxConnections": {MaxConnections: -1}, "maxKeysPerConnection": {MaxKeysPerConnection: -1}, "maxKeyBytes": {MaxKeyBytes: -1},
+		"maxEventBytes": {MaxEventBytes: -1}, "maxBodyBytes": {MaxBodyBytes: -1}, "drainDelay": {DrainDelay: -1}, "drainRate": {DrainRate: -1},
+		"drainTimeout": {DrainTimeout: -1}, "idleTimeout": {IdleTimeout: -1},
+	} {
+		_, err := NewServer(eng, o)
+		if err == nil || len(err.Error()) < len(name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
