@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"fmt"
 	"strconv"
 	"unicode/utf8"
 )
@@ -86,6 +87,33 @@ func checkName(field, s string) error {
 	}
 	if !ascii && !utf8.ValidString(s) {
 		return &Error{Field: field, Offset: invalidUTF8([]byte(s)), Reason: reasonUTF8}
+	}
+	return nil
+}
+
+// CheckID refuses an id that would not come back to the server as it is, so that no client could resume by it. A client
+// sends it in a header field (WHATWG HTML 9.2.3), whose value has no control characters (RFC 9110, 5.5) and loses white
+// space at its ends (Fetch, 2.2.2). Every way to publish comes through here. The error is an [*Error].
+//
+// Without room for a server's id ([Append], and stamp not set) white space at the ends is let through: the bytes are
+// egg-sse's there.
+func CheckID(id string) error { return checkID(id, true) }
+
+func checkID(id string, ends bool) error {
+	if err := checkName(fieldID, id); err != nil {
+		return err
+	}
+	for i := 0; i < len(id); i++ {
+		if c := id[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return &Error{Field: fieldID, Offset: i, Reason: fmt.Sprintf("must not contain the control character %#02x: clients could not come back with it; remove it", c)}
+		}
+	}
+	if n := len(id); n > 0 && ends {
+		for _, i := range [...]int{0, n - 1} {
+			if id[i] == ' ' || id[i] == '\t' {
+				return &Error{Field: fieldID, Offset: i, Reason: "must not begin or end with white space: clients would come back without it; remove it"}
+			}
+		}
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func Encode(dst []byte, ev Event, stamp bool) (Frame, error) {
 
 // appendEvent is Append; idAt is the offset of the id's value from where the event begins, or -1.
 func appendEvent(dst []byte, ev Event, stamp bool) (out []byte, idAt int, err error) {
-	if err := check(&ev); err != nil {
+	if err := check(&ev, stamp); err != nil {
 		return dst, -1, err
 	}
 	text, comment := commentText(ev.Data)
@@ -120,11 +120,11 @@ func appendEvent(dst []byte, ev Event, stamp bool) (out []byte, idAt int, err er
 }
 
 // check refuses what can't be sent.
-func check(ev *Event) error {
+func check(ev *Event, stamp bool) error {
 	if err := checkName(fieldEvent, ev.Event); err != nil {
 		return err
 	}
-	if err := checkName(fieldID, ev.ID); err != nil {
+	if err := checkID(ev.ID, stamp); err != nil {
 		return err
 	}
 	if i := notDigit(ev.Retry); i >= 0 {

@@ -196,3 +196,28 @@ func TestErrorText(t *testing.T) {
 		}
 	}
 }
+
+// TestIDsThatComeBack: what a client cannot send back as it came is refused, by each way to make a frame.
+func TestIDsThatComeBack(t *testing.T) {
+	for id, good := range map[string]bool{
+		"": true, "7": true, "a b": true, "a\tb": true, "\u00a0x\u00a0": true, "\u4f60\U0001F600": true, "\ufeffx": true, "\u0085": true,
+		"a\u0001b": false, "\x1f": false, "a\x7f": false, "\x1b[0m": false, " x": false, "x ": false, "\tx": false, "x\t": false, " ": false,
+		"a\nb": false, "a\rb": false, "a\x00b": false, "\xff": false,
+	} {
+		check := func(way string, err error) {
+			var e *Error
+			if good != (err == nil) || err != nil && (!errors.As(err, &e) || e.Field != fieldID && e.Field != fieldBody) {
+				t.Errorf("%s with the id %q: %v", way, id, err)
+			}
+		}
+		check("CheckID", CheckID(id))
+		_, err := Encode(nil, Event{ID: id, Data: []byte("x")}, true)
+		check("Encode", err)
+		if !strings.ContainsAny(id, "\r\n") {
+			_, _, err = ParseFrames(nil, nil, []byte("data: x\nid: "+id+"\n\n"), true)
+			check("ParseFrames", err)
+			_, _, err = ParseFrame(nil, []byte("data: x\nid: "+id+"\n\n"), true)
+			check("ParseFrame", err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 )
 
@@ -142,8 +143,10 @@ func (p *frameParser) line(line []byte, at int) error {
 		if p.idAt >= 0 {
 			return p.refuse(fieldID, at, "must not be given twice in an event; keep one id line")
 		}
-		if i := bytes.IndexByte(value, 0); i >= 0 {
-			return p.refuse(fieldID, at+valueAt+i, reasonControl(0))
+		if err := checkID(string(value), p.stamp); err != nil {
+			var e *Error
+			errors.As(err, &e)
+			return p.refuse(fieldID, at+valueAt+e.Offset, e.Reason)
 		}
 		p.idAt, p.idLen = at+valueAt, len(value)
 		if !p.stamp {

@@ -24,7 +24,7 @@ func TestParseFrames(t *testing.T) {
 		{"no space", "event:e\nretry:5\nid:7\ndata:a\n\n", false, []frame{{"event:e\nretry:5\nid: 7\ndata:a\n\n", 20, 1}}},
 		{"the id is last", "data: a\nid: 7\nevent: e\n\n", true, []frame{{"data: a\nevent: e\nid: 7\n\n", 21, 1}}},
 		{"order is kept without room", "data: a\nid: 7\nevent: e\n\n", false, []frame{{"data: a\nid: 7\nevent: e\n\n", 12, 1}}},
-		{"id with spaces", "id:  7 \ndata\n\n", true, []frame{{"data\nid:  7 \n\n", 9, 3}}},
+		{"id with spaces", "id:  7 \ndata\n\n", false, []frame{{"id:  7 \ndata\n\n", 4, 3}}},
 		{"unknown fields", "foo\nbar: x\n data: no\ndata: a\n\n", false, []frame{{"foo\nbar: x\n data: no\ndata: a\n\n", -1, 0}}},
 		{"comment", ": ping\n\n", true, []frame{{": ping\n\n", -1, 0}}},
 		{"empty comment", ":\n\n", true, []frame{{":\n\n", -1, 0}}},

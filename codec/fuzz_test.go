@@ -83,6 +83,12 @@ func FuzzAppend(f *testing.F) {
 		checkBlock(t, ev, plain)
 
 		frame, err := Encode(nil, ev, stamp)
+		if stamp && CheckID(ev.ID) != nil {
+			if err == nil {
+				t.Fatalf("the id %q was let through", ev.ID)
+			}
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,7 +45,35 @@ const maxDepth = 10_000
 // Every error is an [*Error]. CR, LF and NUL in event and id are left to [Append] to refuse.
 //
 // Data may alias body. Nothing is allocated for it unless its text has escapes or its JSON has white space.
-func DecodeJSON(body []byte) (Event, error) {
+func DecodeJSON(body []byte) (Event, error) { return decodeJSON(body, nil) }
+
+// DecodePublish is [DecodeJSON] for a body that can only be meant as an event: an unknown member that looks like one
+// which is misspelt ("Data") or misplaced ("key", which belongs elsewhere) is refused by its name, since the event would
+// be another than its publisher meant. Members named in also are the caller's own.
+func DecodePublish(body []byte, also ...string) (Event, error) {
+	return decodeJSON(body, func(name []byte) error { return checkMember(name, also) })
+}
+
+// checkMember refuses the name of an unknown member that looks like a known one.
+func checkMember(name []byte, also []string) error {
+	known := ""
+	for _, k := range [...]string{fieldData, fieldEvent, fieldID, fieldRetry, "key", "connectKey", "lastEventId", "op", "frame"} {
+		if len(k) == len(name) && strings.EqualFold(k, string(name)) {
+			known = k
+		}
+	}
+	switch {
+	case known == "" || slices.Contains(also, string(name)):
+		return nil
+	case known == fieldData || known == fieldEvent || known == fieldID || known == fieldRetry || slices.Contains(also, known):
+		return &Error{Field: string(name), Offset: -1, Reason: "is no member of an event; did you mean " + known + "?"}
+	case known == "key" || known == "connectKey":
+		return &Error{Field: string(name), Offset: -1, Reason: "is no member of an event: name the key outside of it, as in POST /publish?key=KEY"}
+	}
+	return &Error{Field: string(name), Offset: -1, Reason: "is no member of an event; remove it"}
+}
+
+func decodeJSON(body []byte, check func(name []byte) error) (Event, error) {
 	if i := invalidUTF8(body); i >= 0 {
 		return Event{}, &Error{Field: fieldBody, Offset: i, Reason: reasonUTF8}
 	}
@@ -57,7 +86,7 @@ func DecodeJSON(body []byte) (Event, error) {
 	case '"':
 		return Event{Data: unquote(body[i:stringEnd(body, i)])}, nil
 	case '{':
-		return decodeObject(body, i)
+		return decodeObject(body, i, check)
 	default:
 		return Event{}, &Error{Field: fieldBody, Offset: i,
 			Reason: "must be a string or an object with data, event, id, retry; got " + kindName(body[i])}
@@ -92,8 +121,8 @@ type member struct {
 	spaced  bool // there is white space between its tokens
 }
 
-// decodeObject decodes the valid object at i.
-func decodeObject(body []byte, i int) (ev Event, err error) {
+// decodeObject decodes the valid object at i. check, if set, is asked about members that are not an event's.
+func decodeObject(body []byte, i int, check func(name []byte) error) (ev Event, err error) {
 	var data, event, id, retry member
 	for i = skipJSONSpace(body, i+1); body[i] != '}'; {
 		end := stringEnd(body, i)
@@ -116,6 +145,12 @@ func decodeObject(body []byte, i int) (ev Event, err error) {
 			id = v
 		case fieldRetry:
 			retry = v
+		default:
+			if check != nil {
+				if err := check(name); err != nil {
+					return Event{}, err
+				}
+			}
 		}
 		i = skipJSONSpace(body, v.end)
 		if body[i] == ',' {

@@ -217,3 +217,26 @@ func TestDecodeJSONAllocations(t *testing.T) {
 		}
 	}
 }
+
+func TestDecodePublishRefusesWhatLooksMeant(t *testing.T) {
+	for body, field := range map[string]string{
+		`{"Data":"typo"}`: "Data", `{"DATA":1,"data":2}`: "DATA", `{"data":1,"ID":7}`: "ID", `{"key":"k","data":1}`: "key", `{"connectKey":"k"}`: "connectKey",
+		`{"connectkey":"k"}`: "connectkey", `{"lastEventId":"k"}`: "lastEventId", `{"op":"close"}`: "op", `{"frame":"x"}`: "frame", `{"Retr\u0079":5}`: "Retry",
+		`{"data":1,"user":"x"}`: "", `"Data"`: "", `{"data":{"Data":1,"key":2}}`: "", `{}`: "", `{"dataset":1}`: "",
+	} {
+		_, err := DecodePublish([]byte(body))
+		var e *Error
+		if got := errors.As(err, &e); got != (field != "") || got && e.Field != field {
+			t.Errorf("%s: %v, want an error of %q", body, err, field)
+		}
+		if _, err := DecodeJSON([]byte(body)); err != nil {
+			t.Errorf("%s: DecodeJSON: %v", body, err)
+		}
+	}
+	if _, err := DecodePublish([]byte(`{"key":"k","op":"publish","frame":"x"}`), "key", "op", "frame"); err != nil {
+		t.Error(err)
+	}
+	if _, err := DecodePublish([]byte(`{"Key":"k"}`), "key"); err == nil {
+		t.Error("Key is not key")
+	}
+}

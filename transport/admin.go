@@ -27,22 +27,24 @@ import (
 type route struct {
 	method string
 	serve  func(*Server, *fasthttp.RequestCtx)
+	// param is the one query parameter that the resource takes, "" for none.
+	param string
 	// open resources need no token: load balancers and orchestrators ask them.
 	open bool
 }
 
 var routes = map[string]route{
-	"/publish":    {method: fasthttp.MethodPost, serve: (*Server).servePublish},
+	"/publish":    {method: fasthttp.MethodPost, serve: (*Server).servePublish, param: "key"},
 	"/publishAll": {method: fasthttp.MethodPost, serve: (*Server).servePublishAll},
 	"/batch":      {method: fasthttp.MethodPost, serve: (*Server).serveBatch},
-	"/close":      {method: fasthttp.MethodPost, serve: (*Server).serveClose},
+	"/close":      {method: fasthttp.MethodPost, serve: (*Server).serveClose, param: "key"},
 	"/closeAll":   {method: fasthttp.MethodPost, serve: (*Server).serveCloseAll},
-	"/count":      {method: fasthttp.MethodGet, serve: (*Server).serveCount},
+	"/count":      {method: fasthttp.MethodGet, serve: (*Server).serveCount, param: "key"},
 	"/countAll":   {method: fasthttp.MethodGet, serve: (*Server).serveCountAll},
-	"/keys":       {method: fasthttp.MethodGet, serve: (*Server).serveKeys},
-	"/metrics":    {method: fasthttp.MethodGet, serve: (*Server).serveMetrics},
-	"/healthz":    {method: fasthttp.MethodGet, serve: func(s *Server, ctx *fasthttp.RequestCtx) { s.handleHealth(ctx, "/healthz") }, open: true},
-	"/readyz":     {method: fasthttp.MethodGet, serve: func(s *Server, ctx *fasthttp.RequestCtx) { s.handleHealth(ctx, "/readyz") }, open: true},
+	"/keys":       {method: fasthttp.MethodGet, serve: (*Server).serveKeys, param: "top"},
+	"/metrics":    {method: fasthttp.MethodGet, serve: (*Server).serveMetrics, param: anyParam},
+	"/healthz":    {method: fasthttp.MethodGet, serve: func(s *Server, ctx *fasthttp.RequestCtx) { s.handleHealth(ctx, "/healthz") }, open: true, param: anyParam},
+	"/readyz":     {method: fasthttp.MethodGet, serve: func(s *Server, ctx *fasthttp.RequestCtx) { s.handleHealth(ctx, "/readyz") }, open: true, param: anyParam},
 }
 
 // handleAdmin answers a request on the admin listener.
@@ -54,7 +56,7 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
 	r, ok := routes[path]
 	if !ok && o.Pprof && strings.HasPrefix(path, "/debug/pprof/") {
-		r, ok = route{method: fasthttp.MethodGet, serve: func(_ *Server, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }}, true
+		r, ok = route{method: fasthttp.MethodGet, serve: func(_ *Server, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }, param: anyParam}, true
 	}
 	if !s.checkOrigin(ctx, o) {
 		return
@@ -68,13 +70,53 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
 	case !r.open && !authorised(ctx, o.PublishToken):
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
+		if r.method == fasthttp.MethodPost {
+			s.metrics.publishFails.Inc()
+		}
 		fail(ctx, fasthttp.StatusUnauthorized, "Authorization", `this needs the publish token: send "Authorization: Bearer TOKEN"`)
 	case method != r.method && !(method == fasthttp.MethodHead && r.method == fasthttp.MethodGet):
 		ctx.Response.Header.Set("Allow", r.allow())
 		fail(ctx, fasthttp.StatusMethodNotAllowed, "method", fmt.Sprintf("%s does not take %s: use %s", path, method, r.method))
 	default:
+		if name, problem := r.checkQuery(path, ctx.QueryArgs()); problem != "" {
+			if method == fasthttp.MethodPost {
+				s.metrics.publishFails.Inc()
+			}
+			fail(ctx, fasthttp.StatusBadRequest, name, problem)
+			return
+		}
 		r.serve(s, ctx)
 	}
+}
+
+// anyParam lets everything stand in a query: probes and scrapers add what they like.
+const anyParam = "*"
+
+// checkQuery refuses a parameter that the resource does not take, or one that is
+// given twice: the request would do something else than was meant.
+func (r route) checkQuery(path string, args *fasthttp.Args) (name, problem string) {
+	if r.param == anyParam {
+		return "", ""
+	}
+	given := 0
+	for k, v := range args.All() {
+		switch {
+		case len(k) == 0 && len(v) == 0: // "&&"
+		case string(k) != r.param || r.param == "":
+			takes := "takes none"
+			if r.param != "" {
+				takes = fmt.Sprintf("takes %s, as in %s?%s=VALUE", r.param, path, r.param)
+			}
+			name := cutText(strings.ToValidUTF8(string(k), "\uFFFD"))
+			return name, fmt.Sprintf("the parameter %q is unknown: %s %s", name, path, takes)
+		default:
+			given++
+		}
+	}
+	if given > 1 {
+		return r.param, fmt.Sprintf("the parameter %s is given %d times: make one request for each", r.param, given)
+	}
+	return "", ""
 }
 
 // allow is the Allow field of the resource (RFC 9110, 10.2.1).

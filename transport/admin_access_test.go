@@ -215,3 +215,45 @@ func TestAdminBrokenRequests(t *testing.T) {
 		w.ended()
 	}
 }
+
+// TestAdminParameters: what a resource does not take, or takes once, is refused by its name instead of being passed over:
+// an event for one key went to the pool of all.
+func TestAdminParameters(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	pool := r.subscribe("")
+	for target, field := range map[string]string{
+		"POST /publish?connectKey=zz": "connectKey", "POST /publish?Key=zz": "Key", "POST /publish?key=a&key=b": "key", "POST /publish?key=a&x=1": "x",
+		"POST /publish?%6bey=a&key=a": "key", "POST /publish?key": "", "POST /publish?&&key=a&": "", "POST /publishAll?key=a": "key", "POST /close?connectKey=a": "connectKey",
+		"POST /close?key=a&key=a": "key", "POST /closeAll?key=a": "key", "POST /batch?key=a": "key", "GET /count?connectKey=a": "connectKey", "GET /countAll?key=a": "key",
+		"GET /keys?n=5": "n", "GET /keys?top=5&top=6": "top", "GET /keys?top=5": "", "GET /metrics?x=1": "", "GET /healthz?x=1": "", "GET /readyz?x=1&x=2": "",
+	} {
+		method, target, _ := strings.Cut(target, " ")
+		body := ""
+		if method == "POST" && strings.HasPrefix(target, "/publish") {
+			body = "x"
+		}
+		a := r.call(method, target, body, "Content-Type: text/plain")
+		switch {
+		case field == "" && a.status != 200:
+			t.Errorf("%s: %d %s", target, a.status, a.body)
+		case field != "" && (a.status != 400 || a.failed(t).Field != field):
+			t.Errorf("%s: %d %s, want 400 for %s", target, a.status, a.body, field)
+		}
+	}
+	pool.wantData("x") // of "key" without a value: the one that was meant for it
+	r.publish("", "end")
+	pool.wantData("end")
+	before := r.metric("fanfare_publish_errors_total")
+	r.call("POST", "/publish?ky=a", "x", "Content-Type: text/plain")
+	if n := r.metric("fanfare_publish_errors_total"); n != before+1 {
+		t.Errorf("the refused parameter is not counted: %v after %v", n, before)
+	}
+	for _, query := range []string{"lastEventId=garbage&lastEventId=", "lastEventId=1-1&lastEventId=garbage"} {
+		e := r.stream("connectKey=k&" + query)
+		got := e.read(len("event: gap\n"))
+		if want := strings.HasSuffix(query, "garbage"); want != (got == "event: gap\n") {
+			t.Errorf("%s: %q", query, got)
+		}
+		e.close()
+	}
+}

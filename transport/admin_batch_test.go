@@ -55,7 +55,7 @@ func TestAdminBatch(t *testing.T) {
 		if len(got) != len(lines)-2 {
 			t.Fatalf("%d answers to %d lines", len(got), len(lines)-2)
 		}
-		failed := map[int]string{7: "op", 8: "body", 9: "line", 10: "key", 11: "id", 12: "maxEventBytes", 13: "key", 14: "body", 17: "op"}
+		failed := map[int]string{7: "op", 8: "body", 9: "line", 10: "key", 11: "id", 12: "maxEventBytes", 13: "key", 14: "body", 15: "Key", 17: "op"}
 		for i, answer := range got {
 			line := i + 1
 			if line > 2 {
@@ -79,7 +79,7 @@ func TestAdminBatch(t *testing.T) {
 		a.wantData("all", "", `{"key":"b","op":"close"}`)
 		b.expect("data: {\"x\":[1,2]}\nid: own\n\n")
 		b.wantData("all")
-		pool.wantData("to the pool", "all", "exact")
+		pool.wantData("to the pool", "all")
 		r.waitOpen(0)
 		for _, e := range []*events{a, b, pool} {
 			if rest := e.rest(); rest != "" || len(e.queue) > 0 {

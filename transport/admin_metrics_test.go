@@ -138,6 +138,10 @@ func TestMetrics(t *testing.T) {
 	step("refused", func() { r.call("POST", "/publish", "x") }, map[string]float64{"publish_errors_total": 1})
 	step("large event", func() { r.call("POST", "/publish", strings.Repeat("x", 1<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxEventBytes": 1, "publish_errors_total": 1})
+	step("maxIdBytes", func() {
+		r.call("POST", "/publish?key=k", "data: x\nid: "+strings.Repeat("i", 1025)+"\n\n", "Content-Type: text/event-stream")
+	},
+		map[string]float64{"rejected_total,maxIdBytes": 1, "publish_errors_total": 1})
 	step("large body", func() { r.call("POST", "/publish", strings.Repeat("x", 5<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxBodyBytes": 1, "publish_errors_total": 1})
 	step("second", func() { second = r.subscribe("connectKey=secret-name") }, map[string]float64{"connections": 1})

@@ -170,8 +170,8 @@ func TestAdminPublishRefuses(t *testing.T) {
 	}
 }
 
-// TestAdminLongID: an id that the engine cannot hold is refused before anything
-// is published.
+// TestAdminLongID: an id that no client could come back with is refused before
+// anything is published, by each way; the longest one resumes.
 func TestAdminLongID(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{})
 	e := r.subscribe("connectKey=k")
@@ -179,11 +179,26 @@ func TestAdminLongID(t *testing.T) {
 	if f := a.failed(t); a.status != 400 || f.Field != "id" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	own := strings.Repeat("i", 1<<16-1)
+	for _, id := range []string{strings.Repeat("i", 1025), "a\\u0001b", "\\u007f", " x", "x "} {
+		for _, target := range []string{"/publish?key=k", "/publishAll"} {
+			if a := r.call("POST", target, `{"data":"x","id":"`+id+`"}`, "Content-Type: application/json"); a.status != 400 || a.failed(t).Field != "id" {
+				t.Errorf("%s with the id %.20q: %d %s", target, id, a.status, a.body)
+			}
+		}
+		if got := r.batch(`{"key":"k","data":"x","id":"` + id + `"}`); got[0]["field"] != "id" {
+			t.Errorf("batch with the id %.20q: %v", id, got)
+		}
+		if got := r.batch(`{"key":"k","frame":"data: x\nid: ` + id + `\n\n"}`); !strings.HasPrefix(id, " ") && got[0]["field"] != "id" {
+			t.Errorf("batch with a frame of the id %.20q: %v", id, got)
+		}
+	}
+	own := strings.Repeat("i", 1024)
 	if p := r.post("k", "application/json", `{"id":"`+own+`"}`); p.ID != own {
 		t.Fatalf("an id of %d bytes came back as %d", len(own), len(p.ID))
 	}
 	e.expect("data: \nid: " + own + "\n\n")
+	r.publish("k", "behind it")
+	r.subscribe("connectKey=k", "Last-Event-ID: "+own).wantData("behind it")
 }
 
 // TestAdminLargeBodies: a publisher that sends more than is taken still reads

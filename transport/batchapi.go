@@ -112,7 +112,7 @@ func (s *Server) run(text []byte) (any, error) {
 	if text[0] != '{' {
 		return nil, &codec.Error{Field: "line", Offset: 0, Reason: "must be an object with op, key and data, event, id, retry or frame"}
 	}
-	ev, err := codec.DecodeJSON(text)
+	ev, err := codec.DecodePublish(text, "key", "op", "frame")
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type metrics struct {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxBodyBytes", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "drain", "request"}
 
 func newMetrics(s *Server) *metrics {
 	m := &metrics{

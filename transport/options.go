@@ -52,6 +52,9 @@ type Options struct {
 	MaxKeyBytes int
 	// MaxEventBytes bounds one finished frame. Default 2 MiB.
 	MaxEventBytes int
+	// MaxIDBytes bounds a publisher's own id, at most 4096: clients come back with
+	// it in a header field. Default 1024.
+	MaxIDBytes int
 	// MaxBodyBytes bounds a request body on the admin listener. Default 16 MiB.
 	MaxBodyBytes int
 
@@ -141,6 +144,7 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.MaxKeyBytes, 1024)
 	setDefault(&o.MaxEventBytes, 2<<20)
 	setDefault(&o.MaxBodyBytes, 16<<20)
+	setDefault(&o.MaxIDBytes, 1024)
 	setDefault(&o.DrainRate, 1000)
 	setDefault(&o.DrainTimeout, 10*time.Second)
 	if o.Logger == nil {
@@ -148,6 +152,9 @@ func newSettings(o Options) (*settings, error) {
 	}
 	if !strings.HasPrefix(o.Path, "/") || strings.ContainsAny(o.Path, "?# ") {
 		return nil, fmt.Errorf("path %q: must begin with / and have no ?, # or space", o.Path)
+	}
+	if o.MaxIDBytes > maxLastID {
+		return nil, fmt.Errorf("maxIdBytes %d: must not be more than %d, the longest id that a client may come back with", o.MaxIDBytes, maxLastID)
 	}
 	if o.RetryMin > o.RetryMax {
 		return nil, fmt.Errorf("retryMin %s: must not be more than retryMax %s", o.RetryMin, o.RetryMax)
@@ -169,7 +176,7 @@ func (o *Options) checkSigns() error {
 		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections),
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
-		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "idleTimeout": int64(o.IdleTimeout),
+		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)

@@ -66,15 +66,15 @@ func (s *Server) publishKey(key string) (string, error) {
 	return key, nil
 }
 
-// maxIDBytes is the longest id that the engine keeps.
-const maxIDBytes = 1<<16 - 1
-
-// checkSize refuses frames over Options.MaxEventBytes, and ids over maxIDBytes.
+// checkSize refuses frames over Options.MaxEventBytes, and ids over
+// Options.MaxIDBytes, which no client could resume by.
 func (s *Server) checkSize(f codec.Frame) error {
-	if f.IDAt >= 0 && f.IDLen > maxIDBytes {
-		return &codec.Error{Field: "id", Offset: -1, Reason: fmt.Sprintf("has %d bytes, more than %d: use a shorter id", f.IDLen, maxIDBytes)}
+	o := s.settings.Load()
+	if f.IDLen > o.MaxIDBytes {
+		s.metrics.refused["maxIdBytes"].Inc()
+		return &codec.Error{Field: "id", Offset: -1, Reason: fmt.Sprintf("has %d bytes, more than %d (maxIdBytes): use a shorter id", f.IDLen, o.MaxIDBytes)}
 	}
-	if o := s.settings.Load(); len(f.Bytes) > o.MaxEventBytes {
+	if len(f.Bytes) > o.MaxEventBytes {
 		s.metrics.refused["maxEventBytes"].Inc()
 		return &SizeError{Limit: "maxEventBytes", Size: len(f.Bytes), Max: o.MaxEventBytes}
 	}

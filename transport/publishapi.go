@@ -139,7 +139,7 @@ func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec
 	case typeJSON, typeText:
 		ev := codec.Event{Data: body}
 		if t == typeJSON {
-			ev, err = codec.DecodeJSON(body)
+			ev, err = codec.DecodePublish(body)
 		}
 		frames = make([]codec.Frame, 1)
 		if err == nil {

@@ -36,8 +36,18 @@ func (o *settings) parse(query *fasthttp.Args, header string) (req request, prob
 	default:
 		return req, fmt.Sprintf("envelope %q is unknown: use envelope=key, for a first data line with the key of each event", cutText(v))
 	}
-	req.lastID = lastEventID(header, string(query.Peek("lastEventId")), len(req.keys))
+	req.lastID = lastEventID(header, string(lastValue(query, "lastEventId")), len(req.keys))
 	return req, problem
+}
+
+// lastValue returns the last of the parameter's values: polyfills append theirs to
+// a URL that has one already.
+func lastValue(query *fasthttp.Args, name string) []byte {
+	values := query.PeekMulti(name)
+	if len(values) == 0 {
+		return nil
+	}
+	return values[len(values)-1]
 }
 
 // checkKeys returns the keys of a stream: the values of connectKey, each once,

@@ -117,6 +117,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxConnections:       maxConnections,
 		MaxKeysPerConnection: c.MaxKeysPerConnection,
 		MaxKeyBytes:          int(c.MaxKeyBytes),
+		MaxIDBytes:           c.MaxIDBytes,
 		MaxEventBytes:        int(c.MaxEventBytes),
 		MaxBodyBytes:         int(c.MaxBodyBytes),
 		DrainDelay:           c.DrainDelay,

@@ -38,6 +38,7 @@ type Config struct {
 	MaxKeys              int    `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at a time."`
 	MaxKeysPerConnection int    `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
 	MaxKeyBytes          Size   `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
+	MaxIDBytes           int    `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher gives, in bytes. Clients come back with it in a header field."`
 	MaxEventBytes        Size   `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
 	MaxBodyBytes         Size   `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
 	OverLimit            string `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Answer to a subscriber over a limit. retry: a stream that tells a random delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then give up for ever."`

@@ -55,6 +55,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxKeys":              {"9", "9"},
 	"maxKeysPerConnection": {"10", "10"},
 	"maxKeyBytes":          {"2KiB", "2KiB"},
+	"maxIdBytes":           {"99", "99"},
 	"maxEventBytes":        {"1MiB", "1048576"},
 	"maxBodyBytes":         {"8MiB", "8MiB"},
 	"overLimit":            {"503", "503"},
