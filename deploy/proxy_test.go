@@ -266,6 +266,9 @@ func checkDrain(t *testing.T, fanfare *server, trust *tls.Config, p places) {
 		if ct := s.res.Header.Get("Content-Type"); s.res.StatusCode != http.StatusOK || !strings.HasPrefix(ct, "text/event-stream") {
 			t.Errorf("while Fanfare is away: %s %q; an EventSource would never come back", s.res.Status, ct)
 		}
+		if cors := s.res.Header.Get("Access-Control-Allow-Origin"); cors != "*" {
+			t.Errorf("while Fanfare is away: Access-Control-Allow-Origin %q: a page of another origin would never come back", cors)
+		}
 		if !hasRetry(lines) {
 			t.Errorf("while Fanfare is away: no retry hint in %q", lines)
 		}

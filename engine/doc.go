@@ -37,7 +37,9 @@
 // taken the slot; one that comes later finds the mark, and looks the key up
 // again. A join that came first is counted, since it takes the mutex; one that
 // comes later finds retired set, and looks the key up again. The key that takes
-// its place has a greater epoch.
+// its place has another epoch: epochs count up from 61 random bits, so that no
+// engine, in this process or elsewhere, gives one that another gave. A position
+// of any other epoch is a gap of reason epoch, whatever its number.
 //
 // I6. Each published event is added to the byte counts once, by its publisher,
 // and taken out at most once, by the one who sets Event.released. Both sums are
@@ -61,6 +63,9 @@
 //
 // I10. Every ring holds broadcasts (events of PublishAll) in ascending order of
 // their numbers, since one PublishAll ends before the next begins.
+//
+// I11. A cursor passes a copy of a broadcast only if the client has that
+// broadcast, or if the ring has lost the copy: see broadcasts.go.
 //
 // # Pipeline
 //
@@ -114,10 +119,9 @@
 // the unused rest of its allocation besides, each slot of a ring 8, and an
 // evicted event's stub 64 until the key is empty or its slot is reused.
 //
-// A subscriber of several keys gets each broadcast once. After a resume it can
-// get one again if the key through which it came has lost it since and another
-// key still keeps it behind the client's position. Lags and gaps are counted per
-// key: a broadcast lost in one key may come by another.
+// A subscriber of several keys gets each broadcast once, in the order of their
+// numbers, also over resumes. Lags and gaps are counted per key: a broadcast lost
+// in one key may come by another.
 //
 // Close of an Engine stops the wakers: nobody is notified any more.
 //
