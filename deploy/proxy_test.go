@@ -310,7 +310,7 @@ func TestProxyIdle(t *testing.T) {
 				dropped.rest(t, patience)
 			}
 			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
-				kept.expect(t, ":\n", 2*time.Second)
+				kept.expect(t, ":", 2*time.Second)
 			}
 			pinged.publish(t, "quiet", "still here")
 			kept.expect(t, "data: still here", time.Second)
