@@ -25,13 +25,17 @@ class AppBoot {
       id,
       alone: !inCluster || app.options.workers === 1,
       reporter,
-      tell: digests => app.messenger.sendToApp('sse-sent', digests),
+      tell: events => app.messenger.sendToApp('sse-sent', events),
+      ask: question => app.messenger.sendToApp('sse-ask', question),
+      grant: grant => app.messenger.sendToApp('sse-grant', grant),
     });
 
     app.on('server', markServer);
     this.unmark = markMessenger(app.messenger);
     app.messenger.on('sse-state', state => sse.learn(state));
-    app.messenger.on('sse-sent', digests => sse.election.tell(digests));
+    app.messenger.on('sse-sent', events => sse.election.tell(events));
+    app.messenger.on('sse-ask', question => sse.election.asked(question));
+    app.messenger.on('sse-grant', grant => sse.election.granted(grant));
     // The agent does not know of workers that are starting, and a new agent knows of none.
     const hello = () => app.messenger.sendToAgent('sse-hello', { id, leader: sse.election.leader, thread: !isMainThread });
     app.messenger.on('egg-pids', hello);

@@ -20,7 +20,7 @@ export interface SseEvent {
 }
 
 /** What became of a call: sent and answered by Fanfare, or left to another worker. */
-export type Outcome<Answer> = ({ sent: true } & Answer) | { sent: false; reason: string; worker?: string };
+export type Outcome<Answer> = ({ sent: true; late?: true } & Answer) | { sent: false; reason: string; worker?: string };
 
 export type SseErrorCode =
   | 'ERR_SSE_QUEUE_FULL'
@@ -93,7 +93,7 @@ export interface SseServerConfig {
   token?: string;
   mode?: 'proxy' | 'redirect' | 'off';
   publicStream?: string;
-  once?: { mode?: 'auto' | 'leader' | 'every'; keep?: number; wait?: number };
+  once?: { mode?: 'auto' | 'leader' | 'every'; keep?: number; skew?: number; wait?: number };
   queue?: { maxEvents?: number; maxBytes?: number; maxAge?: number };
   batch?: { maxEvents?: number; maxBytes?: number };
   timeout?: number;

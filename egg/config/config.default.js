@@ -31,7 +31,8 @@ module.exports = {
       // one worker: 'auto'. 'leader': so is everything else. 'every': each worker sends what it publishes.
       once: {
         mode: 'auto',
-        keep: 2000, // ms for which the other workers keep what they did not send, in case that the one dies
+        keep: 2000, // ms for which the workers remember what the one told them; 0: what it does not send is lost
+        skew: 500, // ms between two workers within which the same content is one event
         wait: 10000, // ms to wait until it is known which worker it is
       },
       // What waits for Fanfare.

@@ -5,45 +5,73 @@ const { SseError } = require('./errors');
 
 const ID_LINE = /(^|\n)id: [^\n]*\n/;
 const MAX_KEPT = 10000;
+const SWEEP = 100; // ms between two looks at what nobody told of, and what lateness of the event loop is measured by
+const ASK_AGAIN = 2000; // ms without an answer: the leader hangs, or has died
+const GRACE = 100; // ms in which the leader may still publish what another worker asks about
 
 /**
  * Which worker sends what happens in every worker alike. The agent names one, the leader, and tells all workers; it stays
- * until it dies. The others keep what they leave to it for a short time. The leader tells them what it has sent, by a
- * digest of the event without its id, so that a new leader can send what the old one did not live to send.
+ * until it dies. The others keep what they leave to it, and the leader tells them what it has sent:
+ *
+ *     leader                             another worker
+ *     submit: sends it                   submit: keeps it (kept)
+ *     sent: tells its digests   ------>  pairs it with what it kept: done, { sent: false }
+ *     (never published it)               nobody told of it for `skew`: asks
+ *     waits GRACE, then grants  ------>  sends it itself, late: { sent: true, late: true }
+ *     (dies)                             a new leader sends what it kept; the others ask that one
+ *
+ * An event has digests of its content without its id (README's Math.random() differs in each worker) and, if it came from a
+ * message to all workers, of that message (what is published may then differ). Two events are the same one if they share a
+ * digest, and were published within `skew` of each other, and of what the event loops were late. Times are those of the
+ * host's monotonic clock, which its processes share.
  */
 class Election {
   /**
    * @param {object} options
    * @param {string} options.id of this worker
    * @param {boolean} options.alone whether this is the only worker
-   * @param {number} options.keep milliseconds for which what is left to the leader is kept
+   * @param {number} options.keep milliseconds for which is remembered what the leader told of; 0: what it does not send is lost
+   * @param {number} options.skew milliseconds between the workers within which the same content is one event
    * @param {number} options.wait milliseconds to wait until a leader is known
    * @param {(job: object) => Promise} options.send publishes a job for all workers
+   * @param {(question: object) => void} options.ask sends a question to the other workers
+   * @param {(grant: object) => void} options.grant sends an answer to the other workers
    * @param {(from: string, jobs: object[]) => void} options.onTakeover when this worker takes over
+   * @param {(jobs: object[], leader: string) => void} options.onLate when this worker sends what the leader never published
+   * @param {(job: object, err: Error) => void} options.onLost when a job fails whose promise has been resolved already
    */
-  constructor({ id, alone, keep, wait, send, onTakeover }) {
-    Object.assign(this, { id, alone, keep, wait, send, onTakeover });
+  constructor({ id, alone, keep, skew, wait, send, ask, grant, onTakeover, onLate, onLost }) {
+    Object.assign(this, { id, alone, keep, skew, wait, send, ask, grant, onTakeover, onLate, onLost });
     this.leader = alone ? id : null;
     this.former = null; // who led before, whose work may be left unfinished
     this.held = []; // { job, resolve, reject, timer } until a leader is known
-    this.kept = []; // { digest, job, at } that was left to the leader, the oldest first
-    this.told = new Map(); // digest -> times at which the leader told of it before it happened here
-    this.toldCount = 0;
+    this.kept = new Matches(); // entries that were left to the leader
+    this.told = new Matches(); // of what the leader told of before it happened here
+    this.own = new Matches(); // what this worker, as the leader, sends and has not told of yet
+    this.serial = 0;
+    this.lateness = 0; // ms by which the event loop was late of late
+    this.timer = null;
   }
 
   get leads() {
     return this.leader === this.id;
   }
 
+  /** Calls that wait: for a leader, or for what it tells. */
+  get waiting() {
+    return this.held.length + this.kept.size;
+  }
+
   /**
-   * @param {object} job op, key, frame
+   * @param {object} job op, key, frame, digests (of digestsOf)
+   * @param {boolean} [declared] the caller says that it happens in every worker: it is never sent from here but after a takeover
    * @return {Promise<object>} the answer, or { sent: false, … } if another worker sends it
    */
-  submit(job) {
-    if (this.leads) return this.send(job);
-    if (this.leader !== null) return Promise.resolve(this.leave(job));
+  submit(job, declared = false, at = now()) {
+    if (this.leads) return this.sendForAll(job, at);
+    if (this.leader !== null) return this.leave(job, declared, at);
     return new Promise((resolve, reject) => {
-      const entry = { job, resolve, reject };
+      const entry = { job, declared, at, resolve, reject };
       entry.timer = setTimeout(() => {
         this.held.splice(this.held.indexOf(entry), 1);
         reject(new SseError('ERR_SSE_NO_LEADER', `after ${this.wait} ms no worker is known to send what happens in every worker (server.once.wait): does the agent run?`));
@@ -57,16 +85,37 @@ class Election {
     });
   }
 
-  leave(job) {
-    if (this.keep > 0) {
-      this.forget();
-      const digest = digestOf(job);
-      if (!this.wasTold(digest)) {
-        this.kept.push({ digest, job, at: Date.now() });
-        if (this.kept.length > MAX_KEPT) this.kept.shift();
-      }
+  sendForAll(job, at) {
+    this.watch();
+    job.at = at;
+    const entry = this.own.add(job.digests, { at });
+    const done = () => this.own.remove(entry);
+    const promise = this.send(job);
+    promise.then(done, done);
+    return promise;
+  }
+
+  leave(job, declared, at) {
+    const outcome = { sent: false, reason: `worker ${this.leader} sends it for all workers`, worker: this.leader };
+    if (this.keep === 0) return Promise.resolve(outcome);
+    this.watch();
+    const told = this.told.match(job.digests, t => this.same(t.at, at, t.late));
+    if (told) {
+      this.told.remove(told);
+      return Promise.resolve(outcome);
     }
-    return { sent: false, reason: `worker ${this.leader} sends it for all workers`, worker: this.leader };
+    if (this.kept.size >= MAX_KEPT) {
+      return Promise.reject(new SseError('ERR_SSE_QUEUE_FULL', `${MAX_KEPT} events wait to hear whether worker ${this.leader} has sent them: does it hang? It sends this one if it happens there, too`));
+    }
+    return new Promise((resolve, reject) => {
+      this.kept.add(job.digests, { serial: ++this.serial, job, declared, at, outcome, asked: -Infinity, resolve, reject });
+      if (declared) resolve(outcome); // kept for a takeover alone
+    });
+  }
+
+  // same says whether two times may be those of one event. Events of one message are told apart by the message.
+  same(one, other, late = 0) {
+    return Math.abs(one - other) <= this.skew + this.lateness + late;
   }
 
   /** The agent names a leader. */
@@ -76,69 +125,206 @@ class Election {
     this.leader = leader;
     if (leader === null) return;
     if (this.leads && this.former !== null && this.former !== this.id) {
-      this.forget();
-      const jobs = this.kept.map(k => k.job);
-      this.kept = [];
+      const entries = this.kept.clear();
       this.told.clear();
-      this.toldCount = 0;
-      this.onTakeover(this.former, jobs);
+      const from = this.former;
+      const jobs = entries.map(entry => entry.job);
+      this.onTakeover(from, jobs);
+      for (const { job, declared, at, resolve, reject } of entries) {
+        this.submit(job, false, at).then(resolve, err => (declared ? this.onLost(job, err) : reject(err)));
+      }
+    } else {
+      for (const entry of this.kept) entry.asked = -Infinity; // the new leader knows of no question
     }
-    for (const { job, resolve, reject, timer } of this.held.splice(0)) { // younger than what was kept
+    for (const { job, declared, at, resolve, reject, timer } of this.held.splice(0)) { // younger than what was kept
       clearTimeout(timer);
-      this.submit(job).then(resolve, reject);
+      this.submit(job, declared, at).then(resolve, reject);
     }
   }
 
-  /** The leader has sent events with these digests. */
-  tell(digests) {
+  /** What the leader has sent, for tell of the other workers. */
+  account(jobs) {
+    return jobs.map(({ digests, at }) => ({ digests, at, late: this.lateness }));
+  }
+
+  /** The leader has sent these events. */
+  tell(events) {
     if (this.leads || this.keep === 0) return;
-    this.forget();
-    for (const digest of digests) {
-      const i = this.kept.findIndex(k => k.digest === digest);
-      if (i >= 0) {
-        this.kept.splice(i, 1);
-      } else if (this.toldCount < MAX_KEPT) {
-        this.toldCount++;
-        const times = this.told.get(digest);
-        if (times) times.push(Date.now());
-        else this.told.set(digest, [ Date.now() ]);
+    this.watch();
+    for (const { digests, at, late } of events) {
+      const entry = this.kept.match(digests, k => this.same(k.at, at, late));
+      if (entry) {
+        this.kept.remove(entry);
+        entry.resolve(entry.outcome);
+      } else if (this.told.size < MAX_KEPT) {
+        this.told.add(digests, { at, late });
       }
     }
   }
 
-  wasTold(digest) {
-    const times = this.told.get(digest);
-    if (!times) return false;
-    this.toldCount--;
-    times.shift();
-    if (times.length === 0) this.told.delete(digest);
-    return true;
+  // watch looks at what is kept and told, as long as there is something.
+  watch() {
+    if (this.timer || this.alone) return;
+    let last = now();
+    this.timer = setInterval(() => {
+      const late = now() - last - SWEEP;
+      last = now();
+      this.lateness = Math.max(late, this.lateness * 0.9, 0);
+      if (this.lateness < 1) this.lateness = 0;
+      this.sweep();
+      if (this.kept.size + this.told.size + this.own.size > 0 || this.lateness > 0) return;
+      clearInterval(this.timer);
+      this.timer = null;
+    }, SWEEP);
+    this.timer.unref();
   }
 
-  forget() {
-    const oldest = Date.now() - this.keep;
-    let n = 0;
-    while (n < this.kept.length && this.kept[n].at < oldest) n++;
-    this.kept.splice(0, n);
-    for (const [ digest, times ] of this.told) { // in the order of their first times
-      if (times[times.length - 1] >= oldest) break;
-      this.toldCount -= times.length;
-      this.told.delete(digest);
+  sweep() {
+    const time = now();
+    for (const entry of this.told) {
+      if (time - entry.at <= this.keep + this.lateness + entry.late) break;
+      this.told.remove(entry);
     }
+    const questions = [];
+    for (const entry of this.kept) {
+      const told = this.told.match(entry.job.digests, t => this.same(t.at, entry.at, t.late));
+      if (told) {
+        this.told.remove(told);
+        this.kept.remove(entry);
+        entry.resolve(entry.outcome);
+      } else if (entry.declared) {
+        if (time - entry.at > this.keep + this.lateness) this.kept.remove(entry);
+      } else if (time - entry.at > this.skew + this.lateness && time - entry.asked > ASK_AGAIN) {
+        entry.asked = time;
+        questions.push({ serial: entry.serial, digests: entry.job.digests, at: entry.at });
+        if (questions.length >= 1000) break; // the rest is asked in the next turn
+      }
+    }
+    if (questions.length > 0 && !this.leads && this.leader !== null) this.ask({ from: this.id, questions });
   }
 
-  close() {
+  /** Another worker asks whether this one, as the leader, publishes what it did not tell of. */
+  asked({ from, questions }) {
+    if (!this.leads || from === this.id) return;
+    this.watch();
+    const answer = open => {
+      if (!this.leads) return;
+      const own = q => this.own.match(q.digests, o => this.same(o.at, q.at));
+      const granted = open.filter(q => !own(q)).map(q => q.serial);
+      // What was sent by now has been told of before: the other worker has nothing to send any more.
+      if (granted.length > 0) this.grant({ to: from, by: this.id, serials: granted });
+      const unsure = open.filter(own); // on its way to Fanfare
+      if (unsure.length > 0) setTimeout(() => answer(unsure), GRACE).unref();
+    };
+    setTimeout(() => setImmediate(() => answer(questions)), GRACE + this.lateness).unref();
+  }
+
+  /** The leader does not publish what this worker asked about. */
+  granted({ to, by, serials }) {
+    if (to !== this.id || by !== this.leader) return;
+    const wanted = new Set(serials);
+    this.sendLate([ ...this.kept ].filter(entry => wanted.has(entry.serial) && !entry.declared));
+  }
+
+  sendLate(entries) {
+    if (entries.length === 0) return;
+    for (const entry of entries) this.kept.remove(entry);
+    this.onLate(entries.map(entry => entry.job), this.leader);
+    for (const entry of entries) this.send(entry.job, true).then(answer => entry.resolve({ ...answer, late: true }), entry.reject);
+  }
+
+  /** The application closes: what nobody tells of within `timeout` is sent, and what waits for a leader is given up. */
+  async close(timeout = 0) {
     for (const { reject, timer } of this.held.splice(0)) {
       clearTimeout(timer);
       reject(new SseError('ERR_SSE_CLOSED', 'the application was closed before a worker was known to send it'));
     }
+    const undeclared = () => [ ...this.kept ].filter(entry => !entry.declared);
+    for (const end = now() + timeout; now() < end && undeclared().length > 0;) {
+      await new Promise(resolve => setTimeout(resolve, 10));
+    }
+    this.sendLate(undeclared());
+    clearInterval(this.timer);
+    this.kept.clear();
   }
 }
 
-/** Names an event without its id: README's Math.random() differs in each worker. */
-function digestOf({ op, key, frame }) {
-  const text = `${op}\0${key === undefined ? '' : key}\0${frame === undefined ? '' : frame.replace(ID_LINE, '$1')}`;
+/** Entries in the order of their arrival, found by any of their digests, the oldest that fits first. */
+class Matches {
+  constructor() {
+    this.entries = new Set();
+    this.byDigest = new Map(); // digest -> Set of entries
+  }
+
+  get size() {
+    return this.entries.size;
+  }
+
+  [Symbol.iterator]() {
+    return this.entries.values();
+  }
+
+  add(digests, entry) {
+    entry.digests = digests;
+    this.entries.add(entry);
+    for (const digest of digests) {
+      const set = this.byDigest.get(digest);
+      if (set) set.add(entry);
+      else this.byDigest.set(digest, new Set([ entry ]));
+    }
+    return entry;
+  }
+
+  match(digests, fits) {
+    for (const digest of digests) {
+      const set = this.byDigest.get(digest);
+      // The same content may be waiting thousands of times: a few are looked at.
+      let looked = 0;
+      if (set) {
+        for (const entry of set) {
+          if (fits(entry)) return entry;
+          if (++looked >= 100) break;
+        }
+      }
+    }
+    return null;
+  }
+
+  remove(entry) {
+    if (!this.entries.delete(entry)) return;
+    for (const digest of entry.digests) {
+      const set = this.byDigest.get(digest);
+      if (!set) continue;
+      set.delete(entry);
+      if (set.size === 0) this.byDigest.delete(digest);
+    }
+  }
+
+  clear() {
+    const all = [ ...this.entries ];
+    this.entries.clear();
+    this.byDigest.clear();
+    return all;
+  }
+}
+
+/** Milliseconds of the host's monotonic clock. */
+function now() {
+  return Number(process.hrtime.bigint() / 1000n) / 1000;
+}
+
+/**
+ * Names an event: by its content without its id, and by the message to all workers that led to it, if one did.
+ * @param {object} job op, key, frame
+ * @param {(op: string, key: string) => string} [place] names the place of the event in what the message led to
+ */
+function digestsOf({ op, key = '', frame = '' }, place) {
+  const content = hash(`${op}\0${key}\0${frame.replace(ID_LINE, '$1')}`);
+  return place ? [ hash(`message\0${op}\0${key}\0${place(op, key)}`), content ] : [ content ];
+}
+
+function hash(text) {
   return createHash('sha1').update(text).digest('base64').slice(0, 16);
 }
 
-module.exports = { Election, digestOf };
+module.exports = { Election, digestsOf, now };

@@ -113,7 +113,11 @@ function checkAssignable(event, value) {
 }
 
 function message(err) {
-  return err instanceof Error ? err.message.split('\n')[0] : String(err);
+  try {
+    return err instanceof Error ? String(err.message).split('\n')[0] : String(err);
+  } catch {
+    return 'something without a text was thrown';
+  }
 }
 
-module.exports = { encode };
+module.exports = { encode, refusal };

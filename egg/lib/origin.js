@@ -1,21 +1,41 @@
 'use strict';
 
 const { AsyncLocalStorage } = require('async_hooks');
+const { createHash } = require('crypto');
 const worker = require('worker_threads');
 
 // Where a publish comes from, by the asynchronous context that it is called in.
-const REQUEST = { name: 'a request', own: true };
+const REQUEST = { name: 'a request', own: true, throws: true };
 const MESSAGE_TO_ONE = { name: 'a message to this worker', own: true };
-const MESSAGE_TO_ALL = { name: 'a message to all workers', own: false };
 const ELSEWHERE = { name: 'outside of requests', own: false };
+
+// A message to all workers. place names an event that it leads to: the same one in each worker, also where what is published
+// differs (by the worker's own time or pid).
+class MessageToAll {
+  constructor(message) {
+    this.name = 'a message to all workers';
+    this.own = false;
+    this.message = message;
+    this.counts = new Map();
+    this.place = (op, key) => {
+      const { action, data } = this.message;
+      if (this.digest === undefined) this.digest = createHash('sha1').update(`${action}\0${JSON.stringify(data)}`).digest('base64');
+      const what = `${op}\0${key}`;
+      const n = (this.counts.get(what) || 0) + 1;
+      this.counts.set(what, n);
+      return `${this.digest}\0${n}`;
+    };
+  }
+}
 
 const storage = new AsyncLocalStorage();
 
 /**
  * What the current code runs in. `own` means that this worker alone does: a request that it answers, an upgraded
  * connection (WebSocket), a message or a schedule that was given to it. Anything else (messages and schedules for all
- * workers, subscriptions, timers) is taken to happen in every worker alike.
- * @return {{ name: string, own: boolean }}
+ * workers, subscriptions, timers) is taken to happen in every worker alike. `throws` means that an error has a caller who
+ * answers for it: a request, and not the whole process.
+ * @return {{ name: string, own: boolean, throws?: boolean, place?: (op: string, key: string) => string }}
  */
 function currentOrigin() {
   return storage.getStore() || ELSEWHERE;
@@ -58,7 +78,7 @@ function markMessenger(messenger) {
   const receive = messenger[name];
   const marked = message => {
     const one = message && (message.receiverPid !== undefined || message.receiverWorkerId !== undefined);
-    return storage.run(one ? MESSAGE_TO_ONE : MESSAGE_TO_ALL, () => receive.call(messenger, message));
+    return storage.run(one || !message ? MESSAGE_TO_ONE : new MessageToAll(message), () => receive.call(messenger, message));
   };
   const replace = (from, to) => {
     for (const port of [ process, worker.parentPort ]) { // a thread's port does not tell its listeners, only their number

@@ -10,15 +10,15 @@ class Reporter {
     this.timer = null;
   }
 
-  error(kind, message) {
+  error(kind, message, level = 'error') {
     const known = this.kinds.get(kind);
     if (known) {
       known.more++;
       known.last = message;
       return;
     }
-    this.kinds.set(kind, { more: 0, last: message });
-    this.logger.error('[fanfare-egg] %s', message);
+    this.kinds.set(kind, { more: 0, last: message, level });
+    this.logger[level]('[fanfare-egg] %s', message);
     if (!this.timer) {
       this.timer = setInterval(() => this.sum(), EVERY);
       this.timer.unref();
@@ -29,8 +29,10 @@ class Reporter {
     this.logger.info('[fanfare-egg] %s', message);
   }
 
-  warn(message) {
-    this.logger.warn('[fanfare-egg] %s', message);
+  /** @param {string} [kind] if it may come often: see error */
+  warn(message, kind) {
+    if (kind) this.error(kind, message, 'warn');
+    else this.logger.warn('[fanfare-egg] %s', message);
   }
 
   sum() {
@@ -39,7 +41,7 @@ class Reporter {
         this.kinds.delete(kind);
         continue;
       }
-      this.logger.error('[fanfare-egg] %d more of these (%s), the last: %s', known.more, kind, known.last);
+      this.logger[known.level]('[fanfare-egg] %d more of these (%s), the last: %s', known.more, kind, known.last);
       known.more = 0;
     }
     if (this.kinds.size === 0) {

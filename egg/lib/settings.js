@@ -27,6 +27,7 @@ const RULES = {
   'server.publicStream': [ 'must be an http:// or https:// address without a path, or empty', v => v === '' || isOrigin(v) ],
   'server.once.mode': [ "must be 'auto', 'leader' or 'every'", oneOf('auto', 'leader', 'every') ],
   'server.once.keep': [ 'must be a whole number of milliseconds from 0 to 60000', whole(0, 60000) ],
+  'server.once.skew': [ 'must be a whole number of milliseconds from 0 to 60000', whole(0, 60000) ],
   'server.once.wait': [ 'must be a whole number of milliseconds from 1 to 86400000', whole(1, DAY) ],
   'server.queue.maxEvents': [ 'must be a whole number from 1 to 10000000', whole(1, 1e7) ],
   'server.queue.maxBytes': [ 'must be a whole number of bytes from 1024 to 4294967296', whole(1024, 2 ** 32) ],

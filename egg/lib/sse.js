@@ -1,14 +1,15 @@
 'use strict';
 
 const { EventEmitter } = require('events');
-const { encode } = require('./encode');
+const { encode, refusal } = require('./encode');
 const { currentOrigin } = require('./origin');
 const { AdminClient, RequestError } = require('./admin_client');
 const { Publisher } = require('./publisher');
-const { Election, digestOf } = require('./election');
+const { Election, digestsOf } = require('./election');
 const { Counts } = require('./counts');
 const { SseError } = require('./errors');
 
+const SHOWN_KEY = 100; // characters of a key in the log
 const DRY = Object.freeze({ sent: false, reason: 'server.dryRun is set' });
 
 /**
@@ -24,9 +25,11 @@ class Sse extends EventEmitter {
    * @param {string} around.id of this worker
    * @param {boolean} around.alone whether it is the only worker
    * @param {Reporter} around.reporter the log
-   * @param {(digests: string[]) => void} around.tell tells the other workers what was sent
+   * @param {(events: object[]) => void} around.tell tells the other workers what was sent
+   * @param {(question: object) => void} around.ask asks the leading worker about what it did not tell of
+   * @param {(grant: object) => void} around.grant answers such a question
    */
-  constructor(settings, { id, alone, reporter, tell }) {
+  constructor(settings, { id, alone, reporter, tell, ask = () => {}, grant = () => {} }) {
     super();
     const { server } = settings;
     Object.assign(this, { settings, reporter, tell });
@@ -47,9 +50,14 @@ class Sse extends EventEmitter {
       id,
       alone,
       keep: server.once.keep,
+      skew: server.once.skew,
       wait: server.once.wait,
-      send: job => this.push(job, true),
+      send: (job, late) => this.push(job, !late),
+      ask,
+      grant,
       onTakeover: (from, jobs) => this.takeOver(from, jobs),
+      onLate: (jobs, leader) => this.sayLate(jobs, leader),
+      onLost: (job, err) => this.failed(job, err),
     });
     this.counts = new Counts({ ...server.count, ask: lines => this.ask(lines), guess: key => this.localStreams(key) });
   }
@@ -60,32 +68,64 @@ class Sse extends EventEmitter {
    * @param {unknown} data a string, or an object with data, event, id, retry
    * @param {{ from?: 'auto' | 'this' | 'leader' }} [options] who sends it, if not by server.once.mode
    * @return {Promise<object>} what became of it; it need not be awaited
-   * @throws {TypeError} the event can't be sent; `field` names what is wrong
+   * @throws {TypeError} in a request: the event can't be sent; `field` names what is wrong. Elsewhere the promise is
+   *   rejected with it, since nobody would catch it and the process would end
    */
   publish(key, data, options) {
-    const job = { op: 'publish', key: String(key), frame: encode(data) };
-    if (job.key === '') return Promise.resolve({ sent: false, reason: 'no subscriber has the empty key' });
-    return this.submit(job, options);
+    return this.attempt('publish', key, () => {
+      if (data === undefined && key !== null && typeof key === 'object') {
+        throw refusal('key', 'is an object, and there is no data: publish(key, data) publishes to a key, publishAll(data) to all');
+      }
+      return { key: keyOf(key), frame: encode(data) };
+    }, options);
   }
 
   /** Publishes an event to every key. See publish. */
   publishAll(data, options) {
-    return this.submit({ op: 'publishAll', frame: encode(data) }, options);
+    return this.attempt('publishAll', undefined, () => ({ frame: encode(data) }), options);
   }
 
-  /** Ends the streams of a key, after what was published before. */
+  /** Ends the streams of a key, after what was published before. See publish for what is thrown. */
   close(key, options) {
-    return this.submit({ op: 'close', key: String(key) }, options);
+    return this.attempt('close', key, () => ({ key: keyOf(key) }), options);
   }
 
-  /** Ends all streams, after what was published before. */
+  /** Ends all streams, after what was published before. See publish for what is thrown. */
   closeAll(options) {
-    return this.submit({ op: 'closeAll' }, options);
+    return this.attempt('closeAll', undefined, () => ({}), options);
+  }
+
+  // attempt makes a job of a call and submits it. A mistake in it is the caller's to catch in a request only.
+  attempt(op, key, make, options) {
+    let job;
+    let from;
+    try {
+      from = optionsOf(options);
+      job = { op, ...make() };
+    } catch (err) {
+      if (currentOrigin().throws) throw err;
+      return this.reject(op, key, err);
+    }
+    if (job.key === '') return Promise.resolve({ sent: false, reason: 'no subscriber has the empty key' });
+    return this.submit(job, from);
+  }
+
+  reject(op, key, err) {
+    const promise = Promise.reject(err);
+    promise.catch(() => {}); // it is reported here, and need not be awaited
+    this.failed({ op, key: typeof key === 'string' ? key : undefined }, err);
+    return promise;
   }
 
   /** The subscribers of a key, as last heard: at most server.count.refresh old, but for the first call. */
   count(key) {
-    return this.settings.server.dryRun ? 0 : this.counts.get(String(key));
+    try {
+      return this.settings.server.dryRun ? 0 : this.counts.get(keyOf(key));
+    } catch (err) {
+      if (currentOrigin().throws) throw err;
+      this.failed({ op: 'count' }, err);
+      return 0;
+    }
   }
 
   /** All subscribers, as last heard. */
@@ -94,13 +134,13 @@ class Sse extends EventEmitter {
   }
 
   /** The subscribers of a key, asked now. */
-  async countAsync(key) {
-    return this.askCount({ op: 'count', key: String(key) });
+  countAsync(key) {
+    return this.askCount('count', () => ({ key: keyOf(key) }));
   }
 
   /** All subscribers, asked now. */
-  async countAllAsync() {
-    return this.askCount({ op: 'countAll' });
+  countAllAsync() {
+    return this.askCount('countAll', () => ({}));
   }
 
   /** Resolves when what was published so far has been answered or given up. */
@@ -114,16 +154,19 @@ class Sse extends EventEmitter {
    */
   get stats() {
     const { publisher, election } = this;
-    return { ...this.counters, waiting: publisher.size + election.held.length, waitingBytes: publisher.bytes, leader: election.leader, leads: election.leads };
+    return { ...this.counters, waiting: publisher.size + election.waiting, waitingBytes: publisher.bytes, leader: election.leader, leads: election.leads };
   }
 
   /** egg-sse's connections, which are Fanfare's now. */
   get ssePool() {
-    throw new TypeError('app.sse.ssePool: the connections are in Fanfare, not in this process; use count, countAll or countAsync');
+    const err = new TypeError('app.sse.ssePool: the connections are in Fanfare, not in this process; use count, countAll or countAsync');
+    if (currentOrigin().throws) throw err;
+    this.failed({ op: 'ssePool' }, err);
+    return Object.freeze({});
   }
 
-  submit(job, options) {
-    const promise = this.route(job, optionsOf(options));
+  submit(job, from) {
+    const promise = this.route(job, from);
     this.pending.add(promise);
     promise.then(answer => {
       this.pending.delete(promise);
@@ -139,16 +182,20 @@ class Sse extends EventEmitter {
     const { mode } = this.settings.server.once;
     if (this.settings.server.dryRun) return Promise.resolve(DRY);
     let own = from === 'this';
+    const origin = currentOrigin();
     if (from === 'auto') {
-      const origin = currentOrigin();
       own = mode === 'every' || mode === 'auto' && origin.own;
       if (!own) this.sayWhoSends(origin);
     }
-    return own ? this.push(job, false) : this.election.submit(job);
+    if (own) return this.push(job, false);
+    Object.defineProperty(job, 'digests', { value: digestsOf(job, origin.place) });
+    Object.defineProperty(job, 'at', { value: 0, writable: true });
+    return this.election.submit(job, from === 'leader');
   }
 
-  push(job, shared) {
-    const note = { job, shared };
+  // push sends a job; `tells`: the other workers hear of it.
+  push(job, tells) {
+    const note = { job, tells };
     return this.publisher.push(job, note).then(answer => ({ sent: true, ...answer }));
   }
 
@@ -160,39 +207,56 @@ class Sse extends EventEmitter {
     this.reporter.info(`what is published from ${name} is sent by worker ${leader} for all workers (server.once.mode); if only this worker publishes it, say so: publish(key, data, { from: 'this' })`);
   }
 
+  // sayLate tells that the leading worker did not publish what this worker left to it: the events differ in each worker, or
+  // happen in one of them only.
+  sayLate(jobs, leader) {
+    const [ { op, key } ] = jobs;
+    this.reporter.warn(`worker ${leader} did not publish ${jobs.length} events that this worker left to it (${label(op, key)}): this worker sends them itself, late. If one worker alone publishes such events, say publish(key, data, { from: 'this' }); if every worker does, with different content or at different times, { from: 'leader' }`, 'late');
+  }
+
   failed(job, err) {
     this.counters.failed++;
-    err.op = job.op;
-    if (job.key !== undefined) err.key = job.key;
-    this.reporter.error(err.code, `${job.op}${job.key === undefined ? '' : ` to ${JSON.stringify(job.key)}`} failed: ${err.message}`);
-    if (this.listenerCount('error') > 0) this.emit('error', err);
+    if (err !== null && typeof err === 'object' && Object.isExtensible(err)) {
+      err.op = job.op;
+      if (job.key !== undefined) err.key = job.key;
+    }
+    this.reporter.error(err && err.code || 'call', `${label(job.op, job.key)} failed: ${err && err.message}`);
+    if (this.listenerCount('error') > 0) this.tellListeners('error', err);
+  }
+
+  // tellListeners emits, from where an error of a listener would have nobody to catch it.
+  tellListeners(event, ...args) {
+    try {
+      this.emit(event, ...args);
+    } catch (err) {
+      this.reporter.error('listener', `a listener of '${event}' of app.sse threw: ${err && err.stack}`);
+    }
   }
 
   sent(items, answers) {
-    const digests = [];
-    items.forEach(({ note: { job, shared } }, i) => {
+    const shared = [];
+    items.forEach(({ note: { job, tells } }, i) => {
       const { subscribers, error } = answers[i];
       if (error !== undefined) return;
-      if (shared) digests.push(digestOf(job));
+      if (tells) shared.push(job);
       if (subscribers !== undefined) this.counts.note(job.key, subscribers);
     });
-    if (digests.length > 0 && !this.election.alone && this.settings.server.once.keep > 0) this.tell(digests);
+    if (shared.length > 0 && !this.election.alone && this.settings.server.once.keep > 0) this.tell(this.election.account(shared));
   }
 
   away(away, err) {
     if (away) {
       this.reporter.error('away', `Fanfare can't be reached: ${err.message}; events wait (server.queue)`);
-      this.emit('away', err);
+      this.tellListeners('away', err);
     } else {
       this.reporter.info('Fanfare is back');
-      this.emit('back');
+      this.tellListeners('back');
     }
   }
 
   takeOver(from, jobs) {
-    for (const job of jobs) this.submit(job, { from: 'leader' });
     this.reporter.warn(`this worker takes over from worker ${from} what is published in every worker, and sends ${jobs.length} events that worker ${from} may have left unsent`);
-    this.emit('takeover', { from, resent: jobs.length });
+    this.tellListeners('takeover', { from, resent: jobs.length });
   }
 
   /** The agent tells who leads and where Fanfare is. */
@@ -204,7 +268,8 @@ class Sse extends EventEmitter {
     this.publisher.wake();
   }
 
-  async askCount(command) {
+  async askCount(op, make) {
+    const command = { op, ...make() };
     if (this.settings.server.dryRun) return 0;
     const [ answer ] = await this.ask([ JSON.stringify(command) ]);
     if (answer.error !== undefined) throw new SseError('ERR_SSE_REFUSED', answer.error, { field: answer.field });
@@ -232,16 +297,31 @@ class Sse extends EventEmitter {
 
   /** Sends what waits, for at most server.closeTimeout, and lets go of everything. */
   async shutdown() {
-    this.election.close();
     this.counts.close();
-    await this.publisher.close(this.settings.server.closeTimeout);
+    const { closeTimeout } = this.settings.server;
+    await this.election.close(Math.min(1000, closeTimeout)); // the leader closes too, and tells what it has sent
+    await this.publisher.close(closeTimeout);
     this.reporter.close();
   }
 }
 
+function keyOf(key) {
+  try {
+    return String(key);
+  } catch (err) {
+    throw refusal('key', `has no text: ${err && err.message}; use a string or a number`, err);
+  }
+}
+
+// label names a call in the log; keys may be long.
+function label(op, key) {
+  if (key === undefined) return op;
+  return `${op} to ${key.length <= SHOWN_KEY ? JSON.stringify(key) : `${JSON.stringify(key.slice(0, SHOWN_KEY))}… (${key.length} characters)`}`;
+}
+
 function optionsOf(options) {
   const from = options === undefined || options === null || options.from === undefined ? 'auto' : options.from;
-  if (![ 'auto', 'this', 'leader' ].includes(from)) throw new TypeError(`from: must be 'auto', 'this' or 'leader'; it is ${JSON.stringify(from)}`);
+  if (![ 'auto', 'this', 'leader' ].includes(from)) throw refusal('from', `must be 'auto', 'this' or 'leader'; it is ${typeof from === 'string' ? JSON.stringify(from.slice(0, SHOWN_KEY)) : `a ${typeof from}`}`);
   return from;
 }
 

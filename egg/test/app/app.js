@@ -1,12 +1,45 @@
 'use strict';
 
 // The patterns of egg-sse's documentation: a messenger listener and a Redis subscription in every worker.
+const wrong = require('./wrong');
+
+// A timer in every worker whose work is done by the one that gets a lock.
+async function locked(app, n) {
+  for (let i = 0; i < Number(n); i++) {
+    setTimeout(async () => {
+      if (await app.redis.set(`lock ${i}`, process.pid, 'EX', 60, 'NX')) app.sse.publish('locked', `${i}`);
+    }, 20 * i);
+  }
+}
+
+// The workers take jobs from a queue that they share.
+async function consume(app) {
+  const Redis = require('ioredis');
+  const queue = new Redis(app.config.redis);
+  app.beforeClose(() => queue.disconnect());
+  try {
+    for (;;) {
+      const [ , job ] = await queue.blpop('jobs', 0);
+      app.sse.publish('queue', job);
+      await new Promise(resolve => setTimeout(resolve, 1)); // the others take some, too
+    }
+  } catch {
+    // The application closes.
+  }
+}
+
 module.exports = app => {
   app.messenger.on('news', message => {
     app.sse.publish('messenger', { id: Math.random(), event: 'data', data: message });
   });
   // A message that one worker gets is that worker's alone.
   app.messenger.on('for-one', message => app.sse.publish('for-one', `${message}`));
+  // Mistakes outside of requests: in a listener for messages, and in a timer.
+  app.messenger.on('wrong', name => wrong[name](app.sse));
+  app.messenger.on('wrong-later', name => setTimeout(() => wrong[name](app.sse), 1));
+  app.messenger.on('count-failures', () => app.messenger.sendToAgent('failures', app.sse.stats.failed));
+  // A message to all workers of which each publishes its own view.
+  app.messenger.on('view', n => app.sse.publish('view', { data: { n, pid: process.pid } }));
   if (app.config.redis.port) {
     const Redis = require('ioredis');
     app.redis = new Redis(app.config.redis);
@@ -16,9 +49,11 @@ module.exports = app => {
       app.subscriber.disconnect();
     });
     app.beforeStart(async () => {
-      await app.subscriber.subscribe('news');
+      await app.subscriber.subscribe('news', 'locked');
+      consume(app);
     });
     app.subscriber.on('message', (channel, message) => {
+      if (channel === 'locked') return locked(app, message);
       app.sse.publish('redis', { id: Math.random(), event: 'data', data: message });
     });
   }

@@ -12,5 +12,9 @@ module.exports = app => {
   app.post('/message', call.message);
   app.post('/message-one', call.messageOne);
   app.post('/redis', call.redis);
+  app.post('/queue', call.queue);
+  app.post('/locked', call.locked);
+  app.post('/send/:action', call.send);
+  app.post('/wrong/:name', call.wrong);
   app.get('/*', home.none); // egg-sse's route comes before it
 };

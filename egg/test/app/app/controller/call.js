@@ -2,6 +2,8 @@
 
 const { Controller } = require('egg');
 
+const wrong = require('../../wrong');
+
 module.exports = class CallController extends Controller {
   // POST /call/publish with the arguments as a JSON list: calls app.sse.publish.
   async run() {
@@ -39,6 +41,34 @@ module.exports = class CallController extends Controller {
     this.app.messenger.sendToAgent('flood', Number(this.ctx.query.n));
     this.ctx.body = '';
     this.ctx.status = 200;
+  }
+
+  // POST /queue with a list of jobs: the workers share them.
+  async queue() {
+    await this.app.redis.rpush('jobs', ...this.ctx.request.body);
+    this.ctx.body = {};
+  }
+
+  async locked() {
+    await this.app.redis.publish('locked', String(this.ctx.request.body.n));
+    this.ctx.body = {};
+  }
+
+  // POST /send/ACTION: a message to all workers.
+  async send() {
+    this.app.messenger.sendToApp(this.ctx.params.action, this.ctx.request.body.data);
+    this.ctx.body = {};
+  }
+
+  // POST /wrong/NAME: a mistake within a request.
+  async wrong() {
+    const name = this.ctx.params.name;
+    try {
+      await wrong[name](this.app.sse);
+      this.ctx.body = { thrown: false };
+    } catch (err) {
+      this.ctx.body = { thrown: true, message: err.message };
+    }
   }
 
   async redis() {
