@@ -8,11 +8,16 @@ import (
 )
 
 // Drain ends the server politely: /readyz fails from now on; after DrainDelay
-// no connection is accepted any more; streams are ended at DrainRate per second,
-// each with a random reconnection time, so that the clients do not all come back
-// to the next server at once; what is left after DrainTimeout is ended as it is.
+// no stream is begun any more; streams are ended at DrainRate per second, each
+// with a random reconnection time, so that the clients do not all come back to the
+// next server at once; what is left after DrainTimeout is ended as it is. Until the
+// last stream has ended, who comes is told to come back (Options.RetryMin): in
+// Firefox a single refused connection ends an EventSource for good. Then the
+// stream listeners are closed.
+//
 // It returns when no stream is open, or, ending the rest at once, when ctx is
-// done. The admin listener works until Close.
+// done: then it waits no longer than a second for them. The admin listener works
+// until Close.
 func (s *Server) Drain(ctx context.Context) {
 	s.ready.Store(false)
 	o := s.settings.Load()
@@ -20,17 +25,20 @@ func (s *Server) Drain(ctx context.Context) {
 		sleep(ctx, o.DrainDelay)
 	}
 	s.draining.Store(true)
-	s.closeListeners(func(ln *acceptor) bool { return ln.streams })
+	defer s.closeListeners(func(ln *acceptor) bool { return ln.streams })
 	deadline := time.Now().Add(o.DrainTimeout)
 	for ctx.Err() == nil && s.open.Load() > 0 && time.Now().Before(deadline) {
 		s.endPaced(ctx, o, deadline)
 	}
 	if ctx.Err() != nil {
-		s.endStreams(engine.ReasonError)
+		s.endStreams(ctx, engine.ReasonError)
 	} else {
-		s.endStreams(engine.ReasonStalled)
+		s.endStreams(ctx, engine.ReasonStalled)
 	}
 }
+
+// endingTime is how long an end that is to be at once may take.
+const endingTime = time.Second
 
 // drainTick is the shortest pause of a drain.
 const drainTick = 10 * time.Millisecond
@@ -56,9 +64,18 @@ func (s *Server) endPaced(ctx context.Context, o *settings, deadline time.Time) 
 	sleep(ctx, drainTick) // for those that are writing their last bytes
 }
 
-// endStreams ends what is open at once, and waits until it has ended.
-func (s *Server) endStreams(r engine.Reason) {
+// endStreams ends what is open at once, and waits until it has ended, or for
+// endingTime after ctx is done.
+func (s *Server) endStreams(ctx context.Context, r engine.Reason) {
+	var over time.Time
 	for s.open.Load() > 0 {
+		if ctx.Err() != nil {
+			if over.IsZero() {
+				over = time.Now().Add(endingTime)
+			} else if time.Now().After(over) {
+				return
+			}
+		}
 		var all []*stream
 		for shard := range registryShards {
 			all = s.streams.collect(all, shard, func(*stream) bool { return true })

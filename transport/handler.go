@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -15,6 +17,11 @@ import (
 // and what runs on it (HTTP/2 among others). Mount it at any path: it serves
 // streams whatever the request's path. A stream costs the goroutine and the
 // buffers of net/http; Serve is the one for many of them.
+//
+// Middleware in front of it may wrap the http.ResponseWriter if http.ResponseController
+// still reaches what is inside: its wrapper has a method Unwrap. Where the response
+// can't be flushed, or a write can't be given a deadline, so that a client that
+// does not read would be served for ever, the answer is 500 and the log says why.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -48,6 +55,13 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		req.remote = r.RemoteAddr
 	}
 	out := &response{w: w, ctl: http.NewResponseController(w)}
+	if problem := out.unfit(); problem != "" {
+		s.metrics.refused["request"].Inc()
+		o.Logger.Error("no streams can be served through this http.ResponseWriter", "problem", problem, "type", fmt.Sprintf("%T", w))
+		setFields(header, o.cors())
+		http.Error(w, "streams can't be served here: "+problem, http.StatusInternalServerError)
+		return
+	}
 	st := &stream{srv: s, out: out, fd: -1, wake: make(chan struct{}, 1)}
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
@@ -90,6 +104,33 @@ type response struct {
 
 	mu     sync.Mutex
 	closed bool
+}
+
+// unfit says why w cannot carry a stream, or "".
+func (r *response) unfit() string {
+	const remedy = "give the middleware's http.ResponseWriter a method Unwrap() http.ResponseWriter"
+	if !canFlush(r.w) {
+		return "it has no method Flush: " + remedy
+	}
+	if err := r.ctl.SetWriteDeadline(time.Time{}); errors.Is(err, http.ErrNotSupported) {
+		return "it has no method SetWriteDeadline: " + remedy
+	}
+	return ""
+}
+
+// canFlush reports whether http.ResponseController finds a way to flush. It does
+// not try, since that sends the head.
+func canFlush(w http.ResponseWriter) bool {
+	for {
+		switch t := w.(type) {
+		case interface{ FlushError() error }, http.Flusher:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 func (r *response) Write(b []byte) (int, error) { return r.w.Write(b) }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"net"
 	"runtime"
@@ -199,7 +200,7 @@ func (s *Server) Close() {
 	s.draining.Store(true)
 	s.stopOnce.Do(func() { close(s.stop) })
 	s.closeListeners(func(*acceptor) bool { return true })
-	s.endStreams(engine.ReasonError)
+	s.endStreams(context.Background(), engine.ReasonError)
 	s.closeConns()
 	s.done.Wait()
 	s.hangups.close()

@@ -302,7 +302,11 @@ type refusal struct {
 
 func (o *settings) refusal(limit string) refusal {
 	retry := o.jitter()
-	switch o.OverLimit {
+	how := o.OverLimit
+	if limit == "drain" {
+		how = RefuseRetry // the next server takes the client, if it comes back at all
+	}
+	switch how {
 	case Refuse503:
 		body := fmt.Sprintf("%s: the server takes no more streams for now\n", limit)
 		return refusal{503, append([][2]string{
