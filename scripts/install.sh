@@ -25,6 +25,8 @@ npm npm
 nginx nginx
 haproxy haproxy
 caddy caddy
+varnishd varnish
+firefox-esr firefox-esr
 systemd-analyze systemd
 curl curl
 redis-server redis-server

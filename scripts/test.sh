@@ -66,17 +66,16 @@ check_vulnerabilities() {
     return "$status"
 }
 
-# The systems that the server is promised for (docs/operations.md), each built and vetted; on Windows the tests, which vet
-# reads too, use what only Unix has. Tests run on this system alone.
-readonly platforms=(linux/amd64 linux/arm64 linux/arm linux/386 linux/s390x darwin/amd64 darwin/arm64 windows/amd64 freebsd/amd64)
+# The systems that the server is promised for, beside this one (docs/operations.md): each is vetted, which compiles it.
+# On Windows it is only built: vet reads the tests too, and they use what only Unix has.
 check_platforms() {
     local platform
-    for platform in "${platforms[@]}"; do
+    for platform in linux/386 linux/arm64 darwin/arm64; do
         echo "$platform"
-        [ "$platform" = windows/amd64 ] ||
-            GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go vet ./codec/... ./engine/... ./transport/... ./bridge/... ./cmd/...
-        GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/fanfare
+        GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go vet ./engine ./transport ./cmd/fanfare
     done
+    echo windows/amd64
+    GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build -o /dev/null ./cmd/fanfare
 }
 
 test_with_race_detector() {

@@ -1,0 +1,55 @@
+vcl 4.1;
+
+import std;
+
+# Varnish in front of Fanfare: streams are piped, since they are neither cached nor of one request. Put TLS in front of it.
+#
+#   varnishd -a :80 -f /etc/varnish/fanfare.vcl -s malloc,1m
+#
+# A pipe ends when neither side has sent anything for pipe_timeout (60 s): keep that above pingInterval (10 s).
+
+backend fanfare {
+    .host = "127.0.0.1";
+    .port = "8080";
+    .connect_timeout = 5s;
+    # A pipe that can't be opened has no answer: the probe tells before, see vcl_recv.
+    .probe = {
+        .url = "/readyz";
+        .interval = 1s;
+        .timeout = 1s;
+        .window = 2;
+        .threshold = 1;
+        .initial = 1;
+    }
+}
+
+sub vcl_recv {
+    if (req.url ~ "^/stream(\?|$)" && req.method == "GET") {
+        if (!std.healthy(req.backend_hint)) {
+            return (synth(503));
+        }
+        return (pipe);
+    }
+    return (pass);
+}
+
+sub vcl_pipe {
+    # One stream for each connection: what follows on it would not come through here.
+    set bereq.http.Connection = "close";
+    return (pipe);
+}
+
+sub vcl_synth {
+    # An EventSource gives up for good on 502, 503 and 504. While Fanfare is away, let it try again instead.
+    if (resp.status == 503 && req.url ~ "^/stream(\?|$)") {
+        set resp.status = 200;
+        set resp.http.Content-Type = "text/event-stream";
+        set resp.http.Cache-Control = "no-store";
+        # Without it a page of another origin gives up for good.
+        set resp.http.Access-Control-Allow-Origin = "*";
+        synthetic("retry: 3000" + {"
+
+"});
+        return (deliver);
+    }
+}
