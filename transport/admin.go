@@ -52,6 +52,7 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	defer s.contain(func() {
 		fail(ctx, fasthttp.StatusInternalServerError, "", "the server has a bug here: see its log")
 	})
+	defer s.noteAnswer(ctx, "admin")
 	o := s.settings.Load()
 	path := string(ctx.Path())
 	r, ok := routes[path]
@@ -248,6 +249,7 @@ func (s *Server) adminError(ctx *fasthttp.RequestCtx, err error) {
 		problem = fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", s.settings.Load().MaxBodyBytes)
 	}
 	fail(ctx, status, field, problem)
+	s.logRefusal(fmt.Sprint("admin", status, field), "admin", status, "", "", problem, ctx.RemoteAddr().String())
 }
 
 // minBodyRate is how fast a body must arrive, in bytes per second.

@@ -165,6 +165,7 @@ func TestMetrics(t *testing.T) {
 		r.subscribe("connectKey=secret-name", "Last-Event-ID: "+p.String()).close()
 		r.waitOpen(0)
 	}, map[string]float64{"replays_total,miss": 1, "gaps_total,history": 1, "missed_events_total": 12, "lag_events": 1})
+	step("unknown parameter", func() { r.subscribe("key=zz").close(); r.waitOpen(0) }, map[string]float64{"unknown_parameters_total": 1})
 	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.expect(":\n"); e.close(); r.waitOpen(0) },
 		map[string]float64{"pings_total": 0})
 	step("panic", func() {

@@ -39,6 +39,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		header.Set("Allow", allowedMethods)
 		setFields(header, o.cors())
+		s.logRefusal("handler 405", "handler", http.StatusMethodNotAllowed, r.Method, r.URL.Path, methodProblem(cutText(r.Method)), r.RemoteAddr)
 		http.Error(w, methodProblem(r.Method), http.StatusMethodNotAllowed)
 		return
 	}
@@ -48,9 +49,11 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if problem != "" {
 		s.metrics.refused["request"].Inc()
 		setFields(header, o.cors())
+		s.logRefusal("handler 400", "handler", http.StatusBadRequest, r.Method, r.URL.Path, problem, r.RemoteAddr)
 		http.Error(w, problem, http.StatusBadRequest)
 		return
 	}
+	s.noteStrange(req, r.RemoteAddr)
 	if o.AccessLog {
 		req.remote = r.RemoteAddr
 	}
@@ -65,8 +68,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	st := &stream{srv: s, out: out, fd: -1, wake: make(chan struct{}, 1)}
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
-		s.metrics.refused[limit].Inc()
 		answer := o.refusal(limit)
+		s.turnedAway(limit, answer.status, r.RemoteAddr)
 		setFields(header, answer.fields)
 		if r.ProtoMajor == 1 { // on HTTP/2 it would end the other streams of the connection
 			header.Set("Connection", "close")

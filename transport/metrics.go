@@ -22,6 +22,7 @@ type metrics struct {
 	events       prometheus.Counter
 	eventBytes   prometheus.Counter
 	publishFails prometheus.Counter
+	strange      prometheus.Counter
 	pings        prometheus.Counter
 	missed       prometheus.Counter
 	panics       prometheus.Counter
@@ -82,6 +83,7 @@ func newMetrics(s *Server) *metrics {
 	for _, l := range limits {
 		m.refused[l] = refused.WithLabelValues(l)
 	}
+	m.strange = counter("fanfare_unknown_parameters_total", "Streams asked for with a parameter that is not understood, such as key in place of connectKey.")
 	m.acceptErrors = counter("fanfare_accept_errors_total", "Errors of accept, such as no free descriptor.")
 	m.panics = counter("fanfare_panics_total", "Panics that ended one stream or request.")
 

@@ -16,6 +16,8 @@ type request struct {
 	remote string
 	// envelope is set if the client asked for the key of each event.
 	envelope bool
+	// strange is a parameter that is not understood, "" if there is none.
+	strange string
 	// close is set if the client asked for "Connection: close".
 	close bool
 }
@@ -24,8 +26,16 @@ type request struct {
 // tell the client if it cannot be served.
 func (o *settings) parse(query *fasthttp.Args, header string) (req request, problem string) {
 	var values []string
-	for _, v := range query.PeekMulti("connectKey") {
-		values = append(values, string(v))
+	for k, v := range query.All() {
+		switch string(k) {
+		case "connectKey":
+			values = append(values, string(v))
+		case "lastEventId", "envelope", "":
+		default:
+			if req.strange == "" {
+				req.strange = cutText(strings.ToValidUTF8(string(k), "\uFFFD"))
+			}
+		}
 	}
 	if req.keys, problem = o.checkKeys(values); problem != "" {
 		return req, problem

@@ -23,6 +23,7 @@ type Server struct {
 	settings atomic.Pointer[settings]
 	metrics  *metrics
 	batches  *batches
+	refusals refusals
 	resumes  chan struct{} // a token for each stream that is resuming, see subscribe
 	streams  registry
 	hangups  *hangups

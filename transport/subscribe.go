@@ -27,6 +27,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	})
 	o := s.settings.Load()
 	c, ok := ctx.Conn().(*conn)
+	defer func() {
+		if !ok || !c.taken {
+			s.noteAnswer(ctx, "streams")
+		}
+	}()
 	if ok {
 		// fasthttp keeps an answer back while another request waits behind it. If
 		// that one is a stream, it would take the connection with the answer still
@@ -91,6 +96,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		o.reject(ctx, fasthttp.StatusBadRequest, problem)
 		return
 	}
+	s.noteStrange(req, ctx.RemoteAddr().String())
 	req.close = ctx.Request.Header.ConnectionClose()
 	if o.AccessLog {
 		req.remote = ctx.RemoteAddr().String()
@@ -129,6 +135,7 @@ func (o *settings) reject(ctx *fasthttp.RequestCtx, status int, problem string) 
 func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 	status, problem := s.requestProblem(ctx, err)
 	ctx.Error(problem+"\n", status)
+	s.logRefusal(fmt.Sprint("streams", status), "streams", status, "", "", problem, ctx.RemoteAddr().String())
 }
 
 // requestProblem tells why a request could not be read, all of it.
@@ -278,7 +285,7 @@ func (s *Server) launch(st *stream) {
 // refuse answers a subscriber that is over a limit, and closes the connection.
 func (s *Server) refuse(c net.Conn, o *settings, limit string) {
 	r := o.refusal(limit)
-	s.metrics.refused[limit].Inc()
+	s.turnedAway(limit, r.status, c.RemoteAddr().String())
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", r.status, fasthttp.StatusMessage(r.status))
 	for _, f := range r.fields {
 		b = fmt.Appendf(b, "%s: %s\r\n", f[0], f[1])
@@ -291,6 +298,12 @@ func (s *Server) refuse(c net.Conn, o *settings, limit string) {
 		discardInput(fd)
 	}
 	_ = c.Close()
+}
+
+// turnedAway counts and logs a subscriber that a limit refuses.
+func (s *Server) turnedAway(limit string, status int, remote string) {
+	s.metrics.refused[limit].Inc()
+	s.logRefusal("limit "+limit, "streams", status, "GET", s.settings.Load().Path, limit+": no more streams for now; the client is told to come back as overLimit says", remote)
 }
 
 // refusal is the answer to a subscriber that cannot be served for now.
