@@ -26,19 +26,20 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.settings.Load()
-	header := w.Header()
+	header, origin := w.Header(), r.Header.Get("Origin")
 	switch r.Method {
 	case http.MethodGet:
 	case http.MethodHead:
 		setFields(header, o.fields)
+		setFields(header, o.originFields(origin))
 		return
 	case http.MethodOptions:
-		setFields(header, o.preflight(r.Header.Get("Access-Control-Request-Headers")))
+		setFields(header, o.preflight(r.Header.Get("Access-Control-Request-Headers"), origin))
 		w.WriteHeader(http.StatusNoContent)
 		return
 	default:
 		header.Set("Allow", allowedMethods)
-		setFields(header, o.cors())
+		setFields(header, o.cors(origin))
 		s.logRefusal("handler 405", "handler", http.StatusMethodNotAllowed, r.Method, r.URL.Path, methodProblem(cutText(r.Method)), r.RemoteAddr)
 		http.Error(w, methodProblem(r.Method), http.StatusMethodNotAllowed)
 		return
@@ -48,7 +49,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	req, problem := o.parse(&query, r.Header.Get("Last-Event-ID"))
 	if problem != "" {
 		s.metrics.refused["request"].Inc()
-		setFields(header, o.cors())
+		setFields(header, o.cors(origin))
 		s.logRefusal("handler 400", "handler", http.StatusBadRequest, r.Method, r.URL.Path, problem, r.RemoteAddr)
 		http.Error(w, problem, http.StatusBadRequest)
 		return
@@ -61,14 +62,14 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if problem := out.unfit(); problem != "" {
 		s.metrics.refused["request"].Inc()
 		o.Logger.Error("no streams can be served through this http.ResponseWriter", "problem", problem, "type", fmt.Sprintf("%T", w))
-		setFields(header, o.cors())
+		setFields(header, o.cors(origin))
 		http.Error(w, "streams can't be served here: "+problem, http.StatusInternalServerError)
 		return
 	}
 	st := &stream{srv: s, out: out, fd: -1, wake: make(chan struct{}, 1)}
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
-		answer := o.refusal(limit)
+		answer := o.refusal(limit, origin)
 		s.turnedAway(limit, answer.status, r.RemoteAddr)
 		setFields(header, answer.fields)
 		if r.ProtoMajor == 1 { // on HTTP/2 it would end the other streams of the connection
@@ -79,6 +80,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	setFields(header, o.fields)
+	setFields(header, o.originFields(origin))
 	if r.ProtoMajor == 1 && o.said != "" && !r.Close {
 		header.Set("Connection", o.said)
 	}

@@ -76,6 +76,13 @@ type Options struct {
 	// the admin listener, besides that of the built-in page; "*" is any, and
 	// needs a PublishToken.
 	AdminOrigins []string
+	// AllowedOrigins are the browser origins whose pages may read streams:
+	// "https://app.example", or "https://*.example.com" for those below it. The
+	// request's origin is echoed if it is one of them. Default: every origin.
+	AllowedOrigins []string
+	// AllowCredentials lets those pages send cookies (withCredentials). It needs
+	// AllowedOrigins without "*".
+	AllowCredentials bool
 	// Pprof serves /debug/pprof/ on the admin listener.
 	Pprof bool
 	// AccessLog logs each stream when it ends.
@@ -162,6 +169,9 @@ func newSettings(o Options) (*settings, error) {
 	if slices.Contains(o.AdminOrigins, anyOrigin) && o.PublishToken == "" {
 		return nil, errors.New(`adminOrigins "*": every page that a browser here opens could publish: set publishToken, or name the origins`)
 	}
+	if err := o.checkOrigins(); err != nil {
+		return nil, err
+	}
 	if err := o.checkSigns(); err != nil {
 		return nil, err
 	}
@@ -195,6 +205,9 @@ func (o *settings) makeHead() error {
 		{"Connection", "close"},
 		{"X-Accel-Buffering", "no"},
 		{"Access-Control-Allow-Origin", "*"},
+	}
+	if o.echoesOrigin() {
+		fields = fields[:len(fields)-1] // its value is the request's origin
 	}
 	names := make([]string, 0, len(o.Headers))
 	for name := range o.Headers {

@@ -16,6 +16,8 @@ type request struct {
 	remote string
 	// envelope is set if the client asked for the key of each event.
 	envelope bool
+	// origin is that of the page that the request comes from, "" for none.
+	origin string
 	// strange is a parameter that is not understood, "" if there is none.
 	strange string
 	// close is set if the client asked for "Connection: close".

@@ -6,7 +6,6 @@ import (
 	"net"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -29,6 +28,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	c, ok := ctx.Conn().(*conn)
 	defer func() {
 		if !ok || !c.taken {
+			o.setCORS(ctx, originOf(ctx))
 			s.noteAnswer(ctx, "streams")
 		}
 	}()
@@ -80,7 +80,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		ctx.Response.SkipBody = true
 		return
 	case fasthttp.MethodOptions:
-		for _, f := range o.preflight(string(ctx.Request.Header.Peek("Access-Control-Request-Headers"))) {
+		for _, f := range o.preflight(string(ctx.Request.Header.Peek("Access-Control-Request-Headers")), originOf(ctx)) {
 			ctx.Response.Header.Set(f[0], f[1])
 		}
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
@@ -97,6 +97,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		return
 	}
 	s.noteStrange(req, ctx.RemoteAddr().String())
+	req.origin = originOf(ctx)
 	req.close = ctx.Request.Header.ConnectionClose()
 	if o.AccessLog {
 		req.remote = ctx.RemoteAddr().String()
@@ -121,12 +122,18 @@ func (s *Server) contain(after func()) {
 	}
 }
 
-// reject answers a request for a stream that cannot be served, with the CORS
-// fields of a stream: without them a page's script would see a network error,
-// and try again for ever.
+// reject answers a request for a stream that cannot be served.
 func (o *settings) reject(ctx *fasthttp.RequestCtx, status int, problem string) {
 	ctx.Error(problem+"\n", status)
-	for _, f := range o.cors() {
+}
+
+// originOf is the origin of the page that a request comes from, "" for none.
+func originOf(ctx *fasthttp.RequestCtx) string { return string(ctx.Request.Header.Peek("Origin")) }
+
+// setCORS lets pages of other origins see an answer that is no stream: without it a
+// page's script would see a network error, and try again indefinitely.
+func (o *settings) setCORS(ctx *fasthttp.RequestCtx, origin string) {
+	for _, f := range o.cors(origin) {
 		ctx.Response.Header.Set(f[0], f[1])
 	}
 }
@@ -135,6 +142,7 @@ func (o *settings) reject(ctx *fasthttp.RequestCtx, status int, problem string) 
 func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 	status, problem := s.requestProblem(ctx, err)
 	ctx.Error(problem+"\n", status)
+	s.settings.Load().setCORS(ctx, "") // the request's origin has not been read
 	s.logRefusal(fmt.Sprint("streams", status), "streams", status, "", "", problem, ctx.RemoteAddr().String())
 }
 
@@ -162,7 +170,7 @@ func methodProblem(method string) string {
 
 // preflight is the answer to a CORS preflight (Fetch, 3.2): polyfills send
 // Last-Event-ID as a header that is not safelisted.
-func (o *settings) preflight(requested string) [][2]string {
+func (o *settings) preflight(requested, origin string) [][2]string {
 	if requested == "" {
 		requested = "Last-Event-ID, Cache-Control"
 	}
@@ -172,17 +180,7 @@ func (o *settings) preflight(requested string) [][2]string {
 		{"Access-Control-Allow-Headers", requested},
 		{"Access-Control-Max-Age", "86400"},
 	}
-	return append(fields, o.cors()...)
-}
-
-// cors are the fields of a stream's head that let pages of other origins see it.
-func (o *settings) cors() (fields [][2]string) {
-	for _, f := range o.fields {
-		if strings.HasPrefix(f[0], "Access-Control-") || f[0] == "Vary" {
-			fields = append(fields, f)
-		}
-	}
-	return fields
+	return append(fields, o.cors(origin)...)
 }
 
 // start makes a stream of a connection whose request has been read.
@@ -194,13 +192,16 @@ func (s *Server) start(c net.Conn, req request) {
 	}
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
-		s.refuse(c, o, limit)
+		s.refuse(c, o, limit, req.origin)
 		return
 	}
 	head := append(make([]byte, 0, len(o.head)+256), o.head...)
 	connection := o.connection
 	if req.close {
 		connection = "close"
+	}
+	for _, f := range o.originFields(req.origin) {
+		head = append(append(append(append(head, f[0]...), ": "...), f[1]...), "\r\n"...)
 	}
 	head = appendDate(head)
 	if connection != "" {
@@ -283,8 +284,8 @@ func (s *Server) launch(st *stream) {
 }
 
 // refuse answers a subscriber that is over a limit, and closes the connection.
-func (s *Server) refuse(c net.Conn, o *settings, limit string) {
-	r := o.refusal(limit)
+func (s *Server) refuse(c net.Conn, o *settings, limit, origin string) {
+	r := o.refusal(limit, origin)
 	s.turnedAway(limit, r.status, c.RemoteAddr().String())
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", r.status, fasthttp.StatusMessage(r.status))
 	for _, f := range r.fields {
@@ -313,7 +314,7 @@ type refusal struct {
 	body   string
 }
 
-func (o *settings) refusal(limit string) refusal {
+func (o *settings) refusal(limit, origin string) refusal {
 	retry := o.jitter()
 	how := o.OverLimit
 	if limit == "drain" {
@@ -325,12 +326,13 @@ func (o *settings) refusal(limit string) refusal {
 		return refusal{503, append([][2]string{
 			{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Length", strconv.Itoa(len(body))},
 			{"Retry-After", strconv.Itoa(int((retry + time.Second - 1) / time.Second))},
-		}, o.cors()...), body}
+		}, o.cors(origin)...), body}
 	case Refuse204:
-		return refusal{204, o.cors(), ""}
+		return refusal{204, o.cors(origin), ""}
 	default:
 		body := string(append(appendRetryLine(nil, retry), '\n'))
 		fields := append([][2]string{{"Content-Length", strconv.Itoa(len(body))}}, o.fields...)
+		fields = append(fields, o.originFields(origin)...)
 		return refusal{200, fields, body}
 	}
 }

@@ -126,6 +126,8 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		NoPage:               !c.Page,
 		PublishToken:         string(c.PublishToken),
 		AdminOrigins:         c.AdminOrigins,
+		AllowedOrigins:       c.AllowedOrigins,
+		AllowCredentials:     c.AllowCredentials,
 		Pprof:                c.PProf,
 		AccessLog:            c.AccessLog,
 		Logger:               logger,

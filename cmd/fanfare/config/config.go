@@ -25,13 +25,15 @@ type Config struct {
 	Page         bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
 	PProf        bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
 
-	Path         string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
-	Headers      map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, merged over the built-in ones. An empty value removes a built-in header."`
-	CacheKey     string            `yaml:"cacheKey" group:"Stream" default:"@sse/count" reload:"no" form:"KEY" help:"Key of subscribers and publishers that name none."`
-	IdleTimeout  time.Duration     `yaml:"idleTimeout" group:"Stream" default:"90s" min:"1s" max:"1h" reload:"no" help:"How long a connection without a stream is kept between two requests. Longer than the 60s of many proxies."`
-	PingInterval time.Duration     `yaml:"pingInterval" group:"Stream" default:"10s" min:"100ms" max:"24h" help:"Longest silence on a stream; then a heartbeat comment is sent."`
-	IDs          string            `yaml:"ids" group:"Stream" default:"auto" enum:"auto,off" help:"auto: events that bring no id get one, so that clients can resume. off: exactly the bytes of egg-sse."`
-	Retry        time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay told to the client at the start of a stream. 0: none is told."`
+	Path             string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
+	Headers          map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, merged over the built-in ones. An empty value removes a built-in header."`
+	AllowedOrigins   []string          `yaml:"allowedOrigins" group:"Stream" default:"" form:"ORIGIN" help:"Browser origins whose pages may read streams, such as https://app.example or https://*.example.com. Empty: every origin."`
+	AllowCredentials bool              `yaml:"allowCredentials" group:"Stream" default:"false" help:"Let pages of allowedOrigins send cookies with a stream's request (withCredentials)."`
+	CacheKey         string            `yaml:"cacheKey" group:"Stream" default:"@sse/count" reload:"no" form:"KEY" help:"Key of subscribers and publishers that name none."`
+	IdleTimeout      time.Duration     `yaml:"idleTimeout" group:"Stream" default:"90s" min:"1s" max:"1h" reload:"no" help:"How long a connection without a stream is kept between two requests. Longer than the 60s of many proxies."`
+	PingInterval     time.Duration     `yaml:"pingInterval" group:"Stream" default:"10s" min:"100ms" max:"24h" help:"Longest silence on a stream; then a heartbeat comment is sent."`
+	IDs              string            `yaml:"ids" group:"Stream" default:"auto" enum:"auto,off" help:"auto: events that bring no id get one, so that clients can resume. off: exactly the bytes of egg-sse."`
+	Retry            time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay told to the client at the start of a stream. 0: none is told."`
 
 	MaxClients           int    `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
 	MaxConnections       int    `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams of the whole process. 0: as many as RLIMIT_NOFILE allows."`

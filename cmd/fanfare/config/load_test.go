@@ -46,6 +46,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"path":                 {"/events", "/events"},
 	"headers":              {"X-A: 1", "{X-A: 1}"},
 	"cacheKey":             {"everyone", "everyone"},
+	"allowedOrigins":       {"https://a.example,https://*.b.example", "[https://a.example, 'https://*.b.example']"},
+	"allowCredentials":     {"true", "true"},
 	"idleTimeout":          {"75s", "75s"},
 	"pingInterval":         {"25000", "25000"},
 	"ids":                  {"off", "off"},
@@ -89,9 +91,10 @@ var samples = map[string]struct{ text, yaml string }{
 
 // companions are the settings without which others are refused, and their flags.
 var companions = map[string]struct{ setting, flag string }{
-	"redisURL":      {"redisChannels", "--redis-channels=news"},
-	"redisChannels": {"redisURL", "--redis-url=redis://redis.internal"},
-	"redisStreams":  {"redisURL", "--redis-url=redis://redis.internal"},
+	"allowCredentials": {"allowedOrigins", "--allowed-origins=https://a.example"},
+	"redisURL":         {"redisChannels", "--redis-channels=news"},
+	"redisChannels":    {"redisURL", "--redis-url=redis://redis.internal"},
+	"redisStreams":     {"redisURL", "--redis-url=redis://redis.internal"},
 }
 
 func TestEverySettingInAllWays(t *testing.T) {

@@ -20,6 +20,7 @@ func (v *validator) listeners() {
 		v.fail("publishToken", "may hold only letters, digits and -._~+/ with = at the end (RFC 6750 2.1), since it travels in a header")
 	}
 	v.origins()
+	v.allowedOrigins()
 	if c.Admin == Off {
 		return
 	}
@@ -112,6 +113,29 @@ func (v *validator) origins() {
 		if canonical := canonicalOrigin(u); canonical != o {
 			v.fail("adminOrigins", "%s is not what browsers send: write %q", quoteShort(o), canonical)
 		}
+	}
+}
+
+// allowedOrigins checks those of streams, where a name may begin with "*.".
+func (v *validator) allowedOrigins() {
+	for _, o := range v.c.AllowedOrigins {
+		if o == "*" {
+			if v.c.AllowCredentials {
+				v.fail("allowedOrigins", "\"*\" with allowCredentials lets every page read the streams of whoever opens it, and browsers refuse it: name the origins")
+			}
+			continue
+		}
+		u, err := url.Parse(strings.Replace(o, "://*.", "://", 1))
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || strings.Contains(u.Hostname(), "*") {
+			v.fail("allowedOrigins", "%s is not an origin: write scheme://host[:port], such as https://app.example, or https://*.example.com", quoteShort(o))
+			continue
+		}
+		if canonical := canonicalOrigin(u); canonical != strings.Replace(o, "://*.", "://", 1) {
+			v.fail("allowedOrigins", "%s is not what browsers send: write %q", quoteShort(o), canonical)
+		}
+	}
+	if v.c.AllowCredentials && len(v.c.AllowedOrigins) == 0 {
+		v.fail("allowCredentials", "needs allowedOrigins: browsers refuse credentials where every origin is allowed")
 	}
 }
 
