@@ -86,21 +86,25 @@ func TestPageShowsEveryEvent(t *testing.T) {
 		b := open(s.stream + "/?connectKey=orders&connectKey=news")
 		awaitTextOf(t, b, "state", "open")
 		id := s.publish("news", `{"event":"greeting","data":"hello"}`).ID
-		if rows := awaitRows(t, b, 1); rows[0].Kind != "event" || rows[0].Name != "greeting" || rows[0].Text != "hello" || !strings.Contains(rows[0].ID, id) {
+		if rows := awaitRows(t, b, 1); rows[0].Kind != "event" || rows[0].Key != "news" || rows[0].Name != "greeting" || rows[0].Text != "hello" || !strings.Contains(rows[0].ID, id) {
 			t.Errorf("%+v, published as %s", rows[0], id)
 		}
 		for i, name := range []string{"error", "open", "message", "position", "gap", "<b>", "a name of words", "Grüße"} {
 			s.publish("orders", fmt.Sprintf(`{"event":%q,"data":"two\nlines"}`, name))
 			rows := awaitRows(t, b, i+2)
-			if last := rows[len(rows)-1]; last.Kind != "event" || last.Name != name || last.Text != "two\nlines" {
+			if last := rows[len(rows)-1]; last.Kind != "event" || last.Key != "orders" || last.Name != name || last.Text != "two\nlines" {
 				t.Errorf("%s: %+v", name, last)
 			}
 		}
-		s.publish("orders", `{"event":"empty","data":""}`)
-		if rows := awaitRows(t, b, 10); rows[9].Name != "empty" || rows[9].Text != "" {
+		s.publish("orders", `{"data":"{\"key\":\"news\"}\nmine"}`) // looks like an envelope
+		if rows := awaitRows(t, b, 10); rows[9].Key != "orders" || rows[9].Text != "{\"key\":\"news\"}\nmine" {
 			t.Errorf("%+v", rows[9])
 		}
-		awaitTextOf(t, b, "events", "10")
+		s.publish("orders", `{"event":"empty","data":""}`)
+		if rows := awaitRows(t, b, 11); rows[10].Key != "orders" || rows[10].Text != "" {
+			t.Errorf("%+v", rows[10])
+		}
+		awaitTextOf(t, b, "events", "11")
 		awaitTextOf(t, b, "state", "open")
 		awaitTextOf(t, b, "reconnects", "0")
 	})
