@@ -3,7 +3,13 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +107,54 @@ func TestPageShowsEveryEvent(t *testing.T) {
 		awaitTextOf(t, b, "events", "11")
 		awaitTextOf(t, b, "state", "open")
 		awaitTextOf(t, b, "reconnects", "0")
+	})
+}
+
+// TestPageReadsTheEnvelope: the key of each event comes in front of its data. The stream here is one of fixed bytes, behind the
+// real page, so that it has each case: a position, a gap, data that looks like an envelope, an event without more data.
+func TestPageReadsTheEnvelope(t *testing.T) {
+	const stream = "event: position\ndata:\nid: a-0,b-0\n\n" +
+		"event: greeting\ndata: {\"key\":\"b\"}\ndata: hello\nid: a-0,b-1\n\n" +
+		"data: {\"key\":\"a,ü\"}\ndata: {\"key\":\"b\"}\ndata: mine\nid: a-1,b-1\n\n" +
+		"event: gap\ndata: {\"key\":\"a\"}\ndata: {\"key\":\"a\",\"reason\":\"lag\",\"missed\":2,\"after\":\"x\",\"next\":\"y\"}\n\n" +
+		"event: position\ndata: {\"key\":\"\"}\ndata:\n\n"
+	inEachBrowser(t, func(t *testing.T, open func(string) browser) {
+		s := start(t)
+		target, err := url.Parse(s.stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := make(chan string, 100)
+		proxy := httputil.NewSingleHostReverseProxy(target)
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/stream" {
+				proxy.ServeHTTP(w, r)
+				return
+			}
+			asked <- r.URL.RawQuery
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, stream)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}))
+		t.Cleanup(front.Close)
+		t.Cleanup(front.CloseClientConnections)
+		b := open(front.URL + "/?connectKey=a&connectKey=b")
+		rows := awaitRows(t, b, 4)
+		want := []shown{
+			{"event", "b", "greeting", "a-0,b-1", "hello"},
+			{"event", "a,ü", "message", "a-1,b-1", "{\"key\":\"b\"}\nmine"},
+			{"gap", "a", "gap", "a-1,b-1", "Missed 2 events of “a”"},
+			{"event", "(no key)", "position", "a-1,b-1", ""},
+		}
+		if !slices.Equal(rows, want) {
+			t.Errorf("got  %+v\nwant %+v", rows, want)
+		}
+		if query := <-asked; query != "connectKey=a&connectKey=b&envelope=key" {
+			t.Errorf("asked for %q", query)
+		}
+		awaitTextOf(t, b, "events", "3")
+		awaitTextOf(t, b, "last", "a-1,b-1")
 	})
 }
 

@@ -1,0 +1,140 @@
+package docs_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// logFile is written by a process and read while it runs.
+type logFile struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logFile) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logFile) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// startFanfare builds the server into dir and runs it on free ports. It returns the addresses of its listeners.
+func startFanfare(t *testing.T, dir string) (stream, admin string) {
+	t.Helper()
+	binary := filepath.Join(dir, "fanfare")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "../cmd/fanfare").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	log := &logFile{}
+	cmd := exec.Command(binary, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	streams, api := regexp.MustCompile(`(http://[^/"]+)/stream\?`), regexp.MustCompile(`(http://[^/"]+)/publish\?`)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		s, a := streams.FindStringSubmatch(log.String()), api.FindStringSubmatch(log.String())
+		if s != nil && a != nil {
+			return s[1], a[1]
+		}
+	}
+	t.Fatalf("the server is not up: %s", log)
+	return "", ""
+}
+
+// TestShellPub runs each command of docs/shell.md that publishes, with files of the names that it uses: a subscriber gets
+// what it publishes.
+func TestShellPub(t *testing.T) {
+	dir := t.TempDir()
+	stream, admin := startFanfare(t, dir)
+	for name, text := range map[string]string{
+		"letter": "Dear all,\n", "app.log": "started\n", "events.ndjson": "\"one\"\n{\"data\":\"two\",\"event\":\"e\"}\n",
+		"batch.ndjson": "{\"key\":\"news\",\"data\":\"three\"}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, stream+"/stream?connectKey=news&connectKey=log", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data := make(chan string, 100)
+	go func() {
+		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+			if text, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				data <- text
+			}
+		}
+	}()
+
+	found := blocks(t, "shell.md", "fanfare pub [KEY] [DATA]")
+	if len(found) == 0 || found[0][0] != "console" {
+		t.Fatalf("no commands: %q", found)
+	}
+	want := [][]string{{"hello"}, {"Dear all,"}, {"started"}, {"one", "two"}, {"three"}, {"back in a minute"}}
+	commands := strings.Split(strings.TrimSpace(found[0][1]), "\n")
+	if len(commands) != len(want) {
+		t.Fatalf("%d commands, and %d are known here: add what the new ones publish", len(commands), len(want))
+	}
+	for i, line := range commands {
+		command, ok := strings.CutPrefix(line, "$ ")
+		if !ok {
+			t.Fatalf("%q is no command", line)
+		}
+		var out strings.Builder
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "FANFARE_SERVER="+admin)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range want[i] {
+			select {
+			case got := <-data:
+				if got != text {
+					t.Errorf("%s: published %q, want %q", command, got, text)
+				}
+			case <-time.After(patience / 10):
+				t.Errorf("%s: %q does not come", command, text)
+			}
+		}
+		endless := strings.HasPrefix(command, "tail -f ")
+		if endless {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		}
+		var exit *exec.ExitError
+		if err := cmd.Wait(); err != nil && !(endless && errors.As(err, &exit)) {
+			t.Errorf("%s: %v\n%s", command, err, out.String())
+		}
+	}
+}
