@@ -286,8 +286,10 @@ func TestResumeSeveralKeys(t *testing.T) {
 			for n := 0; n < strings.Count(c.query, "connectKey"); {
 				switch m := e.next(); {
 				case m.Type == "gap":
-					g := m.gap(t)
-					reasons[g.Key] = g.Reason
+					// The first of a key: the mark may lap what is still being replayed.
+					if g := m.gap(t); reasons[g.Key] == "" {
+						reasons[g.Key] = g.Reason
+					}
 				case m.Data == mark:
 					n++
 				}
