@@ -11,27 +11,36 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"time"
 
 	"go.k6.io/k6/lib"
-	"go.k6.io/k6/lib/netext"
 	"golang.org/x/net/http/httpproxy"
 )
 
 const (
-	readBuffer  = 4096    // of a stream; there is no other
-	maxHead     = 1 << 20 // bytes of a response's head, and of the bodies of redirects
-	slowReceive = 4096    // SO_RCVBUF of a slow consumer, which the kernel doubles; it would take megabytes otherwise
+	readBuffer = 4096    // of a stream; there is no other
+	maxHead    = 1 << 20 // bytes of a response's head, and of the bodies of redirects
 )
 
 // errTooLarge is the error of a response whose head is longer than maxHead.
 var errTooLarge = fmt.Errorf("the response's head has more than %d bytes", maxHead)
 
+// errNoAnswer is the error of an attempt that had no response within connectTimeout.
+var errNoAnswer = errors.New("no response")
+
+// errUnanswered is what an attempt counts as that was given up after it had waited for long.
+var errUnanswered = errors.New("no response until the stream was closed")
+
+// errEarly is the error of a connection that ended before the response's head.
+var errEarly = errors.New("the connection ended before the response's head")
+
 // responseError is an answer that is no event stream. An EventSource doesn't reconnect after it (WHATWG HTML 9.2.3).
 type responseError struct {
 	status int
+	kind   string // for the tag reason: status, type, encoding, redirect
 	reason string
 }
 
@@ -73,6 +82,7 @@ type connection struct {
 	first  bool // an event has come
 
 	url    string
+	origin string // of url, as a MessageEvent has it
 	status int
 	header http.Header // nil once an EventSource has it opened
 }
@@ -97,7 +107,7 @@ func (c *connection) read(borrow func() []byte) (int, error) {
 // connect requests the stream, following redirects, and returns it once its head has come. The error is a *responseError
 // if the answer is no event stream. The end of ctx ends it.
 func (n connector) connect(ctx context.Context, o *options, lastEventID string) (*connection, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, o.connectTimeout, fmt.Errorf("no response within %v (connectTimeout)", o.connectTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, o.connectTimeout, fmt.Errorf("%w within %v (connectTimeout)", errNoAnswer, o.connectTimeout))
 	defer cancel()
 	start := time.Now()
 	req := o.request(lastEventID)
@@ -120,10 +130,13 @@ func (n connector) connect(ctx context.Context, o *options, lastEventID string) 
 			c.close()
 			req = next
 			continue
+		case next != nil && n.maxRedirects > 0:
+			err = &responseError{res.StatusCode, "redirect", fmt.Sprintf(
+				"more than %d redirects (option maxRedirects), the last from %s to %s: is it a loop?", n.maxRedirects, req.URL.Redacted(), next.URL.Redacted())}
 		default:
-			err = checkStream(res)
+			err = c.checkStream(res)
 		}
-		c.url, c.status, c.header = req.URL.String(), res.StatusCode, res.Header
+		c.url, c.origin, c.status, c.header = req.URL.String(), originOf(req.URL), res.StatusCode, res.Header
 		if err != nil {
 			c.close()
 			return c, err
@@ -158,7 +171,7 @@ func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options)
 	if err != nil {
 		return nil, nil, err
 	}
-	raw, err := n.dial(ctx, req.URL, via)
+	raw, err := n.receiving(o.receiveBuffer).dial(ctx, req.URL, via)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -167,9 +180,6 @@ func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options)
 			_ = raw.Close()
 		}
 	}()
-	if o.slow() {
-		shrinkReceive(raw)
-	}
 	// Whatever blocks below is woken when ctx ends.
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
@@ -203,7 +213,7 @@ func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options)
 	for {
 		if res, err = http.ReadResponse(c.input, req); err != nil {
 			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-				err = errors.New("the connection ended before the response's head")
+				err = errEarly
 			}
 			return nil, nil, err
 		}
@@ -236,10 +246,12 @@ const noApplicationProtocol = "no application protocol"
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = defaultPorts[u.Scheme]
 	}
 	return net.JoinHostPort(u.Hostname(), port)
 }
+
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
 // redirected gives the request that a redirect asks for, or nil (RFC 9110, 15.4).
 func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
@@ -251,10 +263,10 @@ func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
 	}
 	location, err := res.Location()
 	if err != nil {
-		return nil, &responseError{res.StatusCode, fmt.Sprintf("%s with a Location that is missing or no URL", res.Status)}
+		return nil, &responseError{res.StatusCode, "redirect", fmt.Sprintf("%s with a Location that is missing or no URL", res.Status)}
 	}
 	if location.Scheme != "http" && location.Scheme != "https" {
-		return nil, &responseError{res.StatusCode, fmt.Sprintf("%s to %q, which is neither http nor https", res.Status, location)}
+		return nil, &responseError{res.StatusCode, "redirect", fmt.Sprintf("%s to %q, which is neither http nor https", res.Status, location)}
 	}
 	next := &http.Request{Method: req.Method, URL: location, Header: req.Header.Clone(), ProtoMajor: 1, ProtoMinor: 1}
 	next.Header.Del("Cookie") // the jar knows which ones belong there
@@ -265,34 +277,30 @@ func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
 		next.Method = http.MethodGet
 	}
 	if next.Method == req.Method && req.ContentLength > 0 {
-		return nil, &responseError{res.StatusCode, fmt.Sprintf("%s of a request with a body; give the new URL instead", res.Status)}
+		return nil, &responseError{res.StatusCode, "redirect", fmt.Sprintf("%s of a request with a body; give the new URL instead", res.Status)}
 	}
 	return next, nil
 }
 
-// checkStream tells whether the answer is an event stream (WHATWG HTML 9.2.3).
-func checkStream(res *http.Response) error {
+// originOf is a URL's origin (WHATWG URL 4.7), without the port if it is the scheme's own.
+func originOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); port == "" || port == defaultPorts[u.Scheme] {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return u.Scheme + "://" + host
+}
+
+// checkStream tells whether the answer is an event stream (WHATWG HTML 9.2.3), and has its body decoded.
+func (c *connection) checkStream(res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
-		return &responseError{res.StatusCode, fmt.Sprintf("the response is %s, not 200", res.Status)}
+		return &responseError{res.StatusCode, "status", fmt.Sprintf("the response is %s, not 200", res.Status)}
 	}
 	// What is behind the semicolon doesn't matter, even if it is no parameter.
 	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
-		return &responseError{res.StatusCode, fmt.Sprintf("the response's Content-Type is %q, not text/event-stream", res.Header.Get("Content-Type"))}
+		return &responseError{res.StatusCode, "type", fmt.Sprintf("the response's Content-Type is %q, not text/event-stream", res.Header.Get("Content-Type"))}
 	}
-	if coding := res.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return &responseError{res.StatusCode, fmt.Sprintf("the response's Content-Encoding is %q; don't send an Accept-Encoding header", coding)}
-	}
-	return nil
-}
-
-// shrinkReceive makes the socket's receive buffer small, so that not reading soon reaches the server.
-func shrinkReceive(conn net.Conn) {
-	if counted, ok := conn.(*netext.Conn); ok {
-		conn = counted.Conn
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetReadBuffer(slowReceive)
-	}
+	return c.decode(res)
 }
 
 // headLimit bounds what is read before the head is complete.
@@ -313,6 +321,34 @@ func (h *headLimit) Read(p []byte) (int, error) {
 		h.left -= n
 	}
 	return n, err
+}
+
+// failureOf is the reason tag of an attempt that opened no stream.
+func failureOf(err error) string {
+	var answer *responseError
+	var dns *net.DNSError
+	var invalid *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &answer):
+		return answer.kind
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, errNoAnswer), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
+		return "timeout"
+	case errors.Is(err, errUnanswered):
+		return "unanswered"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, errEarly),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "reset"
+	case errors.As(err, &dns):
+		return "dns"
+	case errors.As(err, &invalid), errors.As(err, &alert), errors.As(err, &record):
+		return "tls"
+	default:
+		return "error"
+	}
 }
 
 // reasonOf is the reason tag of a stream that ended.

@@ -23,8 +23,9 @@ type source struct {
 	rt         *sobek.Runtime
 	on         map[string]sobek.Value // onopen, onmessage, onerror
 	listeners  map[string][]listener
-	readyState int  // changes between two tasks, as in a browser, and not while a script runs
-	closed     bool // by close()
+	readyState int    // changes between two tasks, as in a browser, and not while a script runs
+	closed     bool   // by close()
+	origin     string // of the open connection's URL: redirects may lead elsewhere
 
 	// types is a set of the event types that have listeners. The event loop makes a new one at each change; the stream's
 	// goroutine loads it. nil until the script has returned to the event loop for the first time, as its listeners are
@@ -57,6 +58,7 @@ func (i *instance) defineEventSource() {
 		}), sobek.FLAG_TRUE, sobek.FLAG_TRUE, sobek.FLAG_TRUE))
 	}
 	method("close", (*source).close)
+	method("leave", (*source).leave)
 	method("addEventListener", (*source).addEventListener)
 	method("removeEventListener", (*source).removeEventListener)
 
@@ -79,7 +81,8 @@ func (i *instance) defineEventSource() {
 		n := s.stream.snapshot()
 		o := rt.NewObject()
 		for name, v := range map[string]int64{
-			"events": n.Events, "lost": n.Lost, "duplicate": n.Duplicate, "reconnects": n.Reconnects, "bytes": n.Bytes,
+			"events": n.Events, "lost": n.Lost, "duplicate": n.Duplicate, "reordered": n.Reordered,
+			"misrouted": n.Misrouted, "malformed": n.Malformed, "reconnects": n.Reconnects, "bytes": n.Bytes,
 		} {
 			must(rt, o.Set(name, v))
 		}
@@ -244,9 +247,28 @@ func (s *source) close(sobek.FunctionCall) sobek.Value {
 	return sobek.Undefined()
 }
 
-// opened tells JavaScript that the stream is open. It is called by the stream's goroutine, like failed.
-func (s *source) opened() {
+// leave closes the stream as soon as it has all that was published up to now, or after a time.
+func (s *source) leave(call sobek.FunctionCall) sobek.Value {
+	patience, err := duration(call.Argument(0))
+	if err != nil {
+		common.Throw(s.rt, fmt.Errorf("leave: how long it may take %w", err))
+	}
+	s.stream.leave(patience)
+	return sobek.Undefined()
+}
+
+// left tells JavaScript that the stream has left. It is called by the stream's goroutine, like opened and failed.
+func (s *source) left() {
 	s.stream.hub.queue(func() error {
+		s.closed, s.readyState = true, closed
+		return nil
+	})
+}
+
+// opened tells JavaScript that the stream is open.
+func (s *source) opened(origin string) {
+	s.stream.hub.queue(func() error {
+		s.origin = origin
 		if !s.closed {
 			s.readyState = open
 		}
@@ -283,7 +305,7 @@ func (s *source) dispatch(batch []message) error {
 		if err := s.call(m.kind, func(event *sobek.Object) {
 			must(s.rt, event.Set("data", m.data))
 			must(s.rt, event.Set("lastEventId", m.lastEventID))
-			must(s.rt, event.Set("origin", s.stream.opts.url.Scheme+"://"+s.stream.opts.url.Host))
+			must(s.rt, event.Set("origin", s.origin))
 		}); err != nil {
 			return err
 		}

@@ -94,20 +94,41 @@ func TestEventSourceResumes(t *testing.T) {
 	}
 }
 
+type refusal struct{ name, head, message, status string }
+
+// reason is the tag that the attempt gets.
+func (r refusal) reason() string {
+	switch r.name {
+	case "404", "204":
+		return "status"
+	case "type":
+		return "type"
+	case "encoding", "encodings":
+		return "encoding"
+	default:
+		return "redirect"
+	}
+}
+
 // Nothing but a 200 event stream is an answer; anything else ends an EventSource for good.
 func TestEventSourceRefusals(t *testing.T) {
-	for _, c := range []struct{ name, head, message, status string }{
+	for _, c := range []refusal{
 		{"404", "HTTP/1.1 404 Not Found\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n", "the response is 404 Not Found, not 200", "404"},
 		{"204", "HTTP/1.1 204 No Content\r\n\r\n", "the response is 204 No Content, not 200", "204"},
 		{"type", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", `the response's Content-Type is "text/html", not text/event-stream`, "200"},
-		{"gzip", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n",
-			`the response's Content-Encoding is "gzip"; don't send an Accept-Encoding header`, "200"},
+		{"encoding", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: br\r\n\r\n",
+			`the response's Content-Encoding is "br", and k6/x/sse knows gzip and deflate; ask for no other in Accept-Encoding`, "200"},
+		{"encodings", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\n",
+			`the response's Content-Encoding is "gzip, gzip", and k6/x/sse knows gzip and deflate; ask for no other in Accept-Encoding`, "200"},
 		{"redirect", "HTTP/1.1 302 Found\r\nLocation: ftp://x/\r\n\r\n", `302 Found to "ftp://x/", which is neither http nor https`, "302"},
 		{"nowhere", "HTTP/1.1 302 Found\r\n\r\n", "302 Found with a Location that is missing or no URL", "302"},
+		{"loop", "HTTP/1.1 307 Temporary Redirect\r\nLocation: /\r\n\r\n",
+			"more than 10 redirects (option maxRedirects), the last from {S}/ to {S}/: is it a loop?", "307"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, func(_ int, conn *net.TCPConn, _ *http.Request) { send(conn, c.head) })
-			v := newVU(t, map[string]any{"url": s.url})
+			c.message = strings.ReplaceAll(c.message, "{S}", s.url)
+			v := newVU(t, map[string]any{"url": s.url + "/"})
 			v.must(`
 				const es = new EventSource(url);
 				es.onopen = () => note('open');
@@ -121,6 +142,8 @@ func TestEventSourceRefusals(t *testing.T) {
 			v.wantNotes(c.message+"|true|"+c.status, c.status+"|"+c.message+"|true", c.message+"|"+c.status+"|true|2")
 			v.wantCount(2, "sse_connect_success", "status="+c.status)
 			v.wantSum(0, "sse_connect_success")
+			v.wantSum(2, "sse_connect_failed", "reason="+c.reason())
+			v.wantCount(2, "sse_connecting", "result=failed")
 			v.wantCount(0, "sse_disconnects")
 		})
 	}

@@ -7,76 +7,62 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxKeys bounds how many sequences a stream keeps apart by measure.key. Events of further keys are counted, and their
-// latency is measured, but not their order.
-const maxKeys = 10_000
-
 // measure says where the payload of an event has what is measured: paths of members, as "seq" or "meta.seq".
 type measure struct {
 	sequence  string // a number that grows by one from event to event; "" measures no loss
 	timestamp string // when the event was published, since 1970; "" measures no latency
 	key       string // what sequence belongs to; "" if a stream has one sequence
 	unit      time.Duration
+
+	// Of a stream that says what it expects. Every event of type message is then a whole JSON object with the sequence and
+	// this key.
+	expected string // "" expects nothing
 }
 
-// sequences is how far a stream has come: the newest sequence number for each key. The zero value has seen nothing.
-type sequences struct {
-	one  int64 // without keys
-	seen bool
-	keys map[string]int64
+// sighting is what an event's data told.
+type sighting struct {
+	published time.Time // zero if the data doesn't say it
+	counts
+	malformed bool // it is not what the stream expects: cut off, or without its sequence or key
+	misrouted bool // it is of another key than the stream's
 }
 
-// look takes sequence and time of an event's data. Data that isn't a JSON object, or has none, measures nothing.
-func (m *measure) look(data []byte, s *sequences) (published time.Time, lost, duplicate int64) {
+// look takes sequence and time of an event's data. Data that isn't a JSON object, or has none, measures nothing. named
+// tells that the event is not of type message.
+func (m *measure) look(data []byte, named bool, s *sequences, now time.Time) (got sighting) {
 	data = bytes.TrimLeft(data, " \t\r\n")
-	if len(data) == 0 || data[0] != '{' {
-		return published, 0, 0
-	}
-	if m.timestamp != "" {
-		if ts := gjson.GetBytes(data, m.timestamp); ts.Type == gjson.Number && ts.Num > 0 {
-			published = time.Unix(0, int64(ts.Num*float64(m.unit)))
-			if n := ts.Int(); float64(n) == ts.Num {
-				published = time.Unix(0, n*int64(m.unit))
-			}
-		}
-	}
-	if m.sequence == "" {
-		return published, 0, 0
-	}
-	seq := gjson.GetBytes(data, m.sequence)
-	if seq.Type != gjson.Number {
-		return published, 0, 0
+	strict := m.expected != "" && !named
+	if len(data) == 0 || data[0] != '{' || strict && !gjson.ValidBytes(data) {
+		got.malformed = strict
+		return got
 	}
 	var key string
 	if m.key != "" {
 		key = gjson.GetBytes(data, m.key).String()
 	}
-	lost, duplicate = s.next(key, seq.Int())
-	return published, lost, duplicate
-}
-
-// next notes a sequence number. The first one of a key is where counting begins; what is lower than the newest is a
-// duplicate: a stream is in order.
-func (s *sequences) next(key string, seq int64) (lost, duplicate int64) {
-	last, seen := s.one, s.seen
-	if key != "" {
-		last, seen = s.keys[key]
+	if strict && key != m.expected {
+		got.malformed, got.misrouted = key == "", key != ""
+		return got
 	}
-	switch {
-	case !seen && key != "" && len(s.keys) >= maxKeys:
-		return 0, 0
-	case seen && seq <= last:
-		return 0, 1
-	case seen:
-		lost = seq - last - 1
+	if m.timestamp != "" {
+		if ts := gjson.GetBytes(data, m.timestamp); ts.Type == gjson.Number && ts.Num > 0 {
+			got.published = time.Unix(0, int64(ts.Num*float64(m.unit)))
+			if n := ts.Int(); float64(n) == ts.Num {
+				got.published = time.Unix(0, n*int64(m.unit))
+			}
+		}
 	}
-	if key == "" {
-		s.one, s.seen = seq, true
-		return lost, 0
+	if m.sequence == "" {
+		return got
 	}
-	if s.keys == nil {
-		s.keys = make(map[string]int64)
+	seq := gjson.GetBytes(data, m.sequence)
+	if seq.Type != gjson.Number {
+		got.malformed = strict
+		return got
 	}
-	s.keys[key] = seq
-	return lost, 0
+	if m.expected != "" {
+		key = "" // the only one there is
+	}
+	got.counts = s.next(key, seq.Int(), now)
+	return got
 }

@@ -11,16 +11,25 @@ type sseMetrics struct {
 	root *metrics.TagSet // of the registry
 
 	event             *metrics.Metric // counter: events dispatched; comments and unfinished events are none
-	connecting        *metrics.Metric // trend: from the first packet to the response's head, of attempts that opened a stream
+	connecting        *metrics.Metric // trend: from the first packet to the response's head, or to the failure of the attempt; tag result
 	connectSuccess    *metrics.Metric // rate: attempts that opened a stream; tag status, "0" without a response
+	connectFailed     *metrics.Metric // counter: attempts that opened none; tag reason
 	active            *metrics.Metric // gauge: open streams of the process, and so without tags of a scenario
 	disconnects       *metrics.Metric // counter: open streams that ended without being asked to; tag reason
 	eventLatency      *metrics.Metric // trend: from the payload's timestamp to the read that brought the event; tag phase
 	firstEvent        *metrics.Metric // trend: from the start of an attempt to the first event of its stream
 	reconnectDuration *metrics.Metric // trend: from the loss of a stream to its being open again, the pauses included
-	lost              *metrics.Metric // counter: sequence numbers passed over
-	duplicate         *metrics.Metric // counter: events whose sequence number had been seen or passed over
-	dataReceived      *metrics.Metric // counter: bytes of the streams, without heads and chunk lines
+	lost              *metrics.Metric // counter: sequence numbers that were passed over and didn't come late either
+	duplicate         *metrics.Metric // counter: events whose sequence number had come before
+	reordered         *metrics.Metric // counter: events that came after one with a higher number, for the first time
+
+	// Of streams that say what they expect.
+	expected    *metrics.Metric // counter: events that were published while the stream lived
+	undelivered *metrics.Metric // counter: those of them before the first that came, and after the last
+	misrouted   *metrics.Metric // counter: events of another key
+	malformed   *metrics.Metric // counter: events whose data is cut off, or has no sequence or key
+
+	dataReceived *metrics.Metric // counter: bytes of the streams, without heads and chunk lines
 }
 
 func registerMetrics(registry *metrics.Registry) (*sseMetrics, error) {
@@ -34,6 +43,7 @@ func registerMetrics(registry *metrics.Registry) (*sseMetrics, error) {
 		{&m.event, "sse_event", metrics.Counter, metrics.Default},
 		{&m.connecting, "sse_connecting", metrics.Trend, metrics.Time},
 		{&m.connectSuccess, "sse_connect_success", metrics.Rate, metrics.Default},
+		{&m.connectFailed, "sse_connect_failed", metrics.Counter, metrics.Default},
 		{&m.active, "sse_active", metrics.Gauge, metrics.Default},
 		{&m.disconnects, "sse_disconnects", metrics.Counter, metrics.Default},
 		{&m.eventLatency, "sse_event_latency", metrics.Trend, metrics.Time},
@@ -41,6 +51,11 @@ func registerMetrics(registry *metrics.Registry) (*sseMetrics, error) {
 		{&m.reconnectDuration, "sse_reconnect_duration", metrics.Trend, metrics.Time},
 		{&m.lost, "sse_lost", metrics.Counter, metrics.Default},
 		{&m.duplicate, "sse_duplicate", metrics.Counter, metrics.Default},
+		{&m.reordered, "sse_reordered", metrics.Counter, metrics.Default},
+		{&m.expected, "sse_expected", metrics.Counter, metrics.Default},
+		{&m.undelivered, "sse_undelivered", metrics.Counter, metrics.Default},
+		{&m.misrouted, "sse_misrouted", metrics.Counter, metrics.Default},
+		{&m.malformed, "sse_malformed", metrics.Counter, metrics.Default},
 		{&m.dataReceived, "sse_data_received", metrics.Counter, metrics.Data},
 	} {
 		metric, err := registry.NewMetric(d.name, d.kind, d.of)

@@ -18,7 +18,11 @@ type Module struct {
 	active  atomic.Int64 // open streams of all VUs
 	gaugeMu sync.Mutex   // held while active is read and pushed, so that the last sample is the newest
 	gaugeAt time.Time    // of that sample; under gaugeMu
-	warned  sync.Map     // warnings that have been logged, by text: a thousand streams log a refused connection once
+	// unanswered is how long an attempt has waited at least that counts as failed although it was given up, by close() or the
+	// end of the iteration. Of a shorter one nobody knows.
+	unanswered time.Duration
+	ledgers    sync.Map // *ledger by the name of a run
+	warned     sync.Map // warnings that have been logged, by text: a thousand streams log a refused connection once
 }
 
 // warn logs a text, once for the whole process.
@@ -29,7 +33,7 @@ func (m *Module) warn(state *lib.State, text string) {
 }
 
 // New makes the module; k6 gets it from modules.Register.
-func New() *Module { return new(Module) }
+func New() *Module { return &Module{unanswered: time.Second} }
 
 // NewModuleInstance makes the module of a VU.
 func (m *Module) NewModuleInstance(vu modules.VU) modules.Instance {
@@ -52,16 +56,17 @@ type instance struct {
 	hub         *hub          // of the current iteration; nil before its first stream
 }
 
-// Exports are sse.open, sse.EventSource and the same by name.
+// Exports are sse.open, sse.EventSource, sse.plan and the same by name.
 func (i *instance) Exports() modules.Exports {
 	rt := i.vu.Runtime()
 	open := rt.ToValue(i.open)
 	all := rt.NewObject()
 	must(rt, all.Set("open", open))
 	must(rt, all.Set("EventSource", i.eventSource))
+	must(rt, all.Set("plan", i.newPlan))
 	return modules.Exports{
 		Default: all,
-		Named:   map[string]any{"open": open, "EventSource": i.eventSource},
+		Named:   map[string]any{"open": open, "EventSource": i.eventSource, "plan": i.newPlan},
 	}
 }
 

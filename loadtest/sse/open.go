@@ -170,9 +170,12 @@ func (c *client) run(ctx context.Context, n connector) (*response, error) {
 		}
 	}
 	if err != nil && c.asked() {
+		if time.Since(begin) >= c.instance.module.unanswered {
+			c.count(nil, errUnanswered, begin)
+		}
 		return res, nil
 	}
-	c.count(conn, err)
+	c.count(conn, err, begin)
 	if err == nil {
 		c.emit("open", nil)
 		err = c.read(ctx, conn)
@@ -220,6 +223,7 @@ func (c *client) read(ctx context.Context, conn *connection) error {
 	asked := c.asked()
 	c.reporter.gather(func(g gathering) {
 		g.opened(-1)
+		g.count(m.lost, tags.Tags, tags.Metadata, c.seqs.settle(time.Now(), true, nil))
 		if !asked {
 			g.count(m.disconnects, tags.Tags.With("reason", reasonOf(err)), tags.Metadata, 1)
 		}
@@ -240,15 +244,15 @@ func (c *client) digest(conn *connection, k *chunk, n int) error {
 		if c.closed || c.failed != nil || isPosition(msg) {
 			return
 		}
-		var published time.Time
-		var lost, duplicate int64
+		var got sighting
 		if c.opts.measure != nil {
-			published, lost, duplicate = c.opts.measure.look(msg.Data, &c.seqs)
+			got = c.opts.measure.look(msg.Data, msg.Named, &c.seqs, now)
+			got.lost += c.seqs.settle(now, false, nil)
 		}
+		published := got.published
 		c.reporter.gather(func(g gathering) {
 			g.count(m.event, tags, meta, 1)
-			g.count(m.lost, tags, meta, lost)
-			g.count(m.duplicate, tags, meta, duplicate)
+			g.seen(m, tags, meta, got.counts)
 			if !conn.first {
 				g.sample(m.firstEvent, tags, meta, now, metrics.D(now.Sub(conn.start)))
 			}
@@ -274,22 +278,8 @@ func (c *client) digest(conn *connection, k *chunk, n int) error {
 }
 
 // count reports the attempt to connect.
-func (c *client) count(conn *connection, err error) {
-	status := 0
-	if conn != nil {
-		status = conn.status
-	}
-	m, tags, meta := c.instance.metrics, c.opts.tags.Tags, c.opts.tags.Metadata
-	tried := tags.With("status", statusText(status))
-	c.reporter.gather(func(g gathering) {
-		if err != nil {
-			g.sample(m.connectSuccess, tried, meta, time.Now(), 0)
-			return
-		}
-		g.opened(1)
-		g.sample(m.connectSuccess, tried, meta, conn.opened, 1)
-		g.sample(m.connecting, tags, meta, conn.opened, metrics.D(conn.opened.Sub(conn.start)))
-	})
+func (c *client) count(conn *connection, err error, begin time.Time) {
+	c.reporter.gather(func(g gathering) { g.attempt(c.instance.metrics, c.opts.tags, conn, err, begin) })
 }
 
 // countRequest counts the call as a request of k6's, as xk6-sse does. The whole stream is its duration.

@@ -24,6 +24,8 @@ const (
 	defaultRetry          = 3 * time.Second
 	defaultMaxRetry       = 30 * time.Second
 	defaultConnectTimeout = 60 * time.Second
+
+	slowReceive = 4096 // receive buffer of a slow consumer, which the kernel doubles; it would take megabytes otherwise
 )
 
 // options are what a stream was opened with. They don't change.
@@ -44,6 +46,8 @@ type options struct {
 	maxReconnects   int           // attempts; -1: any number
 	retry, maxRetry time.Duration // pause before reconnecting, and how long it may grow by failed attempts
 	jitter          float64       // the pause is spread by up to this share, up and down
+	receiveBuffer   int           // bytes of the socket's receive buffer; 0: the system's choice. Of open, too
+	expect          *expectation  // nil expects nothing
 	readDelay       time.Duration // pause after each read of up to readBuffer bytes
 	readRate        float64       // bytes a second; 0: as fast as they come
 	maxEventBytes   int           // of an event's data; 0: the parser's limit
@@ -156,6 +160,8 @@ func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 		o.jar = jar.Jar
 	case "measure":
 		o.measure, err = p.measure(v)
+	case "receiveBuffer":
+		o.receiveBuffer, err = whole(v, 1)
 	case "connectTimeout":
 		o.connectTimeout, err = positive(v)
 	case "maxEventBytes":
@@ -168,7 +174,7 @@ func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 
 // eventSource reads the options of an EventSource. It knows them all: a misspelt option isn't ignored.
 func (p parser) eventSource(params sobek.Value) error {
-	return p.each(params, func(key string, v sobek.Value) (known bool, err error) {
+	err := p.each(params, func(key string, v sobek.Value) (known bool, err error) {
 		o := p.o
 		switch key {
 		case "lastEventId":
@@ -187,6 +193,8 @@ func (p parser) eventSource(params sobek.Value) error {
 			o.maxRetry, err = duration(v)
 		case "jitter":
 			o.jitter, err = number(v, 0, 1)
+		case "expect":
+			o.expect, err = p.expect(v)
 		case "readDelay":
 			o.readDelay, err = duration(v)
 		case "readRate":
@@ -198,6 +206,21 @@ func (p parser) eventSource(params sobek.Value) error {
 		}
 		return true, err
 	})
+	o := p.o
+	if o.slow() && o.receiveBuffer == 0 {
+		o.receiveBuffer = slowReceive
+	}
+	if err == nil && o.expect != nil {
+		if o.measure == nil || o.measure.sequence == "" {
+			return errors.New("option expect: it needs a sequence, and option measure has none")
+		}
+		m := *o.measure
+		if m.expected = o.expect.key; m.key == "" {
+			m.key = "key"
+		}
+		o.measure = &m
+	}
+	return err
 }
 
 // open reads the options of open. Unlike xk6-sse it says which it doesn't know, but it passes over them.
@@ -317,6 +340,31 @@ func (p parser) measure(v sobek.Value) (*measure, error) {
 		}
 	}
 	return m, nil
+}
+
+func (p parser) expect(v sobek.Value) (*expectation, error) {
+	object, ok := v.(*sobek.Object)
+	if !ok {
+		return nil, fmt.Errorf("must be an object, such as { key: 'news', ledger: 'run' }, not %q", v)
+	}
+	e := new(expectation)
+	for _, name := range object.Keys() {
+		value, err := text(object.Get(name))
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", name, err)
+		case name == "key":
+			e.key = value
+		case name == "ledger":
+			e.ledger = value
+		default:
+			return nil, fmt.Errorf("there is no member %q; there are key and ledger", name)
+		}
+	}
+	if e.key == "" {
+		return nil, errors.New("needs a key: the one that each event of the stream has")
+	}
+	return e, nil
 }
 
 var units = map[string]time.Duration{

@@ -129,7 +129,7 @@ func TestRequests(t *testing.T) {
 			note(res.status + ' ' + res.error);
 		};`)
 	host := strings.TrimPrefix(server.URL, "https://")
-	v.wantNotes("HTTP/1.1|Bearer t||b|c=1|5|"+host, "HTTP/1.1|basic|me||c=1||other", "302 the response is 302 Found, not 200")
+	v.wantNotes("HTTP/1.1|Bearer t||b|c=1|5|"+host, "HTTP/1.1|basic|me||c=1||other", "302 more than 10 redirects (option maxRedirects), the last from "+server.URL+"/loop to "+server.URL+"/loop: is it a loop?")
 }
 
 // Names that aren't ASCII are sent as browsers do.
@@ -232,6 +232,7 @@ func TestMeasure(t *testing.T) {
 			{` {"ts":1.5e3,"seq":6}`, 1500, 0, 0},
 			{`{"seq":9}`, 0, 2, 0},
 			{`{"seq":9}`, 0, 0, 1},
+			{`{"seq":8}`, 0, -1, 0}, // it was late
 			{`{"seq":8}`, 0, 0, 1},
 			{`text with "seq":100`, 0, 0, 0},
 			{`["seq",100]`, 0, 0, 0},
@@ -249,7 +250,9 @@ func TestMeasure(t *testing.T) {
 	} {
 		var s sequences
 		for _, step := range c.steps {
-			published, lost, duplicate := c.m.look([]byte(step.data), &s)
+			before := s.pending
+			got := c.m.look([]byte(step.data), false, &s, time.Now())
+			published, lost, duplicate := got.published, s.pending-before, got.duplicate
 			micro := int64(0)
 			if !published.IsZero() {
 				micro = published.UnixMicro()
@@ -264,7 +267,7 @@ func TestMeasure(t *testing.T) {
 func TestMeasureKeysAreLimited(t *testing.T) {
 	var s sequences
 	for i := range maxKeys + 10 {
-		s.next(string(rune('a'+i%26))+time.Duration(i).String(), 1)
+		s.next(string(rune('a'+i%26))+time.Duration(i).String(), 1, time.Now())
 	}
 	if len(s.keys) != maxKeys {
 		t.Errorf("%d keys, want %d", len(s.keys), maxKeys)

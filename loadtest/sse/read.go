@@ -44,6 +44,7 @@ func (s *stream) readOnce(c *connection) error {
 	if len(batch) > 0 {
 		s.deliver(batch)
 	}
+	s.shutIfThrough()
 	if err == nil && s.opts.slow() {
 		s.dawdle(n)
 	}
@@ -65,7 +66,8 @@ func isPosition(m codec.Message) bool { return string(m.Type) == "position" && l
 func (s *stream) digest(c *connection, k *chunk, n int) error {
 	now := time.Now()
 	first := c.first
-	var events, lost, duplicate int64
+	var events, misrouted, malformed int64
+	var seen counts
 	s.mu.Lock()
 	err := s.parser.Feed(k.bytes[:n], func(m codec.Message) {
 		if isPosition(m) {
@@ -74,24 +76,31 @@ func (s *stream) digest(c *connection, k *chunk, n int) error {
 		events++
 		c.first = true
 		if s.opts.measure != nil {
-			published, l, d := s.opts.measure.look(m.Data, &s.seqs)
-			lost += l
-			duplicate += d
+			got := s.opts.measure.look(m.Data, m.Named && string(m.Type) != "message", &s.seqs, now)
+			seen.add(got.counts)
 			switch {
-			case published.IsZero():
-			case c.replay && published.Before(c.opened):
-				k.replay = append(k.replay, metrics.D(now.Sub(published)))
+			case got.malformed:
+				malformed++
+			case got.misrouted:
+				misrouted++
+			case got.published.IsZero():
+			case c.replay && got.published.Before(c.opened):
+				k.replay = append(k.replay, metrics.D(now.Sub(got.published)))
 			default:
-				k.live = append(k.live, metrics.D(now.Sub(published)))
+				k.live = append(k.live, metrics.D(now.Sub(got.published)))
 			}
 		}
 		if s.source.heard(m.Type) {
 			k.message = append(k.message, message{string(m.Type), string(m.Data), string(m.LastEventID)})
 		}
 	})
+	seen.lost += s.settle(now, false)
 	s.stats.Events += events
-	s.stats.Lost += lost
-	s.stats.Duplicate += duplicate
+	s.stats.Lost += seen.lost
+	s.stats.Duplicate += seen.duplicate
+	s.stats.Reordered += seen.reordered
+	s.stats.Misrouted += misrouted
+	s.stats.Malformed += malformed
 	s.stats.Bytes += int64(n)
 	s.mu.Unlock()
 
@@ -99,8 +108,9 @@ func (s *stream) digest(c *connection, k *chunk, n int) error {
 	s.hub.reporter.gather(func(g gathering) {
 		g.count(m.dataReceived, tags, meta, int64(n))
 		g.count(m.event, tags, meta, events)
-		g.count(m.lost, tags, meta, lost)
-		g.count(m.duplicate, tags, meta, duplicate)
+		g.seen(m, tags, meta, seen)
+		g.count(m.misrouted, tags, meta, misrouted)
+		g.count(m.malformed, tags, meta, malformed)
 		if c.first && !first {
 			g.sample(m.firstEvent, tags, meta, now, metrics.D(now.Sub(c.start)))
 		}

@@ -88,6 +88,13 @@ func (g gathering) count(m *metrics.Metric, tags *metrics.TagSet, meta map[strin
 	}
 }
 
+// seen counts what was seen of sequences.
+func (g gathering) seen(m *sseMetrics, tags *metrics.TagSet, meta map[string]string, n counts) {
+	g.count(m.lost, tags, meta, n.lost)
+	g.count(m.duplicate, tags, meta, n.duplicate)
+	g.count(m.reordered, tags, meta, n.reordered)
+}
+
 // sample adds a value of a trend or a rate.
 func (g gathering) sample(m *metrics.Metric, tags *metrics.TagSet, meta map[string]string, at time.Time, value float64) {
 	if g.r.samples == nil {
@@ -96,6 +103,22 @@ func (g gathering) sample(m *metrics.Metric, tags *metrics.TagSet, meta map[stri
 	g.r.samples = append(g.r.samples, metrics.Sample{
 		TimeSeries: metrics.TimeSeries{Metric: m, Tags: tags}, Time: at, Value: value, Metadata: meta,
 	})
+}
+
+// attempt counts an attempt to open a stream. c is nil if there was no answer.
+func (g gathering) attempt(m *sseMetrics, t metrics.TagsAndMeta, c *connection, err error, begin time.Time) {
+	now, status, success, took, result := time.Now(), "0", 0.0, time.Since(begin), "failed"
+	if c != nil {
+		status = statusText(c.status)
+	}
+	if err == nil {
+		success, took, result = 1, c.opened.Sub(c.start), "open"
+		g.opened(1)
+	} else {
+		g.count(m.connectFailed, t.Tags.With("reason", failureOf(err)), t.Metadata, 1)
+	}
+	g.sample(m.connectSuccess, t.Tags.With("status", status), t.Metadata, now, success)
+	g.sample(m.connecting, t.Tags.With("result", result), t.Metadata, now, metrics.D(took))
 }
 
 // opened adds n to the number of open streams.

@@ -49,6 +49,9 @@ type stream struct {
 	parser codec.Parser
 	seqs   sequences
 	stats  stats
+	opened time.Time      // when it was open for the first time
+	leftAt time.Time      // when leave was called
+	late   *time.Timer    // shuts the stream when it takes too long to leave
 	passed map[string]int // events that listeners may have missed, by type; see deliver
 }
 
@@ -57,7 +60,7 @@ var errEnded = errors.New("the server ended the stream")
 
 // stats are what a stream has counted so far.
 type stats struct {
-	Events, Lost, Duplicate, Reconnects, Bytes int64
+	Events, Lost, Duplicate, Reordered, Misrouted, Malformed, Reconnects, Bytes int64
 }
 
 func newStream(h *hub, src *source, o *options) *stream {
@@ -100,7 +103,9 @@ func (s *stream) lastEventID() string {
 func (s *stream) snapshot() stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stats
+	n := s.stats
+	n.Lost += s.seqs.pending // as of now
+	return n
 }
 
 // connect makes one attempt and goes on with read, retry or the end.
@@ -119,14 +124,18 @@ func (s *stream) connect() {
 	if s.opts.sendLastEventID || s.attempts == 0 {
 		id = s.lastEventID()
 	}
+	begin := time.Now()
 	c, err := s.hub.connector.connect(ctx, s.opts, id)
 	if err != nil {
-		if ctx.Err() != nil { // the end was asked for: the attempt didn't fail
+		if ctx.Err() != nil { // the end was asked for: the attempt didn't fail, unless it was hopeless
+			if time.Since(begin) >= s.hub.module.unanswered {
+				s.countAttempt(nil, errUnanswered, begin)
+			}
 			s.end(nil)
 			return
 		}
 		s.failed++
-		s.countAttempt(c, err)
+		s.countAttempt(c, err, begin)
 		var refused *responseError
 		s.retry(err, errors.As(err, &refused))
 		return
@@ -135,6 +144,9 @@ func (s *stream) connect() {
 
 	s.mu.Lock()
 	s.cancel = nil
+	if s.opened.IsZero() {
+		s.opened = c.opened
+	}
 	if gone = s.shutIt; !gone {
 		s.conn = c.conn
 		if s.attempts > 0 {
@@ -148,8 +160,9 @@ func (s *stream) connect() {
 		return
 	}
 	s.failed = 0
-	s.countAttempt(c, nil)
-	s.source.opened()
+	s.countAttempt(c, nil, begin)
+	s.source.opened(c.origin)
+	s.shutIfThrough()
 	go s.read(c)
 }
 
@@ -227,27 +240,20 @@ func (s *stream) pause() time.Duration {
 
 // end is the end of the stream; err is nil if it was asked for.
 func (s *stream) end(err error) {
+	s.reconcile()
 	if err != nil {
 		s.source.failed(err, closed)
 	}
 	s.hub.remove(s)
 }
 
-func (s *stream) countAttempt(c *connection, err error) {
-	status := "0"
-	if c != nil {
-		status = statusText(c.status)
-	}
-	m, tags, meta := s.hub.metrics, s.opts.tags.Tags, s.opts.tags.Metadata
-	now := time.Now()
+func (s *stream) countAttempt(c *connection, err error, begin time.Time) {
 	s.hub.reporter.gather(func(g gathering) {
+		g.attempt(s.hub.metrics, s.opts.tags, c, err, begin)
 		if err != nil {
-			g.sample(m.connectSuccess, tags.With("status", status), meta, now, 0)
 			return
 		}
-		g.opened(1)
-		g.sample(m.connectSuccess, tags.With("status", status), meta, now, 1)
-		g.sample(m.connecting, tags, meta, now, metrics.D(c.opened.Sub(c.start)))
+		now, m, tags, meta := time.Now(), s.hub.metrics, s.opts.tags.Tags, s.opts.tags.Metadata
 		if s.attempts > 0 && !s.lostAt.IsZero() {
 			g.sample(m.reconnectDuration, tags, meta, now, metrics.D(c.opened.Sub(s.lostAt)))
 		}

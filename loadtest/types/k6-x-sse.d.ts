@@ -8,7 +8,7 @@ declare module 'k6/x/sse' {
 
   /** Where the payload (a JSON object) of an event has what is measured. Names may be paths, such as 'meta.seq'. */
   export interface Measure {
-    /** A number that grows by one from event to event: sse_lost and sse_duplicate. Without it neither is measured. */
+    /** A number that grows by one from event to event: sse_lost, sse_duplicate and sse_reordered. Without it none is measured. */
     sequence?: string;
     /** When the event was published, since 1970: sse_event_latency. Without it latency isn't measured. */
     timestamp?: string;
@@ -16,6 +16,17 @@ declare module 'k6/x/sse' {
     key?: string;
     /** Of timestamp; 'us' (microseconds) by default. */
     unit?: 's' | 'ms' | 'us' | 'ns';
+  }
+
+  /** What a stream should get. */
+  export interface Expectation {
+    /**
+     * The key that each event of type message has in its payload, at `measure.key` ('key' by default). Events of another one are
+     * sse_misrouted; those that are cut off, or have no sequence or key, are sse_malformed.
+     */
+    key: string;
+    /** The ledger (see plan) of what is published on the key: sse_expected and sse_undelivered. */
+    ledger?: string;
   }
 
   /** Options of both EventSource and open. */
@@ -33,6 +44,11 @@ declare module 'k6/x/sse' {
     measure?: Measure | boolean;
     /** How long an attempt may take until the response's head; 60 s by default. */
     connectTimeout?: Duration;
+    /**
+     * Bytes of the socket's receive buffer; the system's choice by default. With a small one the server notices soon that nobody
+     * reads. (Linux doubles it; TCP segments are then as large as those of a network, on loopback too.)
+     */
+    receiveBuffer?: number;
     /** Bytes that an event's data, and a line, may have; 16 MiB by default. A longer one ends the stream for good. */
     maxEventBytes?: number;
   }
@@ -52,7 +68,9 @@ declare module 'k6/x/sse' {
     maxRetry?: Duration;
     /** 0 to 1: the pause is spread evenly by up to this share, up and down; 0 by default. */
     jitter?: number;
-    /** Slow consumer: a pause after each read of up to 4 KiB. The receive buffer is made small, too. */
+    /** What the stream should get; it then reconciles itself at its end. */
+    expect?: Expectation;
+    /** Slow consumer: a pause after each read of up to 4 KiB. The receive buffer is 4 KiB unless receiveBuffer says another. */
     readDelay?: Duration;
     /** Slow consumer: how many bytes a second are read. */
     readRate?: number;
@@ -62,10 +80,16 @@ declare module 'k6/x/sse' {
 
   export interface StreamStats {
     events: number;
-    /** Sequence numbers passed over. */
+    /** Sequence numbers that were passed over and haven't come so far. */
     lost: number;
-    /** Events whose sequence number had been seen, or passed over, before. */
+    /** Events whose sequence number had come before. */
     duplicate: number;
+    /** Events that came after one with a higher number, for the first time: they are neither lost nor duplicates. */
+    reordered: number;
+    /** Events of another key than the expected one. */
+    misrouted: number;
+    /** Events that were expected to be whole, and weren't. */
+    malformed: number;
     /** How often the stream was opened again. */
     reconnects: number;
     bytes: number;
@@ -81,6 +105,7 @@ declare module 'k6/x/sse' {
   export interface MessageEvent extends StreamEvent {
     readonly data: string;
     readonly lastEventId: string;
+    /** Of the URL that the stream came from, after redirects. */
     readonly origin: string;
   }
 
@@ -122,7 +147,27 @@ declare module 'k6/x/sse' {
     addEventListener(type: string, listener: (event: MessageEvent) => unknown, options?: { once?: boolean }): void;
     removeEventListener(type: string, listener: (event: never) => unknown): void;
     close(): void;
+    /**
+     * Closes the stream when it has got all that its ledger says it should have by now, or after a time at most. What it lacks then
+     * was not merely on its way.
+     */
+    leave(patience: Duration): void;
   }
+
+  /** The schedule of a publisher, and what becomes of it. */
+  export interface Plan {
+    /** Call it before a request with the next events, up to event number `to` (from 0), which isn't one of them. */
+    sending(to: number): void;
+    /** Call it after the request: whether the server has taken the events. */
+    answered(taken: boolean): void;
+  }
+
+  /**
+   * Enters a schedule in a ledger, which all VUs of this process share: event n is number floor(n / keys.length) + 1, from 1, of
+   * keys[n % keys.length], and is due at begin + n * interval (microseconds; begin since 1970). Streams that expect the ledger
+   * are charged, as latency, for what was due while they lived and was never sent. A key has one publisher.
+   */
+  export function plan(ledger: string, keys: string[], count: number, begin: number, interval: number): Plan;
 
   export interface OpenOptions extends CommonOptions {
     /** GET by default. */
@@ -177,6 +222,6 @@ declare module 'k6/x/sse' {
   export function open(url: string, options: OpenOptions | null | undefined, setup: (client: Client) => void): OpenResponse;
   export function open(url: string, setup: (client: Client) => void): OpenResponse;
 
-  const sse: { open: typeof open; EventSource: typeof EventSource };
+  const sse: { open: typeof open; EventSource: typeof EventSource; plan: typeof plan };
   export default sse;
 }
