@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goccy/go-json"
 	"github.com/valyala/fasthttp"
 )
 
@@ -89,6 +90,10 @@ func (s *Server) noteAnswer(ctx *fasthttp.RequestCtx, listener string) {
 		return
 	}
 	what := strings.TrimSpace(string(ctx.Response.Body()))
+	var f failure
+	if json.Unmarshal(ctx.Response.Body(), &f) == nil && f.Error != "" {
+		what = f.Error
+	}
 	const most = 256
 	if len(what) > most {
 		what = strings.ToValidUTF8(what[:most], "") + "…"
