@@ -20,7 +20,7 @@ export const options = {
   scenarios: { ...both, publisher: { ...both.publisher, vus: s.vus } },
   thresholds: {
     ...streamThresholds(s),
-    ...publisherThresholds(s),
+    ...publisherThresholds(s, s.vus),
     'sse_event_latency{phase:live}': ['p(99)<5000'],
     'http_req_duration{name:publish}': [`p(99)<${s.p99}`],
     events_published: [`count>=${Math.floor(0.99 * s.rate * s.duration)}`],

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -36,6 +37,12 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	// Most of a script's time is waiting, and what is measured here has no limits: scripts run side by side.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "fanfare-k6-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -75,7 +82,6 @@ func TestScriptsPass(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
-	s := startServer(t)
 	for _, script := range files {
 		env, ok := small[script]
 		if !ok {
@@ -83,6 +89,8 @@ func TestScriptsPass(t *testing.T) {
 			continue
 		}
 		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t) // its own: soak measures it, and slow-consumer looks at its figures
 			report := filepath.Join(t.TempDir(), "report")
 			out, status := runScript(t, k6, script, append(append(s.env(), "VUS=2", "STREAMS=5", "DURATION=2s", "DRAIN=5s", "REPORT="+report,
 				// What is measured here is the machine that runs the tests.
@@ -142,17 +150,18 @@ func checkReport(t *testing.T, report, script, stdout string) {
 
 // TestLossFailsTheRun: what a script is for is to fail.
 func TestLossFailsTheRun(t *testing.T) {
-	s := startServer(t)
 	for _, c := range []struct {
 		name, drop string
 		failed     []string
 	}{
 		{"in the middle", `"seq":3,`, []string{"FAIL sse_lost", "FAIL stream_complete"}},
-		// Nothing comes after the last event that would show the hole: the count at the end does.
-		{"at the end", `"seq":20,`, []string{"FAIL stream_complete"}},
-		{"the first", `"seq":1,`, []string{"FAIL stream_complete"}},
+		// Nothing comes after the last event, nor before the first, that would show the hole: what was published does.
+		{"at the end", `"seq":20,`, []string{"FAIL sse_undelivered", "FAIL stream_complete"}},
+		{"the first", `"seq":1,`, []string{"FAIL sse_undelivered", "FAIL stream_complete"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
 			lossy := httptest.NewServer(dropping(s, c.drop))
 			defer lossy.Close()
 			out, status := runScript(t, k6, "fanout.ts", append(s.env(), "VUS=1", "STREAMS=3", "RATE=20", "DURATION=1s", "DRAIN=3s", "BASE_URL="+lossy.URL)...)
@@ -170,6 +179,7 @@ func TestLossFailsTheRun(t *testing.T) {
 
 // TestStreamThatNeverEndsIsIncomplete: a stream that hangs must not let the run pass, nor last for ever.
 func TestStreamThatNeverEndsIsIncomplete(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	lossy := httptest.NewServer(dropping(s, "event: run-end"))
 	defer lossy.Close()
@@ -179,7 +189,21 @@ func TestStreamThatNeverEndsIsIncomplete(t *testing.T) {
 	}
 }
 
+// TestSlowConsumersThatNobodyNotices: what the kernels' buffers took tests nothing, and the run says so.
+func TestSlowConsumersThatNobodyNotices(t *testing.T) {
+	t.Parallel()
+	out, status := runScript(t, k6, "slow-consumer.ts", append(startServer(t).env(), "VUS=1", "STREAMS=10", "RATE=10", "SIZE=64",
+		"DURATION=1s", "DRAIN=3s", "P99=60000")...)
+	if status != thresholdsFailed || !strings.Contains(out, "FAIL backpressure: count>0") || !strings.Contains(out, "this run tested nothing") {
+		t.Errorf("exit status %d:\n%s", status, out)
+	}
+	if n := strings.Count(out, "  FAIL "); n != 1 {
+		t.Errorf("%d thresholds failed, want that one:\n%s", n, out)
+	}
+}
+
 func TestUnreachableStreamsFailTheRun(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	out, status := runScript(t, k6, "fanout.ts", append(s.env(), "VUS=1", "STREAMS=2", "DURATION=1s", "CONNECT_TIME=1s", "STREAM_PATH=/elsewhere")...)
 	if status != thresholdsFailed || !strings.Contains(out, "only 0 of 2 streams were open") || !strings.Contains(out, "404") {
@@ -254,24 +278,52 @@ func (s server) env() []string {
 	return []string{"BASE_URL=http://" + s.stream, "PUBLISH_URL=http://" + s.admin}
 }
 
-// startServer runs fanfare until the test is over.
+// startServer runs fanfare until the test is over. The system chooses its ports, and its log names them: a free one that is looked
+// for beforehand may be another test's by then.
 func startServer(t *testing.T, args ...string) server {
 	t.Helper()
-	s := server{stream: unusedAddr(t), admin: unusedAddr(t)}
-	cmd := exec.Command(fanfare, append([]string{"--listen", s.stream, "--admin", s.admin}, args...)...)
+	cmd := exec.Command(fanfare, append([]string{"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
 	cmd.Env = bare()
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
+	out, in := io.Pipe()
+	cmd.Stdout, cmd.Stderr = in, in
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var log bytes.Buffer
+	var s server
+	ready, read := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(io.TeeReader(out, &log)); lines.Scan(); {
+			var entry struct{ Msg, URL string }
+			if json.Unmarshal(lines.Bytes(), &entry) != nil {
+				continue
+			}
+			switch entry.Msg {
+			case "streams":
+				s.stream = hostOf(entry.URL)
+			case "publish API":
+				s.admin = hostOf(entry.URL)
+				close(ready)
+			}
+		}
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		_ = in.Close()
+		<-read
 		if t.Failed() {
 			t.Logf("fanfare: %s", log.Bytes())
 		}
 	})
+	select {
+	case <-ready:
+	case <-read:
+		t.Fatal("fanfare's log ended")
+	case <-time.After(20 * time.Second):
+		t.Fatal("fanfare isn't ready")
+	}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		res, err := http.Get("http://" + s.admin + "/readyz")
 		if err == nil {

@@ -11,7 +11,7 @@ import { EventSource, open, Stream } from './lib/extension.ts';
 import { payload } from './lib/publisher.ts';
 import { keyName, params, publish, Run, setup as prepare, streamUrl } from './lib/server.ts';
 import { settings } from './lib/settings.ts';
-import { streamOptions, trendStats } from './lib/subscribers.ts';
+import { connectThresholds, orderThresholds, streamOptions, trendStats } from './lib/subscribers.ts';
 import { summary } from './lib/summary.ts';
 
 const s = settings({ vus: 1, streams: 1, keys: 1, rate: 1, duration: '1s', p99: 1000 });
@@ -24,9 +24,8 @@ export const options = {
   thresholds: {
     checks: ['rate==1'],
     smoke_finished: ['count==1'], // otherwise it stopped on the way
-    sse_connect_success: ['rate==1'],
-    sse_lost: ['count==0'],
-    sse_duplicate: ['count==0'],
+    ...connectThresholds,
+    ...orderThresholds,
     'sse_event_latency{phase:live}': [`p(99)<${s.p99}`],
   },
   summaryTrendStats: trendStats,
@@ -38,7 +37,7 @@ export default async function (run: Run) {
   const key = keyName(run, 0);
   const url = streamUrl(s, key);
 
-  const es = new EventSource(url, streamOptions(s));
+  const es = new EventSource(url, streamOptions(s, { expect: { key } }));
   const opened = await happens(es, 'open');
   check(opened, { 'a stream opens': (yes) => yes });
   if (!opened) return es.close();
@@ -66,14 +65,14 @@ export default async function (run: Run) {
 
   // Away for three events, then back.
   for (let seq = 6; seq <= 8; seq++) send(key, seq);
-  const back = new EventSource(url, streamOptions(s, { lastEventId: live[3]?.lastEventId }));
+  const back = new EventSource(url, streamOptions(s, { lastEventId: live[3]?.lastEventId, expect: { key } }));
   const replayed = await collect(back, 4);
   check(replayed, {
     'what was missed is replayed': (l) => l.map((m) => JSON.parse(m.data).seq).join() === '5,6,7,8',
   });
   back.close();
 
-  const lost = new EventSource(url, streamOptions(s, { lastEventId: 'of-no-server' }));
+  const lost = new EventSource(url, streamOptions(s, { lastEventId: 'of-no-server', expect: { key } }));
   const told = await collect(lost, 1, 'gap');
   check(told[0], { 'an unknown position is told as a gap': (m) => m !== undefined && JSON.parse(m.data).reason === 'unknown' });
   lost.close();
@@ -93,7 +92,7 @@ export default async function (run: Run) {
 }
 
 function send(key: string, seq: number): number {
-  const data = JSON.parse(payload(seq, Date.now() * 1000, s.size));
+  const data = JSON.parse(payload(JSON.stringify(key), seq, Date.now() * 1000, s.size));
   return publish(s, key, { data }).status === 200 ? 1 : 0;
 }
 

@@ -17,5 +17,6 @@ if (typeof sse.EventSource !== 'function') {
 
 export const open = sse.open;
 export const EventSource = sse.EventSource;
+export const plan = sse.plan;
 export type Stream = import('k6/x/sse').EventSource;
 export type StreamOptions = import('k6/x/sse').EventSourceOptions;

@@ -44,17 +44,27 @@ export function streamUrl(s: Settings, key: string): string {
 export function params(s: Settings, name: string, type = 'application/json') {
   const headers: Record<string, string> = { 'Content-Type': type };
   if (s.token) headers.Authorization = `Bearer ${s.token}`;
-  return { headers, tags: { name } };
+  return { headers, tags: { name }, timeout: '10s' };
 }
 
 export function publish(s: Settings, key: string, event: object) {
   return http.post(`${s.publishUrl}/publish?key=${encodeURIComponent(key)}`, JSON.stringify(event), params(s, 'publish'));
 }
 
-/** Publishes lines {"key":…,"data":…} in one request. ok tells whether all were taken. */
+/** What became of a publish request: all of it was taken, something was refused, or there was no answer in time. */
+export type Outcome = 'taken' | 'refused' | 'unanswered';
+
+/** Publishes lines {"key":…,"data":…} in one request. timeout is in seconds. */
+export function publishBatch(s: Settings, lines: string[], name = 'publish', timeout = 10): Outcome {
+  const p = params(s, name, 'application/x-ndjson');
+  const res = http.post(`${s.publishUrl}/batch`, lines.join('\n'), { ...p, timeout: `${Math.ceil(timeout * 1000)}ms` });
+  if (res.status === 0) return 'unanswered';
+  return res.status === 200 && !String(res.body).includes('"error"') ? 'taken' : 'refused';
+}
+
+/** publishBatch for those who only ask whether all were taken. */
 export function publishLines(s: Settings, lines: string[], name = 'publish'): boolean {
-  const res = http.post(`${s.publishUrl}/batch`, lines.join('\n'), params(s, name, 'application/x-ndjson'));
-  return res.status === 200 && !String(res.body).includes('"error"');
+  return publishBatch(s, lines, name) === 'taken';
 }
 
 /** Ends all streams of a key; their clients come back. Returns how many there were. */

@@ -32,13 +32,21 @@ const trends: [string, string][] = [
 /** Rows of the table of counts: name, label and which value. */
 const counts: [string, string, string][] = [
   ['events_published', 'events published', 'count'],
+  ['events_unsent', 'events unsent', 'count'],
+  ['events_unanswered', 'events unanswered', 'count'],
+  ['events_refused', 'events refused', 'count'],
   ['sse_event', 'events received', 'count'],
   ['sse_data_received', 'bytes received', 'count'],
   ['sse_lost', 'events lost', 'count'],
   ['sse_duplicate', 'events duplicated', 'count'],
+  ['sse_reordered', 'events reordered', 'count'],
+  ['sse_undelivered', 'events undelivered', 'count'],
+  ['sse_misrouted', 'events misrouted', 'count'],
+  ['sse_malformed', 'events cut off', 'count'],
   ['gap_events', 'gaps told', 'count'],
   ['sse_disconnects', 'streams broken off', 'count'],
   ['sse_active', 'streams open, most', 'max'],
+  ['backpressure', 'back-pressure seen', 'count'],
   ['streams_replaced', 'streams replaced', 'count'],
   ['server_memory', 'server memory, bytes', 'max'],
 ];
