@@ -72,7 +72,8 @@ func FuzzAppend(f *testing.F) {
 	f.Fuzz(func(t *testing.T, event, id, retry string, data []byte, stamp bool) {
 		ev := Event{Event: event, ID: id, Retry: retry, Data: data}
 		plain, err := Append(nil, ev)
-		good := !strings.ContainsAny(event+id, "\r\n\x00") && utf8.ValidString(event) && utf8.ValidString(id) &&
+		control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+		good := !strings.ContainsAny(event, "\r\n\x00") && !strings.ContainsFunc(id, control) && utf8.ValidString(event) && utf8.ValidString(id) &&
 			strings.Trim(retry, "0123456789") == "" && utf8.Valid(data)
 		if good != (err == nil) {
 			t.Fatalf("%+v: %v", ev, err)
