@@ -14,6 +14,9 @@
 //
 // Events that no script listens for never reach JavaScript: what is measured is measured in Go.
 //
+// A stream knows what it got, and not what it should have got. The publisher's plan does: publishers enter it in a ledger that all VUs
+// share, and a stream that expects the ledger is reconciled with it as the last thing that it does.
+//
 // # Lifetimes
 //
 // A hub belongs to one iteration of one VU. It holds one callback of the event loop, so the iteration goes on, until its
