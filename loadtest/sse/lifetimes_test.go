@@ -28,6 +28,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	defer mute.Close()
 	v := newVU(t, map[string]any{"url": s.url, "refused": refused(t), "mute": "https://" + mute.Addr().String()})
+	v.module.unanswered = time.Hour // of attempts that were given up sooner nobody knows, however slow this machine is
 	stop := v.rt.CancelContext
 	go func() {
 		v.await("open")
