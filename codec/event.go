@@ -55,7 +55,7 @@ const idRoom = "id: \n"
 // event, retry and id lines are left out when empty. It allocates nothing when dst has room. An event that can't be
 // sent is refused with an [*Error], and dst is returned as it was. The bytes are a block of WHATWG HTML 9.2.5.
 func Append(dst []byte, ev Event) ([]byte, error) {
-	dst, _, err := appendEvent(dst, ev, false)
+	dst, _, _, err := appendEvent(dst, ev, false)
 	return dst, err
 }
 
@@ -67,18 +67,18 @@ func Append(dst []byte, ev Event) ([]byte, error) {
 // id line without a value: the room for the id that the server gives (IDAt >= 0, IDLen 0). An event with an id keeps it.
 func Encode(dst []byte, ev Event, stamp bool) (Frame, error) {
 	start := len(dst)
-	out, idAt, err := appendEvent(dst, ev, stamp)
+	out, idAt, comment, err := appendEvent(dst, ev, stamp)
 	if err != nil {
 		return Frame{IDAt: -1}, err
 	}
-	_, comment := commentText(ev.Data)
 	return Frame{Bytes: out[start:], IDAt: idAt, IDLen: len(ev.ID), Silent: comment, Notice: ev.Notice}, nil
 }
 
-// appendEvent is Append; idAt is the offset of the id's value from where the event begins, or -1.
-func appendEvent(dst []byte, ev Event, stamp bool) (out []byte, idAt int, err error) {
+// appendEvent is Append; idAt is the offset of the id's value from where the event begins, or -1, and comment says that the
+// event is one.
+func appendEvent(dst []byte, ev Event, stamp bool) (out []byte, idAt int, comment bool, err error) {
 	if err := check(&ev, stamp); err != nil {
-		return dst, -1, err
+		return dst, -1, false, err
 	}
 	text, comment := commentText(ev.Data)
 	prefix := "data: "
@@ -116,7 +116,7 @@ func appendEvent(dst []byte, ev Event, stamp bool) (out []byte, idAt int, err er
 	if !stamp {
 		dst = appendLines(dst, prefix, text)
 	}
-	return append(dst, '\n'), idAt, nil
+	return append(dst, '\n'), idAt, comment, nil
 }
 
 // check refuses what can't be sent.

@@ -30,8 +30,8 @@ const reasonUnfinished = "is unfinished: the last event has no empty line behind
 // comment, gets no new line. If stamp is not set, an id line stays in its place; one without a value, which resets the
 // client's last event id, is kept as it is, and the frame has IDAt -1.
 //
-// What [Encode] made with the same stamp comes back as the same bytes. The caller bounds the size of body; dst grows to less than twice
-// that size.
+// What [Encode] made with the same stamp comes back as the same bytes. The caller bounds the size of body; dst grows to
+// less than twice that size.
 func ParseFrames(frames []Frame, dst, body []byte, stamp bool) ([]Frame, []byte, error) {
 	p := frameParser{dst: dst, stamp: stamp, firstFrame: len(frames), firstByte: len(dst)}
 	p.dst = slices.Grow(p.dst, len(body)+len(idRoom))

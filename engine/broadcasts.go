@@ -109,7 +109,8 @@ func (s *Subscriber) earlier(n uint32, i int) int {
 		if j == i {
 			continue
 		}
-		if seq, m := s.cursors[j].nextCopy(s.last, s.limited); m != 0 && after(n, m) {
+		c := &s.cursors[j]
+		if seq, m := c.firstCopy(c.key.firstFrom(c.at()), c.newest(s.limited), s.last); m != 0 && after(n, m) {
 			found, n = j, m
 			s.heldBy, s.heldAt, s.heldN = int32(j)+1, seq, m
 		}
@@ -117,12 +118,12 @@ func (s *Subscriber) earlier(n uint32, i int) int {
 	return found
 }
 
-// nextCopy returns the first copy ahead of the cursor that comes after broadcast
-// last, and its sequence; 0 if there is none. Costs a look at each event before it.
-func (c *cursor) nextCopy(last uint32, limited bool) (seq uint64, n uint32) {
-	end := c.newest(limited)
-	for seq := c.key.firstFrom(c.at()); seq <= end; seq++ {
-		if ev, _ := c.key.read(seq); ev != nil && ev.all != 0 && after(ev.all, last) {
+// firstCopy returns the first copy from sequence seq to end that comes after
+// broadcast last, and its sequence; 0 if there is none. Costs a look at each event
+// before it.
+func (c *cursor) firstCopy(seq, end uint64, last uint32) (at uint64, n uint32) {
+	for ; seq <= end; seq++ {
+		if ev, _ := c.key.read(seq); ev != nil && after(ev.all, last) {
 			return seq, ev.all
 		}
 	}
@@ -138,12 +139,10 @@ func (s *Subscriber) newestFrom(c *cursor, seq uint64) uint64 {
 	if len(s.cursors) == 1 {
 		return newest
 	}
-	for ; seq < newest; seq++ {
-		if ev, _ := c.key.read(seq); ev != nil && ev.all != 0 && after(ev.all, s.last) {
-			break
-		}
+	if at, n := c.firstCopy(seq, newest, s.last); n != 0 {
+		return at
 	}
-	return seq
+	return newest
 }
 
 // expect has a new subscriber of several keys get broadcast n, the newest value of

@@ -100,7 +100,7 @@ func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
 	for i := range s.cursors {
 		c := &s.cursors[i]
 		j := fitting(parts, c.key)
-		exact := false
+		var exact bool
 		switch {
 		case j >= 0:
 			exact = c.resume(parts[j].text)

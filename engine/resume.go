@@ -69,9 +69,14 @@ func (c *cursor) begin(fresh bool) {
 // one that a client dispatches and that is not the server's own; nil if there is
 // none. Costs a look at each event behind it.
 func (k *key) newestValue(tail uint64) *Event {
-	first := k.firstKept()
-	for seq := tail; seq >= first && seq > 0; seq-- {
-		if ev, _ := k.read(seq); ev != nil && ev.class == classValue {
+	return k.newestKept(tail, func(ev *Event) bool { return ev.class == classValue })
+}
+
+// newestKept returns the newest event kept, from seq backwards, that want asks
+// for; nil if there is none.
+func (k *key) newestKept(seq uint64, want func(*Event) bool) *Event {
+	for first := k.firstKept(); seq >= first && seq > 0; seq-- {
+		if ev, _ := k.read(seq); ev != nil && want(ev) {
 			return ev
 		}
 	}
@@ -95,11 +100,8 @@ func (k *key) find(id string, first, tail uint64) (seq uint64, found bool) {
 // lastBroadcast returns the number of the last broadcast kept before the
 // cursor, 0 if there is none. Costs a look at each event kept before it.
 func (c *cursor) lastBroadcast() uint32 {
-	first := c.key.firstKept()
-	for seq := c.next - 1; seq >= first && seq > 0; seq-- {
-		if ev, _ := c.key.read(seq); ev != nil && ev.all != 0 {
-			return ev.all
-		}
+	if ev := c.key.newestKept(c.next-1, func(ev *Event) bool { return ev.all != 0 }); ev != nil {
+		return ev.all
 	}
 	return 0
 }

@@ -25,8 +25,8 @@ var ErrNoKeys = errors.New("engine: a subscriber needs one key or more")
 //
 // s must be new, must not be copied, and belongs to the engine until it is
 // closed; close every subscriber that Subscribe returned without an error.
-// Errors: ErrNoKeys, ErrClosed, *LimitError for maxClients and maxKeys; then s is in no key,
-// but must not be used again, since a waker may still look at it.
+// Errors: ErrNoKeys, ErrClosed, *LimitError for maxClients and maxKeys; then s is
+// in no key, but must not be used again, since a waker may still look at it.
 func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sink) (Resumed, error) {
 	if len(keys) == 0 {
 		return ResumedNone, ErrNoKeys

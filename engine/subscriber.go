@@ -232,12 +232,8 @@ func (s *Subscriber) lapped(c *cursor) {
 	if next <= at {
 		return // what was evicted is readable after all: another look
 	}
-	c.gap = &Gap{
-		Key: c.key.name, Reason: GapLag, Missed: int64(next - at), Policy: policy,
-		After: Position{c.key.epoch, at - 1}.String(),
-		Next:  Position{c.key.epoch, next - 1},
-	}
 	c.next, c.skipped = next, 0
+	c.noteGap(Gap{Reason: GapLag, Missed: int64(next - at), Policy: policy, After: Position{c.key.epoch, at - 1}.String()})
 }
 
 // newest returns the sequence of the newest event that the subscriber is to get.

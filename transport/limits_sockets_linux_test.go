@@ -19,9 +19,9 @@ func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
 		w := r.stream("connectKey=k")
 		defer w.close()
 		r.waitOpen(before + 1)
-		n := 0
-		eventually(t, "the stream is registered", func() bool { n = 0; r.eachStream(func(*stream) { n++ }); return n == before+1 })
-		r.eachStream(func(st *stream) { // the newest is the one that matters: all of a listener have its value
+		all := func(*stream) bool { return true }
+		eventually(t, "the stream is registered", func() bool { return len(r.streamsOf(all)) == before+1 })
+		for _, st := range r.streamsOf(all) { // the newest is the one that matters: all of a listener have its value
 			raw, err := st.out.(*net.TCPConn).SyscallConn()
 			if err != nil {
 				t.Fatal(err)
@@ -29,7 +29,7 @@ func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
 			if err := raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); err != nil {
 				t.Fatal(err)
 			}
-		})
+		}
 		return ms
 	}
 	userTimeout() // may have been accepted by the kernel before Serve ran
@@ -43,17 +43,6 @@ func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
 	}
 	if got := userTimeout(); got != 7000 {
 		t.Errorf("%d ms after a reload with a writeTimeout of 7 s", got)
-	}
-}
-
-// eachStream calls f for each open stream.
-func (r *rig) eachStream(f func(*stream)) {
-	var all []*stream
-	for shard := range registryShards {
-		all = r.srv.streams.collect(all, shard, func(*stream) bool { return true })
-	}
-	for _, st := range all {
-		f(st)
 	}
 }
 

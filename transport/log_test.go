@@ -16,7 +16,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 	})
 	first := r.stream("connectKey=k")
 	defer first.close()
-	r.waitCountAuthorised()
+	r.waitCount("k", 1)
 	auth := "Authorization: Bearer s3cret-token-of-the-test"
 	for _, c := range []struct {
 		name string
@@ -58,9 +58,4 @@ func TestRefusalsAreLogged(t *testing.T) {
 			t.Errorf("the log has %q", secret)
 		}
 	}
-}
-
-// waitCountAuthorised waits for the first subscriber of k.
-func (r *rig) waitCountAuthorised() {
-	eventually(r.t, "a subscriber", func() bool { return r.eng.Count("k") == 1 })
 }

@@ -207,7 +207,8 @@ func (o *settings) makeHead() error {
 		{"Access-Control-Allow-Origin", "*"},
 	}
 	if o.echoesOrigin() {
-		fields = fields[:len(fields)-1] // its value is the request's origin
+		// Its value is the request's origin.
+		fields = slices.DeleteFunc(fields, func(f [2]string) bool { return f[0] == "Access-Control-Allow-Origin" })
 	}
 	names := make([]string, 0, len(o.Headers))
 	for name := range o.Headers {

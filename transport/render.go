@@ -91,13 +91,13 @@ func newRendering(req request, o *settings) *rendering {
 	return &r
 }
 
-// lead is the line in front of what comes from the key with that index. It is a
-// data line, and so the first line of the event's data: what has none gets none.
-func (r *rendering) lead(key int) []byte {
-	if r == nil || r.envelope == nil {
+// lead is the line in front of an event or a gap. It is a data line, and so the
+// first line of the event's data: what has none gets none.
+func (r *rendering) lead(it engine.Item) []byte {
+	if r == nil || r.envelope == nil || it.Event != nil && it.Event.Silent() {
 		return nil
 	}
-	return r.envelope[key]
+	return r.envelope[it.Key]
 }
 
 // cut cuts the event's frame in front of its id and behind it. Without an id to
@@ -113,9 +113,7 @@ func (r *rendering) cut(ev *engine.Event) (front, end []byte, id bool) {
 
 // append appends the event that Next has just returned.
 func (r *rendering) append(dst []byte, it engine.Item, sub *engine.Subscriber) []byte {
-	if !it.Event.Silent() {
-		dst = append(dst, r.lead(it.Key)...)
-	}
+	dst = append(dst, r.lead(it)...)
 	front, end, id := r.cut(it.Event)
 	dst = append(dst, front...)
 	if id {
@@ -139,10 +137,7 @@ func (r *rendering) remainder(it engine.Item, rendered []byte, n int) [][]byte {
 	front, end, id := r.cut(it.Event)
 	var own []byte
 	if id {
-		at := len(front)
-		if !it.Event.Silent() {
-			at += len(r.lead(it.Key))
-		}
+		at := len(r.lead(it)) + len(front)
 		own = append(own, rendered[at:len(rendered)-len(end)]...)
 	}
 	parts := r.join(it, front, own, end)
@@ -158,7 +153,7 @@ func (r *rendering) remainder(it engine.Item, rendered []byte, n int) [][]byte {
 
 func (r *rendering) join(it engine.Item, front, id, end []byte) [][]byte {
 	parts := make([][]byte, 0, 4)
-	if lead := r.lead(it.Key); lead != nil && !it.Event.Silent() {
+	if lead := r.lead(it); lead != nil {
 		parts = append(parts, lead)
 	}
 	parts = append(parts, front)

@@ -263,7 +263,7 @@ func (st *stream) tell(it engine.Item) bool {
 			return false
 		}
 	}
-	st.rest = appendGap(nil, g, st.render.lead(it.Key), st.srv.settings.Load(), &st.sub)
+	st.rest = appendGap(nil, g, st.render.lead(it), st.srv.settings.Load(), &st.sub)
 	return true
 }
 

@@ -86,14 +86,14 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
 		return
 	default:
-		o.reject(ctx, fasthttp.StatusMethodNotAllowed, methodProblem(string(ctx.Method())))
+		ctx.Error(methodProblem(string(ctx.Method()))+"\n", fasthttp.StatusMethodNotAllowed)
 		ctx.Response.Header.Set("Allow", allowedMethods)
 		return
 	}
 	req, problem := o.parse(ctx.QueryArgs(), string(ctx.Request.Header.Peek("Last-Event-ID")))
 	if problem != "" {
 		s.metrics.refused["request"].Inc()
-		o.reject(ctx, fasthttp.StatusBadRequest, problem)
+		ctx.Error(problem+"\n", fasthttp.StatusBadRequest)
 		return
 	}
 	s.noteStrange(req, ctx.RemoteAddr().String())
@@ -120,11 +120,6 @@ func (s *Server) contain(after func()) {
 		s.settings.Load().Logger.Error("a request ended by a panic: please report this", "panic", v, "stack", string(debug.Stack()))
 		after()
 	}
-}
-
-// reject answers a request for a stream that cannot be served.
-func (o *settings) reject(ctx *fasthttp.RequestCtx, status int, problem string) {
-	ctx.Error(problem+"\n", status)
 }
 
 // originOf is the origin of the page that a request comes from, "" for none.

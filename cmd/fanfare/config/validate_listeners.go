@@ -105,14 +105,20 @@ func (v *validator) origins() {
 			}
 			continue
 		}
-		u, err := url.Parse(o)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
-			v.fail("adminOrigins", "%s is not an origin: write scheme://host[:port], such as https://app.example", quoteShort(o))
-			continue
-		}
-		if canonical := canonicalOrigin(u); canonical != o {
-			v.fail("adminOrigins", "%s is not what browsers send: write %q", quoteShort(o), canonical)
-		}
+		v.origin("adminOrigins", o, o, "")
+	}
+}
+
+// origin checks one of them. name is the origin that o stands for, itself or, with "*." taken off, the one above; forms
+// names what else may be written.
+func (v *validator) origin(setting, o, name, forms string) {
+	u, err := url.Parse(name)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || forms != "" && strings.Contains(u.Hostname(), "*") {
+		v.fail(setting, "%s is not an origin: write scheme://host[:port], such as https://app.example%s", quoteShort(o), forms)
+		return
+	}
+	if canonical := canonicalOrigin(u); canonical != name {
+		v.fail(setting, "%s is not what browsers send: write %q", quoteShort(o), canonical)
 	}
 }
 
@@ -125,14 +131,7 @@ func (v *validator) allowedOrigins() {
 			}
 			continue
 		}
-		u, err := url.Parse(strings.Replace(o, "://*.", "://", 1))
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || strings.Contains(u.Hostname(), "*") {
-			v.fail("allowedOrigins", "%s is not an origin: write scheme://host[:port], such as https://app.example, or https://*.example.com", quoteShort(o))
-			continue
-		}
-		if canonical := canonicalOrigin(u); canonical != strings.Replace(o, "://*.", "://", 1) {
-			v.fail("allowedOrigins", "%s is not what browsers send: write %q", quoteShort(o), canonical)
-		}
+		v.origin("allowedOrigins", o, strings.Replace(o, "://*.", "://", 1), ", or https://*.example.com")
 	}
 	if v.c.AllowCredentials && len(v.c.AllowedOrigins) == 0 {
 		v.fail("allowCredentials", "needs allowedOrigins: browsers refuse credentials where every origin is allowed")
