@@ -26,6 +26,27 @@ type conn struct {
 	unread bool
 }
 
+// Read reads from the connection. On a stream listener it replaces the control bytes
+// that no field value may hold (RFC 9110, 5.5) by one that is no UTF-8: a browser
+// that was once given such an id, by whichever server, would send it with every
+// reconnect, and be refused with all of them. As it is, lastEventID takes the
+// value for an id that nobody knows. CR, LF and NUL, which frame or smuggle
+// messages, stay, and are refused. Bodies, which the publish API has, stay as they are.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.from.streams {
+		for i, v := range b[:n] {
+			if noText(rune(v)) && v != '\r' && v != '\n' && v != 0 {
+				b[i] = noByte
+			}
+		}
+	}
+	return n, err
+}
+
+// noByte is in no UTF-8 text.
+const noByte = 0xff
+
 func (c *conn) Close() error {
 	if c.taken {
 		return nil

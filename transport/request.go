@@ -122,15 +122,25 @@ func (o *settings) maxHead() int {
 }
 
 // lastEventID chooses between the header, which browsers send, and the query's
-// lastEventId, which polyfills do. What is no id (WHATWG HTML 9.2.6: it has no
-// NUL, LF or CR), or too long for one, counts as an id that nobody knows.
+// lastEventId, which polyfills do. What can be no id of ours, since it is longer
+// than any, is not UTF-8 or holds control characters, is made an id that nobody
+// knows: the stream begins with a gap, and is not refused.
 func lastEventID(header, query string, keys int) string {
 	id := header
 	if id == "" {
 		id = query
 	}
 	if most := max(maxLastID, (keys+1)*maxPositionText); len(id) > most {
-		id = id[:most]
+		id = id[:most] + "…" // longer than an id may be, so like none
 	}
-	return strings.ToValidUTF8(id, "\uFFFD")
+	return strings.Map(func(r rune) rune {
+		if noText(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(id, "\uFFFD"))
 }
+
+// noText reports whether r is a control character that no field value may hold
+// (RFC 9110, 5.5).
+func noText(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

@@ -140,7 +140,7 @@ func TestResumeGaps(t *testing.T) {
 				}
 				// Ids too long for one are cut, not searched for.
 				e := &events{wire: r.stream("connectKey=k", "Last-Event-ID: "+strings.Repeat("x", 10_000))}
-				if g := e.next().gap(t); g.Reason != "unknown" || len(g.After) != maxLastID {
+				if g := e.next().gap(t); g.Reason != "unknown" || len(g.After) != maxLastID+len("…") {
 					t.Errorf("%s, after of %d bytes", g.Reason, len(g.After))
 				}
 			})
@@ -170,6 +170,41 @@ func TestResumeOwnIDs(t *testing.T) {
 			t.Error("the last event has an id of ours")
 		}
 	})
+}
+
+// TestResumeNoID: a client that brings what can be no id of this server, from whichever other one, gets a stream that
+// begins with a gap, and a good id by it. net/http refuses the request before a handler has it (docs/protocol.md).
+func TestResumeNoID(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	r.post("k", "application/json", `{"data":"own","id":"ab"}`)
+	r.publish("k", "kept")
+	kept := []string{"own", "kept"}
+	for _, id := range []string{"a\x01b", "\x01", "\x1b[31m", "b\x7f", "a\xffb", "\xe4\xbd", "a\x01\x02\x03\u00a0b", "ab\x0b", strings.Repeat("z", maxLastID+1), strings.Repeat("z", 12_000)} {
+		e := r.subscribe("connectKey=k", "Last-Event-ID: "+id)
+		if g := e.next().gap(t); g.Reason != "unknown" || e.lastID() == "" {
+			t.Errorf("%.20q: %+v, then the id %q", id, g, e.lastID())
+		}
+		e.wantData(kept...)
+		good := e.lastID()
+		e.close()
+		e = r.subscribe("connectKey=k", "Last-Event-ID: "+good)
+		r.publish("k", "live")
+		e.wantData("live") // neither a gap nor what it had
+		e.close()
+		kept = append(kept, "live")
+	}
+	// The white space that a field value may have inside stays: it is in ids that may be published.
+	r.post("k", "application/json", `{"data":"own","id":"a\tb"}`)
+	r.publish("k", "behind")
+	r.subscribe("connectKey=k", "Last-Event-ID: a\tb").wantData("behind")
+	// What frames or smuggles messages is refused as before.
+	for _, value := range []string{"a\x00b", "a\rb"} {
+		w := r.dial()
+		w.send("GET /stream?connectKey=k HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + value + "\r\n\r\n")
+		if head := w.readHead(); !strings.HasPrefix(head, "HTTP/1.1 400 ") {
+			t.Errorf("%q: %s", value, head)
+		}
+	}
 }
 
 // TestResumeRestart: an id of a server's former life, or of a key that was
