@@ -49,7 +49,7 @@ var arrows = map[string]struct{ own, others []string }{
 		own: []string{"transport", "bridge", "engine", "codec"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
-			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
+			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
 		},
 	},
 	"cmd/fanload": {

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,56 @@ func TestUnitIsValid(t *testing.T) {
 		if strings.Contains(line, "fanfare.service") {
 			t.Errorf("systemd-analyze verify: %s", line)
 		}
+	}
+}
+
+// TestSocketUnit: the socket unit is valid beside the service, and systemd's own tool passes its sockets on so that they are
+// used, by the name that the unit gives.
+func TestSocketUnit(t *testing.T) {
+	tool := needTool(t, "systemd-analyze")
+	service, _ := unit(t)
+	shipped, err := os.ReadFile("fanfare.socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(filepath.Dir(service), "fanfare.socket")
+	if err := os.WriteFile(file, shipped, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(tool, "verify", "--man=no", file).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "fanfare.socket") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+
+	addr := freeAddr(t)
+	cmd := exec.Command(needTool(t, "systemd-socket-activate"), "--listen="+addr,
+		"--fdname="+setting(t, string(shipped), "FileDescriptorName"), binary, "--listen", "127.0.0.1:1", "--admin", "off")
+	log := &strings.Builder{}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(log)
+		}
+	}()
+	until := time.Now().Add(30 * time.Second)
+	for {
+		resp, err := http.Get("http://" + addr + "/healthz") // the first one starts the server
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("status %d", resp.StatusCode)
+			}
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

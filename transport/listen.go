@@ -3,7 +3,9 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,6 +29,36 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	}}
 	lc.SetMultipathTCP(false) // an MPTCP listener's options are not inherited
 	return lc.Listen(ctx, "tcp", addr)
+}
+
+// Inherit makes a listener of a TCP socket that listens already, in another process
+// as well: with systemd's socket activation nobody is refused while the server
+// restarts. It gets the options of Listen. The caller closes f.
+func Inherit(f *os.File) (net.Listener, error) {
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("it is no listening stream socket: %w", err)
+	}
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		_ = ln.Close()
+		return nil, fmt.Errorf("it listens on %s %s: only TCP is served", ln.Addr().Network(), ln.Addr())
+	}
+	raw, err := tcp.SyscallConn()
+	if err == nil {
+		var optErr error
+		if err = raw.Control(func(fd uintptr) { optErr = setSocketOptions(int(fd)) }); err == nil {
+			err = optErr
+		}
+	}
+	if errors.Is(err, syscall.ENOPROTOOPT) {
+		err = fmt.Errorf("it is Multipath TCP's, whose connections don't inherit options: make it a plain TCP socket (%w)", err)
+	}
+	if err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return ln, nil
 }
 
 // acceptor serves the connections of a listener by fasthttp.

@@ -98,9 +98,15 @@ func (s *server) restart() {
 
 func (s *server) run(args []string) {
 	s.t.Helper()
-	s.log = &serverLog{}
-	s.cmd = exec.Command(binary, args...)
-	s.cmd.Env = environment(s.env...)
+	cmd := exec.Command(binary, args...)
+	cmd.Env = environment(s.env...)
+	s.start(cmd)
+}
+
+// start runs a command that becomes the server.
+func (s *server) start(cmd *exec.Cmd) {
+	s.t.Helper()
+	s.log, s.cmd = &serverLog{}, cmd
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if s.stdin != nil {
 		s.cmd.Stdin = s.stdin
@@ -108,7 +114,7 @@ func (s *server) run(args []string) {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	cmd, exited, log := s.cmd, make(chan struct{}), s.log
+	exited, log := make(chan struct{}), s.log
 	s.exited = exited
 	go func() {
 		_ = cmd.Wait() // the exit code is in cmd.ProcessState
@@ -127,7 +133,7 @@ func (s *server) run(args []string) {
 	eventually(s.t, "the server is up", func() (bool, string) {
 		select {
 		case <-exited:
-			s.t.Fatalf("fanfare %s ended: %s", strings.Join(args, " "), log)
+			s.t.Fatalf("%s ended: %s", cmd, log)
 		default:
 		}
 		return log.find("try") != nil || log.find("publish API is off (admin: off)") != nil, log.String()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -81,23 +80,21 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	}
 
 	failed := make(chan error, 2)
-	streams, err := listen("listen", cfg.Listen)
+	l, err := openListeners(cfg, inheritedFiles())
 	if err != nil {
 		return err
 	}
-	var admin net.Listener
-	if cfg.Admin != config.Off {
-		if admin, err = listen("admin", cfg.Admin); err != nil {
-			_ = streams.Close()
-			return err
-		}
-		go func() { failed <- p.srv.ServeAdmin(admin) }()
+	if len(l.inherited) > 0 {
+		p.logger.Info("sockets were passed on by the program that started this one: these settings are not used", "settings", l.describe())
 	}
-	go func() { failed <- p.srv.Serve(streams) }()
+	if l.admin != nil {
+		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
+	}
+	go func() { failed <- p.srv.Serve(l.stream) }()
 	if err := p.schedule.Apply(schedules(cfg)); err != nil {
 		return err
 	}
-	p.announce(streams, admin, limit, files)
+	p.announce(l.stream, l.admin, limit, files)
 	if warning != "" {
 		p.logger.Warn(warning)
 	}
@@ -111,18 +108,6 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 	_, _ = io.Copy(io.Discard, in) // an error is an end too
 	signals <- syscall.SIGTERM
-}
-
-// listen opens a listener. The error names the setting.
-func listen(setting, addr string) (net.Listener, error) {
-	ln, err := transport.Listen(context.Background(), addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s %s: the address is in use: stop the program that has it, or choose another by --%s", setting, addr, setting)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", setting, addr, err)
-	}
-	return ln, nil
 }
 
 // announce says where things are, what the limits are, and what to try.

@@ -1,0 +1,161 @@
+//go:build unix
+
+package main_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// passOn makes a command that starts the server with sockets, as systemd does: LISTEN_PID is the process's own id, which
+// the shell knows when it becomes the server.
+func passOn(names string, sockets []*os.File, args ...string) *exec.Cmd {
+	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary}, args...)...)
+	cmd.Env = environment("LISTEN_FDS="+strconv.Itoa(len(sockets)), "LISTEN_FDNAMES="+names)
+	cmd.ExtraFiles = sockets
+	return cmd
+}
+
+// socket is a listening socket of this process, to be passed on.
+func socket(t *testing.T) (addr string, f *os.File) {
+	t.Helper()
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err = ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = ln.Close(), f.Close() })
+	return ln.Addr().String(), f
+}
+
+// TestSocketActivation: over restarts, polite ones and by SIGKILL, no connection is refused or reset before it was
+// answered: what arrives while no process is up waits for the next.
+func TestSocketActivation(t *testing.T) {
+	stream, streamFile := socket(t)
+	admin, adminFile := socket(t)
+	s := &server{t: t}
+	boot := func() {
+		s.start(passOn("stream:admin", []*os.File{streamFile, adminFile}, "--listen", "127.0.0.1:1", "--drain-delay", "0s"))
+	}
+	boot()
+	if s.stream != "http://"+stream || s.admin != "http://"+admin {
+		t.Fatalf("streams at %s, the publish API at %s: not on the sockets that were passed on", s.stream, s.admin)
+	}
+	if line := s.log.find("sockets were passed on by the program that started this one: these settings are not used"); line == nil || line["settings"] != "listen, admin" {
+		t.Errorf("the log doesn't say that --listen is not used: %s", s.log)
+	}
+
+	stop := make(chan struct{})
+	var answered atomic.Int64
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := client.Get(s.stream + "/healthz")
+				if errors.Is(err, syscall.ECONNREFUSED) {
+					t.Errorf("refused: %v", err)
+				}
+				if err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	more := func() {
+		before := answered.Load()
+		eventually(t, "clients are answered", func() (bool, string) { return answered.Load() > before+20, "" })
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
+		more()
+		s.stop(sig)
+		// Nobody is up: a client connects all the same, and waits.
+		c, err := net.DialTimeout("tcp", stream, patience)
+		if err != nil {
+			t.Fatalf("while no process was up: %v", err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /stream?connectKey=k HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		boot()
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		head := make([]byte, len("HTTP/1.1 200"))
+		if _, err := io.ReadFull(c, head); err != nil || string(head) != "HTTP/1.1 200" {
+			t.Errorf("the client that waited got %q, %v", head, err)
+		}
+		if got := s.publish("k", `"x"`); got.Subscribers != 1 {
+			t.Errorf("the client that waited is no subscriber: %+v", got)
+		}
+	}
+	more()
+	close(stop)
+	clients.Wait()
+}
+
+// TestSocketActivationOne: one socket is the stream's whatever its name is, and the publish API has an address of its own.
+func TestSocketActivationOne(t *testing.T) {
+	addr, file := socket(t)
+	s := &server{t: t}
+	s.start(passOn("fanfare.socket", []*os.File{file}, "--admin", "127.0.0.1:0"))
+	if s.stream != "http://"+addr || s.admin == "" || s.admin == s.stream {
+		t.Errorf("streams at %s, the publish API at %s", s.stream, s.admin)
+	}
+	s.stop(syscall.SIGTERM)
+}
+
+// TestSocketActivationRefused: what can't be used is refused with what to do about it.
+func TestSocketActivationRefused(t *testing.T) {
+	_, a := socket(t)
+	_, b := socket(t)
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packets.Close()
+	udp, err := packets.(*net.UDPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	for _, test := range []struct {
+		names   string
+		sockets []*os.File
+		args    []string
+		want    string
+	}{
+		{"web:admin", []*os.File{a, b}, nil, `socket "web" was passed on, and is neither "stream" nor "admin"`},
+		{"stream:stream", []*os.File{a, b}, nil, `more than one socket was passed on that is named "stream"`},
+		{"stream", []*os.File{udp}, nil, `socket "stream" was passed on, and can't be used`},
+		{"stream:admin", []*os.File{a, b}, []string{"--admin", "off"}, `admin: off, but a socket named "admin" was passed on`},
+	} {
+		out, err := passOn(test.names, test.sockets, append(test.args, "--listen", "127.0.0.1:0")...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || !strings.Contains(string(out), test.want) {
+			t.Errorf("%s: %v, %s", test.names, err, out)
+		}
+	}
+}
