@@ -214,3 +214,18 @@ func fieldOf(name []byte) string {
 		return fieldLine
 	}
 }
+
+// EventName returns the type that a client gives the event of a frame of [Encode], [ParseFrame] or [ParseFrames]: the value
+// of its last event line (WHATWG HTML 9.2.6), nil for "message". It aliases frame.
+func EventName(frame []byte) (name []byte) {
+	for len(frame) > 0 {
+		var line []byte
+		line, frame, _ = bytes.Cut(frame, newline)
+		if field, value, _ := splitField(line); string(field) == fieldEvent {
+			name = value
+		}
+	}
+	return name
+}
+
+var newline = []byte("\n")

@@ -177,3 +177,28 @@ func TestParseFrame(t *testing.T) {
 		}
 	}
 }
+
+// TestEventName: the name is the one that a client dispatches the event by.
+func TestEventName(t *testing.T) {
+	for _, text := range []string{
+		"data: x\n\n", "event: a\ndata: x\n\n", "data: x\nevent:a\n\n", "event: a\nevent: b\ndata: x\n\n", "event: a\nevent\ndata: x\n\n",
+		"event:  a\ndata\n\n", ": event: a\ndata: event: b\n\n", "events: a\ndata: x\n\n", "event: error\r\ndata: x\r\n\r\n", "event: a:b\rdata: x\r\r",
+	} {
+		f, _, err := ParseFrame(nil, []byte(text), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		var p Parser
+		if err := p.Feed(f.Bytes, func(m Message) { want = string(m.Type) }); err != nil {
+			t.Fatal(err)
+		}
+		got := string(EventName(f.Bytes))
+		if got == "" {
+			got = "message"
+		}
+		if got != want {
+			t.Errorf("%q: %q, a client says %q", text, got, want)
+		}
+	}
+}

@@ -142,6 +142,11 @@ func TestMetrics(t *testing.T) {
 		r.call("POST", "/publish?key=k", "data: x\nid: "+strings.Repeat("i", 1025)+"\n\n", "Content-Type: text/event-stream")
 	},
 		map[string]float64{"rejected_total,maxIdBytes": 1, "publish_errors_total": 1})
+	step("reserved", func() {
+		r.call("POST", "/publish?key=secret-name", `{"data":"x","event":"error"}`, "Content-Type: application/json")
+	},
+		map[string]float64{"reserved_events_total": 1, "events_total": 1, "event_bytes_total": 0, "deliveries_total": 1, "delivered_bytes_total": 0,
+			"publish_seconds": 1, "delivery_seconds": 0, "history_bytes": 0, "ring_bytes": 0})
 	step("large body", func() { r.call("POST", "/publish", strings.Repeat("x", 5<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxBodyBytes": 1, "publish_errors_total": 1})
 	step("second", func() { second = r.subscribe("connectKey=secret-name") }, map[string]float64{"connections": 1})
@@ -164,7 +169,7 @@ func TestMetrics(t *testing.T) {
 		}
 		r.subscribe("connectKey=secret-name", "Last-Event-ID: "+p.String()).close()
 		r.waitOpen(0)
-	}, map[string]float64{"replays_total,miss": 1, "gaps_total,history": 1, "missed_events_total": 12, "lag_events": 1})
+	}, map[string]float64{"replays_total,miss": 1, "gaps_total,history": 1, "missed_events_total": 13, "lag_events": 1})
 	step("unknown parameter", func() { r.subscribe("key=zz").close(); r.waitOpen(0) }, map[string]float64{"unknown_parameters_total": 1})
 	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.expect(":\n"); e.close(); r.waitOpen(0) },
 		map[string]float64{"pings_total": 0})

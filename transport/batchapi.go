@@ -164,5 +164,5 @@ func (s *Server) frameOf(buf *[]byte, c command, ev codec.Event) (codec.Frame, e
 		return codec.Frame{}, err
 	}
 	*buf = out
-	return f, s.checkSize(f)
+	return f, s.check(f, string(codec.EventName(f.Bytes)))
 }

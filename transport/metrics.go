@@ -23,6 +23,7 @@ type metrics struct {
 	eventBytes   prometheus.Counter
 	publishFails prometheus.Counter
 	strange      prometheus.Counter
+	reserved     prometheus.Counter
 	pings        prometheus.Counter
 	missed       prometheus.Counter
 	panics       prometheus.Counter
@@ -90,6 +91,7 @@ func newMetrics(s *Server) *metrics {
 	m.events = counter("fanfare_events_total", "Events published; one to all keys counts once.")
 	m.eventBytes = counter("fanfare_event_bytes_total", "Bytes of frames published.")
 	m.publishFails = counter("fanfare_publish_errors_total", "Publish requests refused, whatever the reason.")
+	m.reserved = counter("fanfare_reserved_events_total", "Events published, or refused by reservedEvents, under a name that clients take for something else: error, open, gap, position.")
 	m.publish = histogram("fanfare_publish_seconds", "Time of a publish in the engine, for the caller.", []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1})
 	computed(true, "fanfare_deliveries_total", "Events written to streams.", func() float64 { return float64(m.deliveries.Value()) })
 	computed(true, "fanfare_delivered_bytes_total", "Bytes of events written to streams.", func() float64 { return float64(m.bytes.Value()) })

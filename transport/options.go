@@ -55,6 +55,9 @@ type Options struct {
 	// MaxIDBytes bounds a publisher's own id, at most 4096: clients come back with
 	// it in a header field. Default 1024.
 	MaxIDBytes int
+	// RefuseReserved refuses events named error, open, gap or position, which
+	// clients take for something else. Default: a warning in the log.
+	RefuseReserved bool
 	// MaxBodyBytes bounds a request body on the admin listener. Default 16 MiB.
 	MaxBodyBytes int
 

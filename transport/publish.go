@@ -50,7 +50,7 @@ func (s *Server) encode(buf *[]byte, ev codec.Event) (codec.Frame, error) {
 		return codec.Frame{}, err
 	}
 	*buf = f.Bytes[:0]
-	return f, s.checkSize(f)
+	return f, s.check(f, ev.Event)
 }
 
 // publishKey returns the key that key names: "" is the pool of Options.CacheKey.
@@ -66,10 +66,14 @@ func (s *Server) publishKey(key string) (string, error) {
 	return key, nil
 }
 
-// checkSize refuses frames over Options.MaxEventBytes, and ids over
-// Options.MaxIDBytes, which no client could resume by.
-func (s *Server) checkSize(f codec.Frame) error {
+// check refuses frames over Options.MaxEventBytes, ids over Options.MaxIDBytes,
+// which no client could resume by, and looks at the event's name. Whatever is
+// published comes through here.
+func (s *Server) check(f codec.Frame, name string) error {
 	o := s.settings.Load()
+	if err := s.checkName(o, name); err != nil {
+		return err
+	}
 	if f.IDLen > o.MaxIDBytes {
 		s.metrics.refused["maxIdBytes"].Inc()
 		return &codec.Error{Field: "id", Offset: -1, Reason: fmt.Sprintf("has %d bytes, more than %d (maxIdBytes): use a shorter id", f.IDLen, o.MaxIDBytes)}
@@ -77,6 +81,30 @@ func (s *Server) checkSize(f codec.Frame) error {
 	if len(f.Bytes) > o.MaxEventBytes {
 		s.metrics.refused["maxEventBytes"].Inc()
 		return &SizeError{Limit: "maxEventBytes", Size: len(f.Bytes), Max: o.MaxEventBytes}
+	}
+	return nil
+}
+
+// checkName counts events whose name clients take for something else, and refuses
+// them with Options.RefuseReserved. An event named error or open is dispatched at
+// a page's EventSource itself, so that its onerror or onopen runs (WHATWG HTML
+// 9.2.6, and 9.2.2 for the handlers); gap and position are what this server sends.
+func (s *Server) checkName(o *settings, name string) error {
+	var what string
+	switch name {
+	case "error", "open":
+		what = "runs a page's on" + name + " as if the connection had changed"
+	case "gap", "position":
+		what = "is taken for the event of that name which the server itself sends"
+	default:
+		return nil
+	}
+	s.metrics.reserved.Inc()
+	if o.RefuseReserved {
+		return &codec.Error{Field: "event", Offset: -1, Reason: fmt.Sprintf("%q %s (reservedEvents): choose another name", name, what)}
+	}
+	if _, due := s.refusals.due("reserved " + name); due {
+		o.Logger.Warn("an event has a reserved name: choose another, or have them refused by reservedEvents", "event", name, "because", "it "+what)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (s *Server) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec
 	case typeFrames:
 		frames, *buf, err = codec.ParseFrames(frames, *buf, body, !s.settings.Load().PlainIDs)
 		for i := 0; err == nil && i < len(frames); i++ {
-			err = s.checkSize(frames[i])
+			err = s.check(frames[i], string(codec.EventName(frames[i].Bytes)))
 		}
 	default:
 		s.metrics.publishFails.Inc()

@@ -107,6 +107,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		Headers:              c.Headers,
 		CacheKey:             c.CacheKey,
 		PlainIDs:             c.IDs == "off",
+		RefuseReserved:       c.ReservedEvents == "refuse",
 		IdleTimeout:          c.IdleTimeout,
 		PingInterval:         c.PingInterval,
 		WriteTimeout:         c.WriteTimeout,

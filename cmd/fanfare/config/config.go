@@ -33,6 +33,7 @@ type Config struct {
 	IdleTimeout      time.Duration     `yaml:"idleTimeout" group:"Stream" default:"90s" min:"1s" max:"1h" reload:"no" help:"How long a connection without a stream is kept between two requests. Longer than the 60s of many proxies."`
 	PingInterval     time.Duration     `yaml:"pingInterval" group:"Stream" default:"10s" min:"100ms" max:"24h" help:"Longest silence on a stream; then a heartbeat comment is sent."`
 	IDs              string            `yaml:"ids" group:"Stream" default:"auto" enum:"auto,off" help:"auto: events that bring no id get one, so that clients can resume. off: exactly the bytes of egg-sse."`
+	ReservedEvents   string            `yaml:"reservedEvents" group:"Stream" default:"warn" enum:"warn,refuse" help:"Events named error or open run a page's onerror or onopen; gap and position are the server's own. warn: they are published, and the log tells. refuse: publishing one is an error (400)."`
 	Retry            time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay told to the client at the start of a stream. 0: none is told."`
 
 	MaxClients           int    `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`

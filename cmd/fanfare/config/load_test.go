@@ -51,6 +51,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"idleTimeout":          {"75s", "75s"},
 	"pingInterval":         {"25000", "25000"},
 	"ids":                  {"off", "off"},
+	"reservedEvents":       {"refuse", "refuse"},
 	"retry":                {"3s", "3s"},
 	"maxClients":           {"7", "7"},
 	"maxConnections":       {"8", "8"},
