@@ -126,6 +126,7 @@ func (st *stream) commit(b *batch, n int) {
 		sent++
 	}
 	st.srv.metrics.delivered(sent, start)
+	st.access.count(sent, start)
 	if sent > 1 {
 		st.srv.metrics.lag.Observe(float64(sent))
 	}

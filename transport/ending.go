@@ -44,10 +44,7 @@ func (st *stream) end() {
 	s.streams.remove(st) // not before: a close can block, until abort
 	s.open.Add(-1)
 	s.metrics.closed[reason].Inc()
-	if o := s.settings.Load(); o.AccessLog {
-		o.Logger.Info("stream ended", "reason", reason.String(), "remote", st.remote,
-			"seconds", float64(s.clock.Load()-st.opened)/1000)
-	}
+	st.logEnd(reason.String())
 }
 
 // hangUp closes out. A client that gets the end politely gets all that was sent;

@@ -26,6 +26,7 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.settings.Load()
+	remote := o.client(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
 	header, origin := w.Header(), r.Header.Get("Origin")
 	switch r.Method {
 	case http.MethodGet:
@@ -40,7 +41,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		header.Set("Allow", allowedMethods)
 		setFields(header, o.cors(origin))
-		s.logRefusal("handler 405", "handler", http.StatusMethodNotAllowed, r.Method, r.URL.Path, methodProblem(cutText(r.Method)), r.RemoteAddr)
+		s.logRefusal("handler 405", "handler", http.StatusMethodNotAllowed, r.Method, r.URL.Path, methodProblem(cutText(r.Method)), remote)
 		http.Error(w, methodProblem(r.Method), http.StatusMethodNotAllowed)
 		return
 	}
@@ -50,13 +51,14 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if problem != "" {
 		s.metrics.refused["request"].Inc()
 		setFields(header, o.cors(origin))
-		s.logRefusal("handler 400", "handler", http.StatusBadRequest, r.Method, r.URL.Path, problem, r.RemoteAddr)
+		s.logRefusal("handler 400", "handler", http.StatusBadRequest, r.Method, r.URL.Path, problem, remote)
 		http.Error(w, problem, http.StatusBadRequest)
 		return
 	}
-	s.noteStrange(req, r.RemoteAddr)
+	req.remote = remote
+	s.noteStrange(req)
 	if o.AccessLog {
-		req.remote = r.RemoteAddr
+		req.agent = cut(r.UserAgent(), maxAgentText)
 	}
 	out := &response{w: w, ctl: http.NewResponseController(w)}
 	if problem := out.unfit(); problem != "" {
@@ -70,7 +72,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
 		answer := o.refusal(limit, origin)
-		s.turnedAway(limit, answer.status, r.RemoteAddr)
+		s.turnedAway(limit, answer.status, remote)
 		setFields(header, answer.fields)
 		if r.ProtoMajor == 1 { // on HTTP/2 it would end the other streams of the connection
 			header.Set("Connection", "close")

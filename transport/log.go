@@ -70,7 +70,7 @@ func (s *Server) logRefusal(kind, listener string, status int, method, path, wha
 
 // noteStrange tells of a parameter that egg-sse's rule passes over: without a
 // connectKey the stream is that of the pool, which may not be what was meant.
-func (s *Server) noteStrange(req request, remote string) {
+func (s *Server) noteStrange(req request) {
 	if req.strange == "" {
 		return
 	}
@@ -78,7 +78,7 @@ func (s *Server) noteStrange(req request, remote string) {
 	o := s.settings.Load()
 	if _, due := s.refusals.due("strange " + req.strange); due {
 		o.Logger.Warn("a stream was asked for with a parameter that is not understood: keys are given by connectKey",
-			"parameter", req.strange, "keys", cutText(strings.Join(req.keys, ",")), "remote", remote)
+			"parameter", req.strange, "keys", cutKeys(req.keys), "remote", req.remote)
 	}
 }
 
@@ -99,5 +99,5 @@ func (s *Server) noteAnswer(ctx *fasthttp.RequestCtx, listener string) {
 		what = strings.ToValidUTF8(what[:most], "") + "…"
 	}
 	first, _, _ := strings.Cut(what, " ")
-	s.logRefusal(fmt.Sprint(listener, status, cutText(first)), listener, status, string(ctx.Method()), string(ctx.Path()), what, ctx.RemoteAddr().String())
+	s.logRefusal(fmt.Sprint(listener, status, cutText(first)), listener, status, string(ctx.Method()), string(ctx.Path()), what, s.settings.Load().clientOf(ctx))
 }

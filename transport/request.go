@@ -13,7 +13,8 @@ import (
 type request struct {
 	keys   []string
 	lastID string
-	remote string
+	remote string // the client's address, see settings.client
+	agent  string // only with AccessLog
 	// envelope is set if the client asked for the key of each event.
 	envelope bool
 	// origin is that of the page that the request comes from, "" for none.
@@ -98,12 +99,13 @@ func (o *settings) checkKey(key string) string {
 }
 
 // cutText is the beginning of a text that a client gave.
-func cutText(s string) string {
-	const most = 64
+func cutText(s string) string { return cut(s, 64) }
+
+func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // maxLastID bounds the ids that clients send, since a publisher's own id is

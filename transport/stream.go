@@ -58,9 +58,9 @@ type stream struct {
 
 	// place in the registry, under its shard's lock
 	shard, index int32
-	gen          uint32 // tells the hang-up watcher's streams on one fd apart
-	opened       int64  // Server.clock
-	remote       string // only with AccessLog
+	gen          uint32  // tells the hang-up watcher's streams on one fd apart
+	opened       int64   // Server.clock
+	access       *access // nil without AccessLog
 }
 
 // wakerTurns is how many writes a waker makes for one stream before it hands the
@@ -228,6 +228,7 @@ func (st *stream) deliver(it engine.Item) {
 		st.keep(st.render.parts(it, &st.sub))
 	}
 	st.srv.metrics.delivered(1, len(it.Event.Bytes()))
+	st.access.count(1, len(it.Event.Bytes()))
 	st.sample(it.Event)
 }
 

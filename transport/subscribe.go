@@ -96,11 +96,12 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		ctx.Error(problem+"\n", fasthttp.StatusBadRequest)
 		return
 	}
-	s.noteStrange(req, ctx.RemoteAddr().String())
+	req.remote = o.clientOf(ctx)
+	s.noteStrange(req)
 	req.origin = originOf(ctx)
 	req.close = ctx.Request.Header.ConnectionClose()
 	if o.AccessLog {
-		req.remote = ctx.RemoteAddr().String()
+		req.agent = cut(string(ctx.UserAgent()), maxAgentText)
 	}
 	c, ok := ctx.Conn().(*conn)
 	if !ok { // fasthttp wrapped it: no option that we set makes it do so
@@ -124,6 +125,15 @@ func (s *Server) contain(after func()) {
 
 // originOf is the origin of the page that a request comes from, "" for none.
 func originOf(ctx *fasthttp.RequestCtx) string { return string(ctx.Request.Header.Peek("Origin")) }
+
+// clientOf is the address of a request's client.
+func (o *settings) clientOf(ctx *fasthttp.RequestCtx) string {
+	var forwarded []string
+	for _, v := range ctx.Request.Header.PeekAll("X-Forwarded-For") {
+		forwarded = append(forwarded, string(v))
+	}
+	return o.client(ctx.RemoteAddr().String(), forwarded)
+}
 
 // setCORS lets pages of other origins see an answer that is no stream: without it a
 // page's script would see a network error, and try again indefinitely.
@@ -187,7 +197,7 @@ func (s *Server) start(c net.Conn, req request) {
 	}
 	resumed, limit := s.admit(st, req)
 	if limit != "" {
-		s.refuse(c, o, limit, req.origin)
+		s.refuse(c, o, limit, req)
 		return
 	}
 	head := append(make([]byte, 0, len(o.head)+256), o.head...)
@@ -237,7 +247,9 @@ func (s *Server) admit(st *stream, req request) (resumed engine.Resumed, limit s
 		return 0, "maxConnections"
 	}
 	st.render = newRendering(req, o)
-	st.remote = req.remote
+	if o.AccessLog {
+		st.access = newAccess(req)
+	}
 	st.opened = s.clock.Load()
 	st.lastWrite.Store(st.opened)
 	resumed, err := s.subscribe(st, req)
@@ -279,9 +291,9 @@ func (s *Server) launch(st *stream) {
 }
 
 // refuse answers a subscriber that is over a limit, and closes the connection.
-func (s *Server) refuse(c net.Conn, o *settings, limit, origin string) {
-	r := o.refusal(limit, origin)
-	s.turnedAway(limit, r.status, c.RemoteAddr().String())
+func (s *Server) refuse(c net.Conn, o *settings, limit string, req request) {
+	r := o.refusal(limit, req.origin)
+	s.turnedAway(limit, r.status, req.remote)
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", r.status, fasthttp.StatusMessage(r.status))
 	for _, f := range r.fields {
 		b = fmt.Appendf(b, "%s: %s\r\n", f[0], f[1])

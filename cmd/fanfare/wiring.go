@@ -108,6 +108,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		CacheKey:             c.CacheKey,
 		PlainIDs:             c.IDs == "off",
 		RefuseReserved:       c.ReservedEvents == "refuse",
+		TrustedProxies:       c.Proxies(),
 		IdleTimeout:          c.IdleTimeout,
 		PingInterval:         c.PingInterval,
 		WriteTimeout:         c.WriteTimeout,

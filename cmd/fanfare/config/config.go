@@ -18,12 +18,13 @@ import (
 // derived; default, min and max are texts as a user would write them; enum lists the allowed words; form is the
 // place holder of the help; reload:"no" marks what needs a restart.
 type Config struct {
-	Listen       string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
-	Admin        string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
-	PublishToken Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must bring as \"Authorization: Bearer TOKEN\". Empty: none is asked for. Prefer the environment or the file: a flag is visible to every process of the machine."`
-	AdminOrigins []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, besides the built-in page. \"*\" is allowed only with a publishToken."`
-	Page         bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
-	PProf        bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
+	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
+	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
+	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must bring as \"Authorization: Bearer TOKEN\". Empty: none is asked for. Prefer the environment or the file: a flag is visible to every process of the machine."`
+	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, besides the built-in page. \"*\" is allowed only with a publishToken."`
+	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8, whose X-Forwarded-For tells the client's address in the log. Empty: the field is passed over, since any client can send one."`
+	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
+	PProf          bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
 
 	Path             string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
 	Headers          map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, merged over the built-in ones. An empty value removes a built-in header."`
@@ -66,7 +67,7 @@ type Config struct {
 
 	LogLevel  string `yaml:"logLevel" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Least severe level that is logged."`
 	LogFormat string `yaml:"logFormat" group:"Logging" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: text on a terminal, JSON otherwise."`
-	AccessLog bool   `yaml:"accessLog" group:"Logging" default:"false" help:"Log a line for each stream when it ends."`
+	AccessLog bool   `yaml:"accessLog" group:"Logging" default:"false" help:"Log a line for each stream when it ends: why, the client's address, keys, user agent, events and bytes written, events still waiting, seconds. Costs some 300 bytes more for each stream."`
 
 	RedisURL        Secret        `yaml:"redisURL" group:"Redis" default:"" reload:"no" form:"URL" help:"Redis server to publish from: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS. Empty: none. Never printed; prefer the environment or the file if it has a password."`
 	RedisChannels   []string      `yaml:"redisChannels" group:"Redis" default:"" reload:"no" form:"CHANNEL" help:"Pub/Sub channels to subscribe to; one with *, ? or [ in it is a pattern."`

@@ -41,6 +41,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"admin":                {"localhost:9001", "localhost:9001"},
 	"publishToken":         {"t0ken", "t0ken"},
 	"adminOrigins":         {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
+	"trustedProxies":       {"10.0.0.7,192.168.0.0/16", "[10.0.0.7, 192.168.0.0/16]"},
 	"page":                 {"false", "false"},
 	"pprof":                {"true", "true"},
 	"path":                 {"/events", "/events"},

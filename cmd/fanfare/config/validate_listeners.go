@@ -21,6 +21,7 @@ func (v *validator) listeners() {
 	}
 	v.origins()
 	v.allowedOrigins()
+	v.trustedProxies()
 	if c.Admin == Off {
 		return
 	}
@@ -120,6 +121,44 @@ func (v *validator) origin(setting, o, name, forms string) {
 	if canonical := canonicalOrigin(u); canonical != name {
 		v.fail(setting, "%s is not what browsers send: write %q", quoteShort(o), canonical)
 	}
+}
+
+// trustedProxies checks the addresses of proxies.
+func (v *validator) trustedProxies() {
+	for _, text := range v.c.TrustedProxies {
+		if _, err := parseProxy(text); err != nil {
+			v.fail("trustedProxies", "%v", err)
+		}
+	}
+}
+
+// Proxies are the addresses of trustedProxies.
+func (c *Config) Proxies() []netip.Prefix {
+	list := make([]netip.Prefix, 0, len(c.TrustedProxies))
+	for _, text := range c.TrustedProxies {
+		if p, err := parseProxy(text); err == nil { // Validate refuses the others
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func parseProxy(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		a, err := netip.ParseAddr(text)
+		if err != nil || a.Zone() != "" {
+			return p, fmt.Errorf("%q is neither an address nor a block of them: write it as 10.0.0.7 or 10.0.0.0/8", text)
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("%q has bits set behind its length: write %s", text, p.Masked())
+	}
+	if p.Addr().Is4In6() {
+		return p, fmt.Errorf("%q is an IPv4 address in IPv6's form: write it as 10.0.0.7 or 10.0.0.0/8", text)
+	}
+	return p, nil
 }
 
 // allowedOrigins checks those of streams, where a name may begin with "*.".

@@ -56,6 +56,10 @@ func TestValidate(t *testing.T) {
 		{"--listen=http://x:80", `flag --listen: listen: "http://x:80" is a URL and not an address: write "x:80"`},
 		{"--listen=a/b:80", `flag --listen: listen: "a/b:80" has no valid host: write an IP address or a host name, such as 127.0.0.1:8080`},
 		{"--listen=off", `flag --listen: listen: "off" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
+		{"--trusted-proxies=10.0.0.0/8,::1,fd00::/8", ""},
+		{"--trusted-proxies=10.0.0.1/8", `flag --trusted-proxies: trustedProxies: "10.0.0.1/8" has bits set behind its length: write 10.0.0.0/8`},
+		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is neither an address nor a block of them: write it as 10.0.0.7 or 10.0.0.0/8`},
+		{"--trusted-proxies=::ffff:10.0.0.7", `flag --trusted-proxies: trustedProxies: "::ffff:10.0.0.7" is an IPv4 address in IPv6's form: write it as 10.0.0.7 or 10.0.0.0/8`},
 		// Admin: loopback or a token.
 		{"--admin=off", ""},
 		{"--admin=localhost:8081", ""},
