@@ -29,6 +29,7 @@ varnishd varnish
 firefox-esr firefox-esr
 systemd-analyze systemd
 curl curl
+jq jq
 redis-server redis-server
 LIST
     compiles_c || printf '%s\n' gcc libc6-dev
