@@ -20,6 +20,7 @@ type Result struct {
 
 	Connect    Connect         `json:"connect"`
 	Publish    Publish         `json:"publish"`
+	Counters   Counters        `json:"counters"`
 	Deliveries Deliveries      `json:"deliveries"`
 	Sequence   Sequence        `json:"sequence"`
 	Streams    Streams         `json:"streams"`
@@ -73,6 +74,9 @@ type Publish struct {
 	Timeouts  int64            `json:"round_timeouts"` // closed, burst: rounds that not all subscribers completed
 	Errors    map[string]int64 `json:"errors,omitempty"`
 }
+
+// Counters are what went wrong, by the names of the metrics, which are those of k6/x/sse where both have them.
+type Counters map[string]int64
 
 // Deliveries counts events that reached subscribers, each once.
 type Deliveries struct {

@@ -109,6 +109,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	if errors.Is(limit.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		err = errors.Join(err, fmt.Errorf("the run took longer than its limit of %s", s.Plan.Limit))
 	}
+	result.Count()
 	for _, t := range s.Thresholds {
 		result.Thresholds = append(result.Thresholds, t.Judge(result))
 	}
