@@ -43,6 +43,7 @@ type common struct {
 	Batch          int           `default:"1" placeholder:"N" group:"Load" help:"Events in a publish request, for routes that take several (${default})."`
 	Duration       time.Duration `short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s; soak 10m)."`
 	Warmup         time.Duration `default:"0s" placeholder:"TIME" group:"Load" help:"Publish that long before measuring (${default})."`
+	WarmupPasses   int           `default:"0" placeholder:"N" group:"Load" help:"Before that, publish N times to every key, each time until all its subscribers have the event (${default})."`
 	Events         int64         `default:"0" placeholder:"N" group:"Load" help:"End after that many events; 0: by the duration alone."`
 	ConnectRate    float64       `default:"0" placeholder:"N" group:"Load" help:"Connects a second; 0: as fast as it goes."`
 	InFlight       int           `default:"256" placeholder:"N" group:"Load" help:"Connections being opened at once (${default})."`
@@ -53,6 +54,7 @@ type common struct {
 	ReconnectDelay time.Duration `default:"100ms" placeholder:"TIME" group:"Load" help:"Before coming back, where the server gave no retry (${default})."`
 
 	Publishers     int           `default:"4" placeholder:"N" group:"Client" help:"Publish connections, at most one for each key (${default})."`
+	InFlightPubs   int           `name:"publishes-in-flight" default:"1" placeholder:"N" group:"Client" help:"Keys that are published to at once, each over its own connection; closed: as many rounds at once (${default})."`
 	Pipeline       int           `default:"1" placeholder:"N" group:"Client" help:"Unanswered publish requests on a connection (${default})."`
 	PublishTimeout time.Duration `default:"10s" placeholder:"TIME" group:"Client" help:"For the answer to a publish request (${default})."`
 	Processes      int           `default:"0" placeholder:"N" group:"Client" help:"Processes; 0: as many as the limit of open files asks for."`

@@ -62,9 +62,11 @@ type Plan struct {
 	PublishCertified string `json:"publish_certified,omitempty"`
 	Trust            Trust  `json:"tls,omitzero"`
 
-	Publishers     int           `json:"publishers"`
-	Pipeline       int           `json:"pipeline"`
-	PublishTimeout time.Duration `json:"publish_timeout"`
+	// PublishesInFlight is how many keys are published to at once, each over a connection of its own; 1: one after the other.
+	PublishesInFlight int           `json:"publishes_in_flight"`
+	Publishers        int           `json:"publishers"`
+	Pipeline          int           `json:"pipeline"`
+	PublishTimeout    time.Duration `json:"publish_timeout"`
 
 	ConnectRate    float64       `json:"connect_rate"` // connections a second over all processes; 0: no limit
 	InFlight       int           `json:"in_flight"`    // connections being opened at once over all processes
@@ -101,6 +103,7 @@ func (p *Plan) Check() error {
 		{"--loops", p.Loops, 0, 256},
 		{"--sources", p.Sources, 0, 60_000},
 		{"--publishers", p.Publishers, 1, 1024},
+		{"--publishes-in-flight", p.PublishesInFlight, 1, 1024},
 		{"--pipeline", p.Pipeline, 1, 1024},
 		{"--in-flight", p.InFlight, 1, 100_000},
 		{"--stall-buffer", p.StallBuffer, 0, 1 << 30},
@@ -108,6 +111,10 @@ func (p *Plan) Check() error {
 		if c.value < c.low || c.value > c.top {
 			return fmt.Errorf("%s %d: give %d to %d", c.flag, c.value, c.low, c.top)
 		}
+	}
+	if p.PublishesInFlight > p.Keys {
+		return fmt.Errorf("--publishes-in-flight %d: each is of another key, so that the events of a key stay in order, and there are %d: "+
+			"give at most as many, or more --keys", p.PublishesInFlight, p.Keys)
 	}
 	if p.Ready != ReadyHead && p.Ready != ReadySent {
 		return fmt.Errorf("--ready %q: give %s or %s", p.Ready, ReadyHead, ReadySent)

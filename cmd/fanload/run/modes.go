@@ -5,11 +5,17 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/publish"
 )
+
+// never is behind every time of measure.Now.
+const never = 1<<63 - 1
 
 // mode publishes, and disturbs the subscribers, from start on.
 func (r *runner) mode(ctx context.Context, start int64) error {
@@ -100,15 +106,69 @@ func (r *runner) storms(ctx context.Context, published <-chan struct{}) error {
 func (r *runner) closed(ctx context.Context, start int64) error {
 	pacer := publish.NewPacer()
 	defer pacer.Release()
-	events := int64(0)
-	for i := 0; (r.s.Events == 0 || events < r.s.Events) && pacer.Until(ctx, start) && measure.Now() < r.end(start); i++ {
-		if err := r.round(ctx, i%r.s.Plan.Keys, 1); err != nil {
-			return err
-		}
-		events += int64(r.s.Plan.Batch)
+	if !pacer.Until(ctx, start) {
+		return nil
 	}
-	r.published = float64(events) / max(1e-6, float64(measure.Now()-start)/1e6)
-	return nil
+	var events atomic.Int64
+	err := r.eachKey(r.s.Plan.PublishesInFlight, func(key int) (bool, error) {
+		if ctx.Err() != nil || measure.Now() >= r.end(start) {
+			return false, nil
+		}
+		batch := int64(r.s.Plan.Batch)
+		if n := events.Add(batch); r.s.Events > 0 && n-batch >= r.s.Events {
+			events.Add(-batch)
+			return false, nil
+		}
+		return true, r.round(ctx, key, 1)
+	})
+	r.published = float64(events.Load()) / max(1e-6, float64(measure.Now()-start)/1e6)
+	return err
+}
+
+// eachKey calls f with one key after the other, over and over, until it returns false or an error; from as many goroutines as
+// are asked for, each with keys of its own.
+func (r *runner) eachKey(goroutines int, f func(key int) (more bool, err error)) error {
+	var wait sync.WaitGroup
+	errs := make([]error, goroutines)
+	for g := range goroutines {
+		wait.Go(func() {
+			for key := g; ; {
+				more, err := f(key)
+				if errs[g] = err; err != nil || !more {
+					return
+				}
+				if key += goroutines; key >= r.s.Plan.Keys {
+					key = g
+				}
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// warm makes the passes over all keys that warm the server up: caches and tables by key are then those of a server that has
+// been in use for a while, however many keys there are.
+func (r *runner) warm(ctx context.Context) error {
+	if r.s.WarmupPasses == 0 {
+		return nil
+	}
+	r.sampler.phase("warm-up")
+	r.publisher.Measure(never)
+	limit, cancel := context.WithTimeout(ctx, r.s.passesTime())
+	defer cancel()
+	done := make([]int, r.s.Plan.Keys)
+	err := r.eachKey(r.s.Plan.Publishers, func(key int) (bool, error) {
+		if limit.Err() != nil || done[key] == r.s.WarmupPasses {
+			return false, nil
+		}
+		done[key]++
+		return true, r.round(limit, key, 1)
+	})
+	if err == nil && limit.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("--warmup-passes %d: they were not over after %s", r.s.WarmupPasses, r.s.passesTime())
+	}
+	return err
 }
 
 // bursts publishes many events at once, every so often.
@@ -145,15 +205,19 @@ func (r *runner) round(ctx context.Context, key, requests int) error {
 	for i := range requests {
 		r.publisher.Publish((key+i)%keys, r.s.Plan.Batch, at)
 	}
-	late := time.NewTimer(r.s.Round)
+	late := time.NewTimer(r.s.roundTime())
 	defer late.Stop()
 	select {
 	case <-reached:
-		if at >= r.from {
-			r.rounds.Record(measure.Now() - at)
+		if took := measure.Now() - at; r.from > 0 && at >= r.from {
+			r.mu.Lock()
+			r.rounds.Record(took)
+			r.mu.Unlock()
 		}
 	case <-late.C:
+		r.mu.Lock()
 		r.timeouts++
+		r.mu.Unlock()
 	case <-ctx.Done():
 	}
 	return nil

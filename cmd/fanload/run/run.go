@@ -9,6 +9,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"fanfare/cmd/fanload/measure"
@@ -27,8 +28,9 @@ type runner struct {
 	team      *team.Team
 	publisher *publish.Publisher // nil: the mode sends nothing
 	sampler   *sampler
-	begun     int64 // measure.Now at the start
-	from      int64 // events published from then on are measured
+	begun     int64      // measure.Now at the start
+	from      int64      // events published from then on are measured
+	mu        sync.Mutex // guards rounds and timeouts, where several rounds are under way at once
 	rounds    measure.Histogram
 	timeouts  int64
 	published float64 // events a second, achieved
@@ -131,11 +133,17 @@ func (r *runner) phases(ctx context.Context) error {
 	if err := r.team.Begin(); err != nil {
 		return err
 	}
+	if err := r.warm(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	// The schedule begins a moment ahead, so that the first event isn't late already.
 	start := measure.Now() + 2000
 	r.from = start + r.s.Warmup.Microseconds()
 	if err := r.team.Measure(r.from); err != nil {
 		return err
+	}
+	if r.publisher != nil {
+		r.publisher.Measure(r.from)
 	}
 	if r.s.Warmup == 0 {
 		r.measureNow()
@@ -273,7 +281,9 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 	if out.Seconds > 0 {
 		out.Deliveries.PerSecond = float64(c.Measured) / out.Seconds
 	}
-	if busy := out.Round.Mean * float64(out.Round.Count); busy > 0 {
+	if busy := out.Round.Mean * float64(out.Round.Count); busy > 0 && r.s.Plan.PublishesInFlight > 1 {
+		out.Deliveries.BusyPerSecond = out.Deliveries.PerSecond // there is always a round under way
+	} else if busy > 0 {
 		out.Deliveries.BusyPerSecond = float64(c.Measured) / busy * 1e6
 	}
 	r.publishResult(out)

@@ -143,7 +143,7 @@ func settings(t *testing.T, base, mode string) *run.Settings {
 			Subscribe: plan.Request{Method: "GET", URL: "{{.Base}}/s?k={{urlquery .Key}}&sub={{.Subscriber}}", Headers: plan.DefaultHeaders},
 			Publish:   plan.Request{Method: "POST", URL: "{{.PublishBase}}/p?k={{urlquery .Key}}", Body: "{{.Payload}}"},
 			Key:       "k {{.KeyIndex}}", Ready: plan.ReadyHead, GapEvent: "gap",
-			Subscribers: 20, Keys: 1, Size: 64, Batch: 1, Processes: 1, Publishers: 4, Pipeline: 1,
+			Subscribers: 20, Keys: 1, Size: 64, Batch: 1, Processes: 1, Publishers: 4, PublishesInFlight: 1, Pipeline: 1,
 			PublishTimeout: 5 * time.Second, InFlight: 64, ConnectTimeout: 5 * time.Second, ReconnectDelay: 10 * time.Millisecond,
 		},
 		Duration: 5 * time.Second, Settle: 50 * time.Millisecond, Drain: 5 * time.Second, Rate: 500, Events: 40,

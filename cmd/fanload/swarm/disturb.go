@@ -25,24 +25,50 @@ func (l *loop) begin() {
 	}
 }
 
-// startAwait counts down to when all subscribers of the key have an event that will be published.
-func (l *loop) startAwait(key int, seq int64, done func()) {
-	l.awaitKey, l.awaitSeq, l.awaitDone = key, seq, done
-	l.awaitLeft = l.live[key]
-	for i := range l.subs {
-		if s := &l.subs[i]; l.awaitLeft > 0 && s.stalled && s.key == key && s.state == streaming {
-			l.awaitLeft--
-		}
-	}
-	if l.awaitLeft == 0 {
-		done()
-	}
+// await is an event that is waited for at all subscribers of its key.
+type await struct {
+	seq  int64 // 0: none
+	left int32 // subscribers that don't have it
+	done func()
 }
 
-func (l *loop) awaited() {
-	if l.awaitLeft--; l.awaitLeft == 0 {
-		l.awaitDone()
+// startAwait counts down to when all subscribers of the key have an event that will be published. It takes the place of
+// what was awaited of the key before.
+func (l *loop) startAwait(key int, seq int64, done func()) {
+	left := l.live[key]
+	for i := range l.subs {
+		if l.counts.Stalled == 0 {
+			break
+		}
+		if s := &l.subs[i]; s.stalled && s.key == key && s.state == streaming {
+			left--
+		}
 	}
+	if l.awaits == nil {
+		l.awaits = make([]await, l.plan.Keys)
+	}
+	a := &l.awaits[key]
+	if a.seq > 0 {
+		*a = await{}
+		l.awaiting--
+	}
+	if left <= 0 {
+		done()
+		return
+	}
+	*a = await{seq: seq, left: left, done: done}
+	l.awaiting++
+}
+
+// awaited counts a subscriber of the key that has the event, or will never.
+func (l *loop) awaited(key int) {
+	a := &l.awaits[key]
+	if a.left--; a.left > 0 {
+		return
+	}
+	a.done()
+	*a = await{}
+	l.awaiting--
 }
 
 // storm drops a fraction of the subscribers, evenly spread; each comes back after a time within jitter.

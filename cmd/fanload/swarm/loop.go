@@ -68,10 +68,8 @@ type loop struct {
 	churnAt    int64
 	churnDue   float64
 	random     *rand.Rand
-	awaitKey   int
-	awaitSeq   int64
-	awaitLeft  int32
-	awaitDone  func()
+	awaits     []await     // of each key; made by the first one
+	awaiting   int         // how many of them are under way
 	current    *subscriber // whose bytes are being parsed
 	emit       func(codec.Message)
 	feed       func([]byte)

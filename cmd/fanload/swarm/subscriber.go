@@ -269,8 +269,8 @@ func (l *loop) onEvent(m codec.Message) {
 		l.counts.Measured++
 		l.result.Latency.Record(l.now - ts)
 	}
-	if l.awaitLeft > 0 && seq == l.awaitSeq && key == l.awaitKey {
-		l.awaited()
+	if l.awaiting > 0 && seq == l.awaits[key].seq {
+		l.awaited(key)
 	}
 }
 
@@ -282,8 +282,10 @@ func (l *loop) lose(s *subscriber, why error) {
 	}
 	l.counts.Open--
 	l.live[s.key]--
-	if l.awaitLeft > 0 && s.key == l.awaitKey && !s.stalls && !s.check.Has(l.awaitSeq) {
-		l.awaited()
+	if l.awaiting > 0 && !s.stalls {
+		if a := &l.awaits[s.key]; a.seq > 0 && !s.check.Has(a.seq) {
+			l.awaited(s.key)
+		}
 	}
 	if s.stalled {
 		l.counts.StalledEnded++

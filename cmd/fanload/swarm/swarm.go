@@ -84,7 +84,8 @@ func (s *Swarm) Measure(from int64) error {
 // Begin expects every event that is published from now on, at all subscribers that are open.
 func (s *Swarm) Begin() error { return s.all(func(l *loop) { l.begin() }) }
 
-// Await arms reached: it is called once, from another goroutine, when all subscribers of the key have the event.
+// Await arms reached: it is called once, from another goroutine, when all subscribers of the key have the event. Each key can be
+// awaited by itself.
 func (s *Swarm) Await(key int, seq int64, reached func()) error {
 	var mu sync.Mutex
 	left := len(s.loops)

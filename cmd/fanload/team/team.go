@@ -21,18 +21,23 @@ import (
 // answerTime bounds the wait for a worker's answer: no command takes long.
 const answerTime = 60 * time.Second
 
-// Team is the parent's side. Its methods belong to one goroutine, but Counts and Window.
+// Team is the parent's side. Its methods may be called by several goroutines at once, but for Finish and Close.
 type Team struct {
 	workers []*worker
 	failed  chan struct{} // closed when a worker has ended before it was asked to finish
 	fail    sync.Once
 
-	mu      sync.Mutex
-	key     int // what is awaited
+	calls sync.Mutex // held from a command to its answers, which come in the order of the commands
+
+	mu     sync.Mutex
+	awaits map[int]*await  // by key
+	window measure.Profile // latencies since Window was called
+}
+
+type await struct {
 	seq     int64
-	left    int
+	left    int // workers with subscribers that don't have it
 	reached chan struct{}
-	window  measure.Profile // latencies since Window was called
 }
 
 type worker struct {
@@ -52,7 +57,7 @@ type worker struct {
 // Start brings the workers up, p.Processes of them. argv is the command that runs [Worker] on its standard input and
 // output; a team of one doesn't need it. Close must follow.
 func Start(p *plan.Plan, argv []string) (*Team, error) {
-	t := &Team{failed: make(chan struct{})}
+	t := &Team{failed: make(chan struct{}), awaits: map[int]*await{}}
 	for i := range p.Processes {
 		w, err := t.startWorker(p.Processes == 1, argv)
 		if err != nil {
@@ -126,9 +131,10 @@ func (t *Team) listen(w *worker, out io.Reader) {
 			t.add(m.Window)
 		case "reached":
 			t.mu.Lock()
-			if m.Key == t.key && m.Seq == t.seq {
-				if t.left--; t.left == 0 {
-					close(t.reached)
+			if a := t.awaits[m.Key]; a != nil && a.seq == m.Seq {
+				if a.left--; a.left == 0 {
+					close(a.reached)
+					delete(t.awaits, m.Key)
 				}
 			}
 			t.mu.Unlock()
@@ -140,6 +146,8 @@ func (t *Team) listen(w *worker, out io.Reader) {
 
 // each sends every worker its command, and waits for all answers. Those of the others are there if one has failed.
 func (t *Team) each(make func(i int) command) ([]message, error) {
+	t.calls.Lock()
+	defer t.calls.Unlock()
 	var errs []error
 	sent := map[*worker]bool{}
 	for i, w := range t.workers {
@@ -211,11 +219,12 @@ func (t *Team) Behind(last []int64) (int64, error) {
 	return n, err
 }
 
-// Await gives a channel that is closed when every subscriber of the key has the event that is published next.
+// Await gives a channel that is closed when every subscriber of the key has an event that is published next. Each key can be
+// awaited by itself.
 func (t *Team) Await(key int, seq int64) (<-chan struct{}, error) {
 	reached := make(chan struct{})
 	t.mu.Lock()
-	t.key, t.seq, t.left, t.reached = key, seq, len(t.workers), reached
+	t.awaits[key] = &await{seq: seq, left: len(t.workers), reached: reached}
 	t.mu.Unlock()
 	return reached, t.all(command{Op: "await", Key: key, Seq: seq})
 }
