@@ -16,22 +16,35 @@ import (
 // planted is a fault, and what a run against it must say.
 type planted struct {
 	fault  faulty.Fault
-	mode   string
-	flags  []string
+	mode   string           // "": open, with 10 events to each key
+	flags  []string         // besides those
 	names  []string         // the counters above 0; all others must be 0
 	exact  map[string]int64 // of them, where the number is known
+	holds  []string         // thresholds that must hold
 	status int
 }
 
-// plantedFaults has 12 subscribers on 3 keys, 10 events to each key.
+// plantedFaults has 12 subscribers on 3 keys.
 var plantedFaults = []planted{
 	{fault: faulty.None, status: exitOK},
-	{fault: faulty.Drops, names: []string{"sse_lost"}, exact: map[string]int64{"sse_lost": 12}},
-	{fault: faulty.Duplicates, names: []string{"sse_duplicate"}, exact: map[string]int64{"sse_duplicate": 12}},
-	{fault: faulty.Reorders, names: []string{"sse_reordered"}, exact: map[string]int64{"sse_reordered": 12}},
-	{fault: faulty.Misroutes, names: []string{"sse_misrouted"}, exact: map[string]int64{"sse_misrouted": 24}},
-	{fault: faulty.Cuts, flags: []string{"--reconnect"}, names: []string{"sse_disconnects"}, exact: map[string]int64{"sse_disconnects": 12}},
+	{fault: faulty.Drops, names: []string{"sse_lost"}, exact: map[string]int64{"sse_lost": 12}, status: exitFailed},
+	{fault: faulty.Drops, names: []string{"sse_lost"}, flags: []string{"--no-checks"}, status: exitOK},
+	{fault: faulty.Drops, names: []string{"sse_lost"}, flags: []string{"-t", "sse_lost<=12"}, status: exitOK},
+	{fault: faulty.Duplicates, names: []string{"sse_duplicate"}, exact: map[string]int64{"sse_duplicate": 12}, status: exitFailed},
+	{fault: faulty.Reorders, names: []string{"sse_reordered"}, exact: map[string]int64{"sse_reordered": 12}, status: exitFailed},
+	{fault: faulty.Misroutes, names: []string{"sse_misrouted"}, exact: map[string]int64{"sse_misrouted": 24}, status: exitFailed},
+	{fault: faulty.Stalls, names: []string{"sse_undelivered"}, exact: map[string]int64{"sse_undelivered": 12 * 7}, status: exitFailed},
+	{fault: faulty.Cuts, flags: []string{"--reconnect"}, names: []string{"sse_disconnects"}, exact: map[string]int64{"sse_disconnects": 12}, status: exitOK},
+	{fault: faulty.Cuts, names: []string{"sse_disconnects", "sse_undelivered"}, exact: map[string]int64{"sse_undelivered": 12 * 8}, status: exitFailed},
 	{fault: faulty.Delays, flags: []string{"-t", "p50<600ms"}, status: exitFailed},
+	{fault: faulty.Resets, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed": 4}, status: exitFailed},
+	{fault: faulty.Refuses, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed": 4}, status: exitFailed},
+	{fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed": 4}, status: exitFailed},
+	{fault: faulty.Rejects, names: []string{"events_refused"}, exact: map[string]int64{"events_refused": 10}, status: exitFailed},
+	{
+		fault: faulty.Hangs, mode: "open", flags: []string{"--rate", "60", "-d", "500ms"},
+		names: []string{"events_unsent", "events_unanswered"}, holds: []string{"p50>500ms", "published<30"}, status: exitFailed,
+	},
 }
 
 // TestFaultsAreNamed: each fault of a server is told by its name, no other one is, and the exit status follows.
@@ -49,8 +62,14 @@ func TestFaultsAreNamed(t *testing.T) {
 			if mode == "" {
 				mode, args = "open", append(args, "--rate", "60", "--events", "30")
 			}
+			for _, h := range c.holds {
+				args = append(args, "-t", h)
+			}
 			status, out, errs := fanload(append(append([]string{mode}, args...), c.flags...)...)
-			var r struct{ Counters report.Counters }
+			var r struct {
+				Counters   report.Counters
+				Thresholds []report.Verdict
+			}
 			if err := json.Unmarshal([]byte(out), &r); err != nil {
 				t.Fatalf("%v: %s\n%s", err, out, errs)
 			}
@@ -64,6 +83,11 @@ func TestFaultsAreNamed(t *testing.T) {
 				}
 				if want, ok := c.exact[name]; ok && n != want {
 					t.Errorf("%s is %d, want %d", name, n, want)
+				}
+			}
+			for _, v := range r.Thresholds {
+				if slices.Contains(c.holds, v.Threshold) && !v.Held {
+					t.Errorf("%s does not hold: %s", v.Threshold, v.Shown)
 				}
 			}
 			for _, name := range c.names {

@@ -62,6 +62,7 @@ type common struct {
 	Sources        int           `default:"0" placeholder:"N" group:"Client" help:"Source addresses, from 127.1.0.1 on; 0: one for 4,000 subscribers."`
 
 	Threshold []string      `short:"t" sep:"none" placeholder:"COND" group:"Report" help:"Condition that the exit status answers, as p99<50ms, lost==0, deliveries_per_second>=1M. Repeatable."`
+	Checks    bool          `default:"true" negatable:"" group:"Report" help:"Fail a run in which the server has a fault, whatever the thresholds: an event lost, a connect refused, and so on. A threshold of the same metric takes the place of its check."`
 	JSON      string        `name:"json" placeholder:"FILE" group:"Report" help:"Write the result as JSON; - is standard output, without the table."`
 	HTML      string        `name:"html" placeholder:"FILE" group:"Report" help:"Write a page with plots that stands alone."`
 	Progress  string        `default:"auto" enum:"auto,on,off" placeholder:"WHEN" group:"Report" help:"Live line on standard error: auto (on a terminal), on, off."`

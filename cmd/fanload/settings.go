@@ -57,6 +57,7 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	s.WarmupPasses = f.WarmupPasses
 	s.Warmup, s.Settle, s.Drain, s.Events, s.Sample = f.Warmup, f.Settle, f.Drain, f.Events, f.Sample
 	s.PIDs, s.Command, s.Version = f.ServerPID, commandLine(args), versionText()
+	s.Checks = f.Checks
 	for _, text := range f.Threshold {
 		t, bad := report.ParseThreshold(text, len(f.ServerPID) > 0)
 		err = errors.Join(err, bad)

@@ -27,6 +27,14 @@ func (h *Histogram) Record(micros int64) {
 	_ = h.h.RecordValue(min(max(micros, lowestMicros), highestMicros)) // in bounds: it can't fail
 }
 
+// RecordN records a duration n times.
+func (h *Histogram) RecordN(micros, n int64) {
+	if h.h == nil {
+		h.h = hdr.New(lowestMicros, highestMicros, digits)
+	}
+	_ = h.h.RecordValues(min(max(micros, lowestMicros), highestMicros), n)
+}
+
 // Merge adds another's recordings.
 func (h *Histogram) Merge(o *Histogram) {
 	if o == nil || o.h == nil {

@@ -6,11 +6,13 @@ import (
 	"crypto/tls"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 )
 
 // Publisher renders and sends events. Publish may be called for several keys at once, but not twice for one; Flush follows
@@ -25,6 +27,8 @@ type Publisher struct {
 	names    map[int]string // of the keys, as far as used
 	measured int64          // latencies of requests written from then on are kept
 	stats    Stats
+	taken    []int64 // the newest sequence of each key that the server has taken
+	failed   []sequence.Failed
 	late     int64 // since Recent
 }
 
@@ -40,12 +44,13 @@ type sender struct {
 
 // Stats of the publish requests.
 type Stats struct {
-	Events       int64             `json:"events"`        // sent, refused ones too
-	FailedEvents int64             `json:"failed_events"` // refused, or without an answer
-	Requests     int64             `json:"requests"`
-	Latency      measure.Histogram `json:"latency"` // of the requests: written to answered
-	Errors       map[string]int64  `json:"errors"`
-	LateMax      int64             `json:"late_max_us"` // how far behind the schedule a request was written
+	Events     int64             `json:"events"`     // sent, refused ones too
+	Refused    int64             `json:"refused"`    // events of requests that were answered by an error
+	Unanswered int64             `json:"unanswered"` // events of requests that were not answered, or could not be sent
+	Requests   int64             `json:"requests"`
+	Latency    measure.Histogram `json:"latency"` // of the requests: written to answered
+	Errors     map[string]int64  `json:"errors"`
+	LateMax    int64             `json:"late_max_us"` // how far behind the schedule a request was written
 }
 
 // Recent is what a sample of the timeline asks for.
@@ -60,7 +65,7 @@ func New(p *plan.Plan) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Publisher{plan: p, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys)}
+	b := &Publisher{plan: p, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys), taken: make([]int64, p.Keys)}
 	b.stats.Errors = map[string]int64{}
 	var trust *tls.Config
 	if p.PublishCertified != "" {
@@ -99,6 +104,7 @@ func (b *Publisher) Publish(key, n int, at int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := b.render(s, key, n, at)
+	q := request{due: at, key: key, from: b.last[key] - int64(n) + 1, to: b.last[key]}
 	late := measure.Now() - at
 	b.mu.Lock()
 	b.stats.Events += int64(n)
@@ -106,10 +112,10 @@ func (b *Publisher) Publish(key, n int, at int64) {
 	b.stats.LateMax, b.late = max(b.stats.LateMax, late), max(b.late, late)
 	b.mu.Unlock()
 	if err == nil {
-		err = s.conn.write(s.buf, n)
+		err = s.conn.write(s.buf, q)
 	}
 	if err != nil {
-		b.answered(answer{request: request{events: n}, err: err})
+		b.answered(answer{request: q, err: err})
 	}
 }
 
@@ -131,6 +137,7 @@ func (b *Publisher) name(key int) (string, error) {
 func (b *Publisher) render(s *sender, key, n int, at int64) error {
 	name, err := b.name(key)
 	if err != nil {
+		b.last[key] += int64(n) // they were due, and are counted as events that nobody took
 		return err
 	}
 	batch := make([]*plan.Vars, n)
@@ -152,16 +159,39 @@ func (b *Publisher) answered(a answer) {
 	defer b.mu.Unlock()
 	switch {
 	case a.err != nil:
+		b.stats.Unanswered += a.events()
 		measure.Tally(b.stats.Errors, a.err.Error())
 	case a.status < 200 || a.status > 299:
+		b.stats.Refused += a.events()
 		measure.Tally(b.stats.Errors, strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.text)))
 	default:
+		b.taken[a.key] = max(b.taken[a.key], a.to)
 		if a.at >= b.measured {
 			b.stats.Latency.Record(a.took)
 		}
 		return
 	}
-	b.stats.FailedEvents += int64(a.events)
+	if len(b.failed) < maxFailed {
+		b.failed = append(b.failed, sequence.Failed{Key: a.key, From: a.from, To: a.to, Due: a.due})
+	}
+}
+
+// maxFailed bounds the requests that failed whose events are remembered. Those of others count as lost, where they don't come; a
+// run with so many has failed anyway.
+const maxFailed = 100_000
+
+// Taken is the newest sequence of each key that the server has taken.
+func (b *Publisher) Taken() []int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.taken)
+}
+
+// Failed is what the server has not taken. It is for when all requests are answered.
+func (b *Publisher) Failed() []sequence.Failed {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // Flush waits until all requests are answered, and closes the connections.

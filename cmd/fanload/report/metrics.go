@@ -86,6 +86,7 @@ func allMetrics() map[string]metric {
 	number("client_cpu_per_delivery", micros, func(r *Result) float64 { return r.Client.CPUPerDelivery })
 	number("client_cores", count, func(r *Result) float64 { return r.Client.Cores })
 
+	number("publish_failed", count, func(r *Result) float64 { return float64(r.Publish.Failed) })
 	for _, f := range faults {
 		number(f.name, count, func(r *Result) float64 { return float64(f.value(r)) })
 	}
@@ -112,28 +113,6 @@ func allMetrics() map[string]metric {
 	server("rss_end_per_connection", bytes, func(s *Server) float64 { return s.EndPerConnection })
 	server("rss_growth_per_minute", bytes, func(s *Server) float64 { return s.GrowthBytesPerMin })
 	return m
-}
-
-// faults are the counters of what went wrong, in the order of a report. A server without fault has 0 of each.
-var faults = []struct {
-	name  string
-	value func(*Result) int64
-}{
-	{"sse_connect_failed", func(r *Result) int64 { return r.Connect.Failed + r.Streams.ReconnectFailed }},
-	{"sse_lost", func(r *Result) int64 { return r.Sequence.Lost }},
-	{"sse_duplicate", func(r *Result) int64 { return r.Sequence.Duplicated }},
-	{"sse_reordered", func(r *Result) int64 { return r.Sequence.OutOfOrder }},
-	{"sse_misrouted", func(r *Result) int64 { return r.Sequence.Misrouted }},
-	{"sse_disconnects", func(r *Result) int64 { return r.Streams.Ended }},
-	{"publish_failed", func(r *Result) int64 { return r.Publish.Failed }},
-}
-
-// Count fills Counters, when all else is there.
-func (r *Result) Count() {
-	r.Counters = Counters{}
-	for _, f := range faults {
-		r.Counters[f.name] = f.value(r)
-	}
 }
 
 // MetricNames that thresholds can use, sorted.

@@ -36,6 +36,7 @@ type Result struct {
 	Curve    []CurvePoint     `json:"latency_curve,omitempty"`
 	Timeline []Point          `json:"timeline,omitempty"`
 
+	Checks     []Verdict `json:"checks,omitempty"` // those that failed
 	Thresholds []Verdict `json:"thresholds,omitempty"`
 }
 
@@ -65,14 +66,17 @@ type Connect struct {
 
 // Publish is about the publish requests.
 type Publish struct {
-	Events    int64            `json:"events"`
-	Failed    int64            `json:"failed"`
-	Requests  int64            `json:"requests"`
-	PerSecond float64          `json:"events_per_second"`
-	LateMax   int64            `json:"late_max_us"` // behind the schedule
-	Latency   measure.Summary  `json:"latency"`
-	Timeouts  int64            `json:"round_timeouts"` // closed, burst: rounds that not all subscribers completed
-	Errors    map[string]int64 `json:"errors,omitempty"`
+	Events     int64            `json:"events"`
+	Failed     int64            `json:"failed"` // refused or unanswered
+	Refused    int64            `json:"refused"`
+	Unanswered int64            `json:"unanswered"`
+	Unsent     int64            `json:"unsent"` // of the open loop's schedule
+	Requests   int64            `json:"requests"`
+	PerSecond  float64          `json:"events_per_second"`
+	LateMax    int64            `json:"late_max_us"` // behind the schedule
+	Latency    measure.Summary  `json:"latency"`
+	Timeouts   int64            `json:"round_timeouts"` // closed, burst: rounds that not all subscribers completed
+	Errors     map[string]int64 `json:"errors,omitempty"`
 }
 
 // Counters are what went wrong, by the names of the metrics, which are those of k6/x/sse where both have them.
@@ -89,7 +93,8 @@ type Deliveries struct {
 
 // Sequence is what the check of every subscriber's sequence has found.
 type Sequence struct {
-	Lost            int64 `json:"lost"`
+	Lost            int64 `json:"lost"`             // all that never came
+	Undelivered     int64 `json:"undelivered"`      // of it, what was before the first event that came, or after the last
 	LostSubscribers int64 `json:"lost_subscribers"` // that lost anything
 	Duplicated      int64 `json:"duplicated"`
 	OutOfOrder      int64 `json:"out_of_order"`

@@ -46,9 +46,9 @@ func (r *Result) Sections() []Section {
 	if rows := r.troubles(); len(rows) > 0 {
 		all = append(all, Section{Title: "Answers and errors", Rows: rows})
 	}
-	if len(r.Thresholds) > 0 {
-		s := Section{Title: "Thresholds"}
-		for _, v := range r.Thresholds {
+	if verdicts := slices.Concat(r.Checks, r.Thresholds); len(verdicts) > 0 {
+		s := Section{Title: "Checks and thresholds"}
+		for _, v := range verdicts {
 			word := "FAILED"
 			if v.Held {
 				word = "held"
@@ -102,17 +102,16 @@ func (r *Result) deliverySection() Section {
 		s.Rows = append(s.Rows, [2]string{"during rounds", number(r.Deliveries.BusyPerSecond) + "/s"})
 	}
 	q := &r.Sequence
-	add("lost", q.Lost, true)
-	add("subscribers that lost", q.LostSubscribers, false)
-	add("duplicated", q.Duplicated, true)
-	add("out of order", q.OutOfOrder, true)
+	for _, f := range faults {
+		always := f.name == "sse_lost" || f.name == "sse_undelivered" || f.name == "sse_duplicate" || f.name == "sse_reordered"
+		add(f.name, f.value(r), always)
+	}
+	add("subscribers that miss any", q.LostSubscribers, false)
 	add("late, unsure", q.Late, false)
-	add("misrouted", q.Misrouted, false)
 	add("gap events", q.Gaps, false)
 	add("foreign events", q.Foreign, false)
 	add("rounds timed out", r.Publish.Timeouts, false)
 	t := &r.Streams
-	add("streams ended by the server", t.Ended, false)
 	add("reconnects", t.Reconnects, false)
 	add("reconnects failed", t.ReconnectFailed, false)
 	add("gave up", t.GaveUp, false)

@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/publish"
+	"fanfare/cmd/fanload/sequence"
 )
 
 // never is behind every time of measure.Now.
@@ -64,21 +66,36 @@ func (r *runner) schedule(ctx context.Context, start int64) {
 	defer pacer.Release()
 	keys, batch := int64(r.s.Plan.Keys), r.s.Plan.Batch
 	apart := 1e6 * float64(batch) / r.s.Rate
-	events := int64(0)
-	for i := int64(0); r.s.Events == 0 || events < r.s.Events; i++ {
-		at := start + int64(float64(i)*apart)
-		if at >= r.end(start) || !pacer.Until(ctx, at) {
+	plan := sequence.Unsent{To: r.slots(start, apart), Start: start, Apart: apart, Batch: batch}
+	for ; plan.From < plan.To; plan.From++ {
+		at := plan.Due(plan.From)
+		if !pacer.Until(ctx, at) {
 			break
 		}
 		if measure.Now() > r.end(start)+r.s.Plan.PublishTimeout.Microseconds() {
 			break // hopelessly behind: the run must end
 		}
-		r.publisher.Publish(int(i%keys), batch, at)
-		events += int64(batch)
+		r.publisher.Publish(int(plan.From%keys), batch, at)
+	}
+	events := plan.From * int64(batch)
+	if r.unsent = plan; ctx.Err() != nil { // what wasn't due yet is no fault of anybody
+		for now := measure.Now(); r.unsent.To > r.unsent.From && r.unsent.Due(r.unsent.To-1) > now; {
+			r.unsent.To--
+		}
 	}
 	if took := max(measure.Now(), min(start+int64(float64(events)/r.s.Rate*1e6), r.end(start))) - start; took > 0 {
 		r.published = float64(events) / float64(took) * 1e6
 	}
+}
+
+// slots is how many publish requests the open loop's schedule has.
+func (r *runner) slots(start int64, apart float64) int64 {
+	span := float64(r.end(start) - start)
+	n := int64(math.Ceil(span / apart))
+	if most := (r.s.Events + int64(r.s.Plan.Batch) - 1) / int64(r.s.Plan.Batch); r.s.Events > 0 {
+		n = min(n, most)
+	}
+	return n
 }
 
 // storms drops subscribers every so often until the publisher has ended.

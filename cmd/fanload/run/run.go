@@ -15,6 +15,7 @@ import (
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/publish"
 	"fanfare/cmd/fanload/report"
+	"fanfare/cmd/fanload/sequence"
 	"fanfare/cmd/fanload/swarm"
 	"fanfare/cmd/fanload/team"
 )
@@ -33,7 +34,8 @@ type runner struct {
 	mu        sync.Mutex // guards rounds and timeouts, where several rounds are under way at once
 	rounds    measure.Histogram
 	timeouts  int64
-	published float64 // events a second, achieved
+	unsent    sequence.Unsent // of the open loop
+	published float64         // events a second, achieved
 	behind    int64
 	connected int64 // when all were
 	began     int64 // the first connect
@@ -89,16 +91,16 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	end := measure.Now()
 	endUsage := r.sampler.usage()
 	clientCPU, machine := measure.CPU(), measure.ReadMachine()
-	last := make([]int64, s.Plan.Keys)
+	published := &sequence.Published{Last: make([]int64, s.Plan.Keys), Unsent: r.unsent}
 	open := r.team.Counts().Open
 	if r.publisher != nil {
-		last = r.publisher.Last()
-		if n, bad := r.team.Behind(last); bad == nil {
+		published.Last, published.Failed = r.publisher.Last(), r.publisher.Failed()
+		if n, bad := r.team.Behind(r.publisher.Taken()); bad == nil {
 			r.behind = n
 		}
 	}
 	r.sampler.stop()
-	joined, bad := r.team.Finish(last)
+	joined, bad := r.team.Finish(published)
 	err = errors.Join(err, bad)
 	r.sampler.finish(joined.Counts, open, endUsage)
 	result := r.result(joined, started, end, endUsage, clientCPU)
@@ -111,7 +113,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	if errors.Is(limit.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		err = errors.Join(err, fmt.Errorf("the run took longer than its limit of %s", s.Plan.Limit))
 	}
-	result.Count()
+	result.Check(s.Checks, s.Thresholds)
 	for _, t := range s.Thresholds {
 		result.Thresholds = append(result.Thresholds, t.Judge(result))
 	}
@@ -189,7 +191,7 @@ func (r *runner) drain(ctx context.Context) error {
 	stop := time.Now().Add(r.s.Drain)
 	seen, at := int64(-1), time.Now()
 	for time.Now().Before(stop) && ctx.Err() == nil {
-		n, err := r.team.Behind(r.publisher.Last())
+		n, err := r.team.Behind(r.publisher.Taken())
 		if err != nil || n == 0 {
 			return err
 		}
@@ -263,7 +265,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 		out.Connect.PerSecond = float64(r.openCount) / out.Connect.Seconds
 	}
 	out.Sequence = report.Sequence{
-		Lost: c.Lost, LostSubscribers: c.LostOf, Duplicated: c.Duplicated, OutOfOrder: c.OutOfOrder, Late: c.Late,
+		Lost: c.Lost + c.Undelivered, Undelivered: c.Undelivered, LostSubscribers: c.LostOf, Duplicated: c.Duplicate, OutOfOrder: c.Reordered, Late: c.Late,
 		Misrouted: c.Misrouted, Foreign: c.Foreign, Gaps: c.Gaps,
 	}
 	out.Streams = report.Streams{
@@ -297,7 +299,7 @@ func (r *runner) publishResult(out *report.Result) {
 	}
 	p := r.publisher.Stats()
 	out.Publish = report.Publish{
-		Events: p.Events, Failed: p.FailedEvents, Requests: p.Requests, PerSecond: r.published, LateMax: p.LateMax,
+		Events: p.Events, Failed: p.Refused + p.Unanswered, Refused: p.Refused, Unanswered: p.Unanswered, Unsent: r.unsent.Events(), Requests: p.Requests, PerSecond: r.published, LateMax: p.LateMax,
 		Latency: p.Latency.Summary(), Timeouts: r.timeouts, Errors: p.Errors,
 	}
 }

@@ -74,7 +74,7 @@ func TestFaultsAreCounted(t *testing.T) {
 	})
 	s := settings(t, b.URL, run.Open)
 	r := carryOut(t, s)
-	want := report.Sequence{Lost: 5, LostSubscribers: 2, Duplicated: 2, OutOfOrder: 1, Foreign: 1, Gaps: 1}
+	want := report.Sequence{Lost: 5, Undelivered: 4, LostSubscribers: 2, Duplicated: 2, OutOfOrder: 1, Foreign: 1, Gaps: 1}
 	if r.Sequence != want {
 		t.Errorf("sequence %+v, want %+v", r.Sequence, want)
 	}

@@ -48,6 +48,7 @@ type Settings struct {
 	Version    string   // of fanload
 	WorkerArgv []string // the command that runs a worker
 	Thresholds []report.Threshold
+	Checks     bool           // fail the run for a server's faults, too
 	Progress   func(Progress) // called for each sample; nil: nobody looks
 }
 

@@ -15,21 +15,22 @@ type Counts struct {
 	Failed    int64 `json:"failed"`    // subscribers that never were
 	Stalled   int64 `json:"stalled"`   // that stopped reading
 
-	Events     int64 `json:"events"` // of this run, duplicates too
-	Delivered  int64 `json:"delivered"`
-	Measured   int64 `json:"measured"` // delivered, published after the warm-up
-	Duplicated int64 `json:"duplicated"`
-	OutOfOrder int64 `json:"out_of_order"` // delivered, but behind a later one
-	Late       int64 `json:"late"`         // too far behind to tell whether it is a duplicate
-	Misrouted  int64 `json:"misrouted"`    // of a key that the subscriber has not asked for
-	Foreign    int64 `json:"foreign"`      // events that this run has not published
-	Gaps       int64 `json:"gaps"`         // events by which the server admits a loss
-	Comments   int64 `json:"comments"`
-	Bytes      int64 `json:"bytes"` // read, heads included
+	Events    int64 `json:"events"` // of this run, duplicates too
+	Delivered int64 `json:"delivered"`
+	Measured  int64 `json:"measured"` // delivered, published after the warm-up
+	Duplicate int64 `json:"duplicate"`
+	Reordered int64 `json:"reordered"` // delivered, but behind a later one
+	Late      int64 `json:"late"`      // too far behind to tell whether it is a duplicate
+	Misrouted int64 `json:"misrouted"` // of a key that the subscriber has not asked for
+	Foreign   int64 `json:"foreign"`   // events that this run has not published
+	Gaps      int64 `json:"gaps"`      // events by which the server admits a loss
+	Comments  int64 `json:"comments"`
+	Bytes     int64 `json:"bytes"` // read, heads included
 
-	Lost          int64 `json:"lost"` // at subscribers that have ended; at the end: at all
-	LostOf        int64 `json:"lost_subscribers"`
-	Ended         int64 `json:"ended"` // streams that the server ended
+	Lost          int64 `json:"lost"`             // between two events that came; at subscribers that have left, at the end: at all
+	Undelivered   int64 `json:"undelivered"`      // before the first event that came, or after the last
+	LostOf        int64 `json:"lost_subscribers"` // of which either is true
+	Ended         int64 `json:"ended"`            // streams that the server ended
 	StalledEnded  int64 `json:"stalled_ended"`
 	Reconnects    int64 `json:"reconnects"`
 	ReconnectFail int64 `json:"reconnect_failures"`
@@ -52,8 +53,8 @@ func (c *Counts) Add(o *Counts) {
 	c.Events += o.Events
 	c.Delivered += o.Delivered
 	c.Measured += o.Measured
-	c.Duplicated += o.Duplicated
-	c.OutOfOrder += o.OutOfOrder
+	c.Duplicate += o.Duplicate
+	c.Reordered += o.Reordered
 	c.Late += o.Late
 	c.Misrouted += o.Misrouted
 	c.Foreign += o.Foreign
@@ -61,6 +62,7 @@ func (c *Counts) Add(o *Counts) {
 	c.Comments += o.Comments
 	c.Bytes += o.Bytes
 	c.Lost += o.Lost
+	c.Undelivered += o.Undelivered
 	c.LostOf += o.LostOf
 	c.Ended += o.Ended
 	c.StalledEnded += o.StalledEnded

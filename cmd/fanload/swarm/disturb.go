@@ -118,7 +118,7 @@ func (l *loop) doChurn() {
 		l.churnDue--
 		l.drop(s)
 		// Whoever leaves of its own accord has lost only what is missing before the newest event that it had.
-		l.countLost(s, 0)
+		l.leave(s, 0)
 		l.counts.Churned++
 		s.check, s.lastID, s.left, s.times, s.attempts = sequence.Checker{}, nil, 0, 0, 0
 		s.parser = codec.Parser{OnComment: s.parser.OnComment}
@@ -154,28 +154,4 @@ func (l *loop) behind(last []int64) (n int64) {
 		}
 	}
 	return n
-}
-
-// finish closes all and settles what was lost.
-func (l *loop) finish(last []int64) {
-	l.churnRate, l.queue = 0, nil
-	for i := range l.subs {
-		s := &l.subs[i]
-		if s.times > 0 && !s.stalls {
-			l.countLost(s, last[s.key])
-		}
-		if s.state == streaming && s.head.Status == 0 {
-			l.result.Errors["stream: no head before the end of the run"]++
-		}
-		l.shut(s)
-		s.state = over
-	}
-	l.result.Counts = l.counts
-}
-
-func (l *loop) countLost(s *subscriber, last int64) {
-	if lost := s.check.Lost(last); lost > 0 {
-		l.counts.Lost += lost
-		l.counts.LostOf++
-	}
 }

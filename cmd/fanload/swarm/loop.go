@@ -64,6 +64,7 @@ type loop struct {
 	pacedAt    int64
 	nextSweep  int64
 	nextTick   int64
+	leavers    []leaver // that churned and had missed something
 	churnRate  float64
 	churnAt    int64
 	churnDue   float64

@@ -254,13 +254,13 @@ func (l *loop) onEvent(m codec.Message) {
 	l.counts.Events++
 	switch s.check.See(seq) {
 	case sequence.Duplicate:
-		l.counts.Duplicated++
+		l.counts.Duplicate++
 		return
 	case sequence.Late:
 		l.counts.Late++
 		return
-	case sequence.OutOfOrder:
-		l.counts.OutOfOrder++
+	case sequence.Reordered:
+		l.counts.Reordered++
 	case sequence.New:
 	}
 	l.counts.Delivered++

@@ -13,6 +13,7 @@ import (
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 )
 
 // Swarm is one process's share of the subscribers. Its methods may be called from one goroutine at a time, but for Counts
@@ -166,10 +167,14 @@ func (s *Swarm) take() (p measure.Profile, err error) {
 	return p, nil
 }
 
-// Finish closes all subscribers and ends the loops. last is the last sequence published, of each key.
-func (s *Swarm) Finish(last []int64) (*Result, error) {
+// Finish closes all subscribers, holds them against what was published, and ends the loops.
+func (s *Swarm) Finish(published *sequence.Published) (*Result, error) {
+	if len(published.Last) != s.plan.Keys {
+		return nil, fmt.Errorf("%d last sequences for %d keys", len(published.Last), s.plan.Keys)
+	}
+	published.Index()
 	cpu := measure.CPU() - s.cpu.Load()
-	err := s.all(func(l *loop) { l.finish(last) })
+	err := s.all(func(l *loop) { l.finish(published) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	window, bad := s.take()

@@ -15,6 +15,7 @@ import (
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 	"fanfare/cmd/fanload/swarm"
 )
 
@@ -261,12 +262,12 @@ func (t *Team) Window() measure.Profile {
 	return w
 }
 
-// Finish closes all subscribers and gives the joined result.
-func (t *Team) Finish(last []int64) (*swarm.Result, error) {
+// Finish closes all subscribers, holds them against what was published, and gives the joined result.
+func (t *Team) Finish(published *sequence.Published) (*swarm.Result, error) {
 	for _, w := range t.workers {
 		w.closing.Store(true)
 	}
-	answers, err := t.each(func(int) command { return command{Op: "finish", Last: last} })
+	answers, err := t.each(func(int) command { return command{Op: "finish", Published: published} })
 	sum := &swarm.Result{}
 	for _, m := range answers {
 		if m.Result != nil {

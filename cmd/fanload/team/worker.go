@@ -97,7 +97,10 @@ func (k *served) do(c *command) (m message, err error) {
 		m.Number, err = k.swarm.Behind(c.Last)
 	case "finish":
 		k.stopStatus()
-		m.Result, err = k.swarm.Finish(c.Last)
+		if c.Published == nil {
+			return m, errors.New("finish: it isn't said what was published")
+		}
+		m.Result, err = k.swarm.Finish(c.Published)
 	default:
 		err = fmt.Errorf("unknown command %q", c.Op)
 	}
