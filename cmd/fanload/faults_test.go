@@ -41,11 +41,25 @@ var plantedFaults = []planted{
 	{fault: faulty.Refuses, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed": 4}, status: exitFailed},
 	{fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed": 4}, status: exitFailed},
 	{fault: faulty.Rejects, names: []string{"events_refused"}, exact: map[string]int64{"events_refused": 10}, status: exitFailed},
+	{fault: faulty.None, mode: "churn", flags: churning, status: exitOK},
+	{fault: faulty.Deaf, mode: "churn", flags: churning, names: []string{"sse_undelivered"}, status: exitFailed},
+	{fault: faulty.None, mode: "churn", flags: append([]string{"--ready", "sent"}, churning...), status: exitOK},
+	{
+		fault: faulty.Deaf, mode: "churn", flags: append([]string{"--ready", "sent"}, churning...),
+		names: []string{"sse_undelivered"}, status: exitFailed,
+	},
+	{
+		fault: faulty.Deaf, mode: "churn", flags: append([]string{"--processes", "2", "--no-checks", "-t", "lost==0"}, churning...),
+		names: []string{"sse_undelivered"}, status: exitFailed,
+	},
 	{
 		fault: faulty.Hangs, mode: "open", flags: []string{"--rate", "60", "-d", "500ms"},
 		names: []string{"events_unsent", "events_unanswered"}, holds: []string{"p50>500ms", "published<30"}, status: exitFailed,
 	},
 }
+
+// churning lets most of the subscribers leave, and waits a second for what they must have got.
+var churning = []string{"--rate", "60", "--churn", "40", "-d", "1500ms", "--drain", "1s"}
 
 // TestFaultsAreNamed: each fault of a server is told by its name, no other one is, and the exit status follows.
 func TestFaultsAreNamed(t *testing.T) {

@@ -73,6 +73,8 @@ type Plan struct {
 	ConnectTimeout time.Duration `json:"connect_timeout"`
 	Reconnect      bool          `json:"reconnect"` // when the server ends a stream
 	ReconnectDelay time.Duration `json:"reconnect_delay"`
+	Settle         time.Duration `json:"settle"`       // until the server has surely read a request that was sent
+	Patience       time.Duration `json:"patience"`     // for what is still to come when a subscriber leaves
 	StallBuffer    int           `json:"stall_buffer"` // SO_RCVBUF of those that will stall
 	StallPercent   float64       `json:"stall_percent"`
 

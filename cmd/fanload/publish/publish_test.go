@@ -29,7 +29,7 @@ func publisher(t *testing.T, addr string, pipeline int) *publish.Publisher {
 	b, err := publish.New(&plan.Plan{
 		Run: "r", Publish: plan.Request{Method: "POST", URL: "http://" + addr + "/{{.Key}}", Body: "{{.Seq}} "}, Key: "k{{.KeyIndex}}",
 		Keys: 6, PublishAddr: addr, Publishers: 3, Pipeline: pipeline, PublishTimeout: 5 * time.Second,
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

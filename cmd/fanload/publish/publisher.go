@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/sequence"
@@ -19,6 +20,7 @@ import (
 // the last of them.
 type Publisher struct {
 	plan    *plan.Plan
+	ledger  *ledger.Ledger // nil: nobody subscribes or leaves meanwhile
 	senders []*sender
 	last    []int64 // the newest sequence of each key; its element belongs to the sender of the key
 
@@ -59,13 +61,13 @@ type Recent struct {
 	Late   int64 // how far behind the schedule a request was written since the last call, at most; microseconds
 }
 
-// New parses the templates. Connections are dialled when they are needed.
-func New(p *plan.Plan) (*Publisher, error) {
+// New parses the templates. Connections are dialled when they are needed. What is published is written to the ledger.
+func New(p *plan.Plan, l *ledger.Ledger) (*Publisher, error) {
 	keys, err := p.KeyNames()
 	if err != nil {
 		return nil, err
 	}
-	b := &Publisher{plan: p, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys), taken: make([]int64, p.Keys)}
+	b := &Publisher{plan: p, ledger: l, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys), taken: make([]int64, p.Keys)}
 	b.stats.Errors = map[string]int64{}
 	var trust *tls.Config
 	if p.PublishCertified != "" {
@@ -111,6 +113,7 @@ func (b *Publisher) Publish(key, n int, at int64) {
 	b.stats.Requests++
 	b.stats.LateMax, b.late = max(b.stats.LateMax, late), max(b.late, late)
 	b.mu.Unlock()
+	b.ledger.Sending(key, q.to)
 	if err == nil {
 		err = s.conn.write(s.buf, q)
 	}
@@ -155,6 +158,8 @@ func (b *Publisher) render(s *sender, key, n int, at int64) error {
 
 // answered counts an answer. The readers' goroutines call it.
 func (b *Publisher) answered(a answer) {
+	// Answers come in the order of the requests, and all of a key over one connection.
+	defer b.ledger.Settle(a.key, a.to)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {

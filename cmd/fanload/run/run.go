@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/publish"
 	"fanfare/cmd/fanload/report"
@@ -60,9 +61,14 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 			return nil, err
 		}
 	}
+	var book *ledger.Ledger
 	if s.publishes() {
 		var err error
-		if r.publisher, err = publish.New(&s.Plan); err != nil {
+		if book, err = ledger.New(s.Plan.Keys); err != nil {
+			return nil, err
+		}
+		defer book.Close() //nolint:errcheck // nobody reads it any more
+		if r.publisher, err = publish.New(&s.Plan, book); err != nil {
 			return nil, err
 		}
 		defer r.publisher.Flush()
@@ -70,7 +76,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	// A thread for the pacer, and some for what reads answers, beside those of the loops.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 4))
 	var err error
-	if r.team, err = team.Start(&s.Plan, s.WorkerArgv); err != nil {
+	if r.team, err = team.Start(&s.Plan, s.WorkerArgv, book); err != nil {
 		return nil, err
 	}
 	defer r.team.Close()

@@ -104,6 +104,7 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 	}
 	p.Publishers = min(max(p.Publishers, p.PublishesInFlight), p.Keys)
 	p.Status = statusEvery(s.Sample)
+	p.Settle, p.Patience = s.Settle, s.Drain
 	p.Limit = s.connectTime() + s.Settle + s.passesTime() + s.Warmup + s.Duration + s.Drain + s.Round + p.PublishTimeout + time.Minute
 	return nil
 }

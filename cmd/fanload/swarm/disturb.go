@@ -6,23 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fanfare/cmd/fanload/measure"
-	"fanfare/cmd/fanload/sequence"
-	"fanfare/codec"
 )
 
 // nowAgain reads the clock behind a system call that may have taken its time.
 func (l *loop) nowAgain() int64 {
 	l.now = measure.Now()
 	return l.now
-}
-
-// begin expects every event from the first one at those that are open.
-func (l *loop) begin() {
-	for i := range l.subs {
-		if s := &l.subs[i]; s.times > 0 && !s.check.Begun() {
-			s.check.Begin(0)
-		}
-	}
 }
 
 // await is an event that is waited for at all subscribers of its key.
@@ -100,31 +89,6 @@ func (l *loop) drop(s *subscriber) {
 	l.counts.Open--
 	l.live[s.key]--
 	l.shut(s)
-}
-
-// doChurn replaces subscribers by new ones, at random.
-func (l *loop) doChurn() {
-	if l.churnRate <= 0 || len(l.subs) == 0 {
-		return
-	}
-	l.churnDue += l.churnRate * float64(l.now-l.churnAt) / 1e6
-	l.churnAt = l.now
-	l.churnDue = min(l.churnDue, float64(len(l.subs)))
-	for tries := 4 * int(l.churnDue); l.churnDue >= 1 && tries > 0; tries-- {
-		s := &l.subs[l.random.IntN(len(l.subs))]
-		if s.state != streaming || s.stalled {
-			continue
-		}
-		l.churnDue--
-		l.drop(s)
-		// Whoever leaves of its own accord has lost only what is missing before the newest event that it had.
-		l.leave(s, 0)
-		l.counts.Churned++
-		s.check, s.lastID, s.left, s.times, s.attempts = sequence.Checker{}, nil, 0, 0, 0
-		s.parser = codec.Parser{OnComment: s.parser.OnComment}
-		l.counts.Connected--
-		l.wait(s, 0)
-	}
 }
 
 // stall stops reading at the cohort. Hang-ups and errors are still told.

@@ -9,7 +9,7 @@ import (
 // leaver is a subscriber that left, and had missed something by then. What the server never took of it is known at the end.
 type leaver struct {
 	key   int
-	until int64 // the newest sequence that it should have got; 0: that it has got
+	until int64 // the newest sequence that it must have got
 	check sequence.Checker
 }
 

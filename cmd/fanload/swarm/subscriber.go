@@ -34,6 +34,8 @@ type subscriber struct {
 	began      int64   // the connect
 	left       int64   // when the last stream ended; 0: it hasn't
 	due        int64   // when to come back
+	leaveBy    int64   // when to leave at the latest, in favour of a new one; 0: it stays
+	until      int64   // the newest sequence that it must have before it leaves
 	secure     *secure // of this connection; nil: http
 
 	out    []byte // of the request, unsent
@@ -194,6 +196,7 @@ func (l *loop) subscribed(s *subscriber) {
 	if s.times++; s.times == 1 {
 		l.counts.Connected++
 		l.counts.LastConnected = l.now
+		l.expect(s)
 	}
 	if s.left != 0 {
 		l.counts.Reconnects++

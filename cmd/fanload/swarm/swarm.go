@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/sequence"
@@ -31,8 +32,9 @@ type Swarm struct {
 	measured int64               // deliveries, when the last window was taken
 }
 
-// New makes the loops for the subscribers i of the plan with i % shards == shard. Close or Finish must follow.
-func New(p *plan.Plan, shard, shards int) (*Swarm, error) {
+// New makes the loops for the subscribers i of the plan with i % shards == shard. From the ledger they know what is published when they
+// subscribe and leave; nil: what they get first is the beginning. Close or Finish must follow.
+func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
 	addr, err := netip.ParseAddrPort(p.Address)
 	if err != nil {
 		return nil, fmt.Errorf("address of the stream: %w", err)
@@ -48,14 +50,14 @@ func New(p *plan.Plan, shard, shards int) (*Swarm, error) {
 	s := &Swarm{plan: p}
 	s.cpu.Store(measure.CPU())
 	for i := range n {
-		l, err := newLoop(p, addr, share(mine, i, n), float64(shards*n))
+		loop, err := newLoop(p, addr, share(mine, i, n), float64(shards*n))
 		if err != nil {
 			s.Close()
 			return nil, err
 		}
-		l.number = i
-		s.loops, s.spare = append(s.loops, l), append(s.spare, measure.Histogram{})
-		s.done.Go(l.run)
+		loop.number, loop.ledger = i, l
+		s.loops, s.spare = append(s.loops, loop), append(s.spare, measure.Histogram{})
+		s.done.Go(loop.run)
 	}
 	return s, nil
 }
@@ -107,7 +109,7 @@ func (s *Swarm) Storm(fraction float64, jitter time.Duration) error {
 
 // Churn replaces that many subscribers a second over all processes by new ones; 0 stops it.
 func (s *Swarm) Churn(rate float64) error {
-	return s.all(func(l *loop) { l.churnRate, l.churnAt = rate/l.loopsOfAll, measure.Now() })
+	return s.all(func(l *loop) { l.churn(rate / l.loopsOfAll) })
 }
 
 // Stall makes the cohort stop reading.

@@ -96,7 +96,7 @@ func until(t *testing.T, what string, is func() bool) {
 
 func connected(t *testing.T, p *plan.Plan) *Swarm {
 	t.Helper()
-	s, err := New(p, 0, 1)
+	s, err := New(p, 0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestSilentServer(t *testing.T) {
 	v := serve(t, "")
 	p := testPlan(v.address, 3)
 	p.ConnectTimeout = 50 * time.Millisecond
-	s, err := New(p, 0, 1)
+	s, err := New(p, 0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestSharesAreDisjoint(t *testing.T) {
 	p := testPlan("127.0.0.1:9", 101)
 	seen := map[int]bool{}
 	for shard := range 3 {
-		s, err := New(p, shard, 3)
+		s, err := New(p, shard, 3, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestSharesAreDisjoint(t *testing.T) {
 
 // TestClosedSwarm says so, and holds nobody up.
 func TestClosedSwarm(t *testing.T) {
-	s, err := New(testPlan("127.0.0.1:9", 2), 0, 1)
+	s, err := New(testPlan("127.0.0.1:9", 2), 0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

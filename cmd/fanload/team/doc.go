@@ -19,6 +19,7 @@ import (
 type command struct {
 	Op       string        `json:"op"`
 	Plan     *plan.Plan    `json:"plan,omitempty"`
+	Ledger   bool          `json:"ledger,omitempty"` // the worker has it as file 3
 	Shard    int           `json:"shard,omitempty"`
 	Shards   int           `json:"shards,omitempty"`
 	From     int64         `json:"from,omitempty"`

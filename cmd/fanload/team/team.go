@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/sequence"
@@ -56,18 +57,20 @@ type worker struct {
 }
 
 // Start brings the workers up, p.Processes of them. argv is the command that runs [Worker] on its standard input and
-// output; a team of one doesn't need it. Close must follow.
-func Start(p *plan.Plan, argv []string) (*Team, error) {
+// output; a team of one doesn't need it. The ledger is shared with all; nil: there is none. Close must follow.
+func Start(p *plan.Plan, argv []string, l *ledger.Ledger) (*Team, error) {
 	t := &Team{failed: make(chan struct{}), awaits: map[int]*await{}}
 	for i := range p.Processes {
-		w, err := t.startWorker(p.Processes == 1, argv)
+		w, err := t.startWorker(p.Processes == 1, argv, l)
 		if err != nil {
 			t.Close()
 			return nil, fmt.Errorf("worker %d: %w", i, err)
 		}
 		t.workers = append(t.workers, w)
 	}
-	_, err := t.each(func(i int) command { return command{Op: "plan", Plan: p, Shard: i, Shards: len(t.workers)} })
+	_, err := t.each(func(i int) command {
+		return command{Op: "plan", Plan: p, Shard: i, Shards: len(t.workers), Ledger: l != nil}
+	})
 	if err != nil {
 		t.Close()
 		return nil, err
@@ -75,7 +78,7 @@ func Start(p *plan.Plan, argv []string) (*Team, error) {
 	return t, nil
 }
 
-func (t *Team) startWorker(inside bool, argv []string) (*worker, error) {
+func (t *Team) startWorker(inside bool, argv []string, l *ledger.Ledger) (*worker, error) {
 	w := &worker{replies: make(chan message, 4), ended: make(chan struct{}), done: make(chan struct{})}
 	var out io.Reader
 	if inside {
@@ -84,11 +87,14 @@ func (t *Team) startWorker(inside bool, argv []string) (*worker, error) {
 		w.in, out = in, messages
 		go func() {
 			defer close(w.done)
-			_ = answers.CloseWithError(Worker(commands, answers, false)) // nil: end of file
+			_ = answers.CloseWithError(serve(commands, answers, false, l)) // nil: end of file
 		}()
 	} else {
 		w.process = exec.Command(argv[0], argv[1:]...)
 		w.process.Stderr = os.Stderr
+		if l != nil {
+			w.process.ExtraFiles = []*os.File{l.File()}
+		}
 		var err error
 		if w.in, err = w.process.StdinPipe(); err != nil {
 			return nil, err

@@ -50,7 +50,7 @@ func parent() int {
 	_ = os.Setenv(role, "worker")
 	p := testPlan(os.Getenv("FANLOAD_TEST_ADDRESS"))
 	p.Processes = 2
-	t, err := Start(p, []string{os.Args[0]})
+	t, err := Start(p, []string{os.Args[0]}, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -151,7 +151,7 @@ func started(t *testing.T, address string, processes int) *Team {
 	t.Setenv(role, "worker")
 	p := testPlan(address)
 	p.Processes = processes
-	m, err := Start(p, []string{os.Args[0]})
+	m, err := Start(p, []string{os.Args[0]}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestWorkerThatCannotStart(t *testing.T) {
 	p := testPlan("127.0.0.1:9")
 	p.Processes = 2
 	for _, argv := range [][]string{{"/nowhere/fanload"}, {"/bin/false"}} {
-		if m, err := Start(p, argv); err == nil || !strings.Contains(err.Error(), "worker 0: ") {
+		if m, err := Start(p, argv, nil); err == nil || !strings.Contains(err.Error(), "worker 0: ") {
 			t.Errorf("%v, error %v", m, err)
 		}
 	}
