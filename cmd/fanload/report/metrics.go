@@ -26,10 +26,16 @@ type metric struct {
 
 var metrics = allMetrics()
 
+func metricOf(u unit, f func(*Result) float64) metric {
+	return metric{unit: u, value: func(r *Result) (float64, bool) { return f(r), true }}
+}
+
+func countOf(f func(*Result) float64) metric { return metricOf(count, f) }
+
 func allMetrics() map[string]metric {
 	m := map[string]metric{}
 	number := func(name string, u unit, f func(*Result) float64) {
-		m[name] = metric{unit: u, value: func(r *Result) (float64, bool) { return f(r), true }}
+		m[name] = metricOf(u, f)
 	}
 	server := func(name string, u unit, f func(*Server) float64) {
 		m[name] = metric{unit: u, server: true, value: func(r *Result) (float64, bool) {

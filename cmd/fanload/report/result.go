@@ -61,7 +61,8 @@ type Connect struct {
 	Head       measure.Summary `json:"head"`
 	FirstEvent measure.Summary `json:"first_event"`
 
-	Ciphers map[string]int64 `json:"ciphers,omitempty"` // TLS version and cipher suite of the connections
+	Failures map[string]int64 `json:"failures,omitempty"` // attempts that opened no stream, reconnects too, by reason
+	Ciphers  map[string]int64 `json:"ciphers,omitempty"`  // TLS version and cipher suite of the connections
 }
 
 // Publish is about the publish requests.

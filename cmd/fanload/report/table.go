@@ -105,6 +105,11 @@ func (r *Result) deliverySection() Section {
 	for _, f := range faults {
 		always := f.name == "sse_lost" || f.name == "sse_undelivered" || f.name == "sse_duplicate" || f.name == "sse_reordered"
 		add(f.name, f.value(r), always)
+		if f.name == connectMetric {
+			for _, reason := range slices.Sorted(maps.Keys(r.Connect.Failures)) {
+				add("  "+tagged(reason), r.Connect.Failures[reason], false)
+			}
+		}
 	}
 	add("subscribers that miss any", q.LostSubscribers, false)
 	add("late, unsure", q.Late, false)

@@ -260,7 +260,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 	}
 	out.Connect = report.Connect{
 		Asked: int64(r.s.Plan.Subscribers), Connected: c.Connected, Failed: c.Failed,
-		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
+		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Failures: joined.Failures, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
 	}
 	if r.connected = c.LastConnected; r.s.Churn == 0 && r.connected > r.began {
 		out.Connect.Seconds = float64(r.connected-r.began) / 1e6

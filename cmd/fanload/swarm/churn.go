@@ -15,7 +15,7 @@ import (
 
 // begin expects every event from the first one at those that are open, and what the ledger says at those who come later.
 func (l *loop) begin() {
-	l.expecting = true
+	l.expecting = l.ledger != nil
 	for i := range l.subs {
 		if s := &l.subs[i]; s.times > 0 && !s.check.Begun() {
 			s.check.Begin(0)
@@ -33,7 +33,7 @@ type fresh struct {
 // expect begins with what a subscriber must get. It has just subscribed for the first time.
 func (l *loop) expect(s *subscriber) {
 	switch {
-	case !l.expecting || l.ledger == nil:
+	case !l.expecting:
 	case l.plan.Ready == plan.ReadySent:
 		l.fresh = append(l.fresh, fresh{s.slot, s.generation, l.now + l.plan.Settle.Microseconds()})
 	default:

@@ -82,10 +82,11 @@ type Result struct {
 	Latency    measure.Histogram `json:"latency"`     // all: publish (scheduled) to read by the subscriber
 	Connect    measure.Histogram `json:"connect"`     // TCP
 	TLS        measure.Histogram `json:"tls"`         // the handshake behind it
-	Head       measure.Histogram `json:"head"`        // from the start of the connect to the answer's head
+	Head       measure.Histogram `json:"head"`        // from the start of the connect to the answer's head, or to the failure
 	FirstEvent measure.Histogram `json:"first_event"` // from the start of the connect to the first event
 	Reconnect  measure.Histogram `json:"reconnect"`   // from the end of a stream to the head of the next
 	Ciphers    map[string]int64  `json:"ciphers"`     // TLS versions and cipher suites of the connections
+	Failures   map[string]int64  `json:"failures"`    // attempts that opened no stream, by reason
 	Statuses   map[string]int64  `json:"statuses"`    // answers that were no stream, by status
 	Errors     map[string]int64  `json:"errors"`      // by kind
 	CPU        int64             `json:"cpu_us"`      // of the process, since measuring began
@@ -102,6 +103,7 @@ func (r *Result) Merge(o *Result) {
 	r.FirstEvent.Merge(&o.FirstEvent)
 	r.Reconnect.Merge(&o.Reconnect)
 	r.Ciphers = addCounts(r.Ciphers, o.Ciphers)
+	r.Failures = addCounts(r.Failures, o.Failures)
 	r.Statuses = addCounts(r.Statuses, o.Statuses)
 	r.Errors = addCounts(r.Errors, o.Errors)
 	r.CPU += o.CPU

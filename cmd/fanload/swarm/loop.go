@@ -67,7 +67,7 @@ type loop struct {
 	pacedAt    int64
 	nextSweep  int64
 	nextTick   int64
-	expecting  bool     // of those who subscribe from now on it is known what they must get
+	expecting  bool     // of those who subscribe from now on the ledger knows what they must get
 	fresh      []fresh  // for whom it will be known, in order
 	leavers    []leaver // that churned and had missed something
 	leaving    []int32  // slots of those that are about to
@@ -115,6 +115,7 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 		l.idle = max(min(l.idle, every), tickEvery)
 	}
 	l.result.Statuses, l.result.Errors, l.result.Ciphers = map[string]int64{}, map[string]int64{}, map[string]int64{}
+	l.result.Failures = map[string]int64{}
 	l.emit, l.feed = l.onEvent, l.onContent
 	comment := l.onComment
 	for i, index := range mine {

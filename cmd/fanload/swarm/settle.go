@@ -25,6 +25,7 @@ func (l *loop) leave(s *subscriber, until int64) {
 func (l *loop) finish(p *sequence.Published) {
 	l.nowAgain()
 	l.churnRate, l.queue, l.counts.Lost = 0, nil, 0
+	l.unopened()
 	readers := make([]int64, l.plan.Keys)
 	for i := range l.subs {
 		s := &l.subs[i]

@@ -5,7 +5,6 @@ package swarm
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -168,10 +167,12 @@ func (l *loop) consume(s *subscriber, b []byte) error {
 		}
 		l.result.Head.Record(l.nowAgain() - s.began)
 		s.body.Begin(&s.head)
-		if s.head.Status != 200 || s.head.ContentType != "text/event-stream" {
+		if s.head.Status != 200 || s.head.ContentType != "text/event-stream" || s.head.Encoding != "" {
 			l.refuse(s)
 		} else if s.state == heading {
 			l.subscribed(s)
+		} else if l.expecting && !s.check.Begun() {
+			s.check.Begin(l.ledger.Sent(s.key)) // sooner than expectFresh
 		}
 		b = rest
 	}
@@ -308,6 +309,7 @@ func (l *loop) lose(s *subscriber, why error) {
 
 func (l *loop) loseOpening(s *subscriber, why error) {
 	l.counts.Opening--
+	l.failedAttempt(s, reason(s, why))
 	if s.state == refused {
 		measure.Tally(l.result.Statuses, answer(s))
 	} else {
@@ -347,32 +349,4 @@ func (l *loop) wait(s *subscriber, micros int64) {
 	s.state, s.due, s.queued = waiting, l.now+micros, false
 	l.counts.Waiting++
 	l.nextTick, l.nextSweep = l.now, l.now
-}
-
-// answer describes what came instead of a stream.
-func answer(s *subscriber) string {
-	text := fmt.Sprintf("%d", s.head.Status)
-	if s.head.Status == 200 {
-		text += fmt.Sprintf(" with content type %q", s.head.ContentType)
-	}
-	if s.head.Location != "" {
-		text += " to " + s.head.Location
-	}
-	if s.head.RetryAfter != "" {
-		text += " Retry-After " + s.head.RetryAfter
-	}
-	if len(s.sample) > 0 {
-		text += ": " + strings.TrimSpace(strings.ToValidUTF8(string(s.sample), "\uFFFD"))
-	}
-	return text
-}
-
-// kind keeps the number of different errors small.
-func kind(err error) string {
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		op, _, _ := strings.Cut(err.Error(), ":")
-		return op + ": " + number.Error()
-	}
-	return err.Error()
 }
