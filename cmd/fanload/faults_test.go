@@ -21,6 +21,7 @@ type planted struct {
 	names  []string         // the counters above 0; all others must be 0
 	exact  map[string]int64 // of them, where the number is known
 	holds  []string         // thresholds that must hold
+	says   string           // a part of what is said on standard error
 	status int
 }
 
@@ -66,6 +67,12 @@ var plantedFaults = []planted{
 		fault: faulty.Compresses, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed{reason:encoding}": 12},
 		status: exitFailed,
 	},
+	{fault: faulty.None, mode: "stall", flags: append([]string{"--size", "4000"}, stalling...), holds: []string{"backpressure==3"}, status: exitOK},
+	{fault: faulty.None, mode: "stall", flags: append([]string{"--size", "64"}, stalling...), holds: []string{"backpressure==0"}, says: "nothing was tested", status: exitFailed},
+	{
+		fault: faulty.HeadOfLine, mode: "stall", flags: append([]string{"--size", "4000"}, stalling...), names: []string{"sse_undelivered"},
+		holds: []string{"backpressure==3"}, status: exitFailed,
+	},
 	{fault: faulty.None, mode: "churn", flags: churning, status: exitOK},
 	{fault: faulty.Deaf, mode: "churn", flags: churning, names: []string{"sse_undelivered"}, status: exitFailed},
 	{
@@ -81,6 +88,9 @@ var plantedFaults = []planted{
 		names: []string{"events_unsent", "events_unanswered"}, holds: []string{"p50>500ms", "published<30"}, status: exitFailed,
 	},
 }
+
+// stalling lets a quarter of the subscribers stop reading: the kernel takes 40 kB of each.
+var stalling = []string{"--percent", "25", "--rate", "200", "-d", "1s", "--drain", "1s"}
 
 // churning lets most of the subscribers leave, and waits a second for what they must have got.
 var churning = []string{"--rate", "60", "--churn", "40", "-d", "1500ms", "--drain", "1s"}
@@ -111,8 +121,8 @@ func TestFaultsAreNamed(t *testing.T) {
 			if err := json.Unmarshal([]byte(out), &r); err != nil {
 				t.Fatalf("%v: %s\n%s", err, out, errs)
 			}
-			if status != c.status {
-				t.Errorf("status %d, want %d: %s", status, c.status, errs)
+			if status != c.status || !strings.Contains(errs, c.says) {
+				t.Errorf("status %d, want %d and %q: %s", status, c.status, c.says, errs)
 			}
 			for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
 				n := r.Counters[name]

@@ -89,6 +89,7 @@ func allMetrics() map[string]metric {
 	number("reconnects", count, func(r *Result) float64 { return float64(r.Streams.Reconnects) })
 	number("reconnect_failed", count, func(r *Result) float64 { return float64(r.Streams.ReconnectFailed) })
 	number("gave_up", count, func(r *Result) float64 { return float64(r.Streams.GaveUp) })
+	number("backpressure", count, func(r *Result) float64 { return float64(r.Streams.Backpressure()) })
 	number("client_cpu_per_delivery", micros, func(r *Result) float64 { return r.Client.CPUPerDelivery })
 	number("client_cores", count, func(r *Result) float64 { return r.Client.Cores })
 

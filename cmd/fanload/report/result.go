@@ -114,10 +114,16 @@ type Streams struct {
 	Churned          int64 `json:"churned"`
 	Stalled          int64 `json:"stalled"`
 	StalledEnded     int64 `json:"stalled_ended"`
+	StalledFelt      int64 `json:"stalled_felt"`        // of the others, those that held the server up: more was published than the kernel holds
+	StalledGiven     int64 `json:"stalled_given_bytes"` // of data, published to the others
+	StalledKept      int64 `json:"stalled_kept_bytes"`  // held by the kernel at the end
 	Comments         int64 `json:"comments"`
 	OpenAtEnd        int64 `json:"open_at_end"`
 	BehindAfterDrain int64 `json:"behind_after_drain"`
 }
+
+// Backpressure is how many stalled streams the server has felt: it was held up, or has ended them.
+func (s *Streams) Backpressure() int64 { return s.StalledEnded + s.StalledFelt }
 
 // Server is what --server-pid used, with its children.
 type Server struct {

@@ -123,6 +123,11 @@ func (r *Result) deliverySection() Section {
 	add("churned", t.Churned, false)
 	add("stalled", t.Stalled, false)
 	add("stalled, ended by the server", t.StalledEnded, false)
+	add("stalled, held the server up", t.StalledFelt, t.Stalled > t.StalledEnded)
+	if left := t.Stalled - t.StalledEnded; left > 0 {
+		s.Rows = append(s.Rows, [2]string{"unread of each", fmt.Sprintf("%s in the kernel, of %s published",
+			size(float64(t.StalledKept)/float64(left)), size(float64(t.StalledGiven)/float64(left)))})
+	}
 	add("behind after the drain", t.BehindAfterDrain, false)
 	return s
 }

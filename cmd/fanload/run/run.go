@@ -222,6 +222,12 @@ func worth(r *report.Result, s *Settings) error {
 		return fmt.Errorf("no subscriber could connect to %s: %s", s.Plan.Address, most(r.Statuses, r.Errors))
 	case r.Publish.Events > 0 && r.Publish.Failed == r.Publish.Events:
 		return fmt.Errorf("no event could be published: %s", most(r.Publish.Errors))
+	case s.Plan.Mode == Stall && r.Streams.Stalled == 0:
+		return errors.New("nobody stalled: give more --subscribers, or a higher --percent")
+	case s.Plan.Mode == Stall && r.Streams.Backpressure() == 0:
+		return fmt.Errorf("nothing was tested: no server was held up by subscribers that do not read, and none of them was ended. The kernel took "+
+			"all the %d bytes that were published to each: it holds up to some megabytes of a connection (net.ipv4.tcp_wmem). Give more by "+
+			"--size, --rate, --duration or fewer --keys", r.Streams.StalledGiven/r.Streams.Stalled)
 	case r.Publish.Events > 0 && r.Deliveries.Total == 0:
 		return fmt.Errorf("nothing was delivered of %d events: are the subscribe and the publish route of the same key?", r.Publish.Events)
 	}
@@ -276,7 +282,8 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 	}
 	out.Streams = report.Streams{
 		Ended: c.Ended, Reconnects: c.Reconnects, ReconnectFailed: c.ReconnectFail, GaveUp: c.GaveUp, Churned: c.Churned,
-		Stalled: c.Stalled, StalledEnded: c.StalledEnded, Comments: c.Comments, BehindAfterDrain: r.behind,
+		Stalled: c.Stalled, StalledEnded: c.StalledEnded, StalledFelt: c.StallFelt, StalledGiven: c.StallGiven, StalledKept: c.StallKept,
+		Comments: c.Comments, BehindAfterDrain: r.behind,
 	}
 	out.Deliveries = report.Deliveries{Total: c.Delivered, Measured: c.Measured, Bytes: c.Bytes}
 	measured := float64(end-r.from) / 1e6

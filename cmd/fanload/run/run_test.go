@@ -217,7 +217,7 @@ func TestFanfareDisturbed(t *testing.T) {
 			s.Duration, s.Every, s.Churn = time.Second, 300*time.Millisecond, 200
 			p.StallBuffer = 4096
 			if mode == run.Stall {
-				p.StallPercent = 10
+				p.StallPercent, p.Size = 10, 4000
 			}
 			if mode == run.Ramp {
 				s.Rate, p.ConnectRate = 0, 500
@@ -240,7 +240,7 @@ func TestFanfareDisturbed(t *testing.T) {
 					t.Errorf("streams %+v", x)
 				}
 			case run.Stall:
-				if x.Stalled != 10 || r.Deliveries.Total != r.Publish.Events*18 {
+				if x.Stalled != 10 || x.Backpressure() != 10 || r.Deliveries.Total != r.Publish.Events*18 {
 					t.Errorf("streams %+v, %d deliveries of %d events", x, r.Deliveries.Total, r.Publish.Events)
 				}
 			case run.Ramp:

@@ -32,6 +32,9 @@ type Counts struct {
 	LostOf        int64 `json:"lost_subscribers"` // of which either is true
 	Ended         int64 `json:"ended"`            // streams that the server ended
 	StalledEnded  int64 `json:"stalled_ended"`
+	StallFelt     int64 `json:"stall_felt"`  // of the others, those that the server was held up by
+	StallGiven    int64 `json:"stall_given"` // bytes of data that were published to the others
+	StallKept     int64 `json:"stall_kept"`  // bytes of their streams that the kernel held at the end
 	Reconnects    int64 `json:"reconnects"`
 	ReconnectFail int64 `json:"reconnect_failures"`
 	GaveUp        int64 `json:"gave_up"` // subscribers that were subscribed, and could not be again
@@ -66,6 +69,9 @@ func (c *Counts) Add(o *Counts) {
 	c.LostOf += o.LostOf
 	c.Ended += o.Ended
 	c.StalledEnded += o.StalledEnded
+	c.StallFelt += o.StallFelt
+	c.StallGiven += o.StallGiven
+	c.StallKept += o.StallKept
 	c.Reconnects += o.Reconnects
 	c.ReconnectFail += o.ReconnectFail
 	c.GaveUp += o.GaveUp

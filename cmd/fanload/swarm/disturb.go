@@ -3,8 +3,6 @@
 package swarm
 
 import (
-	"golang.org/x/sys/unix"
-
 	"fanfare/cmd/fanload/measure"
 )
 
@@ -89,20 +87,6 @@ func (l *loop) drop(s *subscriber) {
 	l.counts.Open--
 	l.live[s.key]--
 	l.shut(s)
-}
-
-// stall stops reading at the cohort. Hang-ups and errors are still told.
-func (l *loop) stall() {
-	for i := range l.subs {
-		s := &l.subs[i]
-		if !s.stalls || s.state != streaming {
-			continue
-		}
-		if l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLRDHUP) == nil {
-			s.stalled = true
-			l.counts.Stalled++
-		}
-	}
 }
 
 // behind counts those that something is still to come for.

@@ -26,6 +26,7 @@ func (l *loop) finish(p *sequence.Published) {
 	l.nowAgain()
 	l.churnRate, l.queue, l.counts.Lost = 0, nil, 0
 	l.unopened()
+	l.backpressure(p)
 	readers := make([]int64, l.plan.Keys)
 	for i := range l.subs {
 		s := &l.subs[i]
