@@ -3,6 +3,8 @@
 package run_test
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -68,6 +70,13 @@ func unstarted(t *testing.T, fault func(subscriber int, seq int64, frame string)
 	mux.HandleFunc("GET /s", b.stream)
 	mux.HandleFunc("POST /p", b.publish)
 	b.Server = httptest.NewUnstartedServer(mux)
+	b.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if secure, ok := c.(*tls.Conn); ok {
+			c = secure.NetConn()
+		}
+		_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10) // a reader that stops is felt soon
+		return ctx
+	}
 	b.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
 	t.Cleanup(func() {
 		b.CloseClientConnections()
