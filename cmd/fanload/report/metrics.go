@@ -22,6 +22,8 @@ type metric struct {
 	unit   unit
 	server bool // needs --server-pid
 	value  func(*Result) (v float64, ok bool)
+
+	atLeast func(*Result) bool // whether the value is a lower bound; nil: it isn't
 }
 
 var metrics = allMetrics()
@@ -46,20 +48,27 @@ func allMetrics() map[string]metric {
 		}}
 	}
 	summary := func(prefix string, f func(*Result) *measure.Summary) {
-		for name, v := range map[string]func(*measure.Summary) float64{
-			"min":   func(s *measure.Summary) float64 { return float64(s.Min) },
-			"mean":  func(s *measure.Summary) float64 { return s.Mean },
-			"p50":   func(s *measure.Summary) float64 { return float64(s.P50) },
-			"p90":   func(s *measure.Summary) float64 { return float64(s.P90) },
-			"p99":   func(s *measure.Summary) float64 { return float64(s.P99) },
-			"p999":  func(s *measure.Summary) float64 { return float64(s.P999) },
-			"p9999": func(s *measure.Summary) float64 { return float64(s.P9999) },
-			"max":   func(s *measure.Summary) float64 { return float64(s.Max) },
+		for name, v := range map[string]struct {
+			value   func(*measure.Summary) float64
+			percent float64
+		}{
+			"min":   {func(s *measure.Summary) float64 { return float64(s.Min) }, 0},
+			"mean":  {func(s *measure.Summary) float64 { return s.Mean }, 100},
+			"p50":   {func(s *measure.Summary) float64 { return float64(s.P50) }, 50},
+			"p90":   {func(s *measure.Summary) float64 { return float64(s.P90) }, 90},
+			"p99":   {func(s *measure.Summary) float64 { return float64(s.P99) }, 99},
+			"p999":  {func(s *measure.Summary) float64 { return float64(s.P999) }, 99.9},
+			"p9999": {func(s *measure.Summary) float64 { return float64(s.P9999) }, 99.99},
+			"max":   {func(s *measure.Summary) float64 { return float64(s.Max) }, 100},
 		} {
-			m[prefix+name] = metric{unit: micros, value: func(r *Result) (float64, bool) {
-				s := f(r)
-				return v(s), s.Count > 0
-			}}
+			m[prefix+name] = metric{
+				unit: micros,
+				value: func(r *Result) (float64, bool) {
+					s := f(r)
+					return v.value(s), s.Count > 0
+				},
+				atLeast: func(r *Result) bool { return f(r).AtLeast(v.percent) },
+			}
 		}
 	}
 	summary("", func(r *Result) *measure.Summary { return &r.Latency })

@@ -134,11 +134,26 @@ func (r *Result) deliverySection() Section {
 
 func summaryRows(s *measure.Summary) [][2]string {
 	line := func(a ...string) string { return strings.Join(a, "  ") }
-	return [][2]string{
-		{"p50, p90, p99", line(duration(float64(s.P50)), duration(float64(s.P90)), duration(float64(s.P99)))},
-		{"p99.9, p99.99, max", line(duration(float64(s.P999)), duration(float64(s.P9999)), duration(float64(s.Max)))},
-		{"mean, min, count", line(duration(s.Mean), duration(float64(s.Min)), number(float64(s.Count)))},
+	q := func(percent float64, micros int64) string {
+		return atLeast(s.AtLeast(percent), duration(float64(micros)))
 	}
+	rows := [][2]string{
+		{"p50, p90, p99", line(q(50, s.P50), q(90, s.P90), q(99, s.P99))},
+		{"p99.9, p99.99, max", line(q(99.9, s.P999), q(99.99, s.P9999), q(100, s.Max))},
+		{"mean, min, count", line(atLeast(s.Unfinished > 0, duration(s.Mean)), q(0, s.Min), number(float64(s.Count)))},
+	}
+	if s.Unfinished > 0 {
+		rows = append(rows, [2]string{"not over", number(float64(s.Unfinished)) + ": they took at least as long as was waited for them"})
+	}
+	return rows
+}
+
+// atLeast marks a lower bound.
+func atLeast(bound bool, figure string) string {
+	if bound {
+		return ">= " + figure
+	}
+	return figure
 }
 
 func (r *Result) processSection() Section {

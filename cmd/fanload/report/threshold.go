@@ -83,7 +83,7 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 }
 
 // Judge a result. A metric that the run had no reading of has not held: a threshold that nothing was measured for must
-// not pass.
+// not pass. Neither must one that asks a lower bound to be below something.
 func (t Threshold) Judge(r *Result) Verdict {
 	m := t.metric
 	v, ok := m.value(r)
@@ -105,7 +105,14 @@ func (t Threshold) Judge(r *Result) Verdict {
 	case "!=":
 		held = v != t.limit
 	}
-	return Verdict{Threshold: t.Text, Value: v, Shown: show(v, m.unit), Held: held}
+	bound := m.atLeast != nil && m.atLeast(r)
+	switch t.op {
+	case "<", "<=", "==":
+		held = held && !bound
+	case "!=":
+		held = held && (!bound || v > t.limit)
+	}
+	return Verdict{Threshold: t.Text, Value: v, Shown: atLeast(bound, show(v, m.unit)), Held: held}
 }
 
 func show(v float64, u unit) string {

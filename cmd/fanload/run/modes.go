@@ -128,7 +128,7 @@ func (r *runner) closed(ctx context.Context, start int64) error {
 	}
 	var events atomic.Int64
 	err := r.eachKey(r.s.Plan.PublishesInFlight, func(key int) (bool, error) {
-		if ctx.Err() != nil || measure.Now() >= r.end(start) {
+		if ctx.Err() != nil || measure.Now() >= r.end(start) && !r.unmeasured() {
 			return false, nil
 		}
 		batch := int64(r.s.Plan.Batch)
@@ -194,8 +194,8 @@ func (r *runner) bursts(ctx context.Context, start int64) error {
 	defer pacer.Release()
 	events := int64(0)
 	requests := (r.s.Burst + r.s.Plan.Batch - 1) / r.s.Plan.Batch
-	for at := start; (r.s.Events == 0 || events < r.s.Events) && at < r.end(start) && pacer.Until(ctx, at); at += r.s.Every.Microseconds() {
-		if measure.Now() >= r.end(start) {
+	for at := start; (r.s.Events == 0 || events < r.s.Events) && pacer.Until(ctx, at); at += r.s.Every.Microseconds() {
+		if max(at, measure.Now()) >= r.end(start) && !r.unmeasured() {
 			break
 		}
 		if err := r.round(ctx, 0, requests); err != nil {
@@ -226,16 +226,35 @@ func (r *runner) round(ctx context.Context, key, requests int) error {
 	defer late.Stop()
 	select {
 	case <-reached:
-		if took := measure.Now() - at; r.from > 0 && at >= r.from {
-			r.mu.Lock()
-			r.rounds.Record(took)
-			r.mu.Unlock()
-		}
+		r.roundEnded(at, true)
 	case <-late.C:
-		r.mu.Lock()
-		r.timeouts++
-		r.mu.Unlock()
+		r.roundEnded(at, false)
 	case <-ctx.Done():
+		r.roundEnded(at, false)
 	}
 	return nil
+}
+
+// roundEnded counts a round. One that is not over takes at least as long as it was waited for: left out, a server would look
+// the better the slower it is.
+func (r *runner) roundEnded(at int64, over bool) {
+	took := measure.Now() - at
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !over {
+		r.timeouts++
+	}
+	if r.from == 0 || at < r.from {
+		return
+	}
+	if r.rounds.Record(took); !over {
+		r.unfinished++
+	}
+}
+
+// unmeasured tells whether no round has been measured yet: then one more must be, though the time is over.
+func (r *runner) unmeasured() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rounds.Count() == 0
 }

@@ -26,15 +26,17 @@ const settlePoll = 20 * time.Millisecond
 
 // runner is a run under way. It belongs to one goroutine, but for the sampler's part.
 type runner struct {
-	s         *Settings
-	team      *team.Team
-	publisher *publish.Publisher // nil: the mode sends nothing
-	sampler   *sampler
-	begun     int64      // measure.Now at the start
-	from      int64      // events published from then on are measured
-	mu        sync.Mutex // guards rounds and timeouts, where several rounds are under way at once
-	rounds    measure.Histogram
-	timeouts  int64
+	s          *Settings
+	team       *team.Team
+	publisher  *publish.Publisher // nil: the mode sends nothing
+	sampler    *sampler
+	begun      int64      // measure.Now at the start
+	from       int64      // events published from then on are measured
+	mu         sync.Mutex // guards what follows, where several rounds are under way at once
+	rounds     measure.Histogram
+	unfinished int64 // of them, those that were not over in time
+	timeouts   int64 // those of the warm-up, too
+
 	unsent    sequence.Unsent // of the open loop
 	published float64         // events a second, achieved
 	behind    int64
@@ -264,6 +266,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 		Latency: joined.Latency.Summary(), Round: r.rounds.Summary(), Reconnect: joined.Reconnect.Summary(),
 		Curve: report.Curve(&joined.Latency), Timeline: r.sampler.timeline(),
 	}
+	out.Latency.Unfinished, out.Round.Unfinished = c.Charged, r.unfinished
 	out.Connect = report.Connect{
 		Asked: int64(r.s.Plan.Subscribers), Connected: c.Connected, Failed: c.Failed,
 		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Failures: joined.Failures, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),

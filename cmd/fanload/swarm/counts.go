@@ -30,6 +30,7 @@ type Counts struct {
 	Lost          int64 `json:"lost"`             // between two events that came; at subscribers that have left, at the end: at all
 	Undelivered   int64 `json:"undelivered"`      // before the first event that came, or after the last
 	LostOf        int64 `json:"lost_subscribers"` // of which either is true
+	Charged       int64 `json:"charged"`          // latencies of events that never came, and were not taken or not sent
 	Ended         int64 `json:"ended"`            // streams that the server ended
 	StalledEnded  int64 `json:"stalled_ended"`
 	StallFelt     int64 `json:"stall_felt"`  // of the others, those that the server was held up by
@@ -66,6 +67,7 @@ func (c *Counts) Add(o *Counts) {
 	c.Bytes += o.Bytes
 	c.Lost += o.Lost
 	c.Undelivered += o.Undelivered
+	c.Charged += o.Charged
 	c.LostOf += o.LostOf
 	c.Ended += o.Ended
 	c.StalledEnded += o.StalledEnded

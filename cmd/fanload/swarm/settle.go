@@ -58,6 +58,7 @@ func (l *loop) settle(p *sequence.Published, key int, check *sequence.Checker, u
 	failed := func(due int64) {
 		if waits && due >= l.measureFrom {
 			l.result.Latency.Record(l.now - due)
+			l.counts.Charged++
 		}
 	}
 	unlisted := check.Missing(until, func(from, to int64) {
@@ -89,7 +90,9 @@ func (l *loop) charge(u *sequence.Unsent, readers []int64) {
 	for slot := u.From; slot < u.To; slot += stride {
 		due := u.Due(slot)
 		if n := readers[slot%int64(len(readers))]; n > 0 && due >= l.measureFrom {
-			l.result.Latency.RecordN(l.now-due, n*int64(u.Batch)*stride)
+			n *= int64(u.Batch) * stride
+			l.result.Latency.RecordN(l.now-due, n)
+			l.counts.Charged += n
 		}
 	}
 }
