@@ -34,6 +34,11 @@ var plantedFaults = []planted{
 	{fault: faulty.Duplicates, names: []string{"sse_duplicate"}, exact: map[string]int64{"sse_duplicate": 12}, status: exitFailed},
 	{fault: faulty.Reorders, names: []string{"sse_reordered"}, exact: map[string]int64{"sse_reordered": 12}, status: exitFailed},
 	{fault: faulty.Misroutes, names: []string{"sse_misrouted"}, exact: map[string]int64{"sse_misrouted": 24}, status: exitFailed},
+	{fault: faulty.Halves, names: []string{"sse_malformed"}, exact: map[string]int64{"sse_malformed": 12}, status: exitFailed},
+	{
+		fault: faulty.Halves, flags: []string{"--size", "64"}, names: []string{"sse_malformed"},
+		exact: map[string]int64{"sse_malformed": 12}, status: exitFailed,
+	},
 	{fault: faulty.Stalls, names: []string{"sse_undelivered"}, exact: map[string]int64{"sse_undelivered": 12 * 7}, status: exitFailed},
 	{fault: faulty.Cuts, flags: []string{"--reconnect"}, names: []string{"sse_disconnects"}, exact: map[string]int64{"sse_disconnects": 12}, status: exitOK},
 	{fault: faulty.Cuts, names: []string{"sse_disconnects", "sse_undelivered"}, exact: map[string]int64{"sse_undelivered": 12 * 8}, status: exitFailed},
@@ -47,16 +52,16 @@ var plantedFaults = []planted{
 		exact: map[string]int64{"sse_connect_failed": 4, "sse_connect_failed{reason:status}": 4}, status: exitFailed,
 	},
 	{
-		fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, holds: []string{"lost==0"},
+		fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, holds: []string{"lost==0"}, flags: []string{"--connect-timeout", "3s"},
 		exact: map[string]int64{"sse_connect_failed": 4, "sse_connect_failed{reason:timeout}": 4}, status: exitFailed,
 	},
 	{fault: faulty.Rejects, names: []string{"events_refused"}, exact: map[string]int64{"events_refused": 10}, status: exitFailed},
 	{
-		fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, flags: []string{"-t", "sse_connect_failed{reason:timeout}<=4"},
-		holds: []string{"head_max>=1s"}, status: exitOK,
+		fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, flags: []string{"--connect-timeout", "3s", "-t", "sse_connect_failed{reason:timeout}<=4"},
+		holds: []string{"head_max>=3s"}, status: exitOK,
 	},
 	{
-		fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, flags: []string{"-t", "sse_connect_failed{reset}<=4"},
+		fault: faulty.NeverAnswers, names: []string{"sse_connect_failed"}, flags: []string{"--connect-timeout", "3s", "-t", "sse_connect_failed{reset}<=4"},
 		status: exitFailed,
 	},
 	{
@@ -84,16 +89,16 @@ var plantedFaults = []planted{
 		names: []string{"sse_undelivered"}, status: exitFailed,
 	},
 	{
-		fault: faulty.Hangs, mode: "open", flags: []string{"--rate", "60", "-d", "500ms"},
+		fault: faulty.Hangs, mode: "open", flags: []string{"--rate", "60", "-d", "500ms", "--publish-timeout", "1s"},
 		names: []string{"events_unsent", "events_unanswered"}, holds: []string{"p50>500ms", "published<30"}, status: exitFailed,
 	},
 }
 
 // stalling lets a quarter of the subscribers stop reading: the kernel takes 40 kB of each.
-var stalling = []string{"--percent", "25", "--rate", "200", "-d", "1s", "--drain", "1s"}
+var stalling = []string{"--percent", "25", "--rate", "200", "-d", "1s"}
 
-// churning lets most of the subscribers leave, and waits a second for what they must have got.
-var churning = []string{"--rate", "60", "--churn", "40", "-d", "1500ms", "--drain", "1s"}
+// churning lets most of the subscribers leave.
+var churning = []string{"--rate", "60", "--churn", "40", "-d", "1500ms"}
 
 // TestFaultsAreNamed: each fault of a server is told by its name, no other one is, and the exit status follows.
 func TestFaultsAreNamed(t *testing.T) {
@@ -105,7 +110,7 @@ func TestFaultsAreNamed(t *testing.T) {
 			mode, args := c.mode, []string{
 				"--preset", "none", "--base", server.URL, "--publish-base", server.URL, "--subscribe", "{{.Base}}/s?k={{urlquery .Key}}",
 				"--publish", "{{.PublishBase}}/p?k={{urlquery .Key}}", "-n", "12", "-k", "3", "--settle", "50ms", "--drain", "5s",
-				"--connect-timeout", "1s", "--publish-timeout", "1s", "--json", "-",
+				"--json", "-",
 			}
 			if mode == "" {
 				mode, args = "open", append(args, "--rate", "60", "--events", "30")

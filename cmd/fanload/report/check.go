@@ -21,6 +21,7 @@ var faults = []fault{
 	{name: "sse_duplicate", value: func(r *Result) int64 { return r.Sequence.Duplicated }},
 	{name: "sse_reordered", value: func(r *Result) int64 { return r.Sequence.OutOfOrder }},
 	{name: "sse_misrouted", value: func(r *Result) int64 { return r.Sequence.Misrouted }},
+	{name: "sse_malformed", value: func(r *Result) int64 { return r.Sequence.Malformed }},
 	{name: "events_unsent", value: func(r *Result) int64 { return r.Publish.Unsent }},
 	{name: "events_unanswered", value: func(r *Result) int64 { return r.Publish.Unanswered }},
 	{name: "events_refused", value: func(r *Result) int64 { return r.Publish.Refused }},

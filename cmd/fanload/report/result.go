@@ -101,6 +101,7 @@ type Sequence struct {
 	OutOfOrder      int64 `json:"out_of_order"`
 	Late            int64 `json:"late"`
 	Misrouted       int64 `json:"misrouted"`
+	Malformed       int64 `json:"malformed"`
 	Foreign         int64 `json:"foreign"`
 	Gaps            int64 `json:"gap_events"`
 }
@@ -128,6 +129,7 @@ func (s *Streams) Backpressure() int64 { return s.StalledEnded + s.StalledFelt }
 // Server is what --server-pid used, with its children.
 type Server struct {
 	PIDs              []int   `json:"pids"`
+	Ended             bool    `json:"ended,omitempty"` // in the middle of the run
 	Processes         int     `json:"processes"`
 	CPU               int64   `json:"cpu_us"` // while measuring
 	CPUPerDelivery    float64 `json:"cpu_us_per_delivery"`

@@ -162,6 +162,9 @@ func (r *Result) processSection() Section {
 		s.Rows = append(s.Rows, [2]string{name, fmt.Sprintf(format, args...)})
 	}
 	if v := r.Server; v != nil {
+		if v.Ended {
+			add("server", "its process has ended in the middle of the run")
+		}
 		if r.Deliveries.Measured > 0 {
 			add("server CPU per delivery", "%.2f us", v.CPUPerDelivery)
 		}

@@ -122,6 +122,10 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 		err = errors.Join(err, fmt.Errorf("the run took longer than its limit of %s", s.Plan.Limit))
 	}
 	result.Check(s.Checks, s.Thresholds)
+	if ended := r.sampler.serverEnded(); ended != nil {
+		err = errors.Join(err, fmt.Errorf("%w; its figures are those until then", ended))
+		result.Server.Ended = true
+	}
 	for _, t := range s.Thresholds {
 		result.Thresholds = append(result.Thresholds, t.Judge(result))
 	}
@@ -281,7 +285,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 	}
 	out.Sequence = report.Sequence{
 		Lost: c.Lost + c.Undelivered, Undelivered: c.Undelivered, LostSubscribers: c.LostOf, Duplicated: c.Duplicate, OutOfOrder: c.Reordered, Late: c.Late,
-		Misrouted: c.Misrouted, Foreign: c.Foreign, Gaps: c.Gaps,
+		Misrouted: c.Misrouted, Malformed: c.Malformed, Foreign: c.Foreign, Gaps: c.Gaps,
 	}
 	out.Streams = report.Streams{
 		Ended: c.Ended, Reconnects: c.Reconnects, ReconnectFailed: c.ReconnectFail, GaveUp: c.GaveUp, Churned: c.Churned,

@@ -22,6 +22,7 @@ type Counts struct {
 	Reordered int64 `json:"reordered"` // delivered, but behind a later one
 	Late      int64 `json:"late"`      // too far behind to tell whether it is a duplicate
 	Misrouted int64 `json:"misrouted"` // of a key that the subscriber has not asked for
+	Malformed int64 `json:"malformed"` // events of this run whose data is cut off
 	Foreign   int64 `json:"foreign"`   // events that this run has not published
 	Gaps      int64 `json:"gaps"`      // events by which the server admits a loss
 	Comments  int64 `json:"comments"`
@@ -61,6 +62,7 @@ func (c *Counts) Add(o *Counts) {
 	c.Reordered += o.Reordered
 	c.Late += o.Late
 	c.Misrouted += o.Misrouted
+	c.Malformed += o.Malformed
 	c.Foreign += o.Foreign
 	c.Gaps += o.Gaps
 	c.Comments += o.Comments

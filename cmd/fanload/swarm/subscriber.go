@@ -243,13 +243,13 @@ func (l *loop) onEvent(m codec.Message) {
 		s.firstEvent = true
 		l.result.FirstEvent.Record(l.now - s.began)
 	}
-	key, seq, ts, ok := plan.ParsePayload(m.Data, l.plan.Run)
+	key, seq, ts, ok := plan.ParsePayload(m.Data, l.plan.Run, l.plan.Size)
 	switch {
 	case !ok && string(m.Type) == l.plan.GapEvent:
 		l.counts.Gaps++
 		return
 	case !ok:
-		l.counts.Foreign++
+		l.onOther(s, m.Data)
 		return
 	case key != s.key:
 		l.counts.Misrouted++
@@ -275,6 +275,23 @@ func (l *loop) onEvent(m codec.Message) {
 	}
 	if l.awaiting > 0 && seq == l.awaits[key].seq {
 		l.awaited(key)
+	}
+}
+
+// onOther gets the data of an event that is no payload of this run. One that is cut off has come, if broken: it is not lost, too.
+func (l *loop) onOther(s *subscriber, data []byte) {
+	key, seq, cut := plan.CutPayload(data, l.plan.Run)
+	if !cut {
+		l.counts.Foreign++
+		return
+	}
+	l.counts.Malformed++
+	if seq == 0 || key >= 0 && key != s.key {
+		return
+	}
+	s.check.See(seq)
+	if l.awaiting > 0 && seq == l.awaits[s.key].seq {
+		l.awaited(s.key)
 	}
 }
 
