@@ -133,36 +133,42 @@ func statusEvery(sample time.Duration) time.Duration {
 }
 
 func (s *Settings) check() error {
+	every := time.Duration(0)
+	if s.Plan.Mode == Burst || s.Plan.Mode == Storm {
+		every = time.Millisecond
+	}
 	for _, c := range []struct {
 		flag   string
 		value  time.Duration
 		lowest time.Duration
 	}{
-		{"--duration", s.Duration, 1}, {"--warmup", s.Warmup, 0}, {"--settle", s.Settle, 0}, {"--drain", s.Drain, 0},
-		{"--every", s.Every, 0}, {"--round-timeout", s.Round, 0}, {"--jitter", s.Jitter, 0}, {"--sample", s.Sample, 10 * time.Millisecond},
+		{"--duration", s.Duration, time.Millisecond}, {"--warmup", s.Warmup, 0}, {"--settle", s.Settle, 0}, {"--drain", s.Drain, 0},
+		{"--every", s.Every, every}, {"--round-timeout", s.Round, 0}, {"--jitter", s.Jitter, 0}, {"--sample", s.Sample, 10 * time.Millisecond},
+		{"--connect-timeout", s.Plan.ConnectTimeout, time.Millisecond}, {"--publish-timeout", s.Plan.PublishTimeout, time.Millisecond},
+		{"--reconnect-delay", s.Plan.ReconnectDelay, 0},
 	} {
 		if c.value < c.lowest || c.value > plan.MaxDuration {
-			return fmt.Errorf("%s %s: give %s to %s", c.flag, c.value, c.lowest, plan.MaxDuration)
+			return fmt.Errorf("%s %s: give %s to %s", c.flag, plan.Span(c.value), plan.Span(c.lowest), plan.Span(plan.MaxDuration))
 		}
 	}
 	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall || s.Plan.Mode == Soak
 	switch {
-	case needsRate && s.Rate <= 0, s.Rate < 0, s.Rate > plan.MaxRate:
-		return fmt.Errorf("--rate %g: give more than 0 and at most %d events a second", s.Rate, plan.MaxRate)
+	case !(s.Rate >= 0 && s.Rate <= plan.MaxRate):
+		return fmt.Errorf("--rate %g: give 0 to %d events a second", s.Rate, plan.MaxRate)
+	case needsRate && s.Rate == 0:
+		return fmt.Errorf("--rate 0: this mode publishes; give more than 0 and at most %d events a second", plan.MaxRate)
 	case s.Plan.Mode == Burst && (s.Burst < 1 || s.Burst > 1_000_000):
 		return fmt.Errorf("--burst %d: give 1 to 1000000 events", s.Burst)
-	case (s.Plan.Mode == Burst || s.Plan.Mode == Storm) && s.Every < time.Millisecond:
-		return fmt.Errorf("--every %s: give 1ms or more", s.Every)
-	case s.Fraction < 0 || s.Fraction > 1:
+	case !(s.Fraction >= 0 && s.Fraction <= 1):
 		return fmt.Errorf("--fraction %g: give 0 to 1", s.Fraction)
-	case s.Churn < 0 || s.Churn > plan.MaxRate:
+	case !(s.Churn >= 0 && s.Churn <= plan.MaxRate):
 		return fmt.Errorf("--churn %g: give 0 to %d subscribers a second", s.Churn, plan.MaxRate)
 	case s.WarmupPasses < 0 || s.WarmupPasses > 1000:
-		return fmt.Errorf("--warmup-passes %d: give 0 (none) to 1000 passes over all keys", s.WarmupPasses)
+		return fmt.Errorf("--warmup-passes %d: give 0 to 1000 passes over all keys", s.WarmupPasses)
 	case s.WarmupPasses > 0 && !s.publishes():
 		return fmt.Errorf("--warmup-passes %d: this run publishes nothing; give --rate, or leave it out", s.WarmupPasses)
 	case s.Events < 0:
-		return fmt.Errorf("--events %d: give 0 (no limit) or more", s.Events)
+		return fmt.Errorf("--events %d: give 0 or more; 0 is no limit", s.Events)
 	}
 	return nil
 }
