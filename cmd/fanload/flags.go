@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/alecthomas/kong"
 
 	"fanfare/cmd/fanload/plan"
 )
@@ -35,46 +31,49 @@ type common struct {
 	CA          string   `name:"ca" placeholder:"FILE" group:"Server" help:"https: trust the certificates in this PEM file instead of the system's."`
 	Insecure    bool     `group:"Server" help:"https: take any certificate."`
 	ServerName  string   `placeholder:"NAME" group:"Server" help:"https: the name that the certificate must be for, and that SNI asks for. Default: the URL's host."`
-	ServerPID   []int    `name:"server-pid" placeholder:"PID" group:"Server" help:"Process of the server, for its CPU and memory, with its children. Repeatable."`
+	ServerPID   []int    `range:"the pid of a running process" name:"server-pid" placeholder:"PID" group:"Server" help:"Process of the server, for its CPU and memory, with its children. Repeatable."`
 
-	Subscribers    int           `short:"n" default:"1000" placeholder:"N" group:"Load" help:"Subscribers (${default})."`
-	Keys           int           `short:"k" default:"1" placeholder:"N" group:"Load" help:"Keys; subscriber i is on key i modulo N (${default})."`
-	Size           int           `default:"200" placeholder:"BYTES" group:"Load" help:"Bytes of an event's data (${default})."`
-	Batch          int           `default:"1" placeholder:"N" group:"Load" help:"Events in a publish request, for routes that take several (${default})."`
-	Duration       time.Duration `short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s; soak 10m)."`
-	Warmup         time.Duration `default:"0s" placeholder:"TIME" group:"Load" help:"Publish that long before measuring (${default})."`
-	Events         int64         `default:"0" placeholder:"N" group:"Load" help:"End after that many events; 0: by the duration alone."`
-	ConnectRate    float64       `default:"0" placeholder:"N" group:"Load" help:"Connects a second; 0: as fast as it goes."`
-	InFlight       int           `default:"256" placeholder:"N" group:"Load" help:"Connections being opened at once (${default})."`
-	ConnectTimeout time.Duration `default:"10s" placeholder:"TIME" group:"Load" help:"From the connect to the head (${default})."`
-	Settle         time.Duration `default:"300ms" placeholder:"TIME" group:"Load" help:"Between the last connect and the first event (${default})."`
-	Drain          time.Duration `default:"10s" placeholder:"TIME" group:"Load" help:"At most, for what is still to come after the last event (${default})."`
+	Subscribers    int           `range:"1 to 1000000" short:"n" default:"1000" placeholder:"N" group:"Load" help:"Subscribers (${default})."`
+	Keys           int           `range:"1 to 1000000" short:"k" default:"1" placeholder:"N" group:"Load" help:"Keys; subscriber i is on key i modulo N (${default})."`
+	Size           int           `range:"0 to 8388608" default:"200" placeholder:"BYTES" group:"Load" help:"Bytes of an event's data (${default})."`
+	Batch          int           `range:"1 to 10000" default:"1" placeholder:"N" group:"Load" help:"Events in a publish request, for routes that take several (${default})."`
+	Duration       time.Duration `range:"1ms to 168h" short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s; soak 10m)."`
+	Warmup         time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Load" help:"Publish that long before measuring (${default})."`
+	WarmupPasses   int           `range:"0 to 1000" default:"0" placeholder:"N" group:"Load" help:"Before that, publish N times to every key, each time until all its subscribers have the event (${default})."`
+	Events         int64         `range:"0 or more" default:"0" placeholder:"N" group:"Load" help:"End after that many events; 0: by the duration alone."`
+	ConnectRate    float64       `range:"0 to 1000000" default:"0" placeholder:"N" group:"Load" help:"Connects a second; 0: as fast as it goes."`
+	InFlight       int           `range:"1 to 100000" default:"256" placeholder:"N" group:"Load" help:"Connections being opened at once (${default})."`
+	ConnectTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"From the connect to the head (${default})."`
+	Settle         time.Duration `range:"0s to 168h" default:"300ms" placeholder:"TIME" group:"Load" help:"Between the last connect and the first event (${default})."`
+	Drain          time.Duration `range:"0s to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"At most, for what is still to come after the last event (${default})."`
 	Reconnect      bool          `negatable:"" group:"Load" help:"Come back, with the last event id, when the server ends a stream. Default in churn, storm, soak."`
-	ReconnectDelay time.Duration `default:"100ms" placeholder:"TIME" group:"Load" help:"Before coming back, where the server gave no retry (${default})."`
+	ReconnectDelay time.Duration `range:"0s to 168h" default:"100ms" placeholder:"TIME" group:"Load" help:"Before coming back, where the server gave no retry (${default})."`
 
-	Publishers     int           `default:"4" placeholder:"N" group:"Client" help:"Publish connections, at most one for each key (${default})."`
-	Pipeline       int           `default:"1" placeholder:"N" group:"Client" help:"Unanswered publish requests on a connection (${default})."`
-	PublishTimeout time.Duration `default:"10s" placeholder:"TIME" group:"Client" help:"For the answer to a publish request (${default})."`
-	Processes      int           `default:"0" placeholder:"N" group:"Client" help:"Processes; 0: as many as the limit of open files asks for."`
-	Loops          int           `default:"0" placeholder:"N" group:"Client" help:"Epoll loops in a process; 0: one for each core."`
-	Sources        int           `default:"0" placeholder:"N" group:"Client" help:"Source addresses, from 127.1.0.1 on; 0: one for 4,000 subscribers."`
+	Publishers     int           `range:"1 to 1024" default:"4" placeholder:"N" group:"Client" help:"Publish connections, at most one for each key (${default})."`
+	InFlightPubs   int           `range:"1 to 1024" name:"publishes-in-flight" default:"1" placeholder:"N" group:"Client" help:"Keys that are published to at once, each over its own connection; closed: as many rounds at once (${default})."`
+	Pipeline       int           `range:"1 to 1024" default:"1" placeholder:"N" group:"Client" help:"Unanswered publish requests on a connection (${default})."`
+	PublishTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Client" help:"For the answer to a publish request (${default})."`
+	Processes      int           `range:"0 to 256" default:"0" placeholder:"N" group:"Client" help:"Processes; 0: as many as the limit of open files asks for."`
+	Loops          int           `range:"0 to 256" default:"0" placeholder:"N" group:"Client" help:"Epoll loops in a process; 0: one for each core."`
+	Sources        int           `range:"0 to 60000" default:"0" placeholder:"N" group:"Client" help:"Source addresses, from 127.1.0.1 on; 0: one for 4,000 subscribers."`
 
 	Threshold []string      `short:"t" sep:"none" placeholder:"COND" group:"Report" help:"Condition that the exit status answers, as p99<50ms, lost==0, deliveries_per_second>=1M. Repeatable."`
+	Checks    bool          `default:"true" negatable:"" group:"Report" help:"Fail a run in which the server has a fault, whatever the thresholds: an event lost, a connect refused, and so on. A threshold of the same metric takes the place of its check."`
 	JSON      string        `name:"json" placeholder:"FILE" group:"Report" help:"Write the result as JSON; - is standard output, without the table."`
 	HTML      string        `name:"html" placeholder:"FILE" group:"Report" help:"Write a page with plots that stands alone."`
 	Progress  string        `default:"auto" enum:"auto,on,off" placeholder:"WHEN" group:"Report" help:"Live line on standard error: auto (on a terminal), on, off."`
-	Sample    time.Duration `default:"250ms" placeholder:"TIME" group:"Report" help:"Between two points of the plots over time (${default})."`
+	Sample    time.Duration `range:"10ms to 168h" default:"250ms" placeholder:"TIME" group:"Report" help:"Between two points of the plots over time (${default})."`
 }
 
 type openFlags struct {
-	Rate float64 `short:"r" default:"100" placeholder:"N" group:"Mode" help:"Events a second over all keys (${default})."`
+	Rate float64 `range:"0 to 1000000" short:"r" default:"100" placeholder:"N" group:"Mode" help:"Events a second over all keys (${default})."`
 }
 
 // grammar is the command line.
 type grammar struct {
 	Closed struct {
 		common
-		RoundTimeout time.Duration `default:"5s" placeholder:"TIME" group:"Mode" help:"How long to wait for the last subscriber (${default})."`
+		RoundTimeout time.Duration `range:"0s to 168h" default:"5s" placeholder:"TIME" group:"Mode" help:"How long to wait for the last subscriber (${default})."`
 	} `cmd:"" help:"Publish the next event when every subscriber of the key has the last one."`
 	Open struct {
 		common
@@ -82,31 +81,31 @@ type grammar struct {
 	} `cmd:"" help:"Publish at a rate, whatever happens; latency counts from the scheduled time."`
 	Burst struct {
 		common
-		Burst        int           `short:"b" default:"100" placeholder:"N" group:"Mode" help:"Events in a burst (${default})."`
-		Every        time.Duration `default:"1s" placeholder:"TIME" group:"Mode" help:"From burst to burst (${default})."`
-		RoundTimeout time.Duration `default:"5s" placeholder:"TIME" group:"Mode" help:"How long to wait for the last subscriber (${default})."`
+		Burst        int           `range:"1 to 1000000" short:"b" default:"100" placeholder:"N" group:"Mode" help:"Events in a burst (${default})."`
+		Every        time.Duration `range:"1ms to 168h" default:"1s" placeholder:"TIME" group:"Mode" help:"From burst to burst (${default})."`
+		RoundTimeout time.Duration `range:"0s to 168h" default:"5s" placeholder:"TIME" group:"Mode" help:"How long to wait for the last subscriber (${default})."`
 	} `cmd:"" help:"Publish many events at once, every so often."`
 	Ramp struct {
 		common
-		Rate float64 `short:"r" default:"0" placeholder:"N" group:"Mode" help:"Events a second while holding; 0: none."`
+		Rate float64 `range:"0 to 1000000" short:"r" default:"0" placeholder:"N" group:"Mode" help:"Events a second while holding; 0: none."`
 	} `cmd:"" help:"Open the connections and hold them: connect times, memory per connection."`
 	Churn struct {
 		common
 		openFlags
-		Churn float64 `default:"100" placeholder:"N" group:"Mode" help:"Subscribers a second that leave and are replaced by new ones (${default})."`
+		Churn float64 `range:"0 to 1000000" default:"100" placeholder:"N" group:"Mode" help:"Subscribers a second that leave and are replaced by new ones (${default})."`
 	} `cmd:"" help:"Open loop, while subscribers come and go."`
 	Storm struct {
 		common
 		openFlags
-		Every    time.Duration `default:"3s" placeholder:"TIME" group:"Mode" help:"From storm to storm (${default})."`
-		Fraction float64       `default:"1" placeholder:"F" group:"Mode" help:"Fraction of the subscribers that are dropped at once (${default})."`
-		Jitter   time.Duration `default:"0s" placeholder:"TIME" group:"Mode" help:"Over which they come back (${default})."`
+		Every    time.Duration `range:"1ms to 168h" default:"3s" placeholder:"TIME" group:"Mode" help:"From storm to storm (${default})."`
+		Fraction float64       `range:"0 to 1" default:"1" placeholder:"F" group:"Mode" help:"Fraction of the subscribers that are dropped at once (${default})."`
+		Jitter   time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Mode" help:"Over which they come back (${default})."`
 	} `cmd:"" help:"Open loop, while all drop and come back at once with Last-Event-ID."`
 	Stall struct {
 		common
 		openFlags
-		Percent     float64 `default:"10" placeholder:"P" group:"Mode" help:"Percent of the subscribers that stop reading (${default})."`
-		StallBuffer int     `default:"4096" placeholder:"BYTES" group:"Mode" help:"Their receive buffer; 0: the system's (${default})."`
+		Percent     float64 `range:"0 to 100" default:"10" placeholder:"P" group:"Mode" help:"Percent of the subscribers that stop reading (${default})."`
+		StallBuffer int     `range:"0 to 1073741824" default:"4096" placeholder:"BYTES" group:"Mode" help:"Their receive buffer; 0: the system's (${default})."`
 	} `cmd:"" help:"Open loop, while some subscribers stop reading."`
 	Soak struct {
 		common
@@ -123,39 +122,6 @@ type command struct {
 	name   string
 	preset string // of "presets"
 	flags  grammar
-}
-
-// parseArgs gives the command, or the help text that was asked for.
-func parseArgs(args []string) (c *command, help string, err error) {
-	c = &command{}
-	var text bytes.Buffer
-	helped := false
-	k, err := kong.New(&c.flags,
-		kong.Name("fanload"),
-		kong.Description("Measures a server of Server-Sent Events: a swarm of subscribers, a publisher, and a check of every "+
-			"subscriber's sequence. Loopback only, unless --allow-remote is given.\n\n"+
-			"Templates are Go's text/template, with .Base .PublishBase .Run .Key .KeyIndex .Subscriber .LastEventID .Seq .TS .Payload "+
-			"and the functions urlquery, json, base64 and env \"NAME\"."),
-		kong.Writers(&text, &text),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Exit(func(int) { helped = true }),
-	)
-	if err != nil {
-		return nil, "", err
-	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	ctx, err := k.Parse(args)
-	if helped {
-		return c, text.String(), nil
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("%w (fanload --help lists the modes, fanload MODE --help the flags)", err)
-	}
-	c.name, _, _ = strings.Cut(ctx.Command(), " ")
-	c.preset = c.flags.Presets.Name
-	return c, "", nil
 }
 
 // presetText prints all presets, or one.
@@ -208,7 +174,11 @@ func versionText() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		i := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs.revision" })
 		if i >= 0 {
-			number += " (commit " + info.Settings[i].Value[:min(12, len(info.Settings[i].Value))] + ")"
+			number += " (commit " + info.Settings[i].Value[:min(12, len(info.Settings[i].Value))]
+			if slices.Contains(info.Settings, debug.BuildSetting{Key: "vcs.modified", Value: "true"}) {
+				number += ", modified"
+			}
+			number += ")"
 		}
 	}
 	return number + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ", " + strconv.Itoa(runtime.NumCPU()) + " CPUs"

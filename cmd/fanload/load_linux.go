@@ -54,6 +54,10 @@ func load(c *command, args []string, stdout, stderr io.Writer) int {
 		printError(stderr, bad)
 		return exitFailed
 	}
+	for _, v := range result.Checks {
+		printError(stderr, fmt.Errorf("check %s failed: %s", v.Threshold, v.Shown))
+		err = errors.Join(err, errors.New("a check failed"))
+	}
 	for _, v := range result.Thresholds {
 		if !v.Held {
 			printError(stderr, fmt.Errorf("threshold %s failed: %s", v.Threshold, v.Shown))

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/alecthomas/kong"
 )
 
 // TestMain lets the test binary be its own worker, as the program is.
@@ -62,6 +64,104 @@ func TestUsage(t *testing.T) {
 			t.Errorf("fanload %s: status %d, want %d; lacks %q\n%s%s", c.args, status, c.status, c.want, out, errs)
 		}
 	}
+}
+
+// TestHelpAndVersion are found by what people type.
+func TestHelpAndVersion(t *testing.T) {
+	for args, want := range map[string]string{
+		"--version": "fanload (devel)", "-v": "fanload (devel)", "-V": "fanload (devel)", "version": "fanload (devel)",
+		"help": "soak", "-help": "soak", "-h": "soak", "--help": "soak", "help open": "--rate", "help stall": "--stall-buffer", "open -h": "--rate",
+		"help presets": "Print the presets",
+	} {
+		if status, out, errs := fanload(strings.Fields(args)...); status != exitOK || !strings.Contains(out, want) || errs != "" {
+			t.Errorf("fanload %s: status %d, %s%s", args, status, out, errs)
+		}
+	}
+	for args, want := range map[string]string{
+		"opne":                  `unknown command "opne": give one of closed, open,`,
+		"help nothing":          `unknown command "nothing": give one of`,
+		"open extra":            "extra (fanload help open lists its flags)",
+		"open --percent 3":      "--percent is a flag of stall, not of open",
+		"open --nothing":        "unknown flag --nothing",
+		"open --no-checks=3":    `without a value, or =true or =false, but not "3"`,
+		"open --insecure=maybe": `--insecure: "maybe" is neither true nor false: write`,
+		"open --subscribers":    "--subscribers: needs a value, such as 10: give 1 to 1000000",
+		"open --keys --size 3":  `--keys: needs a value, such as 10, and has "--size" behind it: give`,
+		"open --base":           "--base: needs a value",
+		"open -d 5":             `--duration: "5" has no unit: write 5s, or 5ms for milliseconds: give 1ms to 168h`,
+		"open -d soon":          `"soon" is not a duration: write`,
+		"open -n 010":           `--subscribers: "010" is not a whole number`,
+		"open -n 1e3":           `"1e3" is not a whole number`,
+		"open --rate NaN":       `--rate: "NaN" is not a number: give 0 to 1000000`,
+		"open --rate Inf":       `"Inf" is not a number`,
+		"open --server-pid me":  `"me" is not a whole number: give the pid of a running process`,
+		"open --key {{.X":       `--key "{{.X": the template can't be read: unclosed action`,
+		"open --progress maybe": `"auto","on","off"`,
+		"presets nothing":       `there is no preset "nothing": give one of`,
+	} {
+		status, _, errs := fanload(strings.Fields(args)...)
+		if status != exitUsage || !strings.Contains(errs, want) || strings.Contains(errs, "strconv") || strings.Contains(errs, "64 bit") {
+			t.Errorf("fanload %s: status %d, want %q: %s", args, status, want, errs)
+		}
+	}
+}
+
+// TestRanges: each flag's range is the one that is checked, and both a value beyond it and one that is none name it.
+func TestRanges(t *testing.T) {
+	var g grammar
+	model, err := kong.New(&g, valueMappers()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, mode := range model.Model.Children {
+		for _, flag := range mode.Flags {
+			text := flag.Tag.Get("range")
+			if text == "" && (flag.Target.CanInt() || flag.Target.CanFloat()) {
+				t.Errorf("fanload %s --%s has no range", mode.Name, flag.Name)
+			}
+			if text == "" || flag.Name == "server-pid" || seen[flag.Name+text] {
+				continue
+			}
+			seen[flag.Name+text] = true // the same in each mode
+			low, high, _ := strings.Cut(text, " to ")
+			values := []string{"x", below(t, low)}
+			if high != "" {
+				values = append(values, strings.NewReplacer("168h", "168h0m1s").Replace(high))
+				if !strings.HasSuffix(high, "h") {
+					values[2] = high + "1" // ten times as much, at least
+				}
+			}
+			for _, v := range values {
+				args := []string{mode.Name, "--preset", "fanfare-batch", "--" + flag.Name + "=" + v}
+				status, _, errs := fanload(args...)
+				if status != exitUsage || !strings.Contains(errs, "--"+flag.Name) || !strings.Contains(errs, "give "+text) {
+					t.Errorf("fanload %s: status %d, want \"give %s\": %s", strings.Join(args, " "), status, text, errs)
+				}
+			}
+		}
+	}
+	if len(seen) < 25 {
+		t.Errorf("%d flags have a range", len(seen))
+	}
+}
+
+// below the low end of a range.
+func below(t *testing.T, low string) string {
+	switch low {
+	case "0", "0 or more":
+		return "-1"
+	case "1":
+		return "0"
+	case "0s":
+		return "-1s"
+	case "1ms":
+		return "999us"
+	case "10ms":
+		return "9ms"
+	}
+	t.Fatalf("what is below %q?", low)
+	return ""
 }
 
 // echoServer sends what is posted to all streams.

@@ -54,8 +54,10 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	if given(args, "--duration", "-d") {
 		s.Duration = f.Duration
 	}
+	s.WarmupPasses = f.WarmupPasses
 	s.Warmup, s.Settle, s.Drain, s.Events, s.Sample = f.Warmup, f.Settle, f.Drain, f.Events, f.Sample
 	s.PIDs, s.Command, s.Version = f.ServerPID, commandLine(args), versionText()
+	s.Checks = f.Checks
 	for _, text := range f.Threshold {
 		t, bad := report.ParseThreshold(text, len(f.ServerPID) > 0)
 		err = errors.Join(err, bad)
@@ -106,7 +108,7 @@ func makePlan(mode string, f *common) (*plan.Plan, error) {
 		Subscribers: f.Subscribers, Keys: f.Keys, Size: f.Size, Batch: f.Batch,
 		Processes: f.Processes, Loops: f.Loops, Sources: f.Sources, AllowRemote: f.AllowRemote,
 		Trust:      plan.Trust{CA: f.CA, Insecure: f.Insecure, ServerName: f.ServerName},
-		Publishers: f.Publishers, Pipeline: f.Pipeline, PublishTimeout: f.PublishTimeout,
+		Publishers: f.Publishers, PublishesInFlight: f.InFlightPubs, Pipeline: f.Pipeline, PublishTimeout: f.PublishTimeout,
 		ConnectRate: f.ConnectRate, InFlight: f.InFlight, ConnectTimeout: f.ConnectTimeout,
 		Reconnect: f.Reconnect, ReconnectDelay: f.ReconnectDelay,
 	}, nil

@@ -27,6 +27,14 @@ func (h *Histogram) Record(micros int64) {
 	_ = h.h.RecordValue(min(max(micros, lowestMicros), highestMicros)) // in bounds: it can't fail
 }
 
+// RecordN records a duration n times.
+func (h *Histogram) RecordN(micros, n int64) {
+	if h.h == nil {
+		h.h = hdr.New(lowestMicros, highestMicros, digits)
+	}
+	_ = h.h.RecordValues(min(max(micros, lowestMicros), highestMicros), n)
+}
+
 // Merge adds another's recordings.
 func (h *Histogram) Merge(o *Histogram) {
 	if o == nil || o.h == nil {
@@ -89,17 +97,24 @@ func (h *Histogram) UnmarshalJSON(b []byte) error {
 
 // Summary is a histogram in figures, all in microseconds but Count.
 type Summary struct {
-	Count     int64   `json:"count"`
-	Min       int64   `json:"min_us"`
-	Mean      float64 `json:"mean_us"`
-	StdDev    float64 `json:"stddev_us"`
-	P50       int64   `json:"p50_us"`
-	P90       int64   `json:"p90_us"`
-	P99       int64   `json:"p99_us"`
-	P999      int64   `json:"p99_9_us"`
-	P9999     int64   `json:"p99_99_us"`
-	Max       int64   `json:"max_us"`
-	Histogram string  `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64: for merging with other runs
+	Count  int64   `json:"count"`
+	Min    int64   `json:"min_us"`
+	Mean   float64 `json:"mean_us"`
+	StdDev float64 `json:"stddev_us"`
+	P50    int64   `json:"p50_us"`
+	P90    int64   `json:"p90_us"`
+	P99    int64   `json:"p99_us"`
+	P999   int64   `json:"p99_9_us"`
+	P9999  int64   `json:"p99_99_us"`
+	Max    int64   `json:"max_us"`
+	// Unfinished is how many of Count were not over when the run stopped waiting: they took at least what was recorded.
+	Unfinished int64  `json:"unfinished,omitempty"`
+	Histogram  string `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64: for merging with other runs
+}
+
+// AtLeast tells whether the true quantile of q percent may be above the one that is shown, because of what was unfinished.
+func (s *Summary) AtLeast(q float64) bool {
+	return s.Unfinished > 0 && int64(math.Ceil(q/100*float64(s.Count))) > s.Count-s.Unfinished
 }
 
 // Summary of what was recorded.

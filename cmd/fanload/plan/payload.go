@@ -33,14 +33,12 @@ func AppendPayload(dst []byte, run string, key int, seq, ts int64, size int) []b
 }
 
 // ParsePayload finds the payload in the data of an event. It may be wrapped into more JSON, before or behind, and even be
-// a JSON string in it (with its quotes escaped), as some servers send it. ok is false for anything else, and for other runs.
-func ParsePayload(data []byte, run string) (key int, seq, ts int64, ok bool) {
+// a JSON string in it (with its quotes escaped), as some servers send it. ok is false for anything else, for other runs, and for
+// one that is shorter than size asks for.
+func ParsePayload(data []byte, run string, size int) (key int, seq, ts int64, ok bool) {
 	i := bytes.Index(data, []byte(`"seq`))
 	if i < 0 {
-		if i = bytes.Index(data, []byte(`seq\"`)); i < 0 {
-			return 0, 0, 0, false
-		}
-		i--
+		return 0, 0, 0, false
 	}
 	s := scanner{rest: data[i:]}
 	s.word("seq")
@@ -50,13 +48,60 @@ func ParsePayload(data []byte, run string) (key int, seq, ts int64, ok bool) {
 	s.word("run")
 	s.name(run)
 	key = int(s.number())
-	return key, seq, ts, !s.failed && seq > 0
+	return key, seq, ts, !s.failed && seq > 0 && whole(data, i, len(data)-len(s.rest), size)
+}
+
+// whole tells whether a payload that begins before the quote at first, and whose key ends at end, is as long as it was made.
+func whole(data []byte, first, end, size int) bool {
+	escapes := 0 // before each quote
+	for at := first - 1; at >= 0 && data[at] == '\\'; at-- {
+		escapes++
+	}
+	start := first - escapes - 1
+	quotes := 8
+	length := end - start - 7*escapes + len(`"`)
+	if pad := size - length - len(`,"pad":""}`); pad > 0 {
+		length += len(`,"pad":""`) + pad
+		quotes += 4
+	}
+	return len(data) >= start+length+len(`}`)+quotes*escapes
+}
+
+// CutPayload tells whether data that ParsePayload has not taken is the beginning of a payload of the run, as far as it goes. key
+// and seq are -1 and 0 if they are not whole.
+func CutPayload(data []byte, run string) (key int, seq int64, cut bool) {
+	const begins = `{"seq":`
+	i := bytes.Index(data, []byte(`"seq`))
+	if i < 0 {
+		return -1, 0, len(data) > 0 && len(data) < len(begins) && string(data) == begins[:len(data)]
+	}
+	s := scanner{rest: data[i:]}
+	s.word("seq")
+	if n := s.number(); len(s.rest) > 0 {
+		seq = n
+	}
+	s.word("ts")
+	s.number()
+	s.word("run")
+	s.name(run)
+	key = -1
+	if n := s.number(); !s.failed && len(s.rest) > 0 {
+		key = int(n)
+	}
+	return key, seq, !s.failed || s.short
 }
 
 // scanner reads words and numbers, whatever quotes, backslashes, colons and commas are between them.
 type scanner struct {
 	rest   []byte
 	failed bool
+	short  bool // the first failure was that there was no more, and all before it fitted
+}
+
+func (s *scanner) fail(short bool) {
+	if !s.failed {
+		s.failed, s.short = true, short
+	}
 }
 
 func (s *scanner) gap() {
@@ -75,7 +120,7 @@ func (s *scanner) gap() {
 func (s *scanner) word(w string) {
 	s.gap()
 	if len(s.rest) < len(w) || string(s.rest[:len(w)]) != w {
-		s.failed = true
+		s.fail(len(s.rest) < len(w) && string(s.rest) == w[:len(s.rest)])
 		return
 	}
 	s.rest = s.rest[len(w):]
@@ -85,7 +130,7 @@ func (s *scanner) word(w string) {
 func (s *scanner) name(run string) {
 	s.word(run)
 	if s.failed || len(s.rest) == 0 || s.rest[0] != '.' {
-		s.failed = true
+		s.fail(len(s.rest) == 0)
 		return
 	}
 	s.rest = s.rest[1:]
@@ -99,7 +144,7 @@ func (s *scanner) number() (n int64) {
 		i++
 	}
 	if i == 0 {
-		s.failed = true
+		s.fail(len(s.rest) == 0)
 	}
 	s.rest = s.rest[i:]
 	return n

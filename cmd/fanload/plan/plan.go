@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,15 +63,19 @@ type Plan struct {
 	PublishCertified string `json:"publish_certified,omitempty"`
 	Trust            Trust  `json:"tls,omitzero"`
 
-	Publishers     int           `json:"publishers"`
-	Pipeline       int           `json:"pipeline"`
-	PublishTimeout time.Duration `json:"publish_timeout"`
+	// PublishesInFlight is how many keys are published to at once, each over a connection of its own; 1: one after the other.
+	PublishesInFlight int           `json:"publishes_in_flight"`
+	Publishers        int           `json:"publishers"`
+	Pipeline          int           `json:"pipeline"`
+	PublishTimeout    time.Duration `json:"publish_timeout"`
 
 	ConnectRate    float64       `json:"connect_rate"` // connections a second over all processes; 0: no limit
 	InFlight       int           `json:"in_flight"`    // connections being opened at once over all processes
 	ConnectTimeout time.Duration `json:"connect_timeout"`
 	Reconnect      bool          `json:"reconnect"` // when the server ends a stream
 	ReconnectDelay time.Duration `json:"reconnect_delay"`
+	Settle         time.Duration `json:"settle"`       // until the server has surely read a request that was sent
+	Patience       time.Duration `json:"patience"`     // for what is still to come when a subscriber leaves
 	StallBuffer    int           `json:"stall_buffer"` // SO_RCVBUF of those that will stall
 	StallPercent   float64       `json:"stall_percent"`
 
@@ -79,6 +84,18 @@ type Plan struct {
 
 	// Limit is how long the run may take in all. Workers end themselves then, whatever the parent does.
 	Limit time.Duration `json:"limit"`
+}
+
+// Span is a duration as people write it: 168h, not 168h0m0s.
+func Span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // Stalls tells whether a subscriber belongs to the cohort that will stop reading: StallPercent of them, spread evenly.
@@ -101,6 +118,7 @@ func (p *Plan) Check() error {
 		{"--loops", p.Loops, 0, 256},
 		{"--sources", p.Sources, 0, 60_000},
 		{"--publishers", p.Publishers, 1, 1024},
+		{"--publishes-in-flight", p.PublishesInFlight, 1, 1024},
 		{"--pipeline", p.Pipeline, 1, 1024},
 		{"--in-flight", p.InFlight, 1, 100_000},
 		{"--stall-buffer", p.StallBuffer, 0, 1 << 30},
@@ -109,17 +127,18 @@ func (p *Plan) Check() error {
 			return fmt.Errorf("%s %d: give %d to %d", c.flag, c.value, c.low, c.top)
 		}
 	}
+	if p.PublishesInFlight > p.Keys {
+		return fmt.Errorf("--publishes-in-flight %d: each is of another key, so that the events of a key stay in order, and there are %d: "+
+			"give at most as many, or more --keys", p.PublishesInFlight, p.Keys)
+	}
 	if p.Ready != ReadyHead && p.Ready != ReadySent {
 		return fmt.Errorf("--ready %q: give %s or %s", p.Ready, ReadyHead, ReadySent)
 	}
-	if p.ConnectRate < 0 || p.ConnectRate > MaxRate {
-		return fmt.Errorf("--connect-rate %g: give 0 (no limit) to %d a second", p.ConnectRate, MaxRate)
+	if !(p.ConnectRate >= 0 && p.ConnectRate <= MaxRate) {
+		return fmt.Errorf("--connect-rate %g: give 0 to %d a second; 0 is no limit", p.ConnectRate, MaxRate)
 	}
-	if p.StallPercent < 0 || p.StallPercent > 100 {
+	if !(p.StallPercent >= 0 && p.StallPercent <= 100) {
 		return fmt.Errorf("--percent %g: give 0 to 100", p.StallPercent)
-	}
-	if p.ConnectTimeout <= 0 || p.PublishTimeout <= 0 {
-		return fmt.Errorf("--connect-timeout and --publish-timeout must be longer than 0")
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func TestPresetsRender(t *testing.T) {
 			if strings.HasPrefix(body, "{") && !json.Valid([]byte(body)) {
 				t.Errorf("%s: body %q", p.Name, body)
 			}
-			if _, _, _, ok := plan.ParsePayload([]byte(body), ""); ok {
+			if _, _, _, ok := plan.ParsePayload([]byte(body), "", 0); ok {
 				t.Errorf("%s: a payload without run and ts was taken", p.Name)
 			}
 		}
@@ -129,17 +129,37 @@ func TestPayload(t *testing.T) {
 		for _, wrapped := range []string{
 			string(b), `{"channel":"x","pub":{"data":` + string(b) + `,"offset":3}}`, `{"data":` + string(text) + `}`,
 		} {
-			key, seq, ts, ok := plan.ParsePayload([]byte(wrapped), "run1")
+			key, seq, ts, ok := plan.ParsePayload([]byte(wrapped), "run1", size)
 			if !ok || key != 12 || seq != 345 || ts != 678_901 {
 				t.Errorf("%s: %d %d %d %v", wrapped, key, seq, ts, ok)
 			}
 		}
-		if _, _, _, ok := plan.ParsePayload(b, "run"); ok {
+		for n := 1; n < len(b); n++ {
+			if _, _, _, ok := plan.ParsePayload(b[:n], "run1", size); ok {
+				t.Errorf("%s was taken for whole", b[:n])
+			}
+			key, seq, cut := plan.CutPayload(b[:n], "run1")
+			if !cut || seq != 0 && seq != 345 || key != -1 && key != 12 || n > len(`{"seq":345,"ts":6`) && seq != 345 {
+				t.Errorf("%s: cut %v, key %d, sequence %d", b[:n], cut, key, seq)
+			}
+		}
+		escaped := text[1 : len(text)-1]
+		for _, n := range []int{30, len(escaped) / 2, len(escaped) - 1} {
+			if _, _, _, ok := plan.ParsePayload(escaped[:n], "run1", size); ok {
+				t.Errorf("%s was taken for whole", escaped[:n])
+			}
+		}
+		if _, _, _, ok := plan.ParsePayload(b, "run", size); ok {
 			t.Error("another run's payload was taken")
 		}
 	}
+	for _, foreign := range []string{"", "{}", "{seq", "x", `{"seq":1,"ts":2,"run":"s`, `{"seq":x}`, `{"seq":1,"ts":2,"run":"r"}`} {
+		if _, _, cut := plan.CutPayload([]byte(foreign), "r"); cut {
+			t.Errorf("%q was taken for the beginning of a payload", foreign)
+		}
+	}
 	for _, foreign := range []string{"", "{}", `"seq`, `{"seq":`, `{"seq":0,"ts":1,"run":"r.0"}`, `{"seq":x}`, `{"seq":1,"ts":2,"run":"r"}`} {
-		if _, _, _, ok := plan.ParsePayload([]byte(foreign), "r"); ok {
+		if _, _, _, ok := plan.ParsePayload([]byte(foreign), "r", 0); ok {
 			t.Errorf("%q was taken", foreign)
 		}
 	}

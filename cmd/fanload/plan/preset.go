@@ -109,7 +109,7 @@ func FindPreset(name string) (Preset, error) {
 		}
 		names[i] = p.Name
 	}
-	return Preset{}, fmt.Errorf("--preset %q: give one of %s", name, strings.Join(names, ", "))
+	return Preset{}, fmt.Errorf("there is no preset %q: give one of %s", name, strings.Join(names, ", "))
 }
 
 // JSON is the preset's values for a reader.

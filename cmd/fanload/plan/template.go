@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -86,7 +87,8 @@ func (r Request) Compile(what string) (*Renderer, error) {
 func parse(flag, text string) (*template.Template, error) {
 	t, err := template.New(flag).Option("missingkey=error").Funcs(functions).Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		_, why, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+flag+":"), ": ")
+		return nil, fmt.Errorf("%s %q: the template can't be read: %s", flag, text, cmp.Or(why, err.Error()))
 	}
 	return t, nil
 }

@@ -43,9 +43,13 @@ type link struct {
 }
 
 type request struct {
-	at     int64 // when it was written
-	events int
+	at       int64 // when it was written
+	due      int64 // when it was meant to be
+	key      int
+	from, to int64 // the sequences in it
 }
+
+func (q request) events() int64 { return q.to - q.from + 1 }
 
 // answer to a request, or why there is none.
 type answer struct {
@@ -57,7 +61,7 @@ type answer struct {
 }
 
 // write sends a request, and waits first while depth requests are unanswered.
-func (c *conn) write(b []byte, events int) error {
+func (c *conn) write(b []byte, q request) error {
 	if c.live != nil && (c.live.broken.Load() || len(c.live.sent) == 0 && hungUp(c.live.socket)) {
 		c.close()
 	}
@@ -73,7 +77,8 @@ func (c *conn) write(b []byte, events int) error {
 			c.close()
 			continue
 		}
-		l.sent <- request{at: measure.Now(), events: events} // has room: slots are as many
+		q.at = measure.Now()
+		l.sent <- q // has room: slots are as many
 		_ = l.net.SetWriteDeadline(time.Now().Add(c.timeout))
 		_, err := l.net.Write(b)
 		if err != nil {

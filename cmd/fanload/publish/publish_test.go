@@ -29,7 +29,7 @@ func publisher(t *testing.T, addr string, pipeline int) *publish.Publisher {
 	b, err := publish.New(&plan.Plan{
 		Run: "r", Publish: plan.Request{Method: "POST", URL: "http://" + addr + "/{{.Key}}", Body: "{{.Seq}} "}, Key: "k{{.KeyIndex}}",
 		Keys: 6, PublishAddr: addr, Publishers: 3, Pipeline: pipeline, PublishTimeout: 5 * time.Second,
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestOrderWithinKeys(t *testing.T) {
 				t.Errorf("last is %d", b.Last()[key])
 			}
 		}
-		if st := b.Stats(); st.Events != 240 || st.FailedEvents != 0 || st.Requests != 120 || st.Latency.Count() != 120 {
+		if st := b.Stats(); st.Events != 240 || st.Refused+st.Unanswered != 0 || st.Requests != 120 || st.Latency.Count() != 120 {
 			t.Errorf("pipeline %d: %+v", c.pipeline, st)
 		}
 	}
@@ -97,8 +97,14 @@ func TestFailuresAreCounted(t *testing.T) {
 		b.Publish(i%6, 1, measure.Now())
 	}
 	b.Flush()
-	if st := b.Stats(); st.FailedEvents != 2 || st.Errors["403 not you"] != 2 || st.Latency.Count() != 10 {
+	if st := b.Stats(); st.Refused != 2 || st.Unanswered != 0 || st.Errors["403 not you"] != 2 || st.Latency.Count() != 10 {
 		t.Errorf("%+v", st)
+	}
+	if taken := b.Taken(); taken[0] != 2 || taken[1] != 0 {
+		t.Errorf("taken %v", taken)
+	}
+	if f := b.Failed(); len(f) != 2 || f[0].Key != 1 || f[0].From != 1 || f[1].To != 2 || f[0].Due == 0 {
+		t.Errorf("failed %v", f)
 	}
 
 	// A server that resets every connection, and none at all.
@@ -124,7 +130,7 @@ func TestFailuresAreCounted(t *testing.T) {
 			b.Publish(i%6, 1, measure.Now())
 		}
 		b.Flush()
-		if st := b.Stats(); st.FailedEvents != 50 || st.Events != 50 || len(st.Errors) == 0 {
+		if st := b.Stats(); st.Unanswered != 50 || st.Events != 50 || len(st.Errors) == 0 {
 			t.Errorf("%+v", st)
 		}
 		_ = l.Close()

@@ -6,37 +6,53 @@ import (
 	"crypto/tls"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 )
 
-// Publisher renders and sends events. Publish and Flush belong to one goroutine.
+// Publisher renders and sends events. Publish may be called for several keys at once, but not twice for one; Flush follows
+// the last of them.
 type Publisher struct {
 	plan    *plan.Plan
+	ledger  *ledger.Ledger // nil: nobody subscribes or leaves meanwhile
+	senders []*sender
+	last    []int64 // the newest sequence of each key; its element belongs to the sender of the key
+
+	mu       sync.Mutex // guards what follows
+	keys     *plan.Keys
+	names    map[int]string // of the keys, as far as used
+	measured int64          // latencies of requests written from then on are kept
+	stats    Stats
+	taken    []int64 // the newest sequence of each key that the server has taken
+	failed   []sequence.Failed
+	late     int64 // since Recent
+}
+
+// sender is one connection, with what renders its requests. Every key has one of its own or shares it, so that its events
+// stay in order.
+type sender struct {
+	mu      sync.Mutex // held while a request is rendered and written
+	conn    *conn
 	request *plan.Renderer
-	keys    *plan.Keys
-	names   map[int]string // of the keys, as far as used
-	conns   []*conn
-	last    []int64 // the newest sequence of each key
 	buf     []byte
 	payload []byte
-
-	mu    sync.Mutex
-	stats Stats
-	late  int64 // since Recent
 }
 
 // Stats of the publish requests.
 type Stats struct {
-	Events       int64             `json:"events"`        // sent, refused ones too
-	FailedEvents int64             `json:"failed_events"` // refused, or without an answer
-	Requests     int64             `json:"requests"`
-	Latency      measure.Histogram `json:"latency"` // of the requests: written to answered
-	Errors       map[string]int64  `json:"errors"`
-	LateMax      int64             `json:"late_max_us"` // how far behind the schedule a request was written
+	Events     int64             `json:"events"`     // sent, refused ones too
+	Refused    int64             `json:"refused"`    // events of requests that were answered by an error
+	Unanswered int64             `json:"unanswered"` // events of requests that were not answered, or could not be sent
+	Requests   int64             `json:"requests"`
+	Latency    measure.Histogram `json:"latency"` // of the requests: written to answered
+	Errors     map[string]int64  `json:"errors"`
+	LateMax    int64             `json:"late_max_us"` // how far behind the schedule a request was written
 }
 
 // Recent is what a sample of the timeline asks for.
@@ -45,17 +61,13 @@ type Recent struct {
 	Late   int64 // how far behind the schedule a request was written since the last call, at most; microseconds
 }
 
-// New parses the templates. Connections are dialled when they are needed.
-func New(p *plan.Plan) (*Publisher, error) {
-	request, err := p.Publish.Compile("publish")
-	if err != nil {
-		return nil, err
-	}
+// New parses the templates. Connections are dialled when they are needed. What is published is written to the ledger.
+func New(p *plan.Plan, l *ledger.Ledger) (*Publisher, error) {
 	keys, err := p.KeyNames()
 	if err != nil {
 		return nil, err
 	}
-	b := &Publisher{plan: p, request: request, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys)}
+	b := &Publisher{plan: p, ledger: l, keys: keys, names: map[int]string{}, last: make([]int64, p.Keys), taken: make([]int64, p.Keys)}
 	b.stats.Errors = map[string]int64{}
 	var trust *tls.Config
 	if p.PublishCertified != "" {
@@ -64,75 +76,133 @@ func New(p *plan.Plan) (*Publisher, error) {
 		}
 	}
 	for range p.Publishers {
-		b.conns = append(b.conns, &conn{addr: p.PublishAddr, trust: trust, depth: p.Pipeline, timeout: p.PublishTimeout, answers: b.answered})
+		request, err := p.Publish.Compile("publish")
+		if err != nil {
+			return nil, err
+		}
+		b.senders = append(b.senders, &sender{
+			request: request,
+			conn:    &conn{addr: p.PublishAddr, trust: trust, depth: p.Pipeline, timeout: p.PublishTimeout, answers: b.answered},
+		})
 	}
 	return b, nil
 }
 
-// Last is the newest sequence of each key. It is the publisher's own: don't use it while Publish may run.
+// Last is the newest sequence of each key. It is the publisher's own: don't use it while Publish may run, but for the element of
+// a key that isn't being published to.
 func (b *Publisher) Last() []int64 { return b.last }
+
+// Measure keeps the latencies of requests that are written from a time on; before it is called, of all.
+func (b *Publisher) Measure(from int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.measured = from
+}
 
 // Publish sends n events to a key, with the time that they were meant for. Failures are counted, not returned: a load
 // generator goes on.
 func (b *Publisher) Publish(key, n int, at int64) {
-	err := b.render(key, n, at)
+	s := b.senders[key%len(b.senders)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := b.render(s, key, n, at)
+	q := request{due: at, key: key, from: b.last[key] - int64(n) + 1, to: b.last[key]}
 	late := measure.Now() - at
 	b.mu.Lock()
 	b.stats.Events += int64(n)
 	b.stats.Requests++
 	b.stats.LateMax, b.late = max(b.stats.LateMax, late), max(b.late, late)
 	b.mu.Unlock()
+	b.ledger.Sending(key, q.to)
 	if err == nil {
-		err = b.conns[key%len(b.conns)].write(b.buf, n)
+		err = s.conn.write(s.buf, q)
 	}
 	if err != nil {
-		b.answered(answer{request: request{events: n}, err: err})
+		b.answered(answer{request: q, err: err})
 	}
 }
 
-func (b *Publisher) render(key, n int, at int64) error {
+// name of a key.
+func (b *Publisher) name(key int) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	name, ok := b.names[key]
 	if !ok {
 		var err error
 		if name, err = b.keys.Name(key); err != nil {
-			return err
+			return "", err
 		}
 		b.names[key] = name
+	}
+	return name, nil
+}
+
+func (b *Publisher) render(s *sender, key, n int, at int64) error {
+	name, err := b.name(key)
+	if err != nil {
+		b.last[key] += int64(n) // they were due, and are counted as events that nobody took
+		return err
 	}
 	batch := make([]*plan.Vars, n)
 	for i := range batch {
 		b.last[key]++
-		b.payload = plan.AppendPayload(b.payload[:0], b.plan.Run, key, b.last[key], at, b.plan.Size)
+		s.payload = plan.AppendPayload(s.payload[:0], b.plan.Run, key, b.last[key], at, b.plan.Size)
 		batch[i] = &plan.Vars{
 			Base: b.plan.Base, PublishBase: b.plan.PublishBase, Run: b.plan.Run,
-			Key: name, KeyIndex: key, Seq: b.last[key], TS: at, Payload: string(b.payload),
+			Key: name, KeyIndex: key, Seq: b.last[key], TS: at, Payload: string(s.payload),
 		}
 	}
-	var err error
-	b.buf, err = b.request.Append(b.buf[:0], batch[0], batch[1:]...)
+	s.buf, err = s.request.Append(s.buf[:0], batch[0], batch[1:]...)
 	return err
 }
 
 // answered counts an answer. The readers' goroutines call it.
 func (b *Publisher) answered(a answer) {
+	// Answers come in the order of the requests, and all of a key over one connection.
+	defer b.ledger.Settle(a.key, a.to)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case a.err != nil:
+		b.stats.Unanswered += a.events()
 		measure.Tally(b.stats.Errors, a.err.Error())
 	case a.status < 200 || a.status > 299:
+		b.stats.Refused += a.events()
 		measure.Tally(b.stats.Errors, strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.text)))
 	default:
-		b.stats.Latency.Record(a.took)
+		b.taken[a.key] = max(b.taken[a.key], a.to)
+		if a.at >= b.measured {
+			b.stats.Latency.Record(a.took)
+		}
 		return
 	}
-	b.stats.FailedEvents += int64(a.events)
+	if len(b.failed) < maxFailed {
+		b.failed = append(b.failed, sequence.Failed{Key: a.key, From: a.from, To: a.to, Due: a.due})
+	}
+}
+
+// maxFailed bounds the requests that failed whose events are remembered. Those of others count as lost, where they don't come; a
+// run with so many has failed anyway.
+const maxFailed = 100_000
+
+// Taken is the newest sequence of each key that the server has taken.
+func (b *Publisher) Taken() []int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.taken)
+}
+
+// Failed is what the server has not taken. It is for when all requests are answered.
+func (b *Publisher) Failed() []sequence.Failed {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // Flush waits until all requests are answered, and closes the connections.
 func (b *Publisher) Flush() {
-	for _, c := range b.conns {
-		c.flush()
+	for _, s := range b.senders {
+		s.conn.flush()
 	}
 }
 

@@ -22,14 +22,22 @@ type metric struct {
 	unit   unit
 	server bool // needs --server-pid
 	value  func(*Result) (v float64, ok bool)
+
+	atLeast func(*Result) bool // whether the value is a lower bound; nil: it isn't
 }
 
 var metrics = allMetrics()
 
+func metricOf(u unit, f func(*Result) float64) metric {
+	return metric{unit: u, value: func(r *Result) (float64, bool) { return f(r), true }}
+}
+
+func countOf(f func(*Result) float64) metric { return metricOf(count, f) }
+
 func allMetrics() map[string]metric {
 	m := map[string]metric{}
 	number := func(name string, u unit, f func(*Result) float64) {
-		m[name] = metric{unit: u, value: func(r *Result) (float64, bool) { return f(r), true }}
+		m[name] = metricOf(u, f)
 	}
 	server := func(name string, u unit, f func(*Server) float64) {
 		m[name] = metric{unit: u, server: true, value: func(r *Result) (float64, bool) {
@@ -40,20 +48,27 @@ func allMetrics() map[string]metric {
 		}}
 	}
 	summary := func(prefix string, f func(*Result) *measure.Summary) {
-		for name, v := range map[string]func(*measure.Summary) float64{
-			"min":   func(s *measure.Summary) float64 { return float64(s.Min) },
-			"mean":  func(s *measure.Summary) float64 { return s.Mean },
-			"p50":   func(s *measure.Summary) float64 { return float64(s.P50) },
-			"p90":   func(s *measure.Summary) float64 { return float64(s.P90) },
-			"p99":   func(s *measure.Summary) float64 { return float64(s.P99) },
-			"p999":  func(s *measure.Summary) float64 { return float64(s.P999) },
-			"p9999": func(s *measure.Summary) float64 { return float64(s.P9999) },
-			"max":   func(s *measure.Summary) float64 { return float64(s.Max) },
+		for name, v := range map[string]struct {
+			value   func(*measure.Summary) float64
+			percent float64
+		}{
+			"min":   {func(s *measure.Summary) float64 { return float64(s.Min) }, 0},
+			"mean":  {func(s *measure.Summary) float64 { return s.Mean }, 100},
+			"p50":   {func(s *measure.Summary) float64 { return float64(s.P50) }, 50},
+			"p90":   {func(s *measure.Summary) float64 { return float64(s.P90) }, 90},
+			"p99":   {func(s *measure.Summary) float64 { return float64(s.P99) }, 99},
+			"p999":  {func(s *measure.Summary) float64 { return float64(s.P999) }, 99.9},
+			"p9999": {func(s *measure.Summary) float64 { return float64(s.P9999) }, 99.99},
+			"max":   {func(s *measure.Summary) float64 { return float64(s.Max) }, 100},
 		} {
-			m[prefix+name] = metric{unit: micros, value: func(r *Result) (float64, bool) {
-				s := f(r)
-				return v(s), s.Count > 0
-			}}
+			m[prefix+name] = metric{
+				unit: micros,
+				value: func(r *Result) (float64, bool) {
+					s := f(r)
+					return v.value(s), s.Count > 0
+				},
+				atLeast: func(r *Result) bool { return f(r).AtLeast(v.percent) },
+			}
 		}
 	}
 	summary("", func(r *Result) *measure.Summary { return &r.Latency })
@@ -69,7 +84,6 @@ func allMetrics() map[string]metric {
 	number("failed", count, func(r *Result) float64 { return float64(r.Connect.Failed) })
 	number("connects_per_second", perTime, func(r *Result) float64 { return r.Connect.PerSecond })
 	number("published", count, func(r *Result) float64 { return float64(r.Publish.Events) })
-	number("publish_failed", count, func(r *Result) float64 { return float64(r.Publish.Failed) })
 	number("events_per_second", perTime, func(r *Result) float64 { return r.Publish.PerSecond })
 	number("deliveries", count, func(r *Result) float64 { return float64(r.Deliveries.Total) })
 	number("deliveries_per_second", perTime, func(r *Result) float64 { return r.Deliveries.PerSecond })
@@ -84,9 +98,14 @@ func allMetrics() map[string]metric {
 	number("reconnects", count, func(r *Result) float64 { return float64(r.Streams.Reconnects) })
 	number("reconnect_failed", count, func(r *Result) float64 { return float64(r.Streams.ReconnectFailed) })
 	number("gave_up", count, func(r *Result) float64 { return float64(r.Streams.GaveUp) })
+	number("backpressure", count, func(r *Result) float64 { return float64(r.Streams.Backpressure()) })
 	number("client_cpu_per_delivery", micros, func(r *Result) float64 { return r.Client.CPUPerDelivery })
 	number("client_cores", count, func(r *Result) float64 { return r.Client.Cores })
 
+	number("publish_failed", count, func(r *Result) float64 { return float64(r.Publish.Failed) })
+	for _, f := range faults {
+		number(f.name, count, func(r *Result) float64 { return float64(f.value(r)) })
+	}
 	m["worst_p99"] = metric{unit: micros, value: func(r *Result) (float64, bool) {
 		if p := r.Worst(); p != nil {
 			return float64(p.Latency.P99), true

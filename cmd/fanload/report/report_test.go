@@ -77,6 +77,34 @@ func TestThresholds(t *testing.T) {
 	}
 }
 
+// TestLowerBounds: what was not over is at least as long, and nobody may conclude that it is short.
+func TestLowerBounds(t *testing.T) {
+	r := sample()
+	var h measure.Histogram
+	for range 90 {
+		h.Record(100)
+	}
+	h.RecordN(5_000_000, 10)
+	r.Round = h.Summary()
+	r.Round.Unfinished = 10
+	for text, held := range map[string]bool{
+		"round_p90<1s": true, "round_p50==100us": true, "round_p99<10s": false, "round_p99<=10s": false, "round_p99>1s": true,
+		"round_p99>10s": false, "round_max!=50s": false, "round_mean<10s": false, "round_min<1s": true,
+	} {
+		c, err := report.ParseThreshold(text, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := c.Judge(r); v.Held != held {
+			t.Errorf("%s: %+v", text, v)
+		}
+	}
+	var b strings.Builder
+	if err := r.Table(&b); err != nil || !strings.Contains(b.String(), "100 us  100 us  >= 5.00 s") || !strings.Contains(b.String(), "10: they took at least") {
+		t.Errorf("%v:\n%s", err, b.String())
+	}
+}
+
 func TestPageStandsAlone(t *testing.T) {
 	var b strings.Builder
 	if err := sample().Page(&b); err != nil {

@@ -20,6 +20,7 @@ type Result struct {
 
 	Connect    Connect         `json:"connect"`
 	Publish    Publish         `json:"publish"`
+	Counters   Counters        `json:"counters"`
 	Deliveries Deliveries      `json:"deliveries"`
 	Sequence   Sequence        `json:"sequence"`
 	Streams    Streams         `json:"streams"`
@@ -35,6 +36,7 @@ type Result struct {
 	Curve    []CurvePoint     `json:"latency_curve,omitempty"`
 	Timeline []Point          `json:"timeline,omitempty"`
 
+	Checks     []Verdict `json:"checks,omitempty"` // those that failed
 	Thresholds []Verdict `json:"thresholds,omitempty"`
 }
 
@@ -59,20 +61,27 @@ type Connect struct {
 	Head       measure.Summary `json:"head"`
 	FirstEvent measure.Summary `json:"first_event"`
 
-	Ciphers map[string]int64 `json:"ciphers,omitempty"` // TLS version and cipher suite of the connections
+	Failures map[string]int64 `json:"failures,omitempty"` // attempts that opened no stream, reconnects too, by reason
+	Ciphers  map[string]int64 `json:"ciphers,omitempty"`  // TLS version and cipher suite of the connections
 }
 
 // Publish is about the publish requests.
 type Publish struct {
-	Events    int64            `json:"events"`
-	Failed    int64            `json:"failed"`
-	Requests  int64            `json:"requests"`
-	PerSecond float64          `json:"events_per_second"`
-	LateMax   int64            `json:"late_max_us"` // behind the schedule
-	Latency   measure.Summary  `json:"latency"`
-	Timeouts  int64            `json:"round_timeouts"` // closed, burst: rounds that not all subscribers completed
-	Errors    map[string]int64 `json:"errors,omitempty"`
+	Events     int64            `json:"events"`
+	Failed     int64            `json:"failed"` // refused or unanswered
+	Refused    int64            `json:"refused"`
+	Unanswered int64            `json:"unanswered"`
+	Unsent     int64            `json:"unsent"` // of the open loop's schedule
+	Requests   int64            `json:"requests"`
+	PerSecond  float64          `json:"events_per_second"`
+	LateMax    int64            `json:"late_max_us"` // behind the schedule
+	Latency    measure.Summary  `json:"latency"`
+	Timeouts   int64            `json:"round_timeouts"` // closed, burst: rounds that not all subscribers completed
+	Errors     map[string]int64 `json:"errors,omitempty"`
 }
+
+// Counters are what went wrong, by the names of the metrics, which are those of k6/x/sse where both have them.
+type Counters map[string]int64
 
 // Deliveries counts events that reached subscribers, each once.
 type Deliveries struct {
@@ -85,12 +94,14 @@ type Deliveries struct {
 
 // Sequence is what the check of every subscriber's sequence has found.
 type Sequence struct {
-	Lost            int64 `json:"lost"`
+	Lost            int64 `json:"lost"`             // all that never came
+	Undelivered     int64 `json:"undelivered"`      // of it, what was before the first event that came, or after the last
 	LostSubscribers int64 `json:"lost_subscribers"` // that lost anything
 	Duplicated      int64 `json:"duplicated"`
 	OutOfOrder      int64 `json:"out_of_order"`
 	Late            int64 `json:"late"`
 	Misrouted       int64 `json:"misrouted"`
+	Malformed       int64 `json:"malformed"`
 	Foreign         int64 `json:"foreign"`
 	Gaps            int64 `json:"gap_events"`
 }
@@ -104,14 +115,21 @@ type Streams struct {
 	Churned          int64 `json:"churned"`
 	Stalled          int64 `json:"stalled"`
 	StalledEnded     int64 `json:"stalled_ended"`
+	StalledFelt      int64 `json:"stalled_felt"`        // of the others, those that held the server up: more was published than the kernel holds
+	StalledGiven     int64 `json:"stalled_given_bytes"` // of data, published to the others
+	StalledKept      int64 `json:"stalled_kept_bytes"`  // held by the kernel at the end
 	Comments         int64 `json:"comments"`
 	OpenAtEnd        int64 `json:"open_at_end"`
 	BehindAfterDrain int64 `json:"behind_after_drain"`
 }
 
+// Backpressure is how many stalled streams the server has felt: it was held up, or has ended them.
+func (s *Streams) Backpressure() int64 { return s.StalledEnded + s.StalledFelt }
+
 // Server is what --server-pid used, with its children.
 type Server struct {
 	PIDs              []int   `json:"pids"`
+	Ended             bool    `json:"ended,omitempty"` // in the middle of the run
 	Processes         int     `json:"processes"`
 	CPU               int64   `json:"cpu_us"` // while measuring
 	CPUPerDelivery    float64 `json:"cpu_us_per_delivery"`

@@ -46,9 +46,9 @@ func (r *Result) Sections() []Section {
 	if rows := r.troubles(); len(rows) > 0 {
 		all = append(all, Section{Title: "Answers and errors", Rows: rows})
 	}
-	if len(r.Thresholds) > 0 {
-		s := Section{Title: "Thresholds"}
-		for _, v := range r.Thresholds {
+	if verdicts := slices.Concat(r.Checks, r.Thresholds); len(verdicts) > 0 {
+		s := Section{Title: "Checks and thresholds"}
+		for _, v := range verdicts {
 			word := "FAILED"
 			if v.Held {
 				word = "held"
@@ -102,34 +102,58 @@ func (r *Result) deliverySection() Section {
 		s.Rows = append(s.Rows, [2]string{"during rounds", number(r.Deliveries.BusyPerSecond) + "/s"})
 	}
 	q := &r.Sequence
-	add("lost", q.Lost, true)
-	add("subscribers that lost", q.LostSubscribers, false)
-	add("duplicated", q.Duplicated, true)
-	add("out of order", q.OutOfOrder, true)
+	for _, f := range faults {
+		always := f.name == "sse_lost" || f.name == "sse_undelivered" || f.name == "sse_duplicate" || f.name == "sse_reordered"
+		add(f.name, f.value(r), always)
+		if f.name == connectMetric {
+			for _, reason := range slices.Sorted(maps.Keys(r.Connect.Failures)) {
+				add("  "+tagged(reason), r.Connect.Failures[reason], false)
+			}
+		}
+	}
+	add("subscribers that miss any", q.LostSubscribers, false)
 	add("late, unsure", q.Late, false)
-	add("misrouted", q.Misrouted, false)
 	add("gap events", q.Gaps, false)
 	add("foreign events", q.Foreign, false)
 	add("rounds timed out", r.Publish.Timeouts, false)
 	t := &r.Streams
-	add("streams ended by the server", t.Ended, false)
 	add("reconnects", t.Reconnects, false)
 	add("reconnects failed", t.ReconnectFailed, false)
 	add("gave up", t.GaveUp, false)
 	add("churned", t.Churned, false)
 	add("stalled", t.Stalled, false)
 	add("stalled, ended by the server", t.StalledEnded, false)
+	add("stalled, held the server up", t.StalledFelt, t.Stalled > t.StalledEnded)
+	if left := t.Stalled - t.StalledEnded; left > 0 {
+		s.Rows = append(s.Rows, [2]string{"unread of each", fmt.Sprintf("%s in the kernel, of %s published",
+			size(float64(t.StalledKept)/float64(left)), size(float64(t.StalledGiven)/float64(left)))})
+	}
 	add("behind after the drain", t.BehindAfterDrain, false)
 	return s
 }
 
 func summaryRows(s *measure.Summary) [][2]string {
 	line := func(a ...string) string { return strings.Join(a, "  ") }
-	return [][2]string{
-		{"p50, p90, p99", line(duration(float64(s.P50)), duration(float64(s.P90)), duration(float64(s.P99)))},
-		{"p99.9, p99.99, max", line(duration(float64(s.P999)), duration(float64(s.P9999)), duration(float64(s.Max)))},
-		{"mean, min, count", line(duration(s.Mean), duration(float64(s.Min)), number(float64(s.Count)))},
+	q := func(percent float64, micros int64) string {
+		return atLeast(s.AtLeast(percent), duration(float64(micros)))
 	}
+	rows := [][2]string{
+		{"p50, p90, p99", line(q(50, s.P50), q(90, s.P90), q(99, s.P99))},
+		{"p99.9, p99.99, max", line(q(99.9, s.P999), q(99.99, s.P9999), q(100, s.Max))},
+		{"mean, min, count", line(atLeast(s.Unfinished > 0, duration(s.Mean)), q(0, s.Min), number(float64(s.Count)))},
+	}
+	if s.Unfinished > 0 {
+		rows = append(rows, [2]string{"not over", number(float64(s.Unfinished)) + ": they took at least as long as was waited for them"})
+	}
+	return rows
+}
+
+// atLeast marks a lower bound.
+func atLeast(bound bool, figure string) string {
+	if bound {
+		return ">= " + figure
+	}
+	return figure
 }
 
 func (r *Result) processSection() Section {
@@ -138,6 +162,9 @@ func (r *Result) processSection() Section {
 		s.Rows = append(s.Rows, [2]string{name, fmt.Sprintf(format, args...)})
 	}
 	if v := r.Server; v != nil {
+		if v.Ended {
+			add("server", "its process has ended in the middle of the run")
+		}
 		if r.Deliveries.Measured > 0 {
 			add("server CPU per delivery", "%.2f us", v.CPUPerDelivery)
 		}

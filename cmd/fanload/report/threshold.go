@@ -4,16 +4,20 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"fanfare/cmd/fanload/plan"
 )
 
 // Threshold is a condition on a result, such as p99<50ms.
 type Threshold struct {
-	Text  string
-	name  string
-	op    string
-	limit float64 // in the metric's unit: microseconds, bytes, plain
+	Text   string
+	name   string
+	metric metric
+	op     string
+	limit  float64 // in the metric's unit: microseconds, bytes, plain
 }
 
 // Verdict says whether a threshold held.
@@ -24,7 +28,7 @@ type Verdict struct {
 	Held      bool    `json:"held"`
 }
 
-var thresholdForm = regexp.MustCompile(`^\s*([a-z_0-9.]+)\s*(<=|>=|==|!=|<|>|=)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµμ%/]*)\s*$`)
+var thresholdForm = regexp.MustCompile(`^\s*([a-z_0-9.]+(?:\{[a-z:]+\})?)\s*(<=|>=|==|!=|<|>|=)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµμ%/]*)\s*$`)
 
 var scales = map[unit]map[string]float64{
 	count:   {"": 1, "k": 1e3, "M": 1e6, "G": 1e9},
@@ -53,6 +57,13 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 		t.op = "=="
 	}
 	metric, ok := metrics[t.name]
+	if reason, tagged := reasonOf(t.name); tagged {
+		if !slices.Contains(plan.Reasons, reason) {
+			return t, fmt.Errorf("--threshold %q: %s has no reason %s; there are %s", text, connectMetric, reason, strings.Join(plan.Reasons, ", "))
+		}
+		failed := connectFailed(reason)
+		metric, ok = countOf(func(r *Result) float64 { return float64(failed(r)) }), true
+	}
 	if !ok {
 		return t, fmt.Errorf("--threshold %q: there is no metric %s; there are %s", text, m[1], strings.Join(MetricNames(), ", "))
 	}
@@ -67,14 +78,14 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	if err != nil || math.IsInf(v, 0) {
 		return t, fmt.Errorf("--threshold %q: %s is no number", text, m[3])
 	}
-	t.limit = v * scale
+	t.limit, t.metric = v*scale, metric
 	return t, nil
 }
 
 // Judge a result. A metric that the run had no reading of has not held: a threshold that nothing was measured for must
-// not pass.
+// not pass. Neither must one that asks a lower bound to be below something.
 func (t Threshold) Judge(r *Result) Verdict {
-	m := metrics[t.name]
+	m := t.metric
 	v, ok := m.value(r)
 	if !ok {
 		return Verdict{Threshold: t.Text, Shown: "not measured"}
@@ -94,7 +105,14 @@ func (t Threshold) Judge(r *Result) Verdict {
 	case "!=":
 		held = v != t.limit
 	}
-	return Verdict{Threshold: t.Text, Value: v, Shown: show(v, m.unit), Held: held}
+	bound := m.atLeast != nil && m.atLeast(r)
+	switch t.op {
+	case "<", "<=", "==":
+		held = held && !bound
+	case "!=":
+		held = held && (!bound || v > t.limit)
+	}
+	return Verdict{Threshold: t.Text, Value: v, Shown: atLeast(bound, show(v, m.unit)), Held: held}
 }
 
 func show(v float64, u unit) string {

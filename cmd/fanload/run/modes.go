@@ -5,11 +5,19 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/publish"
+	"fanfare/cmd/fanload/sequence"
 )
+
+// never is behind every time of measure.Now.
+const never = 1<<63 - 1
 
 // mode publishes, and disturbs the subscribers, from start on.
 func (r *runner) mode(ctx context.Context, start int64) error {
@@ -58,21 +66,36 @@ func (r *runner) schedule(ctx context.Context, start int64) {
 	defer pacer.Release()
 	keys, batch := int64(r.s.Plan.Keys), r.s.Plan.Batch
 	apart := 1e6 * float64(batch) / r.s.Rate
-	events := int64(0)
-	for i := int64(0); r.s.Events == 0 || events < r.s.Events; i++ {
-		at := start + int64(float64(i)*apart)
-		if at >= r.end(start) || !pacer.Until(ctx, at) {
+	plan := sequence.Unsent{To: r.slots(start, apart), Start: start, Apart: apart, Batch: batch}
+	for ; plan.From < plan.To; plan.From++ {
+		at := plan.Due(plan.From)
+		if !pacer.Until(ctx, at) {
 			break
 		}
 		if measure.Now() > r.end(start)+r.s.Plan.PublishTimeout.Microseconds() {
 			break // hopelessly behind: the run must end
 		}
-		r.publisher.Publish(int(i%keys), batch, at)
-		events += int64(batch)
+		r.publisher.Publish(int(plan.From%keys), batch, at)
+	}
+	events := plan.From * int64(batch)
+	if r.unsent = plan; ctx.Err() != nil { // what wasn't due yet is no fault of anybody
+		for now := measure.Now(); r.unsent.To > r.unsent.From && r.unsent.Due(r.unsent.To-1) > now; {
+			r.unsent.To--
+		}
 	}
 	if took := max(measure.Now(), min(start+int64(float64(events)/r.s.Rate*1e6), r.end(start))) - start; took > 0 {
 		r.published = float64(events) / float64(took) * 1e6
 	}
+}
+
+// slots is how many publish requests the open loop's schedule has.
+func (r *runner) slots(start int64, apart float64) int64 {
+	span := float64(r.end(start) - start)
+	n := int64(math.Ceil(span / apart))
+	if most := (r.s.Events + int64(r.s.Plan.Batch) - 1) / int64(r.s.Plan.Batch); r.s.Events > 0 {
+		n = min(n, most)
+	}
+	return n
 }
 
 // storms drops subscribers every so often until the publisher has ended.
@@ -100,15 +123,69 @@ func (r *runner) storms(ctx context.Context, published <-chan struct{}) error {
 func (r *runner) closed(ctx context.Context, start int64) error {
 	pacer := publish.NewPacer()
 	defer pacer.Release()
-	events := int64(0)
-	for i := 0; (r.s.Events == 0 || events < r.s.Events) && pacer.Until(ctx, start) && measure.Now() < r.end(start); i++ {
-		if err := r.round(ctx, i%r.s.Plan.Keys, 1); err != nil {
-			return err
-		}
-		events += int64(r.s.Plan.Batch)
+	if !pacer.Until(ctx, start) {
+		return nil
 	}
-	r.published = float64(events) / max(1e-6, float64(measure.Now()-start)/1e6)
-	return nil
+	var events atomic.Int64
+	err := r.eachKey(r.s.Plan.PublishesInFlight, func(key int) (bool, error) {
+		if ctx.Err() != nil || measure.Now() >= r.end(start) && !r.unmeasured() {
+			return false, nil
+		}
+		batch := int64(r.s.Plan.Batch)
+		if n := events.Add(batch); r.s.Events > 0 && n-batch >= r.s.Events {
+			events.Add(-batch)
+			return false, nil
+		}
+		return true, r.round(ctx, key, 1)
+	})
+	r.published = float64(events.Load()) / max(1e-6, float64(measure.Now()-start)/1e6)
+	return err
+}
+
+// eachKey calls f with one key after the other, over and over, until it returns false or an error; from as many goroutines as
+// are asked for, each with keys of its own.
+func (r *runner) eachKey(goroutines int, f func(key int) (more bool, err error)) error {
+	var wait sync.WaitGroup
+	errs := make([]error, goroutines)
+	for g := range goroutines {
+		wait.Go(func() {
+			for key := g; ; {
+				more, err := f(key)
+				if errs[g] = err; err != nil || !more {
+					return
+				}
+				if key += goroutines; key >= r.s.Plan.Keys {
+					key = g
+				}
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// warm makes the passes over all keys that warm the server up: caches and tables by key are then those of a server that has
+// been in use for a while, however many keys there are.
+func (r *runner) warm(ctx context.Context) error {
+	if r.s.WarmupPasses == 0 {
+		return nil
+	}
+	r.sampler.phase("warm-up")
+	r.publisher.Measure(never)
+	limit, cancel := context.WithTimeout(ctx, r.s.passesTime())
+	defer cancel()
+	done := make([]int, r.s.Plan.Keys)
+	err := r.eachKey(r.s.Plan.Publishers, func(key int) (bool, error) {
+		if limit.Err() != nil || done[key] == r.s.WarmupPasses {
+			return false, nil
+		}
+		done[key]++
+		return true, r.round(limit, key, 1)
+	})
+	if err == nil && limit.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("--warmup-passes %d: they were not over after %s", r.s.WarmupPasses, r.s.passesTime())
+	}
+	return err
 }
 
 // bursts publishes many events at once, every so often.
@@ -117,8 +194,8 @@ func (r *runner) bursts(ctx context.Context, start int64) error {
 	defer pacer.Release()
 	events := int64(0)
 	requests := (r.s.Burst + r.s.Plan.Batch - 1) / r.s.Plan.Batch
-	for at := start; (r.s.Events == 0 || events < r.s.Events) && at < r.end(start) && pacer.Until(ctx, at); at += r.s.Every.Microseconds() {
-		if measure.Now() >= r.end(start) {
+	for at := start; (r.s.Events == 0 || events < r.s.Events) && pacer.Until(ctx, at); at += r.s.Every.Microseconds() {
+		if max(at, measure.Now()) >= r.end(start) && !r.unmeasured() {
 			break
 		}
 		if err := r.round(ctx, 0, requests); err != nil {
@@ -145,16 +222,39 @@ func (r *runner) round(ctx context.Context, key, requests int) error {
 	for i := range requests {
 		r.publisher.Publish((key+i)%keys, r.s.Plan.Batch, at)
 	}
-	late := time.NewTimer(r.s.Round)
+	late := time.NewTimer(r.s.roundTime())
 	defer late.Stop()
 	select {
 	case <-reached:
-		if at >= r.from {
-			r.rounds.Record(measure.Now() - at)
-		}
+		r.roundEnded(at, true)
 	case <-late.C:
-		r.timeouts++
+		r.roundEnded(at, false)
 	case <-ctx.Done():
+		r.roundEnded(at, false)
 	}
 	return nil
+}
+
+// roundEnded counts a round. One that is not over takes at least as long as it was waited for: left out, a server would look
+// the better the slower it is.
+func (r *runner) roundEnded(at int64, over bool) {
+	took := measure.Now() - at
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !over {
+		r.timeouts++
+	}
+	if r.from == 0 || at < r.from {
+		return
+	}
+	if r.rounds.Record(took); !over {
+		r.unfinished++
+	}
+}
+
+// unmeasured tells whether no round has been measured yet: then one more must be, though the time is over.
+func (r *runner) unmeasured() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rounds.Count() == 0
 }

@@ -9,11 +9,14 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/publish"
 	"fanfare/cmd/fanload/report"
+	"fanfare/cmd/fanload/sequence"
 	"fanfare/cmd/fanload/swarm"
 	"fanfare/cmd/fanload/team"
 )
@@ -23,15 +26,19 @@ const settlePoll = 20 * time.Millisecond
 
 // runner is a run under way. It belongs to one goroutine, but for the sampler's part.
 type runner struct {
-	s         *Settings
-	team      *team.Team
-	publisher *publish.Publisher // nil: the mode sends nothing
-	sampler   *sampler
-	begun     int64 // measure.Now at the start
-	from      int64 // events published from then on are measured
-	rounds    measure.Histogram
-	timeouts  int64
-	published float64 // events a second, achieved
+	s          *Settings
+	team       *team.Team
+	publisher  *publish.Publisher // nil: the mode sends nothing
+	sampler    *sampler
+	begun      int64      // measure.Now at the start
+	from       int64      // events published from then on are measured
+	mu         sync.Mutex // guards what follows, where several rounds are under way at once
+	rounds     measure.Histogram
+	unfinished int64 // of them, those that were not over in time
+	timeouts   int64 // those of the warm-up, too
+
+	unsent    sequence.Unsent // of the open loop
+	published float64         // events a second, achieved
 	behind    int64
 	connected int64 // when all were
 	began     int64 // the first connect
@@ -56,9 +63,14 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 			return nil, err
 		}
 	}
+	var book *ledger.Ledger
 	if s.publishes() {
 		var err error
-		if r.publisher, err = publish.New(&s.Plan); err != nil {
+		if book, err = ledger.New(s.Plan.Keys); err != nil {
+			return nil, err
+		}
+		defer book.Close() //nolint:errcheck // nobody reads it any more
+		if r.publisher, err = publish.New(&s.Plan, book); err != nil {
 			return nil, err
 		}
 		defer r.publisher.Flush()
@@ -66,7 +78,7 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	// A thread for the pacer, and some for what reads answers, beside those of the loops.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 4))
 	var err error
-	if r.team, err = team.Start(&s.Plan, s.WorkerArgv); err != nil {
+	if r.team, err = team.Start(&s.Plan, s.WorkerArgv, book); err != nil {
 		return nil, err
 	}
 	defer r.team.Close()
@@ -87,16 +99,16 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	end := measure.Now()
 	endUsage := r.sampler.usage()
 	clientCPU, machine := measure.CPU(), measure.ReadMachine()
-	last := make([]int64, s.Plan.Keys)
+	published := &sequence.Published{Last: make([]int64, s.Plan.Keys), Unsent: r.unsent}
 	open := r.team.Counts().Open
 	if r.publisher != nil {
-		last = r.publisher.Last()
-		if n, bad := r.team.Behind(last); bad == nil {
+		published.Last, published.Failed = r.publisher.Last(), r.publisher.Failed()
+		if n, bad := r.team.Behind(r.publisher.Taken()); bad == nil {
 			r.behind = n
 		}
 	}
 	r.sampler.stop()
-	joined, bad := r.team.Finish(last)
+	joined, bad := r.team.Finish(published)
 	err = errors.Join(err, bad)
 	r.sampler.finish(joined.Counts, open, endUsage)
 	result := r.result(joined, started, end, endUsage, clientCPU)
@@ -108,6 +120,11 @@ func Run(ctx context.Context, s *Settings) (*report.Result, error) {
 	}
 	if errors.Is(limit.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		err = errors.Join(err, fmt.Errorf("the run took longer than its limit of %s", s.Plan.Limit))
+	}
+	result.Check(s.Checks, s.Thresholds)
+	if ended := r.sampler.serverEnded(); ended != nil {
+		err = errors.Join(err, fmt.Errorf("%w; its figures are those until then", ended))
+		result.Server.Ended = true
 	}
 	for _, t := range s.Thresholds {
 		result.Thresholds = append(result.Thresholds, t.Judge(result))
@@ -130,11 +147,17 @@ func (r *runner) phases(ctx context.Context) error {
 	if err := r.team.Begin(); err != nil {
 		return err
 	}
+	if err := r.warm(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	// The schedule begins a moment ahead, so that the first event isn't late already.
 	start := measure.Now() + 2000
 	r.from = start + r.s.Warmup.Microseconds()
 	if err := r.team.Measure(r.from); err != nil {
 		return err
+	}
+	if r.publisher != nil {
+		r.publisher.Measure(r.from)
 	}
 	if r.s.Warmup == 0 {
 		r.measureNow()
@@ -180,7 +203,7 @@ func (r *runner) drain(ctx context.Context) error {
 	stop := time.Now().Add(r.s.Drain)
 	seen, at := int64(-1), time.Now()
 	for time.Now().Before(stop) && ctx.Err() == nil {
-		n, err := r.team.Behind(r.publisher.Last())
+		n, err := r.team.Behind(r.publisher.Taken())
 		if err != nil || n == 0 {
 			return err
 		}
@@ -205,6 +228,12 @@ func worth(r *report.Result, s *Settings) error {
 		return fmt.Errorf("no subscriber could connect to %s: %s", s.Plan.Address, most(r.Statuses, r.Errors))
 	case r.Publish.Events > 0 && r.Publish.Failed == r.Publish.Events:
 		return fmt.Errorf("no event could be published: %s", most(r.Publish.Errors))
+	case s.Plan.Mode == Stall && r.Streams.Stalled == 0:
+		return errors.New("nobody stalled: give more --subscribers, or a higher --percent")
+	case s.Plan.Mode == Stall && r.Streams.Backpressure() == 0:
+		return fmt.Errorf("nothing was tested: no server was held up by subscribers that do not read, and none of them was ended. The kernel took "+
+			"all the %d bytes that were published to each: it holds up to some megabytes of a connection (net.ipv4.tcp_wmem). Give more by "+
+			"--size, --rate, --duration or fewer --keys", r.Streams.StalledGiven/r.Streams.Stalled)
 	case r.Publish.Events > 0 && r.Deliveries.Total == 0:
 		return fmt.Errorf("nothing was delivered of %d events: are the subscribe and the publish route of the same key?", r.Publish.Events)
 	}
@@ -241,9 +270,10 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 		Latency: joined.Latency.Summary(), Round: r.rounds.Summary(), Reconnect: joined.Reconnect.Summary(),
 		Curve: report.Curve(&joined.Latency), Timeline: r.sampler.timeline(),
 	}
+	out.Latency.Unfinished, out.Round.Unfinished = c.Charged, r.unfinished
 	out.Connect = report.Connect{
 		Asked: int64(r.s.Plan.Subscribers), Connected: c.Connected, Failed: c.Failed,
-		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
+		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Failures: joined.Failures, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
 	}
 	if r.connected = c.LastConnected; r.s.Churn == 0 && r.connected > r.began {
 		out.Connect.Seconds = float64(r.connected-r.began) / 1e6
@@ -254,12 +284,13 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 		out.Connect.PerSecond = float64(r.openCount) / out.Connect.Seconds
 	}
 	out.Sequence = report.Sequence{
-		Lost: c.Lost, LostSubscribers: c.LostOf, Duplicated: c.Duplicated, OutOfOrder: c.OutOfOrder, Late: c.Late,
-		Misrouted: c.Misrouted, Foreign: c.Foreign, Gaps: c.Gaps,
+		Lost: c.Lost + c.Undelivered, Undelivered: c.Undelivered, LostSubscribers: c.LostOf, Duplicated: c.Duplicate, OutOfOrder: c.Reordered, Late: c.Late,
+		Misrouted: c.Misrouted, Malformed: c.Malformed, Foreign: c.Foreign, Gaps: c.Gaps,
 	}
 	out.Streams = report.Streams{
 		Ended: c.Ended, Reconnects: c.Reconnects, ReconnectFailed: c.ReconnectFail, GaveUp: c.GaveUp, Churned: c.Churned,
-		Stalled: c.Stalled, StalledEnded: c.StalledEnded, Comments: c.Comments, BehindAfterDrain: r.behind,
+		Stalled: c.Stalled, StalledEnded: c.StalledEnded, StalledFelt: c.StallFelt, StalledGiven: c.StallGiven, StalledKept: c.StallKept,
+		Comments: c.Comments, BehindAfterDrain: r.behind,
 	}
 	out.Deliveries = report.Deliveries{Total: c.Delivered, Measured: c.Measured, Bytes: c.Bytes}
 	measured := float64(end-r.from) / 1e6
@@ -272,7 +303,9 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 	if out.Seconds > 0 {
 		out.Deliveries.PerSecond = float64(c.Measured) / out.Seconds
 	}
-	if busy := out.Round.Mean * float64(out.Round.Count); busy > 0 {
+	if busy := out.Round.Mean * float64(out.Round.Count); busy > 0 && r.s.Plan.PublishesInFlight > 1 {
+		out.Deliveries.BusyPerSecond = out.Deliveries.PerSecond // there is always a round under way
+	} else if busy > 0 {
 		out.Deliveries.BusyPerSecond = float64(c.Measured) / busy * 1e6
 	}
 	r.publishResult(out)
@@ -286,7 +319,7 @@ func (r *runner) publishResult(out *report.Result) {
 	}
 	p := r.publisher.Stats()
 	out.Publish = report.Publish{
-		Events: p.Events, Failed: p.FailedEvents, Requests: p.Requests, PerSecond: r.published, LateMax: p.LateMax,
+		Events: p.Events, Failed: p.Refused + p.Unanswered, Refused: p.Refused, Unanswered: p.Unanswered, Unsent: r.unsent.Events(), Requests: p.Requests, PerSecond: r.published, LateMax: p.LateMax,
 		Latency: p.Latency.Summary(), Timeouts: r.timeouts, Errors: p.Errors,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -74,7 +75,7 @@ func TestFaultsAreCounted(t *testing.T) {
 	})
 	s := settings(t, b.URL, run.Open)
 	r := carryOut(t, s)
-	want := report.Sequence{Lost: 5, LostSubscribers: 2, Duplicated: 2, OutOfOrder: 1, Foreign: 1, Gaps: 1}
+	want := report.Sequence{Lost: 5, Undelivered: 4, LostSubscribers: 2, Duplicated: 2, OutOfOrder: 1, Foreign: 1, Gaps: 1}
 	if r.Sequence != want {
 		t.Errorf("sequence %+v, want %+v", r.Sequence, want)
 	}
@@ -140,6 +141,33 @@ func TestDeadWorkerEndsTheRun(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if r == nil || r.Deliveries.Total < 50 || r.Connect.Connected == 0 || r.Connect.Connected >= 20 || r.Interrupted {
+		t.Errorf("result %+v", r)
+	}
+}
+
+// TestDeadServerIsTold: figures of a process that has ended in the middle are not those of the run.
+func TestDeadServerIsTold(t *testing.T) {
+	server := exec.Command("sleep", "600")
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Wait() }()
+	defer func() { _ = server.Process.Kill() }()
+	s := settings(t, newBroker(t, nil).URL, run.Open)
+	s.PIDs, s.Events, s.Duration, s.Rate = []int{server.Process.Pid}, 0, time.Second, 100
+	s.Progress = func(p run.Progress) {
+		if p.Point.Delivered > 0 {
+			_ = server.Process.Kill()
+		}
+	}
+	if err := s.Prepare(files); err != nil {
+		t.Fatal(err)
+	}
+	r, err := run.Run(t.Context(), s)
+	if want := fmt.Sprintf("the server's process %d", server.Process.Pid); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("error %v", err)
+	}
+	if r == nil || r.Server == nil || !r.Server.Ended || r.Deliveries.Total == 0 {
 		t.Errorf("result %+v", r)
 	}
 }
@@ -217,7 +245,7 @@ func TestFanfareDisturbed(t *testing.T) {
 			s.Duration, s.Every, s.Churn = time.Second, 300*time.Millisecond, 200
 			p.StallBuffer = 4096
 			if mode == run.Stall {
-				p.StallPercent = 10
+				p.StallPercent, p.Size = 10, 4000
 			}
 			if mode == run.Ramp {
 				s.Rate, p.ConnectRate = 0, 500
@@ -240,7 +268,7 @@ func TestFanfareDisturbed(t *testing.T) {
 					t.Errorf("streams %+v", x)
 				}
 			case run.Stall:
-				if x.Stalled != 10 || r.Deliveries.Total != r.Publish.Events*18 {
+				if x.Stalled != 10 || x.Backpressure() != 10 || r.Deliveries.Total != r.Publish.Events*18 {
 					t.Errorf("streams %+v, %d deliveries of %d events", x, r.Deliveries.Total, r.Publish.Events)
 				}
 			case run.Ramp:

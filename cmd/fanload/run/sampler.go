@@ -37,8 +37,16 @@ type sampler struct {
 	now     string // the phase
 	opened  int64  // when the phase after connecting began
 	last    measure.Usage
+	ended   error  // the server's process is no more
 	pending func() // to be called at due
 	due     int64
+}
+
+// serverEnded says that the server's process has ended, and nil if it has not.
+func (s *sampler) serverEnded() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // sample is a point, with all latencies since the point before: two points that are joined need more than percentiles.
@@ -93,6 +101,9 @@ func (s *sampler) usage() measure.Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
+		if s.ended == nil {
+			s.ended = err
+		}
 		return s.last
 	}
 	s.last = u

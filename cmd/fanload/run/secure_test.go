@@ -47,7 +47,7 @@ func TestSecureModes(t *testing.T) {
 			case run.Ramp:
 				s.Rate, s.Duration = 0, 50*time.Millisecond
 			case run.Stall:
-				s.Plan.StallPercent = 10
+				s.Plan.StallPercent, s.Plan.Size = 10, 4000
 			}
 			r := carryOut(t, s)
 			switch mode {

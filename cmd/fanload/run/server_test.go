@@ -3,6 +3,8 @@
 package run_test
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -68,6 +70,13 @@ func unstarted(t *testing.T, fault func(subscriber int, seq int64, frame string)
 	mux.HandleFunc("GET /s", b.stream)
 	mux.HandleFunc("POST /p", b.publish)
 	b.Server = httptest.NewUnstartedServer(mux)
+	b.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if secure, ok := c.(*tls.Conn); ok {
+			c = secure.NetConn()
+		}
+		_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10) // a reader that stops is felt soon
+		return ctx
+	}
 	b.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
 	t.Cleanup(func() {
 		b.CloseClientConnections()
@@ -143,7 +152,7 @@ func settings(t *testing.T, base, mode string) *run.Settings {
 			Subscribe: plan.Request{Method: "GET", URL: "{{.Base}}/s?k={{urlquery .Key}}&sub={{.Subscriber}}", Headers: plan.DefaultHeaders},
 			Publish:   plan.Request{Method: "POST", URL: "{{.PublishBase}}/p?k={{urlquery .Key}}", Body: "{{.Payload}}"},
 			Key:       "k {{.KeyIndex}}", Ready: plan.ReadyHead, GapEvent: "gap",
-			Subscribers: 20, Keys: 1, Size: 64, Batch: 1, Processes: 1, Publishers: 4, Pipeline: 1,
+			Subscribers: 20, Keys: 1, Size: 64, Batch: 1, Processes: 1, Publishers: 4, PublishesInFlight: 1, Pipeline: 1,
 			PublishTimeout: 5 * time.Second, InFlight: 64, ConnectTimeout: 5 * time.Second, ReconnectDelay: 10 * time.Millisecond,
 		},
 		Duration: 5 * time.Second, Settle: 50 * time.Millisecond, Drain: 5 * time.Second, Rate: 500, Events: 40,

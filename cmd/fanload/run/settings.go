@@ -3,6 +3,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -26,18 +27,19 @@ const (
 type Settings struct {
 	Plan plan.Plan
 
-	Duration time.Duration // of publishing, or of holding the connections, after the warm-up
-	Warmup   time.Duration // of publishing that is not measured
-	Settle   time.Duration // between the last connect and the first event
-	Drain    time.Duration // at most, for what is still to come after the last event
-	Rate     float64       // events a second, over all keys; 0: none
-	Events   int64         // at most; 0: as many as the duration has room for
-	Burst    int           // events in a burst
-	Every    time.Duration // between bursts, or storms
-	Round    time.Duration // closed, burst: how long to wait for the last subscriber
-	Fraction float64       // of the subscribers that a storm drops
-	Jitter   time.Duration // over which they come back
-	Churn    float64       // subscribers replaced a second
+	Duration     time.Duration // of publishing, or of holding the connections, after the warm-up
+	Warmup       time.Duration // of publishing that is not measured
+	WarmupPasses int           // over all keys, before Warmup
+	Settle       time.Duration // between the last connect and the first event
+	Drain        time.Duration // at most, for what is still to come after the last event
+	Rate         float64       // events a second, over all keys; 0: none
+	Events       int64         // at most; 0: as many as the duration has room for
+	Burst        int           // events in a burst
+	Every        time.Duration // between bursts, or storms
+	Round        time.Duration // closed, burst: how long to wait for the last subscriber
+	Fraction     float64       // of the subscribers that a storm drops
+	Jitter       time.Duration // over which they come back
+	Churn        float64       // subscribers replaced a second
 
 	PIDs   []int
 	Sample time.Duration // between two samples of the timeline
@@ -46,6 +48,7 @@ type Settings struct {
 	Version    string   // of fanload
 	WorkerArgv []string // the command that runs a worker
 	Thresholds []report.Threshold
+	Checks     bool           // fail the run for a server's faults, too
 	Progress   func(Progress) // called for each sample; nil: nobody looks
 }
 
@@ -84,7 +87,7 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 		return err
 	}
 	// Epoll, pipes, the publisher's connections and the runtime need some files too.
-	room := filesPerProcess - 64 - p.Publishers
+	room := filesPerProcess - 64 - max(p.Publishers, p.PublishesInFlight)
 	if room < 1 {
 		return fmt.Errorf("the limit of open files is %d: raise it (ulimit -n)", filesPerProcess)
 	}
@@ -99,11 +102,23 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 	if p.Sources == 0 {
 		p.Sources = 1 + p.Subscribers/4000 // of some 28,000 ports each: finding a free one stays quick
 	}
-	p.Publishers = min(p.Publishers, p.Keys)
+	p.Publishers = min(max(p.Publishers, p.PublishesInFlight), p.Keys)
 	p.Status = statusEvery(s.Sample)
-	p.Limit = s.connectTime() + s.Settle + s.Warmup + s.Duration + s.Drain + s.Round + p.PublishTimeout + time.Minute
+	p.Settle, p.Patience = s.Settle, s.Drain
+	p.Limit = s.connectTime() + s.Settle + s.passesTime() + s.Warmup + s.Duration + s.Drain + s.Round + p.PublishTimeout + time.Minute
 	return nil
 }
+
+// passesTime bounds the warm-up by passes. 50 ms for a key is much, where it isn't one that nobody answers.
+func (s *Settings) passesTime() time.Duration {
+	if s.WarmupPasses == 0 {
+		return 0
+	}
+	return time.Minute + min(time.Hour, time.Duration(s.WarmupPasses*s.Plan.Keys)*50*time.Millisecond)
+}
+
+// roundTime is how long to wait for the last subscriber of a round.
+func (s *Settings) roundTime() time.Duration { return cmp.Or(s.Round, 5*time.Second) }
 
 // statusEvery is a whole part of sample, at most 100 ms: each sample then has as many statuses, and a steady rate is a level
 // line. Where there is no such part, 1/20 of sample is close enough.
@@ -118,32 +133,42 @@ func statusEvery(sample time.Duration) time.Duration {
 }
 
 func (s *Settings) check() error {
+	every := time.Duration(0)
+	if s.Plan.Mode == Burst || s.Plan.Mode == Storm {
+		every = time.Millisecond
+	}
 	for _, c := range []struct {
 		flag   string
 		value  time.Duration
 		lowest time.Duration
 	}{
-		{"--duration", s.Duration, 1}, {"--warmup", s.Warmup, 0}, {"--settle", s.Settle, 0}, {"--drain", s.Drain, 0},
-		{"--every", s.Every, 0}, {"--round-timeout", s.Round, 0}, {"--jitter", s.Jitter, 0}, {"--sample", s.Sample, 10 * time.Millisecond},
+		{"--duration", s.Duration, time.Millisecond}, {"--warmup", s.Warmup, 0}, {"--settle", s.Settle, 0}, {"--drain", s.Drain, 0},
+		{"--every", s.Every, every}, {"--round-timeout", s.Round, 0}, {"--jitter", s.Jitter, 0}, {"--sample", s.Sample, 10 * time.Millisecond},
+		{"--connect-timeout", s.Plan.ConnectTimeout, time.Millisecond}, {"--publish-timeout", s.Plan.PublishTimeout, time.Millisecond},
+		{"--reconnect-delay", s.Plan.ReconnectDelay, 0},
 	} {
 		if c.value < c.lowest || c.value > plan.MaxDuration {
-			return fmt.Errorf("%s %s: give %s to %s", c.flag, c.value, c.lowest, plan.MaxDuration)
+			return fmt.Errorf("%s %s: give %s to %s", c.flag, plan.Span(c.value), plan.Span(c.lowest), plan.Span(plan.MaxDuration))
 		}
 	}
 	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall || s.Plan.Mode == Soak
 	switch {
-	case needsRate && s.Rate <= 0, s.Rate < 0, s.Rate > plan.MaxRate:
-		return fmt.Errorf("--rate %g: give more than 0 and at most %d events a second", s.Rate, plan.MaxRate)
+	case !(s.Rate >= 0 && s.Rate <= plan.MaxRate):
+		return fmt.Errorf("--rate %g: give 0 to %d events a second", s.Rate, plan.MaxRate)
+	case needsRate && s.Rate == 0:
+		return fmt.Errorf("--rate 0: this mode publishes; give more than 0 and at most %d events a second", plan.MaxRate)
 	case s.Plan.Mode == Burst && (s.Burst < 1 || s.Burst > 1_000_000):
 		return fmt.Errorf("--burst %d: give 1 to 1000000 events", s.Burst)
-	case (s.Plan.Mode == Burst || s.Plan.Mode == Storm) && s.Every < time.Millisecond:
-		return fmt.Errorf("--every %s: give 1ms or more", s.Every)
-	case s.Fraction < 0 || s.Fraction > 1:
+	case !(s.Fraction >= 0 && s.Fraction <= 1):
 		return fmt.Errorf("--fraction %g: give 0 to 1", s.Fraction)
-	case s.Churn < 0 || s.Churn > plan.MaxRate:
+	case !(s.Churn >= 0 && s.Churn <= plan.MaxRate):
 		return fmt.Errorf("--churn %g: give 0 to %d subscribers a second", s.Churn, plan.MaxRate)
+	case s.WarmupPasses < 0 || s.WarmupPasses > 1000:
+		return fmt.Errorf("--warmup-passes %d: give 0 to 1000 passes over all keys", s.WarmupPasses)
+	case s.WarmupPasses > 0 && !s.publishes():
+		return fmt.Errorf("--warmup-passes %d: this run publishes nothing; give --rate, or leave it out", s.WarmupPasses)
 	case s.Events < 0:
-		return fmt.Errorf("--events %d: give 0 (no limit) or more", s.Events)
+		return fmt.Errorf("--events %d: give 0 or more; 0 is no limit", s.Events)
 	}
 	return nil
 }

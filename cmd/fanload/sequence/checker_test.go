@@ -2,6 +2,7 @@ package sequence_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -20,7 +21,7 @@ func (m *model) begin(base int64) {
 }
 
 func (m *model) see(seq int64) sequence.Verdict {
-	if !m.begun {
+	if !m.begun || len(m.seen) == 0 && seq <= m.base {
 		m.begin(seq - 1)
 	}
 	if seq > m.high {
@@ -28,14 +29,14 @@ func (m *model) see(seq int64) sequence.Verdict {
 		m.seen[seq] = true
 		return sequence.New
 	}
-	if seq <= m.high-sequence.Window {
+	if seq <= m.high-sequence.Window && seq <= m.base {
 		return sequence.Late
 	}
 	if m.seen[seq] {
 		return sequence.Duplicate
 	}
 	m.seen[seq] = true
-	return sequence.OutOfOrder
+	return sequence.Reordered
 }
 
 func (m *model) lost(last int64) (n int64) {
@@ -58,7 +59,13 @@ func compare(t *testing.T, begin bool, steps []int64) {
 	}
 	for i, step := range steps {
 		seq := max(1, m.high+step)
-		if got, want := c.See(seq), m.see(seq); got != want {
+		before := m.seen[seq]
+		got, want := c.See(seq), m.see(seq)
+		if unlisted := c.Missing(0, func(int64, int64) {}); unlisted > 0 && got == sequence.Late && seq <= m.high-sequence.Window {
+			m.seen[seq] = before // it can't know
+			continue
+		}
+		if got != want {
 			t.Fatalf("step %d, sequence %d: verdict %d, the model says %d", i, seq, got, want)
 		}
 		if c.High() != m.high {
@@ -70,7 +77,11 @@ func compare(t *testing.T, begin bool, steps []int64) {
 			t.Fatalf("lost up to %d: %d, the model says %d (%d steps)", last, got, want, len(steps))
 		}
 	}
-	for s := max(1, m.base+1, m.high-sequence.Window+1); s <= m.high+1; s++ {
+	unlisted := c.Missing(0, func(int64, int64) {})
+	for s := max(1, m.base+1); s <= m.high+1; s++ {
+		if s <= m.high-sequence.Window && unlisted > 0 {
+			continue
+		}
 		if c.Has(s) != m.seen[s] {
 			t.Fatalf("Has(%d) = %v, the model says %v", s, c.Has(s), m.seen[s])
 		}
@@ -122,8 +133,49 @@ func TestNothingSeen(t *testing.T) {
 	}
 }
 
+// TestMissingByRange: which ones are missing is known in the window, before it and after it.
+func TestMissingByRange(t *testing.T) {
+	var c sequence.Checker
+	c.Begin(5)
+	for s := int64(8); s < 3000; s++ {
+		if s != 20 && s != 21 && s != 2990 {
+			c.See(s)
+		}
+	}
+	var got [][2]int64
+	unlisted := c.Missing(3005, func(from, to int64) { got = append(got, [2]int64{from, to}) })
+	if want := [][2]int64{{6, 7}, {20, 21}, {2990, 2990}, {3000, 3005}}; !slices.Equal(got, want) || unlisted != 0 {
+		t.Errorf("missing %v, want %v; %d unlisted", got, want, unlisted)
+	}
+	for seq, want := range map[int64]bool{7: false, 20: true, 2990: true, 3000: false} {
+		if c.Between(seq) != want {
+			t.Errorf("%d between two that came: %v", seq, !want)
+		}
+	}
+	if v := c.See(21); v != sequence.Reordered || c.Lost(0) != 4 {
+		t.Errorf("an event 3,000 late: verdict %d, %d lost", v, c.Lost(0))
+	}
+	if v := c.See(21); v != sequence.Duplicate {
+		t.Errorf("a duplicate 3,000 late: verdict %d", v)
+	}
+}
+
+// TestOnItsWay: an event up to the base that comes first is the beginning.
+func TestOnItsWay(t *testing.T) {
+	var c sequence.Checker
+	c.Begin(7)
+	for _, s := range []int64{6, 7, 9} {
+		if v := c.See(s); v != sequence.New {
+			t.Errorf("%d: verdict %d", s, v)
+		}
+	}
+	if c.Lost(9) != 1 || c.Has(8) || !c.Between(8) {
+		t.Errorf("%d lost", c.Lost(9))
+	}
+}
+
 func TestSize(t *testing.T) {
-	if n := unsafe.Sizeof(sequence.Checker{}); n > 160 {
+	if n := unsafe.Sizeof(sequence.Checker{}); n > 168 {
 		t.Errorf("a checker takes %d bytes", n)
 	}
 }

@@ -50,7 +50,7 @@ func BenchmarkDelivery(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*100), "ns/event")
-	if l.counts.Delivered != seq || l.counts.OutOfOrder != 0 {
+	if l.counts.Delivered != seq || l.counts.Reordered != 0 {
 		b.Fatalf("%+v of %d", l.counts, seq)
 	}
 }
@@ -133,7 +133,7 @@ func BenchmarkSecureDelivery(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*100), "ns/event")
-	if s.state != streaming || l.counts.OutOfOrder != 0 {
+	if s.state != streaming || l.counts.Reordered != 0 {
 		b.Fatalf("%+v of %d", l.counts, seq)
 	}
 }

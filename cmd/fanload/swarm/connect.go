@@ -128,7 +128,7 @@ func (l *loop) sweep() {
 		s := &l.subs[i]
 		switch {
 		case s.opening() && s.began < limit:
-			l.lose(s, fmt.Errorf("timeout: no answer in %s", l.plan.ConnectTimeout))
+			l.lose(s, fmt.Errorf("%w: no answer in %s", errTimeout, l.plan.ConnectTimeout))
 		case s.state == waiting && s.due <= l.now && !s.queued:
 			s.queued = true
 			l.queue = append(l.queue, i)

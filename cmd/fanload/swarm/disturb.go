@@ -3,11 +3,7 @@
 package swarm
 
 import (
-	"golang.org/x/sys/unix"
-
 	"fanfare/cmd/fanload/measure"
-	"fanfare/cmd/fanload/sequence"
-	"fanfare/codec"
 )
 
 // nowAgain reads the clock behind a system call that may have taken its time.
@@ -16,33 +12,50 @@ func (l *loop) nowAgain() int64 {
 	return l.now
 }
 
-// begin expects every event from the first one at those that are open.
-func (l *loop) begin() {
-	for i := range l.subs {
-		if s := &l.subs[i]; s.times > 0 && !s.check.Begun() {
-			s.check.Begin(0)
-		}
-	}
+// await is an event that is waited for at all subscribers of its key.
+type await struct {
+	seq  int64 // 0: none
+	left int32 // subscribers that don't have it
+	done func()
 }
 
-// startAwait counts down to when all subscribers of the key have an event that will be published.
+// startAwait counts down to when all subscribers of the key have an event that will be published. It takes the place of
+// what was awaited of the key before.
 func (l *loop) startAwait(key int, seq int64, done func()) {
-	l.awaitKey, l.awaitSeq, l.awaitDone = key, seq, done
-	l.awaitLeft = l.live[key]
+	left := l.live[key]
 	for i := range l.subs {
-		if s := &l.subs[i]; l.awaitLeft > 0 && s.stalled && s.key == key && s.state == streaming {
-			l.awaitLeft--
+		if l.counts.Stalled == 0 {
+			break
+		}
+		if s := &l.subs[i]; s.stalled && s.key == key && s.state == streaming {
+			left--
 		}
 	}
-	if l.awaitLeft == 0 {
-		done()
+	if l.awaits == nil {
+		l.awaits = make([]await, l.plan.Keys)
 	}
+	a := &l.awaits[key]
+	if a.seq > 0 {
+		*a = await{}
+		l.awaiting--
+	}
+	if left <= 0 {
+		done()
+		return
+	}
+	*a = await{seq: seq, left: left, done: done}
+	l.awaiting++
 }
 
-func (l *loop) awaited() {
-	if l.awaitLeft--; l.awaitLeft == 0 {
-		l.awaitDone()
+// awaited counts a subscriber of the key that has the event, or will never.
+func (l *loop) awaited(key int) {
+	a := &l.awaits[key]
+	if a.left--; a.left > 0 {
+		return
 	}
+	a.done()
+	*a = await{}
+	l.awaiting--
 }
 
 // storm drops a fraction of the subscribers, evenly spread; each comes back after a time within jitter.
@@ -76,45 +89,6 @@ func (l *loop) drop(s *subscriber) {
 	l.shut(s)
 }
 
-// doChurn replaces subscribers by new ones, at random.
-func (l *loop) doChurn() {
-	if l.churnRate <= 0 || len(l.subs) == 0 {
-		return
-	}
-	l.churnDue += l.churnRate * float64(l.now-l.churnAt) / 1e6
-	l.churnAt = l.now
-	l.churnDue = min(l.churnDue, float64(len(l.subs)))
-	for tries := 4 * int(l.churnDue); l.churnDue >= 1 && tries > 0; tries-- {
-		s := &l.subs[l.random.IntN(len(l.subs))]
-		if s.state != streaming || s.stalled {
-			continue
-		}
-		l.churnDue--
-		l.drop(s)
-		// Whoever leaves of its own accord has lost only what is missing before the newest event that it had.
-		l.countLost(s, 0)
-		l.counts.Churned++
-		s.check, s.lastID, s.left, s.times, s.attempts = sequence.Checker{}, nil, 0, 0, 0
-		s.parser = codec.Parser{OnComment: s.parser.OnComment}
-		l.counts.Connected--
-		l.wait(s, 0)
-	}
-}
-
-// stall stops reading at the cohort. Hang-ups and errors are still told.
-func (l *loop) stall() {
-	for i := range l.subs {
-		s := &l.subs[i]
-		if !s.stalls || s.state != streaming {
-			continue
-		}
-		if l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLRDHUP) == nil {
-			s.stalled = true
-			l.counts.Stalled++
-		}
-	}
-}
-
 // behind counts those that something is still to come for.
 func (l *loop) behind(last []int64) (n int64) {
 	for i := range l.subs {
@@ -128,28 +102,4 @@ func (l *loop) behind(last []int64) (n int64) {
 		}
 	}
 	return n
-}
-
-// finish closes all and settles what was lost.
-func (l *loop) finish(last []int64) {
-	l.churnRate, l.queue = 0, nil
-	for i := range l.subs {
-		s := &l.subs[i]
-		if s.times > 0 && !s.stalls {
-			l.countLost(s, last[s.key])
-		}
-		if s.state == streaming && s.head.Status == 0 {
-			l.result.Errors["stream: no head before the end of the run"]++
-		}
-		l.shut(s)
-		s.state = over
-	}
-	l.result.Counts = l.counts
-}
-
-func (l *loop) countLost(s *subscriber, last int64) {
-	if lost := s.check.Lost(last); lost > 0 {
-		l.counts.Lost += lost
-		l.counts.LostOf++
-	}
 }

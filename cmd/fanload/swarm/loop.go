@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/codec"
@@ -44,6 +45,8 @@ type loop struct {
 	request    *plan.Renderer
 	keys       *plan.Keys
 
+	ledger *ledger.Ledger // nil: what is published is not known
+
 	commands chan func()
 	quit     chan struct{}
 	quitOnce sync.Once
@@ -64,14 +67,16 @@ type loop struct {
 	pacedAt    int64
 	nextSweep  int64
 	nextTick   int64
+	expecting  bool     // of those who subscribe from now on the ledger knows what they must get
+	fresh      []fresh  // for whom it will be known, in order
+	leavers    []leaver // that churned and had missed something
+	leaving    []int32  // slots of those that are about to
 	churnRate  float64
 	churnAt    int64
 	churnDue   float64
 	random     *rand.Rand
-	awaitKey   int
-	awaitSeq   int64
-	awaitLeft  int32
-	awaitDone  func()
+	awaits     []await     // of each key; made by the first one
+	awaiting   int         // how many of them are under way
 	current    *subscriber // whose bytes are being parsed
 	emit       func(codec.Message)
 	feed       func([]byte)
@@ -110,6 +115,7 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 		l.idle = max(min(l.idle, every), tickEvery)
 	}
 	l.result.Statuses, l.result.Errors, l.result.Ciphers = map[string]int64{}, map[string]int64{}, map[string]int64{}
+	l.result.Failures = map[string]int64{}
 	l.emit, l.feed = l.onEvent, l.onContent
 	comment := l.onComment
 	for i, index := range mine {
@@ -227,6 +233,7 @@ func (l *loop) timeout() int {
 
 // tick does what time brings: reconnects, churn, timeouts, and the snapshot for others.
 func (l *loop) tick() {
+	l.expectFresh()
 	l.doChurn()
 	if l.counts.Opening+l.counts.Waiting > 0 && l.now >= l.nextSweep {
 		l.sweep()
@@ -235,7 +242,7 @@ func (l *loop) tick() {
 			l.nextSweep = l.now + tickEvery
 		}
 	}
-	busy := len(l.queue) > 0 || l.counts.Opening+l.counts.Waiting > 0 || l.churnRate > 0
+	busy := len(l.queue) > 0 || len(l.fresh) > 0 || l.counts.Opening+l.counts.Waiting > 0 || l.churnRate > 0
 	l.nextTick = l.now + l.idle
 	if busy {
 		l.nextTick = l.now + tickEvery

@@ -97,7 +97,7 @@ func TestStreamsInPieces(t *testing.T) {
 				}
 			}
 			c := l.counts
-			if c.Delivered != n || c.Events != n || c.Duplicated+c.OutOfOrder+c.Foreign != 0 || c.Comments != 1 || c.Open != 1 {
+			if c.Delivered != n || c.Events != n || c.Duplicate+c.Reordered+c.Foreign != 0 || c.Comments != 1 || c.Open != 1 {
 				t.Errorf("%s, %s: %+v", name, how, c)
 			}
 			if l.remember(s); string(s.lastID) != fmt.Sprintf("e-%d", n) {
@@ -148,25 +148,25 @@ func TestFaultsOfASequence(t *testing.T) {
 		want   Counts
 	}{
 		"all there":  {frame(1) + frame(2) + frame(3), 3, Counts{Events: 3, Delivered: 3}},
-		"first lost": {frame(2) + frame(3), 3, Counts{Events: 2, Delivered: 2, Lost: 1, LostOf: 1}},
+		"first lost": {frame(2) + frame(3), 3, Counts{Events: 2, Delivered: 2, Undelivered: 1, LostOf: 1}},
 		"one lost":   {frame(1) + frame(3), 3, Counts{Events: 2, Delivered: 2, Lost: 1, LostOf: 1}},
-		"end lost":   {frame(1), 3, Counts{Events: 1, Delivered: 1, Lost: 2, LostOf: 1}},
-		"all lost":   {": nothing\n\n", 3, Counts{Comments: 1, Lost: 3, LostOf: 1}},
-		"twice":      {frame(1) + frame(2) + frame(2) + frame(1), 2, Counts{Events: 4, Delivered: 2, Duplicated: 2}},
-		"reordered":  {frame(2) + frame(1) + frame(3), 3, Counts{Events: 3, Delivered: 3, OutOfOrder: 1}},
-		"too late": {frame(far) + frame(2), far,
-			Counts{Events: 2, Delivered: 1, Late: 1, Lost: far - 1, LostOf: 1}},
+		"end lost":   {frame(1), 3, Counts{Events: 1, Delivered: 1, Undelivered: 2, LostOf: 1}},
+		"all lost":   {": nothing\n\n", 3, Counts{Comments: 1, Undelivered: 3, LostOf: 1}},
+		"twice":      {frame(1) + frame(2) + frame(2) + frame(1), 2, Counts{Events: 4, Delivered: 2, Duplicate: 2}},
+		"reordered":  {frame(2) + frame(1) + frame(3), 3, Counts{Events: 3, Delivered: 3, Reordered: 1}},
+		"reordered far": {frame(far) + frame(2), far,
+			Counts{Events: 2, Delivered: 2, Reordered: 1, Undelivered: 1, Lost: far - 3, LostOf: 1}},
 		"of another key": {strings.Replace(frame(1), "abcde.0", "abcde.7", 1) + frame(1), 1, Counts{Misrouted: 1, Events: 1, Delivered: 1}},
 		"of another run": {strings.Replace(frame(1), "abcde", "edcba", 1) + frame(1), 1, Counts{Foreign: 1, Events: 1, Delivered: 1}},
 		"gap event": {"event: gap\ndata: {\"missed\":2}\n\n" + frame(3), 3,
-			Counts{Gaps: 1, Events: 1, Delivered: 1, Lost: 2, LostOf: 1}},
+			Counts{Gaps: 1, Events: 1, Delivered: 1, Undelivered: 2, LostOf: 1}},
 	} {
 		l, s := still(t)
 		s.check.Begin(0)
 		if err := l.consume(s, []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"+c.stream)); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		l.finish([]int64{c.last})
+		l.finish(&sequence.Published{Last: []int64{c.last}})
 		got := l.result.Counts
 		c.want.Measured, c.want.Open, c.want.Connected = c.want.Delivered, 1, 1
 		got.LastDelivery, got.LastConnected = 0, 0

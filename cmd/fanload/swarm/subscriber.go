@@ -5,7 +5,6 @@ package swarm
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -34,6 +33,8 @@ type subscriber struct {
 	began      int64   // the connect
 	left       int64   // when the last stream ended; 0: it hasn't
 	due        int64   // when to come back
+	leaveBy    int64   // when to leave at the latest, in favour of a new one; 0: it stays
+	until      int64   // the newest sequence that it must have before it leaves
 	secure     *secure // of this connection; nil: http
 
 	out    []byte // of the request, unsent
@@ -166,10 +167,12 @@ func (l *loop) consume(s *subscriber, b []byte) error {
 		}
 		l.result.Head.Record(l.nowAgain() - s.began)
 		s.body.Begin(&s.head)
-		if s.head.Status != 200 || s.head.ContentType != "text/event-stream" {
+		if s.head.Status != 200 || s.head.ContentType != "text/event-stream" || s.head.Encoding != "" {
 			l.refuse(s)
 		} else if s.state == heading {
 			l.subscribed(s)
+		} else if l.expecting && !s.check.Begun() {
+			s.check.Begin(l.ledger.Sent(s.key)) // sooner than expectFresh
 		}
 		b = rest
 	}
@@ -194,6 +197,7 @@ func (l *loop) subscribed(s *subscriber) {
 	if s.times++; s.times == 1 {
 		l.counts.Connected++
 		l.counts.LastConnected = l.now
+		l.expect(s)
 	}
 	if s.left != 0 {
 		l.counts.Reconnects++
@@ -239,13 +243,13 @@ func (l *loop) onEvent(m codec.Message) {
 		s.firstEvent = true
 		l.result.FirstEvent.Record(l.now - s.began)
 	}
-	key, seq, ts, ok := plan.ParsePayload(m.Data, l.plan.Run)
+	key, seq, ts, ok := plan.ParsePayload(m.Data, l.plan.Run, l.plan.Size)
 	switch {
 	case !ok && string(m.Type) == l.plan.GapEvent:
 		l.counts.Gaps++
 		return
 	case !ok:
-		l.counts.Foreign++
+		l.onOther(s, m.Data)
 		return
 	case key != s.key:
 		l.counts.Misrouted++
@@ -254,13 +258,13 @@ func (l *loop) onEvent(m codec.Message) {
 	l.counts.Events++
 	switch s.check.See(seq) {
 	case sequence.Duplicate:
-		l.counts.Duplicated++
+		l.counts.Duplicate++
 		return
 	case sequence.Late:
 		l.counts.Late++
 		return
-	case sequence.OutOfOrder:
-		l.counts.OutOfOrder++
+	case sequence.Reordered:
+		l.counts.Reordered++
 	case sequence.New:
 	}
 	l.counts.Delivered++
@@ -269,8 +273,25 @@ func (l *loop) onEvent(m codec.Message) {
 		l.counts.Measured++
 		l.result.Latency.Record(l.now - ts)
 	}
-	if l.awaitLeft > 0 && seq == l.awaitSeq && key == l.awaitKey {
-		l.awaited()
+	if l.awaiting > 0 && seq == l.awaits[key].seq {
+		l.awaited(key)
+	}
+}
+
+// onOther gets the data of an event that is no payload of this run. One that is cut off has come, if broken: it is not lost, too.
+func (l *loop) onOther(s *subscriber, data []byte) {
+	key, seq, cut := plan.CutPayload(data, l.plan.Run)
+	if !cut {
+		l.counts.Foreign++
+		return
+	}
+	l.counts.Malformed++
+	if seq == 0 || key >= 0 && key != s.key {
+		return
+	}
+	s.check.See(seq)
+	if l.awaiting > 0 && seq == l.awaits[s.key].seq {
+		l.awaited(s.key)
 	}
 }
 
@@ -282,8 +303,10 @@ func (l *loop) lose(s *subscriber, why error) {
 	}
 	l.counts.Open--
 	l.live[s.key]--
-	if l.awaitLeft > 0 && s.key == l.awaitKey && !s.stalls && !s.check.Has(l.awaitSeq) {
-		l.awaited()
+	if l.awaiting > 0 && !s.stalls {
+		if a := &l.awaits[s.key]; a.seq > 0 && !s.check.Has(a.seq) {
+			l.awaited(s.key)
+		}
 	}
 	if s.stalled {
 		l.counts.StalledEnded++
@@ -303,6 +326,7 @@ func (l *loop) lose(s *subscriber, why error) {
 
 func (l *loop) loseOpening(s *subscriber, why error) {
 	l.counts.Opening--
+	l.failedAttempt(s, reason(s, why))
 	if s.state == refused {
 		measure.Tally(l.result.Statuses, answer(s))
 	} else {
@@ -342,32 +366,4 @@ func (l *loop) wait(s *subscriber, micros int64) {
 	s.state, s.due, s.queued = waiting, l.now+micros, false
 	l.counts.Waiting++
 	l.nextTick, l.nextSweep = l.now, l.now
-}
-
-// answer describes what came instead of a stream.
-func answer(s *subscriber) string {
-	text := fmt.Sprintf("%d", s.head.Status)
-	if s.head.Status == 200 {
-		text += fmt.Sprintf(" with content type %q", s.head.ContentType)
-	}
-	if s.head.Location != "" {
-		text += " to " + s.head.Location
-	}
-	if s.head.RetryAfter != "" {
-		text += " Retry-After " + s.head.RetryAfter
-	}
-	if len(s.sample) > 0 {
-		text += ": " + strings.TrimSpace(strings.ToValidUTF8(string(s.sample), "\uFFFD"))
-	}
-	return text
-}
-
-// kind keeps the number of different errors small.
-func kind(err error) string {
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		op, _, _ := strings.Cut(err.Error(), ":")
-		return op + ": " + number.Error()
-	}
-	return err.Error()
 }

@@ -11,8 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 )
 
 // Swarm is one process's share of the subscribers. Its methods may be called from one goroutine at a time, but for Counts
@@ -30,8 +32,9 @@ type Swarm struct {
 	measured int64               // deliveries, when the last window was taken
 }
 
-// New makes the loops for the subscribers i of the plan with i % shards == shard. Close or Finish must follow.
-func New(p *plan.Plan, shard, shards int) (*Swarm, error) {
+// New makes the loops for the subscribers i of the plan with i % shards == shard. From the ledger they know what is published when they
+// subscribe and leave; nil: what they get first is the beginning. Close or Finish must follow.
+func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
 	addr, err := netip.ParseAddrPort(p.Address)
 	if err != nil {
 		return nil, fmt.Errorf("address of the stream: %w", err)
@@ -47,14 +50,14 @@ func New(p *plan.Plan, shard, shards int) (*Swarm, error) {
 	s := &Swarm{plan: p}
 	s.cpu.Store(measure.CPU())
 	for i := range n {
-		l, err := newLoop(p, addr, share(mine, i, n), float64(shards*n))
+		loop, err := newLoop(p, addr, share(mine, i, n), float64(shards*n))
 		if err != nil {
 			s.Close()
 			return nil, err
 		}
-		l.number = i
-		s.loops, s.spare = append(s.loops, l), append(s.spare, measure.Histogram{})
-		s.done.Go(l.run)
+		loop.number, loop.ledger = i, l
+		s.loops, s.spare = append(s.loops, loop), append(s.spare, measure.Histogram{})
+		s.done.Go(loop.run)
 	}
 	return s, nil
 }
@@ -84,7 +87,8 @@ func (s *Swarm) Measure(from int64) error {
 // Begin expects every event that is published from now on, at all subscribers that are open.
 func (s *Swarm) Begin() error { return s.all(func(l *loop) { l.begin() }) }
 
-// Await arms reached: it is called once, from another goroutine, when all subscribers of the key have the event.
+// Await arms reached: it is called once, from another goroutine, when all subscribers of the key have the event. Each key can be
+// awaited by itself.
 func (s *Swarm) Await(key int, seq int64, reached func()) error {
 	var mu sync.Mutex
 	left := len(s.loops)
@@ -105,7 +109,7 @@ func (s *Swarm) Storm(fraction float64, jitter time.Duration) error {
 
 // Churn replaces that many subscribers a second over all processes by new ones; 0 stops it.
 func (s *Swarm) Churn(rate float64) error {
-	return s.all(func(l *loop) { l.churnRate, l.churnAt = rate/l.loopsOfAll, measure.Now() })
+	return s.all(func(l *loop) { l.churn(rate / l.loopsOfAll) })
 }
 
 // Stall makes the cohort stop reading.
@@ -165,10 +169,14 @@ func (s *Swarm) take() (p measure.Profile, err error) {
 	return p, nil
 }
 
-// Finish closes all subscribers and ends the loops. last is the last sequence published, of each key.
-func (s *Swarm) Finish(last []int64) (*Result, error) {
+// Finish closes all subscribers, holds them against what was published, and ends the loops.
+func (s *Swarm) Finish(published *sequence.Published) (*Result, error) {
+	if len(published.Last) != s.plan.Keys {
+		return nil, fmt.Errorf("%d last sequences for %d keys", len(published.Last), s.plan.Keys)
+	}
+	published.Index()
 	cpu := measure.CPU() - s.cpu.Load()
-	err := s.all(func(l *loop) { l.finish(last) })
+	err := s.all(func(l *loop) { l.finish(published) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	window, bad := s.take()

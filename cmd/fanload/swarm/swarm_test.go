@@ -17,6 +17,7 @@ import (
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,7 +96,7 @@ func until(t *testing.T, what string, is func() bool) {
 
 func connected(t *testing.T, p *plan.Plan) *Swarm {
 	t.Helper()
-	s, err := New(p, 0, 1)
+	s, err := New(p, 0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,9 +132,9 @@ func TestCutStreamComesBack(t *testing.T) {
 	}
 	v.send(1, frame(2)+frame(3))
 	until(t, "all is there", func() bool { n, err := s.Behind([]int64{3}); return n == 0 && err == nil })
-	r, err := s.Finish([]int64{3})
+	r, err := s.Finish(&sequence.Published{Last: []int64{3}})
 	c := r.Counts
-	if err != nil || c.Delivered != 3 || c.Lost+c.Duplicated+c.Foreign != 0 || c.Ended != 1 || c.Reconnects != 1 || c.Retries != 1 {
+	if err != nil || c.Delivered != 3 || c.Lost+c.Duplicate+c.Foreign != 0 || c.Ended != 1 || c.Reconnects != 1 || c.Retries != 1 {
 		t.Errorf("%v, %+v", err, c)
 	}
 	if r.Reconnect.Count() != 1 || r.Head.Count() != 2 || r.FirstEvent.Count() != 2 {
@@ -166,8 +167,8 @@ func TestLostAtSomeOfMany(t *testing.T) {
 	}
 	v.send(4, frame(3))
 	<-reached
-	r, err := s.Finish([]int64{3})
-	if c := r.Counts; err != nil || c.Delivered != 14 || c.Lost != 1 || c.LostOf != 1 || r.Latency.Count() != 14 {
+	r, err := s.Finish(&sequence.Published{Last: []int64{3}})
+	if c := r.Counts; err != nil || c.Delivered != 14 || c.Undelivered != 1 || c.Lost != 0 || c.LostOf != 1 || r.Latency.Count() != 14 {
 		t.Errorf("%v, %+v", err, r.Counts)
 	}
 }
@@ -196,7 +197,7 @@ func TestWindowsAreTheWhole(t *testing.T) {
 		all = all.Merge(w)
 	}
 	until(t, "all is there", func() bool { n, err := s.Behind([]int64{n}); return n == 0 && err == nil })
-	r, err := s.Finish([]int64{n})
+	r, err := s.Finish(&sequence.Published{Last: []int64{n}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +215,7 @@ func TestSilentServer(t *testing.T) {
 	v := serve(t, "")
 	p := testPlan(v.address, 3)
 	p.ConnectTimeout = 50 * time.Millisecond
-	s, err := New(p, 0, 1)
+	s, err := New(p, 0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func TestSilentServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "all have failed", func() bool { return s.Counts().Failed == 3 })
-	r, err := s.Finish([]int64{0})
+	r, err := s.Finish(&sequence.Published{Last: []int64{0}})
 	if err != nil || r.Errors["connect: timeout: no answer in 50ms"] != 3 || r.Counts.Opening != 0 {
 		t.Errorf("%v, %v, %+v", err, r.Errors, r.Counts)
 	}
@@ -234,7 +235,7 @@ func TestSharesAreDisjoint(t *testing.T) {
 	p := testPlan("127.0.0.1:9", 101)
 	seen := map[int]bool{}
 	for shard := range 3 {
-		s, err := New(p, shard, 3)
+		s, err := New(p, shard, 3, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,14 +256,14 @@ func TestSharesAreDisjoint(t *testing.T) {
 
 // TestClosedSwarm says so, and holds nobody up.
 func TestClosedSwarm(t *testing.T) {
-	s, err := New(testPlan("127.0.0.1:9", 2), 0, 1)
+	s, err := New(testPlan("127.0.0.1:9", 2), 0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
 	s.Close()
 	_, behind := s.Behind([]int64{0})
-	_, finish := s.Finish([]int64{0})
+	_, finish := s.Finish(&sequence.Published{Last: []int64{0}})
 	for _, err := range []error{s.Connect(), s.Storm(1, 0), behind, finish} {
 		if err == nil || !strings.Contains(fmt.Sprint(err), "has ended") {
 			t.Errorf("error %v", err)

@@ -1,7 +1,7 @@
 // Package team joins several processes to one swarm: the parent re-executes itself as workers and speaks with them over
 // pipes, in JSON, one command and one message a line. With one process the worker is a goroutine behind the same pipes.
 //
-//	parent -> worker   {"op":"plan",…} {"op":"connect"} {"op":"await","key":0,"seq":7} … {"op":"finish","last":[7]}
+//	parent -> worker   {"op":"plan",…} {"op":"connect"} {"op":"await","key":0,"seq":7} … {"op":"finish",…}
 //	worker -> parent   {"re":"ok"} or {"re":"error",…}, one for each command, in order
 //	                   {"re":"reached","seq":7} when what an await waited for is so; {"re":"status",…} every plan.Status
 //	                   with the counts, and a profile of the latencies since the last one
@@ -12,12 +12,14 @@ import (
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 	"fanfare/cmd/fanload/swarm"
 )
 
 type command struct {
 	Op       string        `json:"op"`
 	Plan     *plan.Plan    `json:"plan,omitempty"`
+	Ledger   bool          `json:"ledger,omitempty"` // the worker has it as file 3
 	Shard    int           `json:"shard,omitempty"`
 	Shards   int           `json:"shards,omitempty"`
 	From     int64         `json:"from,omitempty"`
@@ -27,6 +29,8 @@ type command struct {
 	Jitter   time.Duration `json:"jitter,omitempty"`
 	Rate     float64       `json:"rate,omitempty"`
 	Last     []int64       `json:"last,omitempty"`
+
+	Published *sequence.Published `json:"published,omitempty"`
 }
 
 type message struct {

@@ -13,26 +13,33 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 	"fanfare/cmd/fanload/swarm"
 )
 
 // answerTime bounds the wait for a worker's answer: no command takes long.
 const answerTime = 60 * time.Second
 
-// Team is the parent's side. Its methods belong to one goroutine, but Counts and Window.
+// Team is the parent's side. Its methods may be called by several goroutines at once, but for Finish and Close.
 type Team struct {
 	workers []*worker
 	failed  chan struct{} // closed when a worker has ended before it was asked to finish
 	fail    sync.Once
 
-	mu      sync.Mutex
-	key     int // what is awaited
+	calls sync.Mutex // held from a command to its answers, which come in the order of the commands
+
+	mu     sync.Mutex
+	awaits map[int]*await  // by key
+	window measure.Profile // latencies since Window was called
+}
+
+type await struct {
 	seq     int64
-	left    int
+	left    int // workers with subscribers that don't have it
 	reached chan struct{}
-	window  measure.Profile // latencies since Window was called
 }
 
 type worker struct {
@@ -50,18 +57,20 @@ type worker struct {
 }
 
 // Start brings the workers up, p.Processes of them. argv is the command that runs [Worker] on its standard input and
-// output; a team of one doesn't need it. Close must follow.
-func Start(p *plan.Plan, argv []string) (*Team, error) {
-	t := &Team{failed: make(chan struct{})}
+// output; a team of one doesn't need it. The ledger is shared with all; nil: there is none. Close must follow.
+func Start(p *plan.Plan, argv []string, l *ledger.Ledger) (*Team, error) {
+	t := &Team{failed: make(chan struct{}), awaits: map[int]*await{}}
 	for i := range p.Processes {
-		w, err := t.startWorker(p.Processes == 1, argv)
+		w, err := t.startWorker(p.Processes == 1, argv, l)
 		if err != nil {
 			t.Close()
 			return nil, fmt.Errorf("worker %d: %w", i, err)
 		}
 		t.workers = append(t.workers, w)
 	}
-	_, err := t.each(func(i int) command { return command{Op: "plan", Plan: p, Shard: i, Shards: len(t.workers)} })
+	_, err := t.each(func(i int) command {
+		return command{Op: "plan", Plan: p, Shard: i, Shards: len(t.workers), Ledger: l != nil}
+	})
 	if err != nil {
 		t.Close()
 		return nil, err
@@ -69,7 +78,7 @@ func Start(p *plan.Plan, argv []string) (*Team, error) {
 	return t, nil
 }
 
-func (t *Team) startWorker(inside bool, argv []string) (*worker, error) {
+func (t *Team) startWorker(inside bool, argv []string, l *ledger.Ledger) (*worker, error) {
 	w := &worker{replies: make(chan message, 4), ended: make(chan struct{}), done: make(chan struct{})}
 	var out io.Reader
 	if inside {
@@ -78,11 +87,14 @@ func (t *Team) startWorker(inside bool, argv []string) (*worker, error) {
 		w.in, out = in, messages
 		go func() {
 			defer close(w.done)
-			_ = answers.CloseWithError(Worker(commands, answers, false)) // nil: end of file
+			_ = answers.CloseWithError(serve(commands, answers, false, l)) // nil: end of file
 		}()
 	} else {
 		w.process = exec.Command(argv[0], argv[1:]...)
 		w.process.Stderr = os.Stderr
+		if l != nil {
+			w.process.ExtraFiles = []*os.File{l.File()}
+		}
 		var err error
 		if w.in, err = w.process.StdinPipe(); err != nil {
 			return nil, err
@@ -126,9 +138,10 @@ func (t *Team) listen(w *worker, out io.Reader) {
 			t.add(m.Window)
 		case "reached":
 			t.mu.Lock()
-			if m.Key == t.key && m.Seq == t.seq {
-				if t.left--; t.left == 0 {
-					close(t.reached)
+			if a := t.awaits[m.Key]; a != nil && a.seq == m.Seq {
+				if a.left--; a.left == 0 {
+					close(a.reached)
+					delete(t.awaits, m.Key)
 				}
 			}
 			t.mu.Unlock()
@@ -140,6 +153,8 @@ func (t *Team) listen(w *worker, out io.Reader) {
 
 // each sends every worker its command, and waits for all answers. Those of the others are there if one has failed.
 func (t *Team) each(make func(i int) command) ([]message, error) {
+	t.calls.Lock()
+	defer t.calls.Unlock()
 	var errs []error
 	sent := map[*worker]bool{}
 	for i, w := range t.workers {
@@ -211,11 +226,12 @@ func (t *Team) Behind(last []int64) (int64, error) {
 	return n, err
 }
 
-// Await gives a channel that is closed when every subscriber of the key has the event that is published next.
+// Await gives a channel that is closed when every subscriber of the key has an event that is published next. Each key can be
+// awaited by itself.
 func (t *Team) Await(key int, seq int64) (<-chan struct{}, error) {
 	reached := make(chan struct{})
 	t.mu.Lock()
-	t.key, t.seq, t.left, t.reached = key, seq, len(t.workers), reached
+	t.awaits[key] = &await{seq: seq, left: len(t.workers), reached: reached}
 	t.mu.Unlock()
 	return reached, t.all(command{Op: "await", Key: key, Seq: seq})
 }
@@ -252,12 +268,12 @@ func (t *Team) Window() measure.Profile {
 	return w
 }
 
-// Finish closes all subscribers and gives the joined result.
-func (t *Team) Finish(last []int64) (*swarm.Result, error) {
+// Finish closes all subscribers, holds them against what was published, and gives the joined result.
+func (t *Team) Finish(published *sequence.Published) (*swarm.Result, error) {
 	for _, w := range t.workers {
 		w.closing.Store(true)
 	}
-	answers, err := t.each(func(int) command { return command{Op: "finish", Last: last} })
+	answers, err := t.each(func(int) command { return command{Op: "finish", Published: published} })
 	sum := &swarm.Result{}
 	for _, m := range answers {
 		if m.Result != nil {

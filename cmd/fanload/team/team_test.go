@@ -25,6 +25,7 @@ import (
 
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
+	"fanfare/cmd/fanload/sequence"
 )
 
 // role makes the test binary a worker, or a parent of two.
@@ -49,7 +50,7 @@ func parent() int {
 	_ = os.Setenv(role, "worker")
 	p := testPlan(os.Getenv("FANLOAD_TEST_ADDRESS"))
 	p.Processes = 2
-	t, err := Start(p, []string{os.Args[0]})
+	t, err := Start(p, []string{os.Args[0]}, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -150,7 +151,7 @@ func started(t *testing.T, address string, processes int) *Team {
 	t.Setenv(role, "worker")
 	p := testPlan(address)
 	p.Processes = processes
-	m, err := Start(p, []string{os.Args[0]})
+	m, err := Start(p, []string{os.Args[0]}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,11 +187,11 @@ func TestTeamIsOneSwarm(t *testing.T) {
 		send(event(4))
 		until(t, "the last is there", func() bool { n, err := m.Behind([]int64{4}); return n == 0 && err == nil })
 		window := m.Window()
-		r, err := m.Finish([]int64{4})
+		r, err := m.Finish(&sequence.Published{Last: []int64{4}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := r.Counts; c.Delivered != 18 || c.Duplicated != 6 || c.Lost != 6 || c.LostOf != 6 || r.Latency.Count() != 18 {
+		if c := r.Counts; c.Delivered != 18 || c.Duplicate != 6 || c.Lost != 6 || c.LostOf != 6 || r.Latency.Count() != 18 {
 			t.Errorf("%d processes: %+v", processes, c)
 		}
 		if n := window.Merge(m.Window()).Count(); n != 18 {
@@ -226,7 +227,7 @@ func TestMemberDies(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	r, err := m.Finish([]int64{1})
+	r, err := m.Finish(&sequence.Published{Last: []int64{1}})
 	if err == nil || !strings.Contains(err.Error(), "worker 1: ") || strings.Contains(err.Error(), "worker 0") {
 		t.Errorf("error %v", err)
 	}
@@ -240,7 +241,7 @@ func TestWorkerThatCannotStart(t *testing.T) {
 	p := testPlan("127.0.0.1:9")
 	p.Processes = 2
 	for _, argv := range [][]string{{"/nowhere/fanload"}, {"/bin/false"}} {
-		if m, err := Start(p, argv); err == nil || !strings.Contains(err.Error(), "worker 0: ") {
+		if m, err := Start(p, argv, nil); err == nil || !strings.Contains(err.Error(), "worker 0: ") {
 			t.Errorf("%v, error %v", m, err)
 		}
 	}

@@ -12,14 +12,18 @@ import (
 	"sync"
 	"time"
 
+	"fanfare/cmd/fanload/ledger"
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/swarm"
 )
 
 // Worker carries out the commands of r until it ends. In a process of its own (alone), it ends the process when the
 // plan's limit is over, so that it is never left behind.
-func Worker(r io.Reader, w io.Writer, alone bool) error {
-	k := &served{out: json.NewEncoder(w)}
+func Worker(r io.Reader, w io.Writer, alone bool) error { return serve(r, w, alone, nil) }
+
+// serve is Worker with the parent's ledger, where that is in the same process.
+func serve(r io.Reader, w io.Writer, alone bool, l *ledger.Ledger) error {
+	k := &served{out: json.NewEncoder(w), ledger: l}
 	defer k.close()
 	in := json.NewDecoder(r)
 	for {
@@ -50,9 +54,11 @@ func Worker(r io.Reader, w io.Writer, alone bool) error {
 
 // served is a worker's state.
 type served struct {
-	swarm *swarm.Swarm
-	stop  chan struct{} // ends the status goroutine
-	wait  sync.WaitGroup
+	swarm  *swarm.Swarm
+	ledger *ledger.Ledger
+	mine   *ledger.Ledger // the same, if it was opened here
+	stop   chan struct{}  // ends the status goroutine
+	wait   sync.WaitGroup
 
 	mu  sync.Mutex // guards out: commands, statuses and awaits are answered by different goroutines
 	out *json.Encoder
@@ -66,7 +72,13 @@ func (k *served) tell(m message) error {
 
 func (k *served) do(c *command) (m message, err error) {
 	if c.Op == "plan" {
-		if k.swarm, err = swarm.New(c.Plan, c.Shard, c.Shards); err == nil {
+		if c.Ledger && k.ledger == nil {
+			if k.mine, err = ledger.Open(os.NewFile(ledgerFile, "ledger"), c.Plan.Keys); err != nil {
+				return m, err
+			}
+			k.ledger = k.mine
+		}
+		if k.swarm, err = swarm.New(c.Plan, c.Shard, c.Shards, k.ledger); err == nil {
 			// The loops hold their processors for long: the others must not wait for the scheduler to take one away.
 			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), k.swarm.Threads()+3))
 		}
@@ -97,7 +109,10 @@ func (k *served) do(c *command) (m message, err error) {
 		m.Number, err = k.swarm.Behind(c.Last)
 	case "finish":
 		k.stopStatus()
-		m.Result, err = k.swarm.Finish(c.Last)
+		if c.Published == nil {
+			return m, errors.New("finish: it isn't said what was published")
+		}
+		m.Result, err = k.swarm.Finish(c.Published)
 	default:
 		err = fmt.Errorf("unknown command %q", c.Op)
 	}
@@ -142,4 +157,8 @@ func (k *served) close() {
 	if k.swarm != nil {
 		k.swarm.Close()
 	}
+	_ = k.mine.Close() // the process is at its end
 }
+
+// ledgerFile is where a worker's process finds the ledger: the first file behind standard error.
+const ledgerFile = 3

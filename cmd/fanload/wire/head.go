@@ -17,6 +17,7 @@ const MaxHead = 32 << 10
 type Head struct {
 	Status      int
 	ContentType string // without parameters, in lower case
+	Encoding    string // the content coding, in lower case; "": none
 	Location    string
 	RetryAfter  string
 	Chunked     bool
@@ -106,6 +107,10 @@ func (h *Head) field(name, value string) error {
 	case "content-type":
 		t, _, _ := strings.Cut(value, ";")
 		h.ContentType = strings.ToLower(strings.TrimSpace(t))
+	case "content-encoding":
+		if e := strings.ToLower(clip(value)); e != "identity" {
+			h.Encoding = e
+		}
 	case "location":
 		h.Location = clip(value)
 	case "retry-after":

@@ -1,0 +1,105 @@
+//go:build linux
+
+package swarm
+
+import (
+	"fanfare/cmd/fanload/sequence"
+)
+
+// leaver is a subscriber that left, and had missed something by then. What the server never took of it is known at the end.
+type leaver struct {
+	key   int
+	until int64 // the newest sequence that it must have got
+	check sequence.Checker
+}
+
+// leave keeps what a subscriber has missed that another one takes the place of.
+func (l *loop) leave(s *subscriber, until int64) {
+	if lost := s.check.Lost(until); lost > 0 {
+		l.leavers = append(l.leavers, leaver{s.key, until, s.check})
+		l.counts.Lost += lost // for those who look on; finish says more
+	}
+}
+
+// finish closes all and settles what each should have got.
+func (l *loop) finish(p *sequence.Published) {
+	l.nowAgain()
+	l.churnRate, l.queue, l.counts.Lost = 0, nil, 0
+	l.unopened()
+	l.backpressure(p)
+	readers := make([]int64, l.plan.Keys)
+	for i := range l.subs {
+		s := &l.subs[i]
+		if s.times > 0 && !s.stalls {
+			waits := s.state == streaming
+			l.settle(p, s.key, &s.check, p.Last[s.key], waits)
+			if waits {
+				readers[s.key]++
+			}
+		}
+		if s.state == streaming && s.head.Status == 0 {
+			l.result.Errors["stream: no head before the end of the run"]++
+		}
+		l.shut(s)
+		s.state = over
+	}
+	for i := range l.leavers {
+		a := &l.leavers[i]
+		l.settle(p, a.key, &a.check, a.until, false)
+	}
+	l.charge(&p.Unsent, readers)
+	l.result.Counts = l.counts
+}
+
+// settle counts what a subscriber has not got of what the server took up to a sequence. waits says that it still waits: then
+// what the server did not take is charged to the latency.
+func (l *loop) settle(p *sequence.Published, key int, check *sequence.Checker, until int64, waits bool) {
+	var lost, undelivered int64
+	failed := func(due int64) {
+		if waits && due >= l.measureFrom {
+			l.result.Latency.Record(l.now - due)
+			l.counts.Charged++
+		}
+	}
+	unlisted := check.Missing(until, func(from, to int64) {
+		n := p.Taken(key, from, to, failed)
+		if check.Between(from) {
+			lost += n
+		} else {
+			undelivered += n
+		}
+	})
+	lost += unlisted
+	if lost+undelivered > 0 {
+		l.counts.LostOf++
+	}
+	l.counts.Lost += lost
+	l.counts.Undelivered += undelivered
+}
+
+// maxCharged bounds the slots that are looked at one by one. Of a schedule with more, every so many stand for the others.
+const maxCharged = 1_000_000
+
+// charge records what readers have waited for events that were never sent.
+func (l *loop) charge(u *sequence.Unsent, readers []int64) {
+	// A stride that has no divisor in common with the keys doesn't pass over any of them.
+	stride := max(1, (u.To-u.From)/maxCharged)
+	for keys := int64(len(readers)); stride > 1 && divisor(stride, keys) > 1; {
+		stride++
+	}
+	for slot := u.From; slot < u.To; slot += stride {
+		due := u.Due(slot)
+		if n := readers[slot%int64(len(readers))]; n > 0 && due >= l.measureFrom {
+			n *= int64(u.Batch) * stride
+			l.result.Latency.RecordN(l.now-due, n)
+			l.counts.Charged += n
+		}
+	}
+}
+
+func divisor(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
