@@ -28,7 +28,7 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.StringVar(&f.peers, "peers", "", "names, separated by commas; all that are installed if empty. Ratios need floor")
-	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,paced,burst; all if empty")
+	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,flight,paced,burst; all if empty")
 	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of them")
 	flags.StringVar(&f.out, "out", "results", "folder for peers.json, peers.md and the plots")
 	flags.BoolVar(&f.more, "continue", false, "add to what peers.json in -out has of the same servers, instead of beginning anew")

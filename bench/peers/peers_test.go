@@ -139,7 +139,7 @@ func TestStartTellsWhy(t *testing.T) {
 func TestCompare(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
-	args := []string{"run", "-peers", "floor-go,fanfare", "-subscribers", "20", "-rounds", "1", "-scenarios", "idle,one,keys",
+	args := []string{"run", "-peers", "floor-go,fanfare", "-subscribers", "20", "-rounds", "1", "-scenarios", "idle,one,keys,flight",
 		"-duration", "300ms", "-settle", "100ms", "-hold", "100ms", "-out", dir}
 	if err := command(t.Context(), args, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
@@ -148,8 +148,8 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(doc.Runs) != 6 {
-		t.Fatalf("%d runs; want 6", len(doc.Runs))
+	if len(doc.Runs) != 8 {
+		t.Fatalf("%d runs; want 8", len(doc.Runs))
 	}
 	for _, r := range doc.Runs {
 		if r.Figures == nil || len(r.Problems) > 0 {

@@ -20,8 +20,21 @@ var nchanConf string
 //go:embed conf/pushpin.conf
 var pushpinConf string
 
-// nchanModule is the module's path; this is where Debian's package has it.
-const nchanModule = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+// nchanPackaged is where Debian's package has the module.
+const nchanPackaged = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+
+// nchanModule is the module that server/nchan/build.sh has made, of the newest release, or the package's.
+func nchanModule(ctx context.Context, env *Env) (path, version string, err error) {
+	own := filepath.Join(env.Root, "server", "nchan")
+	if v, err := os.ReadFile(filepath.Join(own, "version")); err == nil {
+		return filepath.Join(own, "ngx_nchan_module.so"), strings.TrimSpace(string(v)) + " (built from its source)", nil
+	}
+	if _, err := os.Stat(nchanPackaged); err != nil {
+		return "", "", &Missing{"nginx with nchan", "apt-get install nginx libnginx-mod-nchan; bench/peers/server/nchan/build.sh for the newest release"}
+	}
+	version, err = debianVersion(ctx, "libnginx-mod-nchan")
+	return nchanPackaged, version, err
+}
 
 // pushpinInternal has the addresses by which Pushpin's processes find each other.
 const pushpinInternal = "/usr/lib/pushpin/internal.conf"
@@ -36,19 +49,23 @@ func nchan(name, workers, settings string) Peer {
 			PublishHeaders: []string{"Content-Type: text/plain"},
 			PublishBody:    "{{.Payload}}",
 		},
-		Version: func(ctx context.Context, _ *Env) (string, error) {
+		Version: func(ctx context.Context, env *Env) (string, error) {
 			nginx, ok := program("nginx")
-			if _, err := os.Stat(nchanModule); !ok || err != nil {
-				return "", &Missing{"nginx with nchan", "apt-get install nginx libnginx-mod-nchan"}
+			if !ok {
+				return "", &Missing{"nginx", "apt-get install nginx libnginx-mod-nchan"}
 			}
-			version, err := debianVersion(ctx, "libnginx-mod-nchan")
+			_, version, err := nchanModule(ctx, env)
 			return fmt.Sprintf("nchan %s, %s", version, firstLine(ctx, nginx, "-v")), err
 		},
-		Plan: func(_ context.Context, _ *Env, ports Ports, dir string) (Plan, error) {
+		Plan: func(ctx context.Context, env *Env, ports Ports, dir string) (Plan, error) {
 			nginx, _ := program("nginx")
+			module, _, err := nchanModule(ctx, env)
+			if err != nil {
+				return Plan{}, err
+			}
 			conf := filepath.Join(dir, "nginx.conf")
-			err := writeTemplate(conf, nchanConf, map[string]any{
-				"Module": nchanModule, "Workers": workers, "Dir": dir, "Port": ports.Stream, "Root": os.Geteuid() == 0,
+			err = writeTemplate(conf, nchanConf, map[string]any{
+				"Module": module, "Workers": workers, "Dir": dir, "Port": ports.Stream, "Root": os.Geteuid() == 0,
 			})
 			return onePort(ports, nginx, "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", conf), err
 		},

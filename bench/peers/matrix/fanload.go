@@ -49,9 +49,10 @@ type result struct {
 		Ended  int64 `json:"ended"`
 		Behind int64 `json:"behind_after_drain"`
 	} `json:"streams"`
-	Latency summary `json:"latency"`
-	Round   summary `json:"round"`
-	Server  *struct {
+	Latency  summary `json:"latency"`
+	Round    summary `json:"round"`
+	Timeline []point `json:"timeline"`
+	Server   *struct {
 		CPUPerDelivery   float64 `json:"cpu_us_per_delivery"`
 		Cores            float64 `json:"cores"`
 		RSSBefore        float64 `json:"rss_before"`
@@ -67,8 +68,15 @@ type result struct {
 }
 
 type summary struct {
-	P50 float64 `json:"p50_us"`
-	P99 float64 `json:"p99_us"`
+	P50        float64 `json:"p50_us"`
+	P99        float64 `json:"p99_us"`
+	Unfinished int64   `json:"unfinished"` // counted as what had passed by then
+}
+
+type point struct {
+	Delivered float64         `json:"delivered"` // so far
+	CPU       float64         `json:"cpu_us"`    // of the server, so far
+	Latency   json.RawMessage `json:"latency"`   // absent: nothing was measured in the interval
 }
 
 // arguments of fanload for a scenario against a running peer.
@@ -78,7 +86,7 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	if r.HoldsHead {
 		ready = "sent"
 	}
-	mode, duration := "closed", o.Duration
+	mode, duration := "closed", duration(s, o)
 	var more []string
 	switch s.Kind {
 	case report.Idle:
@@ -90,15 +98,18 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	default:
 		more = []string{"--round-timeout", "10s"}
 	}
+	if s.InFlight > 0 {
+		more = append(more, "--publishes-in-flight", strconv.Itoa(s.InFlight))
+	}
 	if s.Kind != report.Idle {
-		more = append(more, "--warmup", warmup.String())
+		more = append(more, "--warmup-passes", strconv.Itoa(passes(s)))
 	}
 	args := []string{
 		mode, "--preset", "none", "--base", peer.Plan.Base, "--publish-base", peer.Plan.PublishBase,
 		"--subscribe", r.Subscribe, "--publish", r.Publish, "--publish-body", r.PublishBody, "--ready", ready,
 		"--subscribers", strconv.Itoa(s.Subscribers), "--keys", strconv.Itoa(s.Keys), "--size", strconv.Itoa(s.Size),
 		"--duration", duration.String(), "--settle", o.Settle.String(), "--drain", "10s", "--connect-timeout", "30s",
-		"--progress", "off", "--json", jsonFile,
+		"--progress", "off", "--json", jsonFile, "--sample", "200ms", "--no-checks", // what was not delivered is in the figures
 	}
 	for _, h := range r.PublishHeaders {
 		args = append(args, "--publish-header", h)
@@ -112,12 +123,25 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	return append(args, more...)
 }
 
-// warmup is published and not measured.
-const warmup = 500 * time.Millisecond
+// warm is how many deliveries a server has made, at least, before it is measured: code is compiled, tables have grown.
+const warm = 50_000
+
+// passes is how often every key has an event before the measurement: caches by key are filled by the first.
+func passes(s report.Scenario) int { return max(3, min(100, warm/s.Subscribers)) }
+
+// duration of publishing. The paced scenario gets 100 events, for a percentile to be one, but no more than 10 s.
+func duration(s report.Scenario, o *Options) time.Duration {
+	if s.Kind != report.Paced {
+		return o.Duration
+	}
+	return max(o.Duration, min(10*time.Second, time.Duration(enough/s.Rate*float64(time.Second))))
+}
+
+const enough = 101 // events
 
 // limit of one run of fanload. Connecting is the longest part: some peers take a few hundred connections a second.
 func limit(s report.Scenario, o *Options) time.Duration {
-	return time.Minute + 2*(o.Duration+o.Hold+o.Settle) + time.Duration(s.Subscribers)*5*time.Millisecond
+	return 2*time.Minute + 2*(duration(s, o)+o.Hold+o.Settle) + time.Duration(s.Subscribers)*5*time.Millisecond
 }
 
 // measure runs fanload once.
@@ -155,10 +179,11 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 		ConnectsPerSecond: r.Connect.PerSecond,
 		LatencyP50:        r.Latency.P50, LatencyP99: r.Latency.P99,
 		PublishP50: r.Publish.Latency.P50, PublishP99: r.Publish.Latency.P99,
-		RoundP50: r.Round.P50, ClientCores: r.Client.Cores, OtherCores: r.Others.Cores, StolenCores: r.Others.Stolen,
+		RoundP50: r.Round.P50, AtLeast: r.Round.Unfinished > 0, Drift: r.drift(), ClientCores: r.Client.Cores, OtherCores: r.Others.Cores, StolenCores: r.Others.Stolen,
 		DeliveriesPerSecond: r.Deliveries.BusyPerSecond,
 	}
-	if s.Kind == report.Paced {
+	f.Events = int(r.Deliveries.Measured) * s.Keys / s.Subscribers
+	if s.Kind == report.Paced || s.Kind == report.Flight {
 		f.DeliveriesPerSecond = r.Deliveries.PerSecond
 	}
 	if v := r.Server; v != nil {
@@ -192,4 +217,36 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 		return nil, problems // too short: nothing was measured, which is not the server's fault
 	}
 	return f, problems
+}
+
+// drift is the server's CPU per delivery in the second half of what was measured, by that in the first; 0 if the halves are
+// too short for the kernel's clock of 10 ms.
+func (r *result) drift() float64 {
+	var measured []point
+	for i, p := range r.Timeline {
+		if p.Latency != nil && i > 0 {
+			if len(measured) == 0 {
+				measured = append(measured, r.Timeline[i-1])
+			}
+			measured = append(measured, p)
+		}
+	}
+	const least = 200_000 // us of CPU in each half: 5 %
+	if len(measured) < 3 {
+		return 0
+	}
+	first, last := measured[0], measured[len(measured)-1]
+	half := measured[len(measured)/2]
+	for _, p := range measured { // by deliveries: a pause is in neither half
+		if p.Delivered-first.Delivered >= (last.Delivered-first.Delivered)/2 {
+			half = p
+			break
+		}
+	}
+	a, b := half.CPU-first.CPU, last.CPU-half.CPU
+	n, m := half.Delivered-first.Delivered, last.Delivered-half.Delivered
+	if a < least || b < least || n <= 0 || m <= 0 {
+		return 0
+	}
+	return (b / m) / (a / n)
 }

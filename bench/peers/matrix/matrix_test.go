@@ -45,12 +45,13 @@ func TestArguments(t *testing.T) {
 	peer.Peer.Routes = catalog.Routes{Subscribe: "S", Publish: "P", PublishBody: "B", PublishHeaders: []string{"H: 1"}, HoldsHead: true, InFlight: 7}
 	o := &Options{Duration: 2 * time.Second, Settle: time.Second, Hold: 4 * time.Second}
 	for kind, want := range map[report.Kind]string{
-		report.Idle:  "ramp ready sent --duration 4s",
-		report.One:   "closed --warmup 500ms --duration 2s --size 64",
-		report.Large: "closed --size 4096",
-		report.Keys:  "closed --keys 100",
-		report.Paced: "open --rate 20",
-		report.Burst: "burst --burst 100",
+		report.Idle:   "ramp ready sent --duration 4s",
+		report.One:    "closed --warmup-passes 50 --duration 2s --size 64",
+		report.Large:  "closed --size 4096",
+		report.Keys:   "closed --keys 100",
+		report.Flight: "closed --keys 100 --publishes-in-flight 64 --warmup-passes 50",
+		report.Paced:  "open --rate 20 --duration 5.05s",
+		report.Burst:  "burst --burst 100",
 	} {
 		args := arguments(scenario(kind, 1000), o, peer, "F")
 		line := strings.Join(args, " ")
@@ -105,6 +106,37 @@ func TestFiguresTellEachProblem(t *testing.T) {
 	var r result
 	if _, problems := figures(scenario(report.Idle, 10), &r); len(problems) > 0 {
 		t.Errorf("idle: %v", problems)
+	}
+}
+
+// TestDrift: what a run's second half costs by the first is told, pauses and the warm-up left out, and nothing if the kernel's
+// clock is too coarse for it.
+func TestDrift(t *testing.T) {
+	for text, want := range map[string]float64{
+		`[]`: 0,
+		`[{"delivered":0,"cpu_us":0},{"delivered":100,"cpu_us":900000},{"delivered":200,"cpu_us":1900000,"latency":{}},{"delivered":300,"cpu_us":2900000,"latency":{}}]`:               1,
+		`[{"delivered":100,"cpu_us":900000},{"delivered":200,"cpu_us":1900000,"latency":{}},{"delivered":300,"cpu_us":2400000,"latency":{}}]`:                                          0.5,
+		`[{"delivered":100,"cpu_us":0},{"delivered":200,"cpu_us":500000,"latency":{}},{"delivered":200,"cpu_us":500000,"latency":{}},{"delivered":300,"cpu_us":2000000,"latency":{}}]`: 3,
+		`[{"delivered":100,"cpu_us":0},{"delivered":200,"cpu_us":100000,"latency":{}},{"delivered":300,"cpu_us":900000,"latency":{}}]`:                                                 0,
+	} {
+		var r result
+		if err := json.Unmarshal([]byte(`{"timeline":`+text+`}`), &r); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.drift(); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
+
+// TestPasses: every scenario is warm before it is measured: each key has had an event, and some code has been compiled.
+func TestPasses(t *testing.T) {
+	for _, n := range []int{10, 1000, 5000, 18000, 100_000} {
+		for _, k := range Kinds {
+			if s := scenario(k, n); passes(s) < 3 || passes(s)*n < warm && passes(s) < 100 {
+				t.Errorf("%+v: %d passes", s, passes(s))
+			}
+		}
 	}
 }
 

@@ -19,10 +19,11 @@ const (
 	perSecond = 20_000  // deliveries of the paced scenario: little enough for the slowest
 	perBurst  = 100_000 // deliveries of a burst
 	mostBurst = 100     // events of a burst
+	atOnce    = 64      // publishes in flight, one for each of as many keys
 )
 
 // Kinds in their order within a round.
-var Kinds = []report.Kind{report.Idle, report.One, report.Large, report.Keys, report.Paced, report.Burst}
+var Kinds = []report.Kind{report.Idle, report.One, report.Large, report.Keys, report.Flight, report.Paced, report.Burst}
 
 // Options of a comparison.
 type Options struct {
@@ -80,6 +81,9 @@ func scenario(kind report.Kind, subscribers int) report.Scenario {
 		s.Size = large
 	case report.Keys:
 		s.Keys = max(1, subscribers/perKey)
+	case report.Flight:
+		s.Keys = max(1, subscribers/perKey)
+		s.InFlight = min(atOnce, s.Keys)
 	case report.Paced:
 		s.Rate = perSecond / float64(subscribers)
 	case report.Burst:

@@ -49,12 +49,13 @@ type Kind string
 
 // The kinds.
 const (
-	Idle  Kind = "idle"  // connect, and hold
-	One   Kind = "one"   // one key; the next event when all have the last
-	Large Kind = "large" // the same with large events
-	Keys  Kind = "keys"  // the same with many keys
-	Paced Kind = "paced" // one key, events at fixed times
-	Burst Kind = "burst" // one key, many events at once
+	Idle   Kind = "idle"   // connect, and hold
+	One    Kind = "one"    // one key; the next event when all have the last
+	Large  Kind = "large"  // the same with large events
+	Keys   Kind = "keys"   // the same with many keys
+	Flight Kind = "flight" // the same with many publishes in flight
+	Paced  Kind = "paced"  // one key, events at fixed times
+	Burst  Kind = "burst"  // one key, many events at once
 )
 
 // Scenario is what each peer does in a round.
@@ -62,9 +63,10 @@ type Scenario struct {
 	Kind        Kind    `json:"kind"`
 	Subscribers int     `json:"subscribers"`
 	Keys        int     `json:"keys"`
-	Size        int     `json:"size"`            // bytes of an event's data
-	Rate        float64 `json:"rate,omitempty"`  // paced: events a second
-	Burst       int     `json:"burst,omitempty"` // burst: events at once
+	Size        int     `json:"size"`                // bytes of an event's data
+	Rate        float64 `json:"rate,omitempty"`      // paced: events a second
+	Burst       int     `json:"burst,omitempty"`     // burst: events at once
+	InFlight    int     `json:"in_flight,omitempty"` // flight: publishes at once
 }
 
 // Run of one peer. A run that could not be carried out has no figures, and problems that say why.
@@ -88,7 +90,10 @@ type Figures struct {
 	LatencyP99          float64 `json:"latency_p99_us"`
 	PublishP50          float64 `json:"publish_p50_us"` // of the publish request
 	PublishP99          float64 `json:"publish_p99_us"`
-	RoundP50            float64 `json:"round_p50_us"` // from a publish to its last delivery
+	RoundP50            float64 `json:"round_p50_us"`       // from a publish to its last delivery
+	AtLeast             bool    `json:"at_least,omitempty"` // RoundP50 is what had passed when a round was given up
+	Events              int     `json:"events"`             // that were measured
+	Drift               float64 `json:"drift,omitempty"`    // CPU per delivery in the second half of the run by that in the first; 0: too short to say
 	ServerCores         float64 `json:"server_cores"`
 	ClientCores         float64 `json:"client_cores"`
 	OtherCores          float64 `json:"other_cores"`  // of programs that are neither
@@ -155,13 +160,16 @@ type stat struct {
 	ratio             float64 // median of the ratios to the floor in the same round; 0: there is none
 	n                 int     // rounds that have it
 	flawed            bool    // in a round not everything was delivered
+	atLeast           bool    // a value is a lower bound
+	few               int     // events, where they were too few to give a figure; 0: they were enough
 }
 
 // floorName is the peer that ratios are to.
 const floorName = "floor"
 
 // stat of a peer in the scenario of a kind with a number of subscribers.
-func (d *Document) stat(peer string, kind Kind, subscribers int, value func(*Figures) float64) stat {
+func (d *Document) stat(peer string, v *view, subscribers int) stat {
+	kind, value := v.kind, v.value
 	var s stat
 	var all, ratios []float64
 	for round := 1; round <= d.Rounds; round++ {
@@ -173,13 +181,18 @@ func (d *Document) stat(peer string, kind Kind, subscribers int, value func(*Fig
 		if run.Figures == nil {
 			continue
 		}
-		v := value(run.Figures)
-		if v <= 0 {
+		if run.Figures.Events < v.least {
+			s.few = max(s.few, run.Figures.Events, 1)
 			continue
 		}
-		all = append(all, v)
+		n := value(run.Figures)
+		if n <= 0 {
+			continue
+		}
+		s.atLeast = s.atLeast || kind == Burst && run.Figures.AtLeast
+		all = append(all, n)
 		if f := d.find(floorName, kind, subscribers, round); f != nil && f.Figures != nil && value(f.Figures) > 0 {
-			ratios = append(ratios, v/value(f.Figures))
+			ratios = append(ratios, n/value(f.Figures))
 		}
 	}
 	if s.n = len(all); s.n > 0 {

@@ -39,7 +39,7 @@ func (d *Document) plot(v view) string {
 	var all []float64
 	for _, p := range d.Peers {
 		for _, n := range numbers {
-			if s := d.stat(p.Name, v.kind, n, v.value); s.n > 0 {
+			if s := d.stat(p.Name, &v, n); s.n > 0 {
 				all = append(all, s.median)
 			}
 		}
@@ -66,7 +66,7 @@ func (d *Document) plot(v view) string {
 		y := top + i*group
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-8, y+len(numbers)*barHeight/2+4, html.EscapeString(p.Name))
 		for j, n := range numbers {
-			bar(&b, y+j*barHeight, colours[j%len(colours)], v, d.stat(p.Name, v.kind, n, v.value), end, scale)
+			bar(&b, y+j*barHeight, colours[j%len(colours)], v, d.stat(p.Name, &v, n), end, scale)
 		}
 	}
 	b.WriteString("</svg>\n")

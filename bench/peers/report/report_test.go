@@ -113,9 +113,34 @@ func TestRatioIsWithinTheRound(t *testing.T) {
 			r.Figures.CPUPerDelivery *= 2
 		}
 	}
-	s := d.stat("fanfare", One, 1000, func(f *Figures) float64 { return f.CPUPerDelivery })
+	s := d.stat("fanfare", &view{kind: One, value: func(f *Figures) float64 { return f.CPUPerDelivery }}, 1000)
 	if s.ratio < 1.0999 || s.ratio > 1.1001 || s.n != 3 || s.flawed {
 		t.Errorf("%+v; want a ratio of 1.1 in 3 rounds", s)
+	}
+}
+
+// TestCells: a slow server is slow in the table and not absent, a percentile of a few events is none, and what was not warm is told.
+func TestCells(t *testing.T) {
+	d := &Document{Rounds: 2, Peers: []Peer{{Name: "floor"}, {Name: "slow"}}, Scenarios: []Scenario{{Kind: Burst, Subscribers: 10}, {Kind: Paced, Subscribers: 10}}}
+	for round := 1; round <= 2; round++ {
+		d.Runs = append(d.Runs,
+			Run{Peer: "floor", Scenario: d.Scenarios[0], Round: round, Figures: &Figures{RoundP50: 1e6, Events: 5, Drift: 1}},
+			Run{Peer: "slow", Scenario: d.Scenarios[0], Round: round, Figures: &Figures{RoundP50: 10e6, Events: 1, AtLeast: round == 2, Drift: 0.5}},
+			Run{Peer: "floor", Scenario: d.Scenarios[1], Round: round, Figures: &Figures{LatencyP50: 1e3, LatencyP99: 2e3, Events: 100}},
+			Run{Peer: "slow", Scenario: d.Scenarios[1], Round: round, Figures: &Figures{LatencyP50: 1e3, LatencyP99: 2e3, Events: 40}},
+		)
+	}
+	text := d.Markdown("")
+	for _, want := range []string{
+		"| slow | >= 10.0 s (10.0 s–10.0 s) 10.00x |", "| slow | 1.00 ms (1.00 ms–1.00 ms) |", "| floor | 2.00 ms (2.00 ms–2.00 ms) |",
+		"| slow | – (40 events) |", "- slow, burst, 10 subscribers: 0.50\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "- floor, burst") {
+		t.Errorf("the floor did not change:\n%s", text)
 	}
 }
 
