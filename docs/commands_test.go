@@ -84,6 +84,7 @@ var commands = []how{
 	{start: "npm ci --no-audit", in: "../scripts/install.sh"},
 
 	{start: "apt-get install", not: asRoot},
+	{start: "bench/peers/server/nchan/build.sh", not: "fetches sources from the network"},
 	{start: "install -m", not: asRoot},
 	{start: "install -d", not: asRoot},
 	{start: "systemctl ", not: asRoot},
