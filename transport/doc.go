@@ -8,29 +8,32 @@
 // # A stream on the wire
 //
 //	GET /stream?connectKey=news&connectKey=sport
-//	Last-Event-ID: mf3k2a9x1b-41,mf3k2a9x1c-7
+//	Last-Event-ID: hofi1upedr4c-41,k2v9p0q7ab31-7
 //
 //	HTTP/1.1 200 OK
 //	Content-Type: text/event-stream
 //	…
 //
 //	retry: 3000                                if Options.Retry is set
-//	id: mf3k2a9x1b-41,mf3k2a9x1c-7             the position, without data: nothing is dispatched
 //
-//	id: mf3k2a9x1b-42,mf3k2a9x1c-7             on one key: the event's own id
+//	event: position                            where the stream begins: no page's onmessage sees it
+//	data:
+//	id: hofi1upedr4c-41,k2v9p0q7ab31-7
+//
 //	data: text
+//	id: hofi1upedr4c-42,k2v9p0q7ab31-7             on one key: the event's own id
 //
-//	: ping                                     after Options.PingInterval without anything else
+//	:                                          after Options.PingInterval without anything else
 //
 // What cannot be replayed, or what a slow client has missed, is told and never left out:
 //
 //	event: gap
-//	id: mf3k2a9x1b-90,mf3k2a9x1c-7
-//	data: {"key":"news","reason":"history","missed":49,"after":"mf3k2a9x1b-41","next":"mf3k2a9x1b-90"}
+//	data: {"key":"news","reason":"history","missed":49,"after":"hofi1upedr4c-41","next":"hofi1upedr4c-90"}
+//	id: hofi1upedr4c-90,k2v9p0q7ab31-7
 //
 // The head goes out at once, before there is an event. A stream that begins with a gap has no position in front of it:
 // the client keeps the id that it came with until the gap has arrived, so that a connection lost in between loses
-// nothing. With [Options.PlainIDs] the position is left out, and a gap has no id.
+// nothing. With [Options.PlainIDs] the position is left out, a gap has no id, and an id comes before the data, as with egg-sse.
 //
 // # Who owns a socket
 //
