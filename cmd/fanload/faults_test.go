@@ -89,6 +89,10 @@ var plantedFaults = []planted{
 		names: []string{"sse_undelivered"}, status: exitFailed,
 	},
 	{
+		fault: faulty.HangsForAKey, mode: "open", flags: []string{"--rate", "60", "-d", "500ms", "--publish-timeout", "3s"},
+		names: []string{"events_unsent", "events_unanswered"}, holds: []string{"deliveries==80"}, status: exitFailed,
+	},
+	{
 		fault: faulty.Hangs, mode: "open", flags: []string{"--rate", "60", "-d", "500ms", "--publish-timeout", "1s"},
 		names: []string{"events_unsent", "events_unanswered"}, holds: []string{"p50>500ms", "published<30"}, status: exitFailed,
 	},

@@ -33,10 +33,11 @@ const (
 	Resets       Fault = "resets"
 	Refuses      Fault = "refuses" // 503
 	NeverAnswers Fault = "never answers"
-	Hangs        Fault = "publish route that hangs"   // from request [HangAfter]+1 on
-	Rejects      Fault = "publish route that rejects" // every third event with 500
-	Redirects    Fault = "redirects"                  // every stream, to itself
-	Compresses   Fault = "compresses"                 // every stream, without being asked
+	Hangs        Fault = "publish route that hangs"           // from request [HangAfter]+1 on
+	HangsForAKey Fault = "publish route that hangs for a key" // for the first key that is published to
+	Rejects      Fault = "publish route that rejects"         // every third event with 500
+	Redirects    Fault = "redirects"                          // every stream, to itself
+	Compresses   Fault = "compresses"                         // every stream, without being asked
 )
 
 // Where and when the faults are.
@@ -66,6 +67,7 @@ type Server struct {
 	mu      sync.Mutex
 	streams map[*stream]bool
 	past    []event // its index is its id-1
+	first   string  // the key that was published to first
 }
 
 type event struct {
@@ -109,11 +111,24 @@ func (f *Server) hold(r *http.Request) {
 	}
 }
 
+// firstKey tells whether a key is the one that was published to first.
+func (f *Server) firstKey(key string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.first == "" {
+		f.first = key
+	}
+	return key == f.first
+}
+
 func (f *Server) publish(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	n := f.requests.Add(1)
 	switch {
 	case f.fault == Hangs && n > HangAfter:
+		f.hold(r)
+		return
+	case f.fault == HangsForAKey && f.firstKey(r.URL.Query().Get("k")):
 		f.hold(r)
 		return
 	case f.fault == Rejects && n%3 == 0:

@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"strconv"
+	"strings"
 )
 
 // AppendPayload appends the data of an event:
@@ -57,51 +58,55 @@ func whole(data []byte, first, end, size int) bool {
 	for at := first - 1; at >= 0 && data[at] == '\\'; at-- {
 		escapes++
 	}
-	start := first - escapes - 1
-	quotes := 8
-	length := end - start - 7*escapes + len(`"`)
-	if pad := size - length - len(`,"pad":""}`); pad > 0 {
-		length += len(`,"pad":""`) + pad
-		quotes += 4
+	start, quotes := first-escapes-1, 8
+	least := end - start - 7*escapes + len(`"}`)
+	if size > least-len(`}`)+len(`,"pad":""}`) {
+		least, quotes = size, 12
 	}
-	return len(data) >= start+length+len(`}`)+quotes*escapes
+	return len(data) >= start+least+quotes*escapes
 }
 
 // CutPayload tells whether data that ParsePayload has not taken is the beginning of a payload of the run, as far as it goes. key
 // and seq are -1 and 0 if they are not whole.
 func CutPayload(data []byte, run string) (key int, seq int64, cut bool) {
 	const begins = `{"seq":`
+	key = -1
 	i := bytes.Index(data, []byte(`"seq`))
 	if i < 0 {
-		return -1, 0, len(data) > 0 && len(data) < len(begins) && string(data) == begins[:len(data)]
+		return key, 0, len(data) > 0 && strings.HasPrefix(begins, string(data))
 	}
 	s := scanner{rest: data[i:]}
-	s.word("seq")
-	if n := s.number(); len(s.rest) > 0 {
-		seq = n
+	for _, word := range []string{"seq", "ts", "run"} {
+		if s.gap(); len(s.rest) < len(word) {
+			return key, seq, strings.HasPrefix(word, string(s.rest))
+		}
+		s.word(word)
+		if s.gap(); len(s.rest) == 0 || word == "run" {
+			break
+		}
+		if n := s.number(); word == "seq" && len(s.rest) > 0 {
+			seq = n
+		}
+		if s.failed {
+			return key, seq, false
+		}
 	}
-	s.word("ts")
-	s.number()
-	s.word("run")
-	s.name(run)
-	key = -1
+	if named := run + "."; len(s.rest) < len(named) {
+		return key, seq, !s.failed && strings.HasPrefix(named, string(s.rest))
+	}
+	if s.name(run); len(s.rest) == 0 {
+		return key, seq, !s.failed
+	}
 	if n := s.number(); !s.failed && len(s.rest) > 0 {
 		key = int(n)
 	}
-	return key, seq, !s.failed || s.short
+	return key, seq, !s.failed
 }
 
 // scanner reads words and numbers, whatever quotes, backslashes, colons and commas are between them.
 type scanner struct {
 	rest   []byte
 	failed bool
-	short  bool // the first failure was that there was no more, and all before it fitted
-}
-
-func (s *scanner) fail(short bool) {
-	if !s.failed {
-		s.failed, s.short = true, short
-	}
 }
 
 func (s *scanner) gap() {
@@ -120,7 +125,7 @@ func (s *scanner) gap() {
 func (s *scanner) word(w string) {
 	s.gap()
 	if len(s.rest) < len(w) || string(s.rest[:len(w)]) != w {
-		s.fail(len(s.rest) < len(w) && string(s.rest) == w[:len(s.rest)])
+		s.failed = true
 		return
 	}
 	s.rest = s.rest[len(w):]
@@ -130,7 +135,7 @@ func (s *scanner) word(w string) {
 func (s *scanner) name(run string) {
 	s.word(run)
 	if s.failed || len(s.rest) == 0 || s.rest[0] != '.' {
-		s.fail(len(s.rest) == 0)
+		s.failed = true
 		return
 	}
 	s.rest = s.rest[1:]
@@ -144,7 +149,7 @@ func (s *scanner) number() (n int64) {
 		i++
 	}
 	if i == 0 {
-		s.fail(len(s.rest) == 0)
+		s.failed = true
 	}
 	s.rest = s.rest[i:]
 	return n

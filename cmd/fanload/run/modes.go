@@ -60,31 +60,41 @@ func (r *runner) end(start int64) int64 {
 }
 
 // schedule is the open loop: slot i is due at start + i/rate, whatever became of those before. An event's latency counts
-// from there, so that a server that holds the publisher up is charged for all that had to wait.
+// from there, so that a server that holds the publisher up is charged for all that had to wait. Each publish connection is paced by
+// itself: those of other keys don't wait for one that hangs.
 func (r *runner) schedule(ctx context.Context, start int64) {
-	pacer := publish.NewPacer()
-	defer pacer.Release()
-	keys, batch := int64(r.s.Plan.Keys), r.s.Plan.Batch
-	apart := 1e6 * float64(batch) / r.s.Rate
-	plan := sequence.Unsent{To: r.slots(start, apart), Start: start, Apart: apart, Batch: batch}
-	for ; plan.From < plan.To; plan.From++ {
-		at := plan.Due(plan.From)
-		if !pacer.Until(ctx, at) {
-			break
-		}
-		if measure.Now() > r.end(start)+r.s.Plan.PublishTimeout.Microseconds() {
-			break // hopelessly behind: the run must end
-		}
-		r.publisher.Publish(int(plan.From%keys), batch, at)
+	plan := sequence.NewUnsent(r.s.Plan.Publishers, r.s.Plan.Keys)
+	plan.Start, plan.Batch = start, r.s.Plan.Batch
+	plan.Apart = 1e6 * float64(plan.Batch) / r.s.Rate
+	plan.To = r.slots(start, plan.Apart)
+	all := plan.Events()
+	var wait sync.WaitGroup
+	for lane := range plan.Next {
+		wait.Go(func() { r.lane(ctx, &plan, &plan.Next[lane]) })
 	}
-	events := plan.From * int64(batch)
-	if r.unsent = plan; ctx.Err() != nil { // what wasn't due yet is no fault of anybody
-		for now := measure.Now(); r.unsent.To > r.unsent.From && r.unsent.Due(r.unsent.To-1) > now; {
-			r.unsent.To--
-		}
-	}
+	wait.Wait()
+	events := all - plan.Events()
 	if took := max(measure.Now(), min(start+int64(float64(events)/r.s.Rate*1e6), r.end(start))) - start; took > 0 {
 		r.published = float64(events) / float64(took) * 1e6
+	}
+	if ctx.Err() != nil { // what wasn't due yet is no fault of anybody
+		for now := measure.Now(); plan.To > 0 && plan.Due(plan.To-1) > now; {
+			plan.To--
+		}
+	}
+	r.unsent = plan
+}
+
+// lane publishes the slots of a lane from next on, which is its own.
+func (r *runner) lane(ctx context.Context, plan *sequence.Unsent, next *int64) {
+	pacer := publish.NewPacer()
+	defer pacer.Release()
+	for *next < plan.To && pacer.Until(ctx, plan.Due(*next)) {
+		if measure.Now() > r.end(plan.Start)+r.s.Plan.PublishTimeout.Microseconds() {
+			break // hopelessly behind: the run must end
+		}
+		r.publisher.Publish(int(*next%int64(plan.Keys)), plan.Batch, plan.Due(*next))
+		*next = plan.After(*next)
 	}
 }
 

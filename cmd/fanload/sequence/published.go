@@ -23,20 +23,62 @@ type Failed struct {
 }
 
 // Unsent is the part of an open loop's schedule that was never sent, because the server held the publisher up. Slot i is of key i
-// modulo the keys, and due at Start + i*Apart.
+// modulo Keys, and due at Start + i*Apart. Each publish connection has a lane of its own: the slots of its keys, in order.
 type Unsent struct {
-	From  int64   `json:"from"` // slots
-	To    int64   `json:"to"`   // behind the last one
+	Next  []int64 `json:"next"` // of each lane, the first slot that was not sent
+	To    int64   `json:"to"`   // behind the last slot of the schedule
+	Keys  int     `json:"keys"`
 	Start int64   `json:"start"`
 	Apart float64 `json:"apart"` // microseconds
 	Batch int     `json:"batch"` // events in a slot
 }
 
+// NewUnsent is a schedule of which nothing was sent. There are at most as many lanes as keys.
+func NewUnsent(lanes, keys int) Unsent {
+	u := Unsent{Next: make([]int64, lanes), Keys: keys}
+	for i := range u.Next {
+		u.Next[i] = int64(i)
+	}
+	return u
+}
+
+// Lane is that of a slot.
+func (u *Unsent) Lane(slot int64) int { return int(slot%int64(u.Keys)) % len(u.Next) }
+
+// After is the next slot of the same lane.
+func (u *Unsent) After(slot int64) int64 {
+	keys, lanes := int64(u.Keys), int64(len(u.Next))
+	if slot%keys+lanes < keys {
+		return slot + lanes
+	}
+	return (slot/keys+1)*keys + slot%keys%lanes
+}
+
+// slots is how many a lane has before some slot.
+func (u *Unsent) slots(lane int, before int64) int64 {
+	keys, lanes, first := int64(u.Keys), int64(len(u.Next)), int64(lane)
+	in := func(n int64) int64 { return max(0, (n-first+lanes-1)/lanes) } // of the first n keys
+	return before/keys*in(keys) + in(before%keys)
+}
+
 // Events is how many were never sent.
-func (u Unsent) Events() int64 { return max(0, u.To-u.From) * int64(u.Batch) }
+func (u *Unsent) Events() (n int64) {
+	for lane, next := range u.Next {
+		n += max(0, u.slots(lane, u.To)-u.slots(lane, next))
+	}
+	return n * int64(u.Batch)
+}
 
 // Due is when a slot was to be sent.
-func (u Unsent) Due(slot int64) int64 { return u.Start + int64(float64(slot)*u.Apart) }
+func (u *Unsent) Due(slot int64) int64 { return u.Start + int64(float64(slot)*u.Apart) }
+
+// First is a slot before which all were sent.
+func (u *Unsent) First() int64 {
+	if len(u.Next) == 0 {
+		return u.To
+	}
+	return slices.Min(u.Next)
+}
 
 // Index makes the requests that failed searchable, for methods that several goroutines may then use.
 func (p *Published) Index() {

@@ -28,8 +28,33 @@ func TestTaken(t *testing.T) {
 			t.Errorf("key %d, %d to %d: %d taken, want %d; failed ones were due at %v, want %v", c.key, c.from, c.to, n, c.want, due, c.due)
 		}
 	}
-	u := sequence.Unsent{From: 3, To: 7, Start: 100, Apart: 2.5, Batch: 10}
-	if u.Events() != 40 || u.Due(4) != 110 {
-		t.Errorf("%d events, slot 4 due at %d", u.Events(), u.Due(4))
+}
+
+// TestLanes: each slot is in one lane, by its key, and what is left of them is counted.
+func TestLanes(t *testing.T) {
+	for keys := 1; keys <= 7; keys++ {
+		for lanes := 1; lanes <= keys; lanes++ {
+			u := sequence.NewUnsent(lanes, keys)
+			u.To, u.Start, u.Apart, u.Batch = 40, 100, 2.5, 10
+			if u.Events() != 400 || u.Due(4) != 110 || u.First() != 0 {
+				t.Errorf("%d events, slot 4 due at %d, first %d", u.Events(), u.Due(4), u.First())
+			}
+			sent := map[int64]bool{}
+			for lane := range lanes {
+				for u.Next[lane] < u.To {
+					slot := u.Next[lane]
+					if sent[slot] || u.Lane(slot) != lane || u.Lane(slot) != int(slot)%keys%lanes {
+						t.Fatalf("%d keys, %d lanes: slot %d in lane %d", keys, lanes, slot, lane)
+					}
+					sent[slot] = true
+					if u.Next[lane] = u.After(slot); u.Events() != int64(40-len(sent))*10 {
+						t.Fatalf("%d keys, %d lanes: %d of %d slots are left", keys, lanes, u.Events()/10, 40-len(sent))
+					}
+				}
+			}
+			if len(sent) != 40 {
+				t.Errorf("%d keys, %d lanes: %d slots", keys, lanes, len(sent))
+			}
+		}
 	}
 }

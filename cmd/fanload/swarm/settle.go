@@ -82,18 +82,20 @@ const maxCharged = 1_000_000
 
 // charge records what readers have waited for events that were never sent.
 func (l *loop) charge(u *sequence.Unsent, readers []int64) {
+	first := u.First()
 	// A stride that has no divisor in common with the keys doesn't pass over any of them.
-	stride := max(1, (u.To-u.From)/maxCharged)
+	stride := max(1, (u.To-first)/maxCharged)
 	for keys := int64(len(readers)); stride > 1 && divisor(stride, keys) > 1; {
 		stride++
 	}
-	for slot := u.From; slot < u.To; slot += stride {
-		due := u.Due(slot)
-		if n := readers[slot%int64(len(readers))]; n > 0 && due >= l.measureFrom {
-			n *= int64(u.Batch) * stride
-			l.result.Latency.RecordN(l.now-due, n)
-			l.counts.Charged += n
+	for slot := first; slot < u.To; slot += stride {
+		n, due := readers[slot%int64(len(readers))], u.Due(slot)
+		if n == 0 || due < l.measureFrom || slot < u.Next[u.Lane(slot)] {
+			continue
 		}
+		n *= int64(u.Batch) * stride
+		l.result.Latency.RecordN(l.now-due, n)
+		l.counts.Charged += n
 	}
 }
 
