@@ -22,7 +22,7 @@ class AgentBoot {
       tell();
     });
     agent.messenger.on('egg-pids', pids => this.chair.pids(pids.map(String)));
-    if (settings.starts) {
+    if (settings.watches) {
       this.fanfare = new FanfareProcess(settings, agent.coreLogger, at => {
         where = at;
         tell();

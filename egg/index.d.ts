@@ -88,8 +88,11 @@ export interface Sse extends EventEmitter {
 
 /** config.sse.server: see the README for defaults. */
 export interface SseServerConfig {
+  /** Fanfare's admin listener. With port 0 (the default) the Fanfare is this application's own. */
   admin?: string;
+  /** Fanfare's stream listener. With `admin` at port 0: where the application's own Fanfare has its streams, 0 for a free port. */
   stream?: string;
+  /** Fanfare's publishToken. One that the agent starts gets a random one if this is empty. */
   token?: string;
   mode?: 'proxy' | 'redirect' | 'off';
   publicStream?: string;

@@ -17,11 +17,12 @@ module.exports = {
 
     // Fanfare, and how to reach it.
     server: {
-      // The admin listener (publish API) and the stream listener, as this host reaches them. With port 0 in both, the
-      // agent starts a Fanfare of its own on free ports.
-      admin: 'http://127.0.0.1:8081',
-      stream: 'http://127.0.0.1:8080',
-      // Fanfare's publishToken.
+      // The admin listener (publish API) and the stream listener, as this host reaches them. With port 0 in `admin` the
+      // agent starts a Fanfare that is this application's alone, on free ports, or with its streams at the port in `stream`.
+      // With another port in both a Fanfare that runs there is used: then several applications may share it.
+      admin: 'http://127.0.0.1:0',
+      stream: 'http://127.0.0.1:0',
+      // Fanfare's publishToken. One that the agent starts gets a token of its own if this is empty.
       token: '',
       // How `path` on the application's port gets to Fanfare: 'proxy'; 'redirect' to publicStream; 'off', if a proxy in front
       // sends it there.

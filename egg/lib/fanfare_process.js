@@ -1,31 +1,41 @@
 'use strict';
 
 const { spawn } = require('child_process');
+const { randomBytes } = require('crypto');
 const http = require('http');
 const https = require('https');
 const readline = require('readline');
+const { AdminClient } = require('./admin_client');
+const { checkStream } = require('./stream_check');
 
 const LOOK_AGAIN = 1000; // ms between two looks at a server that others have started
 const FIRST_DELAY = 100;
 const LAST_DELAY = 5000;
+const PATIENCE = 2000; // ms for one answer
 const LIVED_LONG = 10000; // ms after which a start counts as a success
 
+const OTHER = 'leave sse.server.admin and sse.server.stream unset for a Fanfare of this application\'s own';
+const SHARED = 'which this application did not start: path, headers, maxClients, pingInterval, cacheKey and ids are as set there, and publishAll, closeAll and countAll are about all applications that use it';
+
 /**
- * Keeps a Fanfare running at the addresses of the settings: one that answers there already is used, and otherwise one is
- * started, which stops with this process, however it ends. Several applications of a host may look after the same
- * addresses: one of them has started the server, and when it goes another one starts its own.
+ * Looks after the Fanfare that the application uses. By default (settings.own) it is the application's alone: it is started
+ * here, with a token of its own, and stops with this process, however it ends. Where the settings name the addresses of a
+ * Fanfare, one that answers there is used if it takes the token, and otherwise one is started there (settings.starts).
  */
 class FanfareProcess {
   /**
    * @param {object} settings from settingsOf
    * @param {object} logger Egg's
-   * @param {(where: { admin: string, stream: string }) => void} onReady each time that a server is ready
+   * @param {(where: { admin: string, stream: string, token: string }) => void} onReady each time that a server is ready
    */
   constructor(settings, logger, onReady) {
     this.settings = settings;
     this.logger = logger;
     this.onReady = onReady;
-    this.where = settings.free ? null : { admin: settings.server.admin, stream: settings.server.stream };
+    const { admin, stream, token } = settings.server;
+    this.where = settings.own ? null : { admin, stream, token };
+    // No other application, and no other user of this host, gets at a Fanfare that is started here.
+    this.token = token || randomBytes(24).toString('hex');
     this.child = null;
     this.stopped = false;
     this.delay = FIRST_DELAY;
@@ -43,7 +53,7 @@ class FanfareProcess {
 
   async run() {
     while (!this.stopped) {
-      const found = this.where ? await this.probe() : 'nothing';
+      const found = this.settings.own ? 'nothing' : await this.probe(); // nobody else's Fanfare is ever used as this application's own
       if (this.stopped) break;
       switch (found) {
         case 'ready':
@@ -57,11 +67,17 @@ class FanfareProcess {
           break;
         case 'nothing':
           this.announced = false;
-          await this.runChild();
+          if (this.settings.starts) {
+            await this.runChild();
+          } else {
+            this.sayOnce(`nothing answers at ${this.where.admin} (sse.server.admin): start Fanfare there, since sse.server.start.enable is false, or ${OTHER}`);
+            this.settled();
+            await this.sleep(LOOK_AGAIN);
+          }
           break;
         default:
           this.announced = false;
-          this.sayOnce(`${this.where.admin}: ${found}; set sse.server.admin to Fanfare's admin listener, or to free ports (http://127.0.0.1:0)`);
+          this.sayOnce(`${this.where.admin}: ${found}`);
           this.settled();
           await this.sleep(LAST_DELAY);
       }
@@ -82,21 +98,41 @@ class FanfareProcess {
     this.logger.error('[fanfare-egg] %s', text);
   }
 
-  /** What is at the admin listener: 'ready', 'draining', 'nothing', or a text about what else answers. */
-  probe() {
+  /** What is at the addresses: 'ready', 'draining', 'nothing', or a text about what is wrong there, and what to do. */
+  async probe() {
+    const found = await this.probeAdmin();
+    if (found !== 'ready' || this.announced) return found;
+    // It is a Fanfare, and may be another application's.
+    const client = new AdminClient({ url: this.where.admin, token: this.where.token, timeout: PATIENCE });
+    try {
+      await client.batch([ JSON.stringify({ op: 'countAll' }) ]);
+      const { problem } = await checkStream({ stream: this.where.stream, path: this.settings.path, client });
+      if (problem) return problem;
+    } catch (err) {
+      if (err.status !== 401) return err.message;
+      return `the Fanfare there wants another token: it is another application's, or sse.server.token is wrong; set that to its publishToken to share it, or ${OTHER}`;
+    } finally {
+      client.close();
+    }
+    this.logger.info('[fanfare-egg] uses the Fanfare at %s (streams at %s), %s', this.where.admin, this.where.stream, SHARED);
+    return 'ready';
+  }
+
+  // probeAdmin asks the admin listener for its health.
+  probeAdmin() {
     const url = new URL('/readyz', this.where.admin);
     return new Promise(resolve => {
-      const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: 2000 }, res => {
+      const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => {
         let body = '';
         res.setEncoding('utf8').on('data', text => { body += text.slice(0, 100); });
         res.on('error', () => resolve('draining'));
         res.on('end', () => {
           if (res.statusCode === 200 && body === 'ok\n') resolve('ready');
           else if (res.statusCode === 503 && body === 'draining\n') resolve('draining');
-          else resolve(`another program than Fanfare answers there (GET /readyz: ${res.statusCode})`);
+          else resolve(`another program than Fanfare answers there (GET /readyz: ${res.statusCode}); set sse.server.admin to Fanfare's admin listener, or ${OTHER}`);
         });
       });
-      req.on('timeout', () => req.destroy(new Error('no answer in 2 s')));
+      req.on('timeout', () => req.destroy(new Error('no answer')));
       req.on('error', err => {
         if (err.code === 'ECONNREFUSED') resolve('nothing');
         else if (err.code === 'ECONNRESET') resolve('draining');
@@ -131,12 +167,13 @@ class FanfareProcess {
         if (record.msg === 'streams') where.stream = new URL(record.url).origin;
         if (record.msg !== 'publish API' || !record.url || !where.stream) return;
         clearTimeout(tooLate);
-        this.where = { admin: new URL(record.url).origin, stream: where.stream };
+        this.where = { admin: new URL(record.url).origin, stream: where.stream, token: this.token };
         this.logger.info('[fanfare-egg] started Fanfare: streams at %s, publish API at %s, pid %d', this.where.stream, this.where.admin, child.pid);
         this.ready();
       });
       child.once('close', (code, signal) => done(`Fanfare ended (${signal || `exit code ${code}`})${last && `: ${last}`}`));
     });
+    const wasReady = this.announced;
     this.child = null;
     this.announced = false;
     if (this.stopped) return;
@@ -146,11 +183,12 @@ class FanfareProcess {
           'and set sse.server.start.binary or EGG_FANFARE_BIN to it, or start it yourself (sse.server.admin, sse.server.stream)'
         : `Fanfare can't be started: ${failure.message}`;
     }
-    // Another application's agent may have been faster: then the port is taken, and its server answers now.
-    if (!this.where || await this.probe() === 'nothing') {
+    // Another program may have taken the port meanwhile: what answers now is told in the next round.
+    if (this.settings.own || await this.probeAdmin() === 'nothing') {
       this.sayOnce(failure);
       this.settled();
     }
+    if (this.settings.own && !wasReady) this.where = null; // the ports that it had before may be taken now
     if (Date.now() - began > LIVED_LONG) this.delay = FIRST_DELAY;
     await this.sleep(this.delay);
     this.delay = Math.min(LAST_DELAY, this.delay * 2);
@@ -176,7 +214,7 @@ class FanfareProcess {
       FANFARE_LOG_FORMAT: 'json',
     };
     if (settings.path === '/') env.FANFARE_PAGE = 'false';
-    if (server.token) env.FANFARE_PUBLISH_TOKEN = server.token;
+    env.FANFARE_PUBLISH_TOKEN = this.token;
     return env;
   }
 

@@ -33,11 +33,12 @@ class Sse extends EventEmitter {
     super();
     const { server } = settings;
     Object.assign(this, { settings, reporter, tell });
+    this.streamUrl = settings.own ? null : server.stream; // the stream listener, as far as it is known
     this.streams = new Map(); // key -> streams that this worker passes on
     this.counters = { published: 0, failed: 0, left: 0 };
     this.saidWhoSends = new Set();
     this.pending = new Set(); // promises of what was published and is neither answered nor given up
-    this.client = new AdminClient({ url: settings.free ? null : server.admin, token: server.token, timeout: server.timeout });
+    this.client = new AdminClient({ url: settings.own ? null : server.admin, token: server.token, timeout: server.timeout });
     this.publisher = new Publisher({
       client: this.client,
       queue: server.queue,
@@ -260,10 +261,10 @@ class Sse extends EventEmitter {
   }
 
   /** The agent tells who leads and where Fanfare is. */
-  learn({ leader, admin, stream }) {
+  learn({ leader, admin, stream, token }) {
     this.election.lead(leader);
     if (!admin) return;
-    this.client.use(admin);
+    this.client.use(admin, token);
     this.streamUrl = stream;
     this.publisher.wake();
   }

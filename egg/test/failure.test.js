@@ -17,7 +17,7 @@ function makeSse(server, around = {}) {
   const log = [];
   const write = level => (format, ...args) => log.push(`${level} ${format} ${args.join(' ')}`);
   const reporter = new Reporter({ error: write('error'), warn: write('warn'), info: write('info') });
-  const merged = { ...defaults.server, ...server };
+  const merged = { ...defaults.server, stream: server.admin ? 'http://127.0.0.1:8080' : defaults.server.stream, ...server };
   for (const name of [ 'once', 'queue', 'batch', 'count', 'start' ]) merged[name] = { ...defaults.server[name], ...server[name] };
   const settings = settingsOf({ ...defaults, server: merged });
   const sse = new Sse(settings, { id: '1', alone: true, reporter, tell: () => {}, ...around });
@@ -306,7 +306,7 @@ test('settings that are wrong are refused by name', () => {
     [ { headers: null }, 'headers' ], [ { server: { admin: '127.0.0.1:8081' } }, 'server.admin' ], [ { server: { mode: 'on' } }, 'server.mode' ],
     [ { server: { mode: 'redirect' } }, 'server.publicStream' ], [ { server: { queue: { maxEvents: 0 } } }, 'server.queue.maxEvents' ],
     [ { server: { queue: { maxEvent: 5 } } }, 'server.queue.maxEvent' ], [ { server: { tokn: 'x' } }, 'server.tokn' ], [ { server: { start: { enable: true } } }, 'server.start.enable' ],
-    [ { server: { admin: 'http://127.0.0.1:0' } }, 'server.stream' ], [ { server: { once: { mode: 'never' } } }, 'server.once.mode' ],
+    [ { server: { admin: 'http://127.0.0.1:8081' } }, 'server.stream' ], [ { server: { start: { enable: false } } }, 'server.admin' ], [ { server: { admin: 'http://192.0.2.1:0' } }, 'server.admin' ], [ { server: { once: { mode: 'never' } } }, 'server.once.mode' ],
   ]) {
     const server = { ...defaults.server, ...change.server };
     for (const part of [ 'once', 'queue', 'start' ]) server[part] = { ...defaults.server[part], ...(change.server || {})[part] };
