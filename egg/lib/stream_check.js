@@ -17,8 +17,8 @@ const MAX_REFUSAL = 1000; // characters of an answer that is no stream
  * @param {string} options.stream the origin of the stream listener
  * @param {string} options.path config.sse.path
  * @param {AdminClient} options.client of the admin listener
- * @return {Promise<{ ok: boolean, problem?: string, unknown?: string }>} ok; or a problem, which names the address and the
- *   settings; or the reason why nothing can be said for now
+ * @return {Promise<{ ok: boolean, problem?: string, unknown?: string, refused?: boolean }>} ok; or a problem, which names the
+ *   address and the settings; or the reason why nothing can be said for now, and whether it is that the stream was refused
  */
 async function checkStream({ stream, path, client }) {
   const key = `fanfare-egg check ${randomBytes(12).toString('hex')}`;
@@ -50,7 +50,10 @@ async function checkStream({ stream, path, client }) {
 
 function open(url) {
   return new Promise(resolve => {
-    const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => resolve({ req, res }));
+    const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => {
+      req.setTimeout(0); // a stream may be silent
+      resolve({ req, res });
+    });
     req.on('timeout', () => req.destroy(new Error(`no answer in ${PATIENCE} ms`)));
     req.on('error', err => resolve({ req, err }));
   });
@@ -70,7 +73,7 @@ async function judge(res, type, stream, path) {
   await new Promise(resolve => res.on('end', resolve).on('error', resolve).on('close', resolve));
   const other = res.statusCode === 404 && /^nothing at ".*": streams are at (\/\S*)\?connectKey=KEY\n$/.exec(text);
   if (other) return { ok: false, problem: `the Fanfare at ${stream} has its streams at ${other[1]}, and config.sse.path is ${path}: set one to the other's value, or leave sse.server.admin and sse.server.stream unset for a Fanfare of this application's own` };
-  if ([ 401, 403, 429, 503 ].includes(res.statusCode)) return { ok: false, unknown: `${stream}${path} answers ${res.statusCode}` };
+  if ([ 401, 403, 429, 503 ].includes(res.statusCode)) return { ok: false, unknown: `${stream}${path} answers ${res.statusCode}`, refused: true };
   return { ok: false, problem: `what answers at ${stream}${path} is no Fanfare (status ${res.statusCode}, ${type || 'no content type'}): set sse.server.stream to Fanfare's stream listener, or leave sse.server.admin and sse.server.stream unset for a Fanfare of this application's own` };
 }
 

@@ -40,8 +40,8 @@ function streamRoute(sse, reporter) {
     const base = sse.streamUrl;
     if (server.dryRun) return new Error('server.dryRun is set');
     if (!base) return new Error('Fanfare has not been started yet');
-    const { problem } = await check(base);
-    if (problem) return new Error(problem);
+    const before = await check(base);
+    if (before.problem) return new Error(before.problem);
     if (ctx.res.destroyed) return new Error('the client has gone');
     const answer = await connect(ctx, target(ctx, base)).catch(err => err);
     if (answer instanceof Error) {
@@ -49,10 +49,11 @@ function streamRoute(sse, reporter) {
       return answer;
     }
     const { req, res } = answer;
-    if (res.statusCode === 200 && /^text\/event-stream/.test(res.headers['content-type'])) return answer;
-    if (checked && checked.ok) checked = null;
+    const isStream = res.statusCode === 200 && /^text\/event-stream/.test(res.headers['content-type']);
+    if (isStream && !before.refused) return answer;
+    if (checked && (checked.ok || before.refused)) checked = null;
     const again = await check(base);
-    if (again.ok && !ctx.res.destroyed) return answer;
+    if ((again.ok || isStream && !again.problem) && !ctx.res.destroyed) return answer;
     req.destroy();
     return new Error(again.problem || `${base} answers ${res.statusCode}, and it is not known whether it is Fanfare: ${again.unknown}`);
   }
