@@ -48,7 +48,7 @@ module.exports = {
       start: {
         enable: 'auto',
         binary: '', // or EGG_FANFARE_BIN in the environment, or fanfare in PATH
-        ids: 'off', // exactly the bytes of egg-sse; 'auto': events get ids, and clients resume
+        ids: 'auto', // events get ids, and browsers that come back get what they missed; 'off': exactly the bytes of egg-sse
         args: [], // more flags of fanfare
         readyTimeout: 10000, // ms until it is given up for now, and tried again
         stopTimeout: 5000, // ms for streams to end politely

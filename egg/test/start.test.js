@@ -40,7 +40,7 @@ const childrenOf = pid => fs.readdirSync('/proc').filter(name => /^\d+$/.test(na
 
 for (const version of VERSIONS) {
   test(`${version}: the agent starts a server with the application's settings, restarts it, and takes it along`, async () => {
-    const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: { ...FREE, token: 'secret' } });
+    const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: { ...FREE, token: 'secret', start: { binary, ids: 'off' } } });
     const server = await serverOf(application);
     const client = await subscribe(application.origin, 'k');
     assert.match(client.head, /\r\nX-From: config\r\n/i);
