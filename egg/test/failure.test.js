@@ -8,21 +8,9 @@ const { startFanfare } = require('./harness/fanfare');
 const { subscribe } = require('./harness/subscriber');
 const { until, freePort } = require('./harness/wait');
 const { settingsOf } = require('../lib/settings');
-const { Sse } = require('../lib/sse');
 const { digestsOf, now } = require('../lib/election');
-const { Reporter } = require('../lib/reporter');
+const { makeSse } = require('./harness/sse');
 const defaults = require('../config/config.default').sse;
-
-function makeSse(server, around = {}) {
-  const log = [];
-  const write = level => (format, ...args) => log.push(`${level} ${format} ${args.join(' ')}`);
-  const reporter = new Reporter({ error: write('error'), warn: write('warn'), info: write('info') });
-  const merged = { ...defaults.server, stream: server.admin ? 'http://127.0.0.1:8080' : defaults.server.stream, ...server };
-  for (const name of [ 'once', 'queue', 'batch', 'count', 'start' ]) merged[name] = { ...defaults.server[name], ...server[name] };
-  const settings = settingsOf({ ...defaults, server: merged });
-  const sse = new Sse(settings, { id: '1', alone: true, reporter, tell: () => {}, ...around });
-  return Object.assign(sse, { log });
-}
 
 // A server that answers each batch by answer(lines, req, res).
 async function fakeFanfare(answer) {
@@ -315,5 +303,3 @@ test('settings that are wrong are refused by name', () => {
   const { headers } = settingsOf({ ...defaults, headers: { ...defaults.headers, 'Transfer-Encoding': 'off', 'X-A': 1 } });
   assert.deepStrictEqual(Object.keys(headers), [ 'Cache-Control', 'X-Accel-Buffering', 'Access-Control-Allow-Origin', 'X-A' ]);
 });
-
-module.exports = { makeSse };
