@@ -8,6 +8,7 @@ const https = require('https');
 const { AdminClient } = require('./admin_client');
 const { checkStream } = require('./stream_check');
 const { fanfareEnvironment, fingerprint } = require('./fanfare_environment');
+const { printable } = require('./reporter');
 const { LogTail } = require('./log_tail');
 
 const LOOK_AGAIN = 1000; // ms between two looks at a server that others have started
@@ -106,7 +107,7 @@ class FanfareProcess {
   sayOnce(text) {
     if (this.said === text) return;
     this.said = text;
-    this.logger.error('[fanfare-egg] %s', text);
+    this.logger.error('[fanfare-egg] %s', printable(text));
   }
 
   /** What is at the addresses: 'ready', 'draining', 'nothing', or a text about what is wrong there, and what to do. */
@@ -274,7 +275,9 @@ class FanfareProcess {
     if (failure instanceof Error) {
       failure = failure.code === 'ENOENT' || failure.code === 'EACCES'
         ? `Fanfare can't be started: ${binary}: ${failure.code === 'ENOENT' ? 'no such program' : 'not executable'}. Build it in Fanfare's repository (go build -o /usr/local/bin/fanfare ./cmd/fanfare) ` +
-          'and set sse.server.start.binary or EGG_FANFARE_BIN to it, or start it yourself (sse.server.admin, sse.server.stream)'
+          'and set sse.server.start.binary or EGG_FANFARE_BIN to it, or start it yourself (sse.server.admin, sse.server.stream). ' +
+          'The application runs without it: events wait and fail, and pages are told to come back. ' +
+          '(`egg-scripts start --daemon` stops an application whose start writes an error such as this one: install Fanfare first, or say --ignore-stderr)'
         : `Fanfare can't be started: ${failure.message}`;
     }
     // Another program may have taken the port meanwhile: what answers now is told in the next round.
@@ -292,12 +295,12 @@ class FanfareProcess {
   log(line) {
     const { time, level, msg, ...rest } = parse(line); // eslint-disable-line no-unused-vars
     if (msg === undefined) {
-      this.logger.error('[fanfare] %s', line);
+      this.logger.error('[fanfare] %s', printable(line));
       this.last = line;
       return;
     }
     const write = { ERROR: 'error', WARN: 'warn' }[level] || 'info';
-    this.logger[write]('[fanfare] %s %j', msg, rest);
+    this.logger[write]('[fanfare] %s', printable(`${msg} ${JSON.stringify(rest)}`));
     if (write === 'error') this.last = `${msg} ${JSON.stringify(rest)}`;
   }
 

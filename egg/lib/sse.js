@@ -317,12 +317,16 @@ function keyOf(key) {
 // label names a call in the log; keys may be long.
 function label(op, key) {
   if (key === undefined) return op;
-  return `${op} to ${key.length <= SHOWN_KEY ? JSON.stringify(key) : `${JSON.stringify(key.slice(0, SHOWN_KEY))}… (${key.length} characters)`}`;
+  return `${op} to ${quoted(key)}`;
+}
+
+function quoted(text) {
+  return text.length <= SHOWN_KEY ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, SHOWN_KEY))}… (${text.length} characters)`;
 }
 
 function optionsOf(options) {
   const from = options === undefined || options === null || options.from === undefined ? 'auto' : options.from;
-  if (![ 'auto', 'this', 'leader' ].includes(from)) throw refusal('from', `must be 'auto', 'this' or 'leader'; it is ${typeof from === 'string' ? JSON.stringify(from.slice(0, SHOWN_KEY)) : `a ${typeof from}`}`);
+  if (![ 'auto', 'this', 'leader' ].includes(from)) throw refusal('from', `must be 'auto', 'this' or 'leader'; it is ${typeof from === 'string' ? quoted(from) : `a ${typeof from}`}`);
   return from;
 }
 

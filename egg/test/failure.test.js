@@ -288,6 +288,51 @@ test('count and countAll are numbers that follow, and 0 when nobody can be conne
   await sse.shutdown();
 });
 
+test('countAll is never below the counts of keys, as a first guess or just after a publish', async () => {
+  let all = 0;
+  const fake = await fakeFanfare((lines, req, res) => res.end(lines.map(({ op }) => `${JSON.stringify(op === 'publish' ? { id: '', subscribers: 4 } : { count: op === 'countAll' ? all : 0 })}\n`).join('')));
+  const sse = makeSse({ admin: fake.url, count: { refresh: 86400000 } });
+  sse.countStream('news', 2); // this worker has two of the four streams
+  assert.strictEqual(sse.count('news'), 2);
+  await sse.publish('news', 'x');
+  assert.strictEqual(sse.count('news'), 4);
+  assert.strictEqual(sse.countAll(), 4);
+  all = 7;
+  await sse.countAllAsync();
+  assert.strictEqual(sse.countAll(), 7);
+  await sse.shutdown();
+  fake.close();
+});
+
+test('what is logged is cut and escaped, wherever it comes from', async () => {
+  const nasty = 'a\nERROR forged\r\x1b[31m\u202e\u2028\x9b\ud800';
+  const long = nasty + 'k'.repeat(5000);
+  const fake = await fakeFanfare((lines, req, res) => {
+    if (lines[0].key === 'refuse me') return res.end(`${JSON.stringify({ error: long })}\n`);
+    res.statusCode = 400;
+    res.end(JSON.stringify({ error: long }));
+  });
+  const sse = makeSse({ admin: fake.url });
+  sse.on('error', () => { throw new Error(long); });
+  const calls = [
+    () => sse.publish(long, 'x'), () => sse.close(long), () => sse.publish('refuse me', 'x'), () => sse.publish('k', { get data() { throw new Error(long); } }),
+    () => sse.publish('k', 'x', { from: long }), () => sse.publish({ toString() { throw new Error(long); } }, 'x'), () => sse.publish('k', { data: { toJSON() { throw new Error(long); } } }),
+  ];
+  for (const call of calls) {
+    await assert.rejects(call());
+    sse.reporter.sum();
+    sse.reporter.kinds.clear(); // each is a first one
+  }
+  await sse.shutdown();
+  fake.close();
+  assert.ok(sse.log.length >= 2 * calls.length);
+  for (const line of sse.log) {
+    assert.ok(line.length < 2300, `${line.length} characters`);
+    assert.doesNotMatch(line, /[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]/); // eslint-disable-line no-control-regex
+  }
+  assert.ok(sse.log.some(line => /publish to "a\\n.*… \(50\d\d characters\)/.test(line) && line.split('kkk')[0].length < 200));
+});
+
 test('settings that are wrong are refused by name', () => {
   for (const [ change, name ] of [
     [ { path: 'stream' }, 'path' ], [ { maxClients: 0 }, 'maxClients' ], [ { pingInterval: '10s' }, 'pingInterval' ], [ { cacheKey: '' }, 'cacheKey' ],
