@@ -8,6 +8,8 @@ const { checkStream } = require('./stream_check');
 // What a client tells that Fanfare needs to know.
 const FORWARDED = [ 'accept', 'last-event-id', 'user-agent' ];
 const CHECK_AGAIN = 2000; // ms between two checks that do not succeed
+// A proxy in front, which passes streams to Fanfare itself, asks by this header whether the application lets one through.
+const ASKED = 'X-Sse-Authorize';
 // What belongs to one connection, or is the application's to say.
 const DROPPED = new Set([ 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'date', 'server' ]);
 
@@ -144,8 +146,13 @@ function streamRoute(sse, reporter) {
     ctx.body = ctx.method === 'HEAD' ? null : `: the stream server is away\nretry: ${1000 + Math.floor(Math.random() * 4000)}\n\n`;
   }
 
+  const serve = server.mode === 'redirect' ? redirect : proxy;
+
   return {
-    handler: server.mode === 'redirect' ? redirect : proxy,
+    async handler(ctx) {
+      if (ctx.get(ASKED)) ctx.status = 204; // the application's middlewares have let it come here
+      else await serve(ctx);
+    },
     close() {
       for (const req of open) req.destroy();
       for (const agent of Object.values(agents)) agent.destroy();

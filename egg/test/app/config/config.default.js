@@ -7,6 +7,7 @@ module.exports = info => ({
   logger: { dir: path.join(info.baseDir, 'logs'), consoleLevel: process.env.TEST_CONSOLE_LEVEL || 'NONE', level: 'INFO', coreLogger: { level: 'INFO' } },
   rundir: path.join(info.baseDir, 'run'),
   security: { csrf: { enable: false } },
+  middleware: [ 'guard' ],
   sse: {
     enable: process.env.TEST_SSE_ENABLE !== 'off',
     maxClients: 3,
