@@ -1,8 +1,18 @@
 'use strict';
 
+const { randomBytes } = require('crypto');
+const { isMainThread } = require('worker_threads');
 const { settingsOf } = require('./lib/settings');
 const { FanfareProcess } = require('./lib/fanfare_process');
+const { Lease } = require('./lib/lease');
 const { Chair } = require('./lib/chair');
+
+// startOf names this start of the application, alike in each agent that its master starts.
+function startOf(agent) {
+  const { clusterPort } = agent.options;
+  const byMaster = clusterPort && (process.send || !isMainThread);
+  return byMaster ? `${isMainThread ? process.ppid : process.pid}-${clusterPort}` : `${process.pid}-${randomBytes(6).toString('hex')}`;
+}
 
 class AgentBoot {
   constructor(agent) {
@@ -22,11 +32,16 @@ class AgentBoot {
       tell();
     });
     agent.messenger.on('egg-pids', pids => this.chair.pids(pids.map(String)));
-    if (settings.starts) {
-      this.fanfare = new FanfareProcess(settings, agent.coreLogger, at => {
-        where = at;
-        tell();
-      });
+    if (settings.watches) {
+      try {
+        const lease = settings.starts ? new Lease({ rundir: agent.config.rundir, name: startOf(agent) }) : null;
+        this.fanfare = new FanfareProcess(settings, agent.coreLogger, lease, at => {
+          where = at;
+          tell();
+        });
+      } catch (err) {
+        agent.coreLogger.error('[fanfare-egg] Fanfare can\'t be started: %s', err.message);
+      }
     }
   }
 

@@ -4,6 +4,7 @@ const cluster = require('cluster');
 const { isMainThread, threadId } = require('worker_threads');
 const { settingsOf } = require('./lib/settings');
 const { Sse } = require('./lib/sse');
+const { Hold } = require('./lib/lease');
 const { Reporter } = require('./lib/reporter');
 const { streamRoute } = require('./lib/stream_route');
 const { markServer, markMessenger } = require('./lib/origin');
@@ -32,7 +33,12 @@ class AppBoot {
 
     app.on('server', markServer);
     this.unmark = markMessenger(app.messenger);
-    app.messenger.on('sse-state', state => sse.learn(state));
+    this.hold = new Hold(); // of the Fanfare that the agent has started
+    app.messenger.on('sse-state', state => {
+      if (state.hold) this.hold.take(state.hold);
+      else if (state.admin) this.hold.release(); // an agent that has just begun knows of none yet
+      sse.learn(state);
+    });
     app.messenger.on('sse-sent', events => sse.election.tell(events));
     app.messenger.on('sse-ask', question => sse.election.asked(question));
     app.messenger.on('sse-grant', grant => sse.election.granted(grant));
@@ -53,6 +59,7 @@ class AppBoot {
     this.unmark();
     if (this.route) this.route.close();
     await this.sse.shutdown();
+    this.hold.release();
   }
 }
 

@@ -32,12 +32,22 @@ export type SseErrorCode =
 
 /** Why an event was not published, or (ERR_SSE_UNCERTAIN) may not have been. */
 export class SseError extends Error {
+  constructor(code: SseErrorCode, message: string, more?: { cause?: unknown; status?: number; field?: string });
   code: SseErrorCode;
   /** Fanfare's HTTP status, if it gave one. */
   status?: number;
   /** The field, header or setting at fault. */
   field?: string;
   op?: 'publish' | 'publishAll' | 'close' | 'closeAll';
+  key?: string;
+}
+
+/** A call with a mistake: thrown within a request, and what the promise is rejected with elsewhere. */
+export interface SseCallError extends TypeError {
+  code: 'ERR_SSE_EVENT';
+  /** What is wrong: key, data, event, id, retry or from. */
+  field: string;
+  op?: string;
   key?: string;
 }
 
@@ -59,7 +69,7 @@ export interface SseStats {
 export interface Sse extends EventEmitter {
   /**
    * Publishes to the subscribers of a key. The promise need not be awaited.
-   * @throws TypeError, with `field`, if the event can't be encoded
+   * @throws SseCallError within a request, if the event can't be encoded; elsewhere the promise is rejected with it
    */
   publish(key: string | number, data: string | SseEvent, options?: PublishOptions): Promise<Outcome<{ id: string; subscribers: number }>>;
   /** Publishes to the subscribers of all keys. */
@@ -80,7 +90,7 @@ export interface Sse extends EventEmitter {
   flush(): Promise<void>;
   readonly stats: SseStats;
 
-  on(event: 'error', listener: (err: SseError) => void): this;
+  on(event: 'error', listener: (err: SseError | SseCallError) => void): this;
   on(event: 'away', listener: (err: Error) => void): this;
   on(event: 'back', listener: () => void): this;
   on(event: 'takeover', listener: (what: { from: string; resent: number }) => void): this;
@@ -88,8 +98,11 @@ export interface Sse extends EventEmitter {
 
 /** config.sse.server: see the README for defaults. */
 export interface SseServerConfig {
+  /** Fanfare's admin listener. With port 0 (the default) the Fanfare is this application's own. */
   admin?: string;
+  /** Fanfare's stream listener. With `admin` at port 0: where the application's own Fanfare has its streams, 0 for a free port. */
   stream?: string;
+  /** Fanfare's publishToken. One that the agent starts gets a random one if this is empty. */
   token?: string;
   mode?: 'proxy' | 'redirect' | 'off';
   publicStream?: string;
@@ -115,5 +128,8 @@ export interface SseConfig {
   server?: SseServerConfig;
 }
 
-/** The finished event that publish would send. */
+/**
+ * The finished event that publish would send.
+ * @throws SseCallError if there is none
+ */
 export function encode(data: string | SseEvent): string;

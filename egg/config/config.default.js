@@ -17,11 +17,12 @@ module.exports = {
 
     // Fanfare, and how to reach it.
     server: {
-      // The admin listener (publish API) and the stream listener, as this host reaches them. With port 0 in both, the
-      // agent starts a Fanfare of its own on free ports.
-      admin: 'http://127.0.0.1:8081',
-      stream: 'http://127.0.0.1:8080',
-      // Fanfare's publishToken.
+      // The admin listener (publish API) and the stream listener, as this host reaches them. With port 0 in `admin` the
+      // agent starts a Fanfare that is this application's alone, on free ports, or with its streams at the port in `stream`.
+      // With another port in both a Fanfare that runs there is used: then several applications may share it.
+      admin: 'http://127.0.0.1:0',
+      stream: 'http://127.0.0.1:0',
+      // Fanfare's publishToken. One that the agent starts gets a token of its own if this is empty.
       token: '',
       // How `path` on the application's port gets to Fanfare: 'proxy'; 'redirect' to publicStream; 'off', if a proxy in front
       // sends it there.
@@ -47,7 +48,7 @@ module.exports = {
       start: {
         enable: 'auto',
         binary: '', // or EGG_FANFARE_BIN in the environment, or fanfare in PATH
-        ids: 'off', // exactly the bytes of egg-sse; 'auto': events get ids, and clients resume
+        ids: 'auto', // events get ids, and browsers that come back get what they missed; 'off': exactly the bytes of egg-sse
         args: [], // more flags of fanfare
         readyTimeout: 10000, // ms until it is given up for now, and tried again
         stopTimeout: 5000, // ms for streams to end politely

@@ -37,8 +37,9 @@ class AdminClient {
     if (url) this.use(url);
   }
 
-  /** Talks to another address from now on. */
-  use(url) {
+  /** Talks to another address from now on, or with another token. */
+  use(url, token = this.token) {
+    this.token = token;
     if (this.url && this.url.href === new URL(url).href) return;
     this.close();
     this.url = new URL(url);

@@ -40,7 +40,14 @@ class Counts {
       this.timer = setInterval(() => this.refreshAll(), this.refresh);
       this.timer.unref();
     }
-    return entry.count;
+    return key === undefined ? Math.max(entry.count, this.sum()) : entry.count;
+  }
+
+  // sum is what is known of single keys: the number for all may be older than what a publish has told of one, or a guess.
+  sum() {
+    let sum = 0;
+    for (const [ name, { count } ] of this.watched) if (name !== ALL) sum += count;
+    return sum;
   }
 
   /** A number that came by another way. */

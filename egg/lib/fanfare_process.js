@@ -1,36 +1,57 @@
 'use strict';
 
 const { spawn } = require('child_process');
+const { randomBytes } = require('crypto');
+const fs = require('fs');
 const http = require('http');
 const https = require('https');
-const readline = require('readline');
+const { AdminClient } = require('./admin_client');
+const { checkStream } = require('./stream_check');
+const { fanfareEnvironment, fingerprint } = require('./fanfare_environment');
+const { printable } = require('./reporter');
+const { LogTail } = require('./log_tail');
 
 const LOOK_AGAIN = 1000; // ms between two looks at a server that others have started
 const FIRST_DELAY = 100;
 const LAST_DELAY = 5000;
+const PATIENCE = 2000; // ms for one answer
+const TO_DRAIN = 1000; // ms in which a server notices that nobody holds it any more
 const LIVED_LONG = 10000; // ms after which a start counts as a success
 
+const OTHER = 'leave sse.server.admin and sse.server.stream unset for a Fanfare of this application\'s own';
+const SHARED = 'which this application did not start: path, headers, maxClients, pingInterval, cacheKey and ids are as set there, and publishAll, closeAll and countAll are about all applications that use it';
+
 /**
- * Keeps a Fanfare running at the addresses of the settings: one that answers there already is used, and otherwise one is
- * started, which stops with this process, however it ends. Several applications of a host may look after the same
- * addresses: one of them has started the server, and when it goes another one starts its own.
+ * Looks after the Fanfare that the application uses. By default (settings.own) it is the application's alone: it is started
+ * here, with a token of its own, and lives as long as the application's processes (see Hold): an agent that dies leaves it to
+ * the one that comes after it. Where the settings name the addresses of a
+ * Fanfare, one that answers there is used if it takes the token, and otherwise one is started there (settings.starts).
  */
 class FanfareProcess {
   /**
    * @param {object} settings from settingsOf
    * @param {object} logger Egg's
-   * @param {(where: { admin: string, stream: string }) => void} onReady each time that a server is ready
+   * @param {Lease} lease by which the next agent finds what this one has started
+   * @param {(where: { admin: string, stream: string, token: string, hold: string | null }) => void} onReady each time that a server is ready
    */
-  constructor(settings, logger, onReady) {
+  constructor(settings, logger, lease, onReady) {
     this.settings = settings;
     this.logger = logger;
+    this.lease = lease;
     this.onReady = onReady;
-    this.where = settings.free ? null : { admin: settings.server.admin, stream: settings.server.stream };
+    const { admin, stream, token } = settings.server;
+    this.where = settings.own ? null : { admin, stream, token };
+    // No other application, and no other user of this host, gets at a Fanfare that is started here.
+    this.token = token || randomBytes(24).toString('hex');
     this.child = null;
     this.stopped = false;
     this.delay = FIRST_DELAY;
     this.saidMissing = false;
     this.wakeUp = () => {};
+    this.letGo = () => {};
+    this.left = null; // what the next agent is to take over
+    this.tail = null;
+    this.last = ''; // the last failure that Fanfare's log told of
   }
 
   /** Resolves when a server is ready, or when it is clear that there is none for now: the log says why. */
@@ -42,8 +63,9 @@ class FanfareProcess {
   }
 
   async run() {
+    if (this.settings.starts) await this.adopt();
     while (!this.stopped) {
-      const found = this.where ? await this.probe() : 'nothing';
+      const found = this.settings.own ? 'nothing' : await this.probe(); // nobody else's Fanfare is ever used as this application's own
       if (this.stopped) break;
       switch (found) {
         case 'ready':
@@ -57,11 +79,17 @@ class FanfareProcess {
           break;
         case 'nothing':
           this.announced = false;
-          await this.runChild();
+          if (this.settings.starts) {
+            await this.runChild();
+          } else {
+            this.sayOnce(`nothing answers at ${this.where.admin} (sse.server.admin): start Fanfare there, since sse.server.start.enable is false, or ${OTHER}`);
+            this.settled();
+            await this.sleep(LOOK_AGAIN);
+          }
           break;
         default:
           this.announced = false;
-          this.sayOnce(`${this.where.admin}: ${found}; set sse.server.admin to Fanfare's admin listener, or to free ports (http://127.0.0.1:0)`);
+          this.sayOnce(`${this.where.admin}: ${found}`);
           this.settled();
           await this.sleep(LAST_DELAY);
       }
@@ -72,31 +100,51 @@ class FanfareProcess {
     if (this.announced) return;
     this.announced = true;
     this.said = null;
-    this.onReady(this.where);
+    this.onReady({ ...this.where, hold: this.left ? this.left.fifo : null });
     this.settled();
   }
 
   sayOnce(text) {
     if (this.said === text) return;
     this.said = text;
-    this.logger.error('[fanfare-egg] %s', text);
+    this.logger.error('[fanfare-egg] %s', printable(text));
   }
 
-  /** What is at the admin listener: 'ready', 'draining', 'nothing', or a text about what else answers. */
-  probe() {
+  /** What is at the addresses: 'ready', 'draining', 'nothing', or a text about what is wrong there, and what to do. */
+  async probe() {
+    const found = await this.probeAdmin();
+    if (found !== 'ready' || this.announced) return found;
+    // It is a Fanfare, and may be another application's.
+    const client = new AdminClient({ url: this.where.admin, token: this.where.token, timeout: PATIENCE });
+    try {
+      await client.batch([ JSON.stringify({ op: 'countAll' }) ]);
+      const { problem } = await checkStream({ stream: this.where.stream, path: this.settings.path, client });
+      if (problem) return problem;
+    } catch (err) {
+      if (err.status !== 401) return err.message;
+      return `the Fanfare there wants another token: it is another application's, or sse.server.token is wrong; set that to its publishToken to share it, or ${OTHER}`;
+    } finally {
+      client.close();
+    }
+    this.logger.info('[fanfare-egg] uses the Fanfare at %s (streams at %s), %s', this.where.admin, this.where.stream, SHARED);
+    return 'ready';
+  }
+
+  // probeAdmin asks the admin listener for its health.
+  probeAdmin() {
     const url = new URL('/readyz', this.where.admin);
     return new Promise(resolve => {
-      const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: 2000 }, res => {
+      const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => {
         let body = '';
         res.setEncoding('utf8').on('data', text => { body += text.slice(0, 100); });
         res.on('error', () => resolve('draining'));
         res.on('end', () => {
           if (res.statusCode === 200 && body === 'ok\n') resolve('ready');
           else if (res.statusCode === 503 && body === 'draining\n') resolve('draining');
-          else resolve(`another program than Fanfare answers there (GET /readyz: ${res.statusCode})`);
+          else resolve(`another program than Fanfare answers there (GET /readyz: ${res.statusCode}); set sse.server.admin to Fanfare's admin listener, or ${OTHER}`);
         });
       });
-      req.on('timeout', () => req.destroy(new Error('no answer in 2 s')));
+      req.on('timeout', () => req.destroy(new Error('no answer')));
       req.on('error', err => {
         if (err.code === 'ECONNREFUSED') resolve('nothing');
         else if (err.code === 'ECONNRESET') resolve('draining');
@@ -105,91 +153,155 @@ class FanfareProcess {
     });
   }
 
+  // adopt takes over the Fanfare that the agent before has left, if it was started with these settings.
+  async adopt() {
+    const left = this.lease.find();
+    if (!left) return;
+    if (left.settings !== fingerprint(this.settings)) {
+      this.logger.info('[fanfare-egg] the settings have changed: Fanfare is started again');
+      this.lease.release();
+      kill(left.pid, 'SIGTERM');
+      return;
+    }
+    this.left = left;
+    this.where = { admin: left.admin, stream: left.stream, token: left.token };
+    if (await this.probeAdmin() !== 'ready') { // it shuts down
+      this.abandon();
+      return;
+    }
+    this.token = left.token;
+    this.follow(left.read);
+    this.logger.info('[fanfare-egg] took over Fanfare: streams at %s, publish API at %s, pid %d', left.stream, left.admin, left.pid);
+    this.ready();
+    // There is no event for the end of a process that somebody else has started.
+    while (!this.stopped && this.lease.isRead(left.fifo)) await this.sleep(LOOK_AGAIN);
+    if (this.stopped) return;
+    this.logger.error('[fanfare-egg] Fanfare ended (pid %d)', left.pid);
+    this.abandon();
+  }
+
+  abandon() {
+    this.unfollow();
+    this.left = null;
+    this.announced = false;
+    this.lease.release();
+    if (!this.settings.own) this.where = { admin: this.settings.server.admin, stream: this.settings.server.stream, token: this.settings.server.token };
+  }
+
+  // follow hands Fanfare's log on, from a place in its file.
+  follow(from, onRecord = () => {}) {
+    this.unfollow();
+    this.tail = new LogTail(this.lease.log, from, line => {
+      this.log(line);
+      onRecord(parse(line));
+      if (this.left) this.remember();
+    });
+  }
+
+  unfollow() {
+    if (this.tail) this.tail.close();
+    this.tail = null;
+  }
+
+  remember() {
+    this.left.read = this.tail ? this.tail.at : 0;
+    this.lease.record(this.left);
+  }
+
+  // standardInput is what Fanfare's end depends on: the FIFO that all processes of the application hold or, where there are
+  // none, a pipe of this process.
+  standardInput() {
+    try {
+      return this.lease.begin();
+    } catch (err) {
+      this.sayOnce(`Fanfare will end with the agent process, since it can't be left to the next one: ${err.message.trim()}`);
+      return 'pipe';
+    }
+  }
+
   // runChild starts a server and waits for its end, or for the time to try again.
   async runChild() {
     const { server } = this.settings;
     const binary = server.start.binary || process.env.EGG_FANFARE_BIN || 'fanfare';
     const began = Date.now();
+    const stdin = this.standardInput();
+    const log = fs.openSync(this.lease.log, 'a', 0o600);
+    this.last = '';
     let failure = await new Promise(resolve => {
       const child = this.child = spawn(binary, server.start.args, {
-        env: this.environment(),
-        stdio: [ 'pipe', 'ignore', 'pipe' ], // the end of stdin tells it that this process has ended
+        env: fanfareEnvironment(this.settings, this.where, this.token),
+        stdio: [ stdin, 'ignore', log ], // not a pipe of this process: it may end before
         detached: true, // Ctrl-C is for this process, which then stops it
       });
+      child.unref();
+      if (stdin !== 'pipe') fs.closeSync(stdin); // it is the child's alone now
       const tooLate = setTimeout(() => {
         this.sayOnce(`Fanfare is not ready after ${server.start.readyTimeout} ms (sse.server.start.readyTimeout)`);
         this.settled();
       }, server.start.readyTimeout);
-      const done = text => { clearTimeout(tooLate); resolve(text); };
+      const done = text => {
+        clearTimeout(tooLate);
+        this.unfollow();
+        resolve(text);
+      };
+      this.letGo = () => done('');
       child.once('error', err => done(err));
-      child.stdin.on('error', () => {}); // it has ended: 'exit' tells
-      let last = '';
+      if (child.stdin) child.stdin.on('error', () => {}); // it has ended: 'exit' tells
       const where = {};
-      readline.createInterface({ input: child.stderr }).on('line', line => {
-        last = this.log(line) || last;
-        const record = parse(line);
+      const from = fs.fstatSync(log).size;
+      fs.closeSync(log);
+      this.follow(from, record => {
         if (record.msg === 'streams') where.stream = new URL(record.url).origin;
         if (record.msg !== 'publish API' || !record.url || !where.stream) return;
         clearTimeout(tooLate);
-        this.where = { admin: new URL(record.url).origin, stream: where.stream };
+        this.where = { admin: new URL(record.url).origin, stream: where.stream, token: this.token };
         this.logger.info('[fanfare-egg] started Fanfare: streams at %s, publish API at %s, pid %d', this.where.stream, this.where.admin, child.pid);
+        if (stdin !== 'pipe') {
+          this.left = { ...this.where, pid: child.pid, fifo: this.lease.hold.path, settings: fingerprint(this.settings) };
+          this.remember();
+        }
         this.ready();
       });
-      child.once('close', (code, signal) => done(`Fanfare ended (${signal || `exit code ${code}`})${last && `: ${last}`}`));
+      child.once('exit', (code, signal) => {
+        if (this.tail) this.tail.read();
+        done(`Fanfare ended (${signal || `exit code ${code}`})${this.last && `: ${this.last}`}`);
+      });
     });
+    this.left = null;
+    const wasReady = this.announced;
     this.child = null;
     this.announced = false;
     if (this.stopped) return;
     if (failure instanceof Error) {
       failure = failure.code === 'ENOENT' || failure.code === 'EACCES'
         ? `Fanfare can't be started: ${binary}: ${failure.code === 'ENOENT' ? 'no such program' : 'not executable'}. Build it in Fanfare's repository (go build -o /usr/local/bin/fanfare ./cmd/fanfare) ` +
-          'and set sse.server.start.binary or EGG_FANFARE_BIN to it, or start it yourself (sse.server.admin, sse.server.stream)'
+          'and set sse.server.start.binary or EGG_FANFARE_BIN to it, or start it yourself (sse.server.admin, sse.server.stream). ' +
+          'The application runs without it: events wait and fail, and pages are told to come back. ' +
+          '(`egg-scripts start --daemon` stops an application whose start writes an error such as this one: install Fanfare first, or say --ignore-stderr)'
         : `Fanfare can't be started: ${failure.message}`;
     }
-    // Another application's agent may have been faster: then the port is taken, and its server answers now.
-    if (!this.where || await this.probe() === 'nothing') {
+    // Another program may have taken the port meanwhile: what answers now is told in the next round.
+    if (this.settings.own || await this.probeAdmin() === 'nothing') {
       this.sayOnce(failure);
       this.settled();
     }
+    if (this.settings.own && !wasReady) this.where = null; // the ports that it had before may be taken now
     if (Date.now() - began > LIVED_LONG) this.delay = FIRST_DELAY;
     await this.sleep(this.delay);
     this.delay = Math.min(LAST_DELAY, this.delay * 2);
   }
 
-  // The application's settings as Fanfare's variables: flags in start.args are stronger.
-  environment() {
-    const { settings, where } = this;
-    const { server } = settings;
-    const env = {
-      ...process.env,
-      FANFARE_LISTEN: addressOf(where ? where.stream : server.stream),
-      FANFARE_ADMIN: addressOf(where ? where.admin : server.admin),
-      FANFARE_PATH: settings.path,
-      FANFARE_HEADERS: Object.entries(settings.headers).map(([ name, value ]) => `${name}: ${value}`).join('\n'),
-      FANFARE_CACHE_KEY: settings.cacheKey,
-      FANFARE_PING_INTERVAL: String(settings.pingInterval),
-      FANFARE_MAX_CLIENTS: String(settings.maxClients),
-      FANFARE_IDS: server.start.ids,
-      FANFARE_STDIN_STOPS: 'true',
-      FANFARE_DRAIN_TIMEOUT: `${server.start.stopTimeout}ms`,
-      FANFARE_LOG_LEVEL: 'info',
-      FANFARE_LOG_FORMAT: 'json',
-    };
-    if (settings.path === '/') env.FANFARE_PAGE = 'false';
-    if (server.token) env.FANFARE_PUBLISH_TOKEN = server.token;
-    return env;
-  }
-
-  // log hands a line of Fanfare's log on to Egg's, and returns its text if it tells of a failure.
+  // log hands a line of Fanfare's log on to Egg's, and keeps its text if it tells of a failure.
   log(line) {
     const { time, level, msg, ...rest } = parse(line); // eslint-disable-line no-unused-vars
     if (msg === undefined) {
-      this.logger.error('[fanfare] %s', line);
-      return line;
+      this.logger.error('[fanfare] %s', printable(line));
+      this.last = line;
+      return;
     }
     const write = { ERROR: 'error', WARN: 'warn' }[level] || 'info';
-    this.logger[write]('[fanfare] %s %j', msg, rest);
-    return write === 'error' ? `${msg} ${JSON.stringify(rest)}` : '';
+    this.logger[write]('[fanfare] %s', printable(`${msg} ${JSON.stringify(rest)}`));
+    if (write === 'error') this.last = `${msg} ${JSON.stringify(rest)}`;
   }
 
   sleep(ms) {
@@ -199,18 +311,53 @@ class FanfareProcess {
     });
   }
 
-  /** Stops the server if it was started here, politely first. */
+  /**
+   * Lets go of the server: it stops, politely first, if the workers have gone. If they have not, the next agent takes it over.
+   */
   async stop() {
     this.stopped = true;
     this.wakeUp();
-    const { child } = this;
-    if (child && child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGTERM');
-      const hard = setTimeout(() => child.kill('SIGKILL'), this.settings.server.start.stopTimeout + 1000);
-      await this.running;
-      clearTimeout(hard);
-    }
+    const { child, left } = this;
+    if (left) await this.leave(left);
+    else if (child && child.exitCode === null && child.signalCode === null) await this.end(child);
+    this.letGo();
     await this.running;
+  }
+
+  async leave({ pid, fifo }) {
+    const { stopTimeout } = this.settings.server.start;
+    this.lease.release();
+    const began = Date.now();
+    while (this.lease.isRead(fifo)) {
+      const time = Date.now() - began;
+      if (time > TO_DRAIN && await this.probeAdmin() === 'ready') return; // others hold it
+      if (time > stopTimeout + TO_DRAIN) {
+        kill(pid, 'SIGKILL');
+        break;
+      }
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+    if (this.tail) this.tail.read();
+    this.left = null;
+    this.unfollow();
+    this.lease.remove();
+  }
+
+  async end(child) {
+    const exited = new Promise(resolve => child.once('exit', resolve));
+    child.kill('SIGTERM');
+    const hard = setTimeout(() => child.kill('SIGKILL'), this.settings.server.start.stopTimeout + TO_DRAIN);
+    await exited;
+    clearTimeout(hard);
+    this.lease.remove();
+  }
+}
+
+function kill(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended by itself.
   }
 }
 
@@ -221,11 +368,6 @@ function parse(line) {
   } catch {
     return {};
   }
-}
-
-function addressOf(url) {
-  const { hostname, port, protocol } = new URL(url);
-  return `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
 }
 
 module.exports = { FanfareProcess };

@@ -1,6 +1,17 @@
 'use strict';
 
 const EVERY = 5000;
+const MAX_TEXT = 2000; // characters of one message
+// What would end a line, steer a terminal, or reorder the text around it. A key, an error's message or another server's answer
+// may contain it.
+const UNPRINTABLE = /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g; // eslint-disable-line no-control-regex
+
+/** A text as it may stand in a log: in one line, escaped, and not too long. */
+function printable(text, max = MAX_TEXT) {
+  const whole = String(text);
+  const shown = whole.length <= max ? whole : `${whole.slice(0, max)}… (${whole.length} characters)`;
+  return shown.replace(UNPRINTABLE, c => (c === '\n' ? '\\n' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`));
+}
 
 /** Writes to Egg's log the first error of a kind at once, and how many more there were every five seconds. */
 class Reporter {
@@ -10,7 +21,8 @@ class Reporter {
     this.timer = null;
   }
 
-  error(kind, message, level = 'error') {
+  error(kind, text, level = 'error') {
+    const message = printable(text);
     const known = this.kinds.get(kind);
     if (known) {
       known.more++;
@@ -26,13 +38,13 @@ class Reporter {
   }
 
   info(message) {
-    this.logger.info('[fanfare-egg] %s', message);
+    this.logger.info('[fanfare-egg] %s', printable(message));
   }
 
   /** @param {string} [kind] if it may come often: see error */
   warn(message, kind) {
     if (kind) this.error(kind, message, 'warn');
-    else this.logger.warn('[fanfare-egg] %s', message);
+    else this.logger.warn('[fanfare-egg] %s', printable(message));
   }
 
   sum() {
@@ -57,4 +69,4 @@ class Reporter {
   }
 }
 
-module.exports = { Reporter };
+module.exports = { Reporter, printable };

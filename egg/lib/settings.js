@@ -61,7 +61,8 @@ function isOrigin(v) {
 }
 
 /**
- * Checks config.sse, and adds what follows from it.
+ * Checks config.sse, and adds what follows from it: `own` (the Fanfare is this application's alone, and the agent starts it
+ * where ports are free), `starts` (the agent may start one), `watches` (the agent looks after the one that is used).
  * @throws {TypeError} that names the setting
  */
 function settingsOf(config) {
@@ -71,15 +72,20 @@ function settingsOf(config) {
   }
   checkNames(config.server, 'server');
   const { server } = config;
-  const free = FREE_PORT.test(withoutSlash(server.admin));
-  if (free !== FREE_PORT.test(withoutSlash(server.stream))) throw wrong('server.stream', 'must have port 0 just when server.admin has', server.stream);
-  if (free && (!isLoopback(server.admin) || server.start.enable === false)) {
-    throw wrong('server.admin', 'with port 0, must be on this host, and server.start.enable must not be false', server.admin);
+  const own = FREE_PORT.test(withoutSlash(server.admin));
+  const freeStream = FREE_PORT.test(withoutSlash(server.stream));
+  if (freeStream && !own) throw wrong('server.stream', `must be the stream listener of the Fanfare whose admin listener is ${server.admin} (server.admin)`, server.stream);
+  if (own && server.start.enable === false && !server.dryRun) {
+    throw wrong('server.admin', 'must be the admin listener of a Fanfare that runs, since server.start.enable is false and the agent starts none', server.admin);
   }
+  if (own && !isLoopback(server.admin)) throw wrong('server.admin', "must be on this host: with port 0 the Fanfare is this application's own", server.admin);
   if (server.mode === 'redirect' && !server.publicStream) {
     throw wrong('server.publicStream', "is needed with server.mode 'redirect': the address at which browsers reach Fanfare's stream listener", server.publicStream);
   }
-  return { ...config, headers: streamHeaders(config.headers), free, starts: server.start.enable === 'auto' && !server.dryRun && isLoopback(server.admin) };
+  // Of a Fanfare on another host the agent knows nothing: the workers tell what is wrong when a stream is opened.
+  const watches = !server.dryRun && isLoopback(server.admin);
+  const starts = watches && server.start.enable === 'auto';
+  return { ...config, headers: streamHeaders(config.headers), own, starts, watches };
 }
 
 // checkNames refuses settings under `server` that there are not: a misspelt limit must not go unnoticed.

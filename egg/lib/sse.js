@@ -33,11 +33,12 @@ class Sse extends EventEmitter {
     super();
     const { server } = settings;
     Object.assign(this, { settings, reporter, tell });
+    this.streamUrl = settings.own ? null : server.stream; // the stream listener, as far as it is known
     this.streams = new Map(); // key -> streams that this worker passes on
     this.counters = { published: 0, failed: 0, left: 0 };
     this.saidWhoSends = new Set();
     this.pending = new Set(); // promises of what was published and is neither answered nor given up
-    this.client = new AdminClient({ url: settings.free ? null : server.admin, token: server.token, timeout: server.timeout });
+    this.client = new AdminClient({ url: settings.own ? null : server.admin, token: server.token, timeout: server.timeout });
     this.publisher = new Publisher({
       client: this.client,
       queue: server.queue,
@@ -260,10 +261,10 @@ class Sse extends EventEmitter {
   }
 
   /** The agent tells who leads and where Fanfare is. */
-  learn({ leader, admin, stream }) {
+  learn({ leader, admin, stream, token }) {
     this.election.lead(leader);
     if (!admin) return;
-    this.client.use(admin);
+    this.client.use(admin, token);
     this.streamUrl = stream;
     this.publisher.wake();
   }
@@ -316,12 +317,16 @@ function keyOf(key) {
 // label names a call in the log; keys may be long.
 function label(op, key) {
   if (key === undefined) return op;
-  return `${op} to ${key.length <= SHOWN_KEY ? JSON.stringify(key) : `${JSON.stringify(key.slice(0, SHOWN_KEY))}… (${key.length} characters)`}`;
+  return `${op} to ${quoted(key)}`;
+}
+
+function quoted(text) {
+  return text.length <= SHOWN_KEY ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, SHOWN_KEY))}… (${text.length} characters)`;
 }
 
 function optionsOf(options) {
   const from = options === undefined || options === null || options.from === undefined ? 'auto' : options.from;
-  if (![ 'auto', 'this', 'leader' ].includes(from)) throw refusal('from', `must be 'auto', 'this' or 'leader'; it is ${typeof from === 'string' ? JSON.stringify(from.slice(0, SHOWN_KEY)) : `a ${typeof from}`}`);
+  if (![ 'auto', 'this', 'leader' ].includes(from)) throw refusal('from', `must be 'auto', 'this' or 'leader'; it is ${typeof from === 'string' ? quoted(from) : `a ${typeof from}`}`);
   return from;
 }
 

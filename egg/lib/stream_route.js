@@ -3,9 +3,13 @@
 const http = require('http');
 const https = require('https');
 const { PassThrough } = require('stream');
+const { checkStream } = require('./stream_check');
 
 // What a client tells that Fanfare needs to know.
 const FORWARDED = [ 'accept', 'last-event-id', 'user-agent' ];
+const CHECK_AGAIN = 2000; // ms between two checks that do not succeed
+// A proxy in front, which passes streams to Fanfare itself, asks by this header whether the application lets one through.
+const ASKED = 'X-Sse-Authorize';
 // What belongs to one connection, or is the application's to say.
 const DROPPED = new Set([ 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'date', 'server' ]);
 
@@ -20,6 +24,41 @@ function streamRoute(sse, reporter) {
   const { server } = settings;
   const agents = { 'http:': new http.Agent({ maxSockets: Infinity }), 'https:': new https.Agent({ maxSockets: Infinity }) };
   const open = new Set(); // requests to Fanfare
+  let checked = null; // { base, at, result: Promise }, the last check of whose streams these are
+
+  // check tells whether the streams at an address are Fanfare's. A success stands until there is doubt.
+  function check(base) {
+    if (!checked || checked.base !== base || !checked.ok && Date.now() - checked.at > CHECK_AGAIN) {
+      const now = checked = { base, at: Date.now(), ok: false };
+      now.result = checkStream({ stream: base, path: settings.path, client: sse.client });
+      now.result.then(({ ok }) => { now.ok = ok; });
+    }
+    return checked.result;
+  }
+
+  // answerOf resolves with Fanfare's response, once its head is there, or with the reason why there is none. What is no
+  // stream is Fanfare's refusal if the check says so; any other program's answer is not for the browser.
+  async function answerOf(ctx) {
+    const base = sse.streamUrl;
+    if (server.dryRun) return new Error('server.dryRun is set');
+    if (!base) return new Error('Fanfare has not been started yet');
+    const before = await check(base);
+    if (before.problem) return new Error(before.problem);
+    if (ctx.res.destroyed) return new Error('the client has gone');
+    const answer = await connect(ctx, target(ctx, base)).catch(err => err);
+    if (answer instanceof Error) {
+      checked = null; // another program may come there
+      return answer;
+    }
+    const { req, res } = answer;
+    const isStream = res.statusCode === 200 && /^text\/event-stream/.test(res.headers['content-type']);
+    if (isStream && !before.refused) return answer;
+    if (checked && (checked.ok || before.refused)) checked = null;
+    const again = await check(base);
+    if ((again.ok || isStream && !again.problem) && !ctx.res.destroyed) return answer;
+    req.destroy();
+    return new Error(again.problem || `${base} answers ${res.statusCode}, and it is not known whether it is Fanfare: ${again.unknown}`);
+  }
 
   // target is the stream's address for a request of a browser.
   function target(ctx, base) {
@@ -38,8 +77,7 @@ function streamRoute(sse, reporter) {
   }
 
   async function proxy(ctx) {
-    const base = sse.streamUrl || (settings.free ? null : server.stream);
-    const upstream = base && !server.dryRun ? await connect(ctx, target(ctx, base)).catch(err => err) : new Error(server.dryRun ? 'server.dryRun is set' : 'it has not been started yet');
+    const upstream = await answerOf(ctx);
     if (upstream instanceof Error) {
       away(ctx, upstream);
       return;
@@ -108,8 +146,13 @@ function streamRoute(sse, reporter) {
     ctx.body = ctx.method === 'HEAD' ? null : `: the stream server is away\nretry: ${1000 + Math.floor(Math.random() * 4000)}\n\n`;
   }
 
+  const serve = server.mode === 'redirect' ? redirect : proxy;
+
   return {
-    handler: server.mode === 'redirect' ? redirect : proxy,
+    async handler(ctx) {
+      if (ctx.get(ASKED)) ctx.status = 204; // the application's middlewares have let it come here
+      else await serve(ctx);
+    },
     close() {
       for (const req of open) req.destroy();
       for (const agent of Object.values(agents)) agent.destroy();

@@ -8,21 +8,9 @@ const { startFanfare } = require('./harness/fanfare');
 const { subscribe } = require('./harness/subscriber');
 const { until, freePort } = require('./harness/wait');
 const { settingsOf } = require('../lib/settings');
-const { Sse } = require('../lib/sse');
 const { digestsOf, now } = require('../lib/election');
-const { Reporter } = require('../lib/reporter');
+const { makeSse } = require('./harness/sse');
 const defaults = require('../config/config.default').sse;
-
-function makeSse(server, around = {}) {
-  const log = [];
-  const write = level => (format, ...args) => log.push(`${level} ${format} ${args.join(' ')}`);
-  const reporter = new Reporter({ error: write('error'), warn: write('warn'), info: write('info') });
-  const merged = { ...defaults.server, ...server };
-  for (const name of [ 'once', 'queue', 'batch', 'count', 'start' ]) merged[name] = { ...defaults.server[name], ...server[name] };
-  const settings = settingsOf({ ...defaults, server: merged });
-  const sse = new Sse(settings, { id: '1', alone: true, reporter, tell: () => {}, ...around });
-  return Object.assign(sse, { log });
-}
 
 // A server that answers each batch by answer(lines, req, res).
 async function fakeFanfare(answer) {
@@ -300,13 +288,58 @@ test('count and countAll are numbers that follow, and 0 when nobody can be conne
   await sse.shutdown();
 });
 
+test('countAll is never below the counts of keys, as a first guess or just after a publish', async () => {
+  let all = 0;
+  const fake = await fakeFanfare((lines, req, res) => res.end(lines.map(({ op }) => `${JSON.stringify(op === 'publish' ? { id: '', subscribers: 4 } : { count: op === 'countAll' ? all : 0 })}\n`).join('')));
+  const sse = makeSse({ admin: fake.url, count: { refresh: 86400000 } });
+  sse.countStream('news', 2); // this worker has two of the four streams
+  assert.strictEqual(sse.count('news'), 2);
+  await sse.publish('news', 'x');
+  assert.strictEqual(sse.count('news'), 4);
+  assert.strictEqual(sse.countAll(), 4);
+  all = 7;
+  await sse.countAllAsync();
+  assert.strictEqual(sse.countAll(), 7);
+  await sse.shutdown();
+  fake.close();
+});
+
+test('what is logged is cut and escaped, wherever it comes from', async () => {
+  const nasty = 'a\nERROR forged\r\x1b[31m\u202e\u2028\x9b\ud800';
+  const long = nasty + 'k'.repeat(5000);
+  const fake = await fakeFanfare((lines, req, res) => {
+    if (lines[0].key === 'refuse me') return res.end(`${JSON.stringify({ error: long })}\n`);
+    res.statusCode = 400;
+    res.end(JSON.stringify({ error: long }));
+  });
+  const sse = makeSse({ admin: fake.url });
+  sse.on('error', () => { throw new Error(long); });
+  const calls = [
+    () => sse.publish(long, 'x'), () => sse.close(long), () => sse.publish('refuse me', 'x'), () => sse.publish('k', { get data() { throw new Error(long); } }),
+    () => sse.publish('k', 'x', { from: long }), () => sse.publish({ toString() { throw new Error(long); } }, 'x'), () => sse.publish('k', { data: { toJSON() { throw new Error(long); } } }),
+  ];
+  for (const call of calls) {
+    await assert.rejects(call());
+    sse.reporter.sum();
+    sse.reporter.kinds.clear(); // each is a first one
+  }
+  await sse.shutdown();
+  fake.close();
+  assert.ok(sse.log.length >= 2 * calls.length);
+  for (const line of sse.log) {
+    assert.ok(line.length < 2300, `${line.length} characters`);
+    assert.doesNotMatch(line, /[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]/); // eslint-disable-line no-control-regex
+  }
+  assert.ok(sse.log.some(line => /publish to "a\\n.*… \(50\d\d characters\)/.test(line) && line.split('kkk')[0].length < 200));
+});
+
 test('settings that are wrong are refused by name', () => {
   for (const [ change, name ] of [
     [ { path: 'stream' }, 'path' ], [ { maxClients: 0 }, 'maxClients' ], [ { pingInterval: '10s' }, 'pingInterval' ], [ { cacheKey: '' }, 'cacheKey' ],
     [ { headers: null }, 'headers' ], [ { server: { admin: '127.0.0.1:8081' } }, 'server.admin' ], [ { server: { mode: 'on' } }, 'server.mode' ],
     [ { server: { mode: 'redirect' } }, 'server.publicStream' ], [ { server: { queue: { maxEvents: 0 } } }, 'server.queue.maxEvents' ],
     [ { server: { queue: { maxEvent: 5 } } }, 'server.queue.maxEvent' ], [ { server: { tokn: 'x' } }, 'server.tokn' ], [ { server: { start: { enable: true } } }, 'server.start.enable' ],
-    [ { server: { admin: 'http://127.0.0.1:0' } }, 'server.stream' ], [ { server: { once: { mode: 'never' } } }, 'server.once.mode' ],
+    [ { server: { admin: 'http://127.0.0.1:8081' } }, 'server.stream' ], [ { server: { start: { enable: false } } }, 'server.admin' ], [ { server: { admin: 'http://192.0.2.1:0' } }, 'server.admin' ], [ { server: { once: { mode: 'never' } } }, 'server.once.mode' ],
   ]) {
     const server = { ...defaults.server, ...change.server };
     for (const part of [ 'once', 'queue', 'start' ]) server[part] = { ...defaults.server[part], ...(change.server || {})[part] };
@@ -315,5 +348,3 @@ test('settings that are wrong are refused by name', () => {
   const { headers } = settingsOf({ ...defaults, headers: { ...defaults.headers, 'Transfer-Encoding': 'off', 'X-A': 1 } });
   assert.deepStrictEqual(Object.keys(headers), [ 'Cache-Control', 'X-Accel-Buffering', 'Access-Control-Allow-Origin', 'X-A' ]);
 });
-
-module.exports = { makeSse };

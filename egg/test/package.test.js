@@ -9,17 +9,23 @@ const { spawnSync, execFileSync } = require('child_process');
 const { VERSIONS } = require('./harness/application');
 
 const root = path.join(__dirname, '..');
+const ts = require('typescript');
+const { makeSse } = require('./harness/sse');
 const tsc = path.join(root, 'node_modules/typescript/bin/tsc');
 
-// check compiles a text that stands in a version's folder, and returns what the compiler says.
-function check(version, text) {
+// check compiles a text that stands in a version's folder, and returns what the compiler says, or what the program says that
+// comes out if it is to run.
+function check(version, text, { type = 'commonjs', run = false } = {}) {
   const dir = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'fanfare-egg-types-'));
   try {
     fs.symlinkSync(path.join(__dirname, version, 'node_modules'), path.join(dir, 'node_modules'));
     fs.writeFileSync(path.join(dir, 'use.ts'), text);
+    fs.writeFileSync(path.join(dir, 'package.json'), JSON.stringify({ type }));
     const types = path.join(root, 'node_modules/@types');
-    const { stdout } = spawnSync(process.execPath, [ tsc, '--noEmit', '--strict', '--skipLibCheck', '--preserveSymlinks', '--target', 'es2022', '--module', 'node16', '--moduleResolution', 'node16', '--typeRoots', types, '--types', 'node', 'use.ts' ], { cwd: dir });
-    return stdout.toString();
+    const { stdout, status } = spawnSync(process.execPath, [ tsc, ...(run ? [] : [ '--noEmit' ]), '--strict', '--skipLibCheck', '--preserveSymlinks', '--target', 'es2022', '--module', 'node16', '--moduleResolution', 'node16', '--typeRoots', types, '--types', 'node', 'use.ts' ], { cwd: dir });
+    if (!run || status !== 0) return stdout.toString();
+    const program = spawnSync(process.execPath, [ 'use.js' ], { cwd: dir });
+    return program.stdout.toString() + program.stderr.toString();
   } finally {
     fs.rmSync(dir, { recursive: true });
   }
@@ -41,10 +47,58 @@ for (const version of VERSIONS) {
   });
 }
 
+const TYPES = { egg2: 'egg', egg3: 'egg', egg4: 'egg4' };
+
+for (const version of VERSIONS) {
+  for (const type of [ 'commonjs', 'module' ]) {
+    test(`${version}: a program that imports the declarations runs (${type})`, () => {
+      assert.strictEqual(check(version, `
+        import type { Application, EggAppConfig } from 'egg';
+        import 'fanfare-egg/${TYPES[version]}';
+        import { encode, SseError, type SseConfig, type SseErrorCode } from 'fanfare-egg';
+        const code: SseErrorCode = 'ERR_SSE_EXPIRED';
+        const err = new SseError(code, 'late', { status: 503, field: 'f', cause: new Error('away') });
+        let refused = '';
+        try {
+          encode({ id: 'a\\nb' });
+        } catch (e) {
+          refused = (e as { field: string }).field;
+        }
+        export const use = (app: Application, config: EggAppConfig): [ number, SseConfig ] => [ app.sse.count('k'), config.sse ];
+        console.log(JSON.stringify([ encode({ event: 'e', data: [ 1 ] }), err instanceof Error, err.name, err.code, err.status, err.field, refused ]));
+      `, { type, run: true }), `${JSON.stringify([ 'event: e\ndata: [1]\n\n', true, 'SseError', 'ERR_SSE_EXPIRED', 503, 'f', 'id' ])}\n`);
+    });
+  }
+}
+
+test('what the declarations name is there when it runs, and the other way round', async () => {
+  const source = ts.createSourceFile('index.d.ts', fs.readFileSync(path.join(root, 'index.d.ts'), 'utf8'), ts.ScriptTarget.ES2022, true);
+  const named = name => source.statements.find(s => s.name && s.name.text === name);
+  const members = name => [ ...new Set(named(name).members.map(m => m.name.text)) ];
+  const sse = makeSse({});
+  try {
+    for (const name of members('Sse')) assert.ok(name in sse, name);
+    assert.deepStrictEqual(members('SseStats').sort(), Object.keys(sse.stats).sort());
+    for (const name of members('SseStats')) assert.notStrictEqual(typeof sse.stats[name], 'undefined', name);
+  } finally {
+    await sse.shutdown();
+  }
+  const values = source.statements.filter(s => ts.isClassDeclaration(s) || ts.isFunctionDeclaration(s)).map(s => s.name.text);
+  assert.deepStrictEqual(values.sort(), Object.keys(require('..')).sort());
+  // Each code that is declared is used, and each that is used declared.
+  const declared = [ ...named('SseErrorCode').getText().matchAll(/'(ERR_SSE_\w+)'/g), ...named('SseCallError').getText().matchAll(/'(ERR_SSE_\w+)'/g) ].map(m => m[1]);
+  const used = new Set(fs.readdirSync(path.join(root, 'lib')).flatMap(file => [ ...fs.readFileSync(path.join(root, 'lib', file), 'utf8').matchAll(/'(ERR_SSE_\w+)'/g) ].map(m => m[1])));
+  assert.deepStrictEqual(declared.sort(), [ ...used ].sort());
+});
+
+test('the default settings have the declared types', () => {
+  assert.strictEqual(check('egg3', `import type { SseConfig } from 'fanfare-egg';\nexport const config: SseConfig = ${JSON.stringify(require('../config/config.default').sse)};`), '');
+});
+
 test('the package holds what it needs, and depends on nothing', () => {
   const [ { files } ] = JSON.parse(execFileSync('npm', [ 'pack', '--dry-run', '--json', '--ignore-scripts' ], { cwd: root, stdio: [ 'ignore', 'pipe', 'ignore' ] }));
   const names = files.map(f => f.path);
-  const wanted = [ 'agent.js', 'app.js', 'LICENSE', 'config/config.default.js', 'config/config.unittest.js', 'egg.d.ts', 'egg4.d.ts', 'index.d.ts', 'index.js', 'package.json', 'README.md', ...fs.readdirSync(path.join(root, 'lib')).map(f => `lib/${f}`) ];
+  const wanted = [ 'agent.js', 'app.js', 'LICENSE', 'config/config.default.js', 'config/config.unittest.js', 'egg.d.ts', 'egg.js', 'egg4.d.mts', 'egg4.d.ts', 'egg4.js', 'index.d.ts', 'index.js', 'package.json', 'README.md', ...fs.readdirSync(path.join(root, 'lib')).map(f => `lib/${f}`) ];
   assert.deepStrictEqual(names.slice().sort(), wanted.sort());
   const { dependencies, eggPlugin } = JSON.parse(fs.readFileSync(path.join(root, 'package.json')));
   assert.strictEqual(dependencies, undefined);

@@ -40,7 +40,7 @@ const childrenOf = pid => fs.readdirSync('/proc').filter(name => /^\d+$/.test(na
 
 for (const version of VERSIONS) {
   test(`${version}: the agent starts a server with the application's settings, restarts it, and takes it along`, async () => {
-    const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: { ...FREE, token: 'secret' } });
+    const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: { ...FREE, token: 'secret', start: { binary, ids: 'off' } } });
     const server = await serverOf(application);
     const client = await subscribe(application.origin, 'k');
     assert.match(client.head, /\r\nX-From: config\r\n/i);
@@ -72,23 +72,64 @@ for (const version of VERSIONS) {
   });
 }
 
-test('a server ends with its agent, and with the whole application, even after SIGKILL', async () => {
+// agentOf finds the agent among the master's children: it is no cluster worker.
+const agentOf = application => childrenOf(application.child.pid).find(pid => /agent_worker/.test(fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8')));
+
+for (const version of VERSIONS) {
+  for (const signal of [ 'SIGKILL', 'SIGTERM' ]) {
+    test(`${version}: streams stay open when the agent ends by ${signal}, and the next agent looks after their server`, async () => {
+      const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: FREE });
+      const server = await serverOf(application);
+      await application.pids(2);
+      const client = await subscribe(application.origin, 'k');
+      await application.callAndWait('publish', 'k', 'before');
+      await client.saw('before');
+      const first = agentOf(application);
+      process.kill(first, signal);
+      await until('the first agent has ended', () => !alive(first));
+      // While there is no agent, or a new one that starts.
+      await application.callAndWait('publish', 'k', 'without an agent');
+      await client.saw('without an agent');
+      await until('the next agent has taken it over', () => new RegExp(`took over Fanfare: .* pid ${server.pid}\\b`).test(application.log()));
+      assert.strictEqual((await application.callAndWait('publish', 'k', 'after')).result.subscribers, 1);
+      await client.saw('after');
+      assert.ok(!client.ended && !client.raw.includes('\r\n0\r\n\r\n'));
+      assert.ok(alive(server.pid));
+      if (signal === 'SIGKILL') {
+        // It starts another one when that dies, and takes it along.
+        process.kill(server.pid, 'SIGKILL');
+        const next = await serverOf(application, 2);
+        assert.strictEqual(next.stream, server.stream);
+        await until('it is used', async () => (await application.callAndWait('publish', 'k', 'x')).result.sent);
+        assert.strictEqual(await application.stop(), 0);
+        await until('the next server has ended', () => !alive(next.pid));
+      } else {
+        assert.strictEqual(await application.stop(), 0);
+        await until('the server has ended', () => !alive(server.pid));
+      }
+      client.close();
+    });
+  }
+}
+
+test('a server ends with the whole application, even after SIGKILL', async () => {
+  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: FREE });
+  const server = await serverOf(application);
+  await application.pids(2);
+  const first = agentOf(application);
+  process.kill(first, 'SIGKILL');
+  await until('the next agent has taken it over', () => /took over Fanfare/.test(application.log()));
+  process.kill(application.child.pid, 'SIGKILL');
+  await until('the server has ended', () => !alive(server.pid));
+  await application.stop('SIGKILL');
+});
+
+test('a server ends when all processes of the application are killed at once', async () => {
   const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: FREE });
   const server = await serverOf(application);
-  const family = childrenOf(application.child.pid);
-  const agent = family.find(pid => childrenOf(pid).includes(server.pid));
-  process.kill(agent, 'SIGKILL');
-  await until('the first server has ended', () => !alive(server.pid));
-  const next = await serverOf(application, 2); // by the agent that the master starts in its place
-  const client = await until('the worker knows the new server', async () => {
-    const c = await subscribe(application.origin, 'k');
-    return c.text.includes('away') ? null : c;
-  });
-  await until('a publish arrives', async () => (await application.callAndWait('publish', 'k', 'x')).result.subscribers >= 1);
-  await client.saw('x');
-  client.close();
+  for (const pid of [ application.child.pid, ...childrenOf(application.child.pid).filter(pid => pid !== server.pid) ]) process.kill(pid, 'SIGKILL');
+  await until('the server has ended', () => !alive(server.pid));
   await application.stop('SIGKILL');
-  await until('the second server has ended', () => !alive(next.pid));
 });
 
 test('a server that runs already is used, and one is started when it goes', async () => {

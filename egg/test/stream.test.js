@@ -8,7 +8,8 @@ const { VERSIONS, startCluster } = require('./harness/application');
 const { startFanfare } = require('./harness/fanfare');
 const { subscribe, Subscriber } = require('./harness/subscriber');
 const { startBrowser } = require('./harness/browser');
-const { until } = require('./harness/wait');
+const { binary } = require('./harness/build');
+const { until, freePort } = require('./harness/wait');
 
 let fanfare;
 before(async () => { fanfare = await startFanfare({ args: [ '--history', '64', '--write-timeout', '60s', '--cache-key', 'another pool' ] }); });
@@ -100,6 +101,21 @@ test('redirect: Chromium follows it', async () => {
     await until('the event', async () => (await page.evaluate('seen')).includes('message hello'));
   } finally {
     await browser.close();
+    await application.stop();
+  }
+});
+
+test('redirect: to a Fanfare of the application\'s own, with its streams at an address that browsers reach', async () => {
+  const stream = `http://127.0.0.2:${await freePort()}`;
+  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: { mode: 'redirect', stream, publicStream: stream, start: { binary } } });
+  try {
+    assert.strictEqual((await fetch(`${application.origin}/stream?connectKey=private`, { redirect: 'manual' })).status, 403); // by a middleware
+    const res = await fetch(`${application.origin}/stream?connectKey=k`, { redirect: 'manual' });
+    const client = await subscribe(new URL(res.headers.get('location')).origin, 'k');
+    assert.strictEqual((await application.callAndWait('publish', 'k', 'x')).result.subscribers, 1);
+    await client.saw('x');
+    client.close();
+  } finally {
     await application.stop();
   }
 });

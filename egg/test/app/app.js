@@ -40,6 +40,8 @@ module.exports = app => {
   app.messenger.on('count-failures', () => app.messenger.sendToAgent('failures', app.sse.stats.failed));
   // A message to all workers of which each publishes its own view.
   app.messenger.on('view', n => app.sse.publish('view', { data: { n, pid: process.pid } }));
+  // An application that takes its time to start.
+  app.beforeStart(() => new Promise(resolve => setTimeout(resolve, Number(process.env.TEST_SLOW_START) || 0)));
   if (app.config.redis.port) {
     const Redis = require('ioredis');
     app.redis = new Redis(app.config.redis);

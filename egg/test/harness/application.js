@@ -34,10 +34,12 @@ function makeApplication(version, plugin) {
  * @param {object} [options.server] config.sse.server
  * @param {object} [options.env]
  * @param {object} [options.cluster] more of startCluster's options
+ * @param {(dir: string) => void} [options.prepare] changes the copy of the application before it starts
  * @param {string} [options.node] the program to run it with, if not the tests' own
  */
-async function startCluster({ version, plugin, workers, server = {}, env = {}, cluster = {}, node = process.execPath }) {
+async function startCluster({ version, plugin, workers, server = {}, env = {}, cluster = {}, prepare = () => {}, node = process.execPath }) {
   const { dir, remove } = makeApplication(version, plugin);
+  prepare(dir);
   const port = await freePort();
   const child = fork(path.join(__dirname, 'start_cluster.js'), [ JSON.stringify({ baseDir: dir, workers, port, ...cluster }) ], {
     cwd: dir,

@@ -14,10 +14,10 @@ function snippets() {
 }
 
 /**
- * Starts an nginx on a free port, whose only server has these locations and is otherwise as nginx makes it by default.
- * @param {string} locations text of the configuration
+ * Starts an nginx on a free port with one server, which is otherwise as nginx makes it by default.
+ * @param {string} server text of the configuration, with `listen 80;`
  */
-async function startNginx(locations) {
+async function startNginx(server) {
   const program = [ '/usr/sbin', ...(process.env.PATH || '').split(':') ].map(dir => path.join(dir, 'nginx')).find(file => fs.existsSync(file));
   if (!program) throw new Error('nginx is missing: run scripts/install.sh');
   const dir = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'fanfare-egg-nginx-'));
@@ -32,10 +32,7 @@ events { worker_connections 256; }
 http {
     access_log off;
     ${temporary.join('\n    ')}
-    server {
-        listen 127.0.0.1:${port};
-${locations}
-    }
+${server.replace('listen 80;', `listen 127.0.0.1:${port};`)}
 }
 `);
   const child = spawn(program, [ '-e', 'stderr', '-p', dir, '-c', path.join(dir, 'nginx.conf') ], { stdio: [ 'ignore', 'ignore', 'pipe' ] });

@@ -21,13 +21,15 @@ for (const file of files) {
     killSignal: 'SIGKILL',
     maxBuffer: 64 * 1024 * 1024,
   });
-  const ok = status === 0;
   const text = stdout.toString();
-  const count = /^(?:#|ℹ) tests (\d+)$/m.exec(text); // as Node.js reports before version 23, and since
+  const number = name => Number((new RegExp(`^(?:#|ℹ) ${name} (\\d+)$`, 'm').exec(text) || [])[1] || 0); // as Node.js reports before version 23, and since
+  // A file of which no test has run says nothing: an exit status of 0 is not enough.
+  const reason = status !== 0 ? signal || `exit status ${status}` : number('pass') === 0 ? 'no test has passed' : '';
+  const ok = reason === '';
   if (!ok) {
     failed++;
     console.log(text);
   }
-  console.log(`${ok ? 'ok    ' : 'FAILED'} ${path.basename(file)}: ${count ? count[1] : 'no'} tests in ${((Date.now() - begin) / 1000).toFixed(1)} s${ok ? '' : ` (${signal || `exit status ${status}`})`}`);
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${path.basename(file)}: ${number('tests')} tests in ${((Date.now() - begin) / 1000).toFixed(1)} s${ok ? '' : ` (${reason})`}`);
 }
 process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;

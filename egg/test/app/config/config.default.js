@@ -4,9 +4,10 @@ const path = require('path');
 
 module.exports = info => ({
   keys: 'only-for-tests',
-  logger: { dir: path.join(info.baseDir, 'logs'), consoleLevel: 'NONE', level: 'INFO', coreLogger: { level: 'INFO' } },
+  logger: { dir: path.join(info.baseDir, 'logs'), consoleLevel: process.env.TEST_CONSOLE_LEVEL || 'NONE', level: 'INFO', coreLogger: { level: 'INFO' } },
   rundir: path.join(info.baseDir, 'run'),
   security: { csrf: { enable: false } },
+  middleware: [ 'guard' ],
   sse: {
     enable: process.env.TEST_SSE_ENABLE !== 'off',
     maxClients: 3,

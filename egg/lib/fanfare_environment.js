@@ -1,0 +1,47 @@
+'use strict';
+
+const { createHash } = require('crypto');
+
+/**
+ * The application's settings as variables for a Fanfare that is started; flags in start.args are stronger.
+ * @param {object} settings from settingsOf
+ * @param {{ admin: string, stream: string } | null} where it was before, if it is started again
+ * @param {string} token of its publish API
+ */
+function fanfareEnvironment(settings, where, token) {
+  const { server } = settings;
+  const env = {
+    ...process.env,
+    FANFARE_LISTEN: addressOf(server.stream, where && where.stream),
+    FANFARE_ADMIN: addressOf(server.admin, where && where.admin),
+    FANFARE_PUBLISH_TOKEN: token,
+    FANFARE_PATH: settings.path,
+    FANFARE_HEADERS: Object.entries(settings.headers).map(([ name, value ]) => `${name}: ${value}`).join('\n'),
+    FANFARE_CACHE_KEY: settings.cacheKey,
+    FANFARE_PING_INTERVAL: String(settings.pingInterval),
+    FANFARE_MAX_CLIENTS: String(settings.maxClients),
+    FANFARE_IDS: server.start.ids,
+    FANFARE_STDIN_STOPS: 'true',
+    FANFARE_DRAIN_TIMEOUT: `${server.start.stopTimeout}ms`,
+    FANFARE_LOG_LEVEL: 'info',
+    FANFARE_LOG_FORMAT: 'json',
+  };
+  if (settings.path === '/') env.FANFARE_PAGE = 'false';
+  return env;
+}
+
+// addressOf is the address to listen at: the port that it had before, if any port will do.
+function addressOf(url, before) {
+  const { hostname, port, protocol } = new URL(url);
+  const own = port === '0' && before ? new URL(before).port : port;
+  return `${hostname}:${own || (protocol === 'https:' ? 443 : 80)}`;
+}
+
+/** Names the settings with which a Fanfare is started: with other ones it has to be started again. */
+function fingerprint(settings) {
+  const { server } = settings;
+  const variables = Object.entries(fanfareEnvironment(settings, null, server.token)).filter(([ name ]) => name.startsWith('FANFARE_')).sort();
+  return createHash('sha1').update(JSON.stringify([ variables, server.start.binary, server.start.args ])).digest('base64');
+}
+
+module.exports = { fanfareEnvironment, fingerprint };

@@ -1,0 +1,80 @@
+'use strict';
+
+const http = require('http');
+const https = require('https');
+const { randomBytes } = require('crypto');
+
+const PATIENCE = 3000; // ms for the check as a whole
+const LOOK_AGAIN = 20; // ms between two counts: the subscription may begin just after its head
+const MAX_REFUSAL = 1000; // characters of an answer that is no stream
+
+/**
+ * Checks that the streams at an address are those of the Fanfare behind an admin listener: a stream with a key that nobody
+ * else can have is opened, and has to be counted there. So neither another program, nor another application's Fanfare, nor
+ * a Fanfare with another `path` passes.
+ *
+ * @param {object} options
+ * @param {string} options.stream the origin of the stream listener
+ * @param {string} options.path config.sse.path
+ * @param {AdminClient} options.client of the admin listener
+ * @return {Promise<{ ok: boolean, problem?: string, unknown?: string, refused?: boolean }>} ok; or a problem, which names the
+ *   address and the settings; or the reason why nothing can be said for now, and whether it is that the stream was refused
+ */
+async function checkStream({ stream, path, client }) {
+  const key = `fanfare-egg check ${randomBytes(12).toString('hex')}`;
+  const url = new URL(`${path}?connectKey=${encodeURIComponent(key)}`, stream);
+  const end = Date.now() + PATIENCE;
+  const opened = await open(url);
+  const { req, res, err } = opened;
+  if (err) return { ok: false, unknown: `${stream}: ${err.message || err.code}` };
+  try {
+    const type = res.headers['content-type'] || '';
+    if (res.statusCode !== 200 || !type.startsWith('text/event-stream')) return await judge(res, type, stream, path);
+    let ended = false;
+    res.on('error', () => {}).on('close', () => { ended = true; }).resume();
+    for (;;) {
+      const [ { count, error } ] = await inTime(client.batch([ JSON.stringify({ op: 'count', key }) ]), client.url.origin);
+      if (count > 0) return { ok: true };
+      if (error !== undefined) return { ok: false, unknown: `${client.url.origin}: ${error}` };
+      if (ended) return { ok: false, unknown: `${stream}: the stream of the check ended (a limit, or a shutdown)` };
+      if (Date.now() > end) break;
+      await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN));
+    }
+    return { ok: false, problem: `the streams at ${stream}${path} are not those of the Fanfare at ${client.url.origin}: set sse.server.stream and sse.server.admin to the two listeners of one Fanfare` };
+  } catch (err) {
+    return { ok: false, unknown: err.message };
+  } finally {
+    req.destroy();
+  }
+}
+
+function open(url) {
+  return new Promise(resolve => {
+    const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => {
+      req.setTimeout(0); // a stream may be silent
+      resolve({ req, res });
+    });
+    req.on('timeout', () => req.destroy(new Error(`no answer in ${PATIENCE} ms`)));
+    req.on('error', err => resolve({ req, err }));
+  });
+}
+
+// inTime rejects if a promise takes too long: a browser waits for the check.
+function inTime(promise, origin) {
+  let timer;
+  const late = new Promise((resolve, reject) => { timer = setTimeout(() => reject(new Error(`${origin}: no answer in ${PATIENCE} ms`)), PATIENCE); });
+  return Promise.race([ promise, late ]).finally(() => clearTimeout(timer));
+}
+
+// judge says what an answer tells that is no stream.
+async function judge(res, type, stream, path) {
+  let text = '';
+  res.setEncoding('utf8').on('data', part => { text = (text + part).slice(0, MAX_REFUSAL); });
+  await new Promise(resolve => res.on('end', resolve).on('error', resolve).on('close', resolve));
+  const other = res.statusCode === 404 && /^nothing at ".*": streams are at (\/\S*)\?connectKey=KEY\n$/.exec(text);
+  if (other) return { ok: false, problem: `the Fanfare at ${stream} has its streams at ${other[1]}, and config.sse.path is ${path}: set one to the other's value, or leave sse.server.admin and sse.server.stream unset for a Fanfare of this application's own` };
+  if ([ 401, 403, 429, 503 ].includes(res.statusCode)) return { ok: false, unknown: `${stream}${path} answers ${res.statusCode}`, refused: true };
+  return { ok: false, problem: `what answers at ${stream}${path} is no Fanfare (status ${res.statusCode}, ${type || 'no content type'}): set sse.server.stream to Fanfare's stream listener, or leave sse.server.admin and sse.server.stream unset for a Fanfare of this application's own` };
+}
+
+module.exports = { checkStream };

@@ -1,0 +1,148 @@
+'use strict';
+
+// How a Fanfare that an agent starts outlives it: the parts on their own. start.test.js has them in applications.
+const { test } = require('node:test');
+const assert = require('node:assert');
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+const { format } = require('util');
+const { settingsOf } = require('../lib/settings');
+const { FanfareProcess } = require('../lib/fanfare_process');
+const { Hold, Lease } = require('../lib/lease');
+const { LogTail } = require('../lib/log_tail');
+const { binary } = require('./harness/build');
+const { subscribe } = require('./harness/subscriber');
+const { until } = require('./harness/wait');
+const defaults = require('../config/config.default').sse;
+
+const settingsWith = change => settingsOf({ ...defaults, ...change, server: { ...defaults.server, start: { ...defaults.server.start, binary } } });
+
+function makeDir(t) {
+  const dir = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'fanfare-egg-lease-'));
+  t.after(() => fs.rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+// An agent, as far as Fanfare is concerned.
+function makeAgent(rundir, name, change) {
+  const log = [];
+  const write = (...args) => { log.push(format(...args)); };
+  const agent = { log, states: [] };
+  agent.process = new FanfareProcess(settingsWith(change), { error: write, warn: write, info: write }, new Lease({ rundir, name }), state => agent.states.push(state));
+  agent.start = async () => {
+    await agent.process.start();
+    return agent.states.at(-1);
+  };
+  return agent;
+}
+
+const gone = admin => until('the server has gone', () => fetch(`${admin}/readyz`).then(() => false, () => true));
+
+test('the next agent of the same start takes the server over, with what it logged meanwhile; another start has its own', async t => {
+  const rundir = makeDir(t);
+  const first = makeAgent(rundir, 'a');
+  const where = await first.start();
+  const worker = new Hold();
+  assert.ok(worker.take(where.hold));
+  const client = await subscribe(where.stream, 'k');
+  await first.process.stop(); // the worker holds it
+  await fetch(`${where.stream}/nothing-here`);
+
+  const other = makeAgent(rundir, 'b');
+  const elsewhere = await other.start();
+  assert.notStrictEqual(elsewhere.admin, where.admin);
+  await other.process.stop();
+  await gone(elsewhere.admin);
+
+  const next = makeAgent(rundir, 'a');
+  assert.deepStrictEqual(await next.start(), where);
+  await until('the log of the time between', () => next.log.some(line => /nothing-here/.test(line)));
+  assert.ok(!next.log.some(line => /publish API/.test(line) && !/took over/.test(line)), 'nothing is logged twice');
+  assert.ok(!client.ended);
+  assert.strictEqual(fs.statSync(path.join(rundir, 'fanfare/a/lease.json')).mode & 0o777, 0o600);
+
+  worker.release();
+  await next.process.stop(); // the last one
+  await gone(where.admin);
+  assert.ok(!worker.take(where.hold));
+  assert.ok(!fs.existsSync(path.join(rundir, 'fanfare/a')));
+  client.close();
+});
+
+test('an agent with other settings starts the server again', async t => {
+  const rundir = makeDir(t);
+  const first = makeAgent(rundir, 'a');
+  const where = await first.start();
+  const worker = new Hold();
+  worker.take(where.hold);
+  await first.process.stop();
+  const next = makeAgent(rundir, 'a', { maxClients: 1 });
+  const other = await next.start();
+  assert.notStrictEqual(other.hold, where.hold);
+  await gone(where.admin);
+  worker.release();
+  await next.process.stop();
+  await gone(other.admin);
+});
+
+test('the run directory can not be written: the temporary one is used', async t => {
+  const dir = makeDir(t);
+  const file = path.join(dir, 'file');
+  fs.writeFileSync(file, '');
+  const agent = makeAgent(path.join(file, 'run'), 'a');
+  const where = await agent.start();
+  assert.ok(where.hold.startsWith(path.join(os.tmpdir(), 'fanfare-egg-')));
+  await agent.process.stop();
+  await gone(where.admin);
+});
+
+test('without FIFOs the server ends with its agent, and the log says so', async t => {
+  const agent = makeAgent(makeDir(t), 'a');
+  const { PATH } = process.env;
+  process.env.PATH = '/nowhere';
+  const where = await agent.start().finally(() => { process.env.PATH = PATH; });
+  assert.ok(agent.log.some(line => /Fanfare will end with the agent process, since it can't be left to the next one: .*mkfifo/.test(line)));
+  assert.strictEqual(where.hold, null);
+  await agent.process.stop();
+  await gone(where.admin);
+});
+
+test('what a start has left whose processes were all killed is removed, what lives is not', t => {
+  const rundir = makeDir(t);
+  const [ dead, alive, young ] = [ 'dead', 'alive', 'young' ].map(name => new Lease({ rundir, name }));
+  const readers = [ dead, alive ].map(lease => lease.begin());
+  dead.record({});
+  alive.record({});
+  dead.release();
+  fs.closeSync(readers[0]);
+  const old = new Date(Date.now() - 3600000);
+  for (const { dir } of [ dead, alive ]) fs.utimesSync(dir, old, old);
+  const own = new Lease({ rundir, name: 'own' });
+  assert.deepStrictEqual(fs.readdirSync(path.join(rundir, 'fanfare')).sort(), [ 'alive', 'own', 'young' ]);
+  assert.strictEqual(own.find(), null);
+  assert.ok(alive.find());
+  fs.closeSync(readers[1]);
+  assert.strictEqual(young.find(), null);
+});
+
+test('a log is read as lines, whatever is written at a time, and is cut before it grows', async t => {
+  const file = path.join(makeDir(t), 'log');
+  const lines = [];
+  const tail = new LogTail(file, 0, line => lines.push(line));
+  const out = fs.openSync(file, 'a');
+  const wanted = [];
+  for (let i = 0; i < 3000; i++) {
+    wanted.push(`${i} ü ${'x'.repeat(500)}`);
+    const bytes = Buffer.from(`${wanted.at(-1)}\n`);
+    const cut = i % bytes.length;
+    fs.writeSync(out, bytes.subarray(0, cut));
+    if (i % 7 === 0) tail.read();
+    fs.writeSync(out, bytes.subarray(cut));
+  }
+  await until('all lines', () => lines.length === wanted.length);
+  assert.deepStrictEqual(lines, wanted);
+  assert.ok(fs.statSync(file).size < 1024 * 1024);
+  tail.close();
+  fs.closeSync(out);
+});
