@@ -48,32 +48,86 @@ const maxDepth = 10_000
 func DecodeJSON(body []byte) (Event, error) { return decodeJSON(body, nil) }
 
 // DecodePublish is [DecodeJSON] for a body that can only be meant as an event: an unknown member that looks like one
-// which is misspelt ("Data") or misplaced ("key", which belongs elsewhere) is refused by its name, since the event would
-// be another than its publisher meant. Members named in also are the caller's own.
+// which is misspelt ("Data", or "retyr" where there is no retry) or misplaced ("key", which belongs elsewhere) is refused
+// by its name, since the event would be another than its publisher meant. Others are passed over, as egg-sse does. Members named in also are the caller's own.
 func DecodePublish(body []byte, also ...string) (Event, error) {
-	return decodeJSON(body, func(name []byte) error { return checkMember(name, also) })
+	return decodeJSON(body, &unknowns{also: also})
 }
 
-// checkMember refuses the name of an unknown member that looks like a known one.
-func checkMember(name []byte, also []string) error {
-	known := ""
+// unknowns looks at the members of an object that are not an event's.
+type unknowns struct {
+	also  []string
+	typo  [2]string // name and known name of the first with a slip
+	known []string  // members that are there: the event's, and those in also
+}
+
+func (u *unknowns) has(name string) { u.known = append(u.known, name) }
+
+// see refuses a name that is a known one but for the case of its letters, or one that belongs elsewhere.
+func (u *unknowns) see(name string) error {
+	if slices.Contains(u.also, name) {
+		u.has(name)
+		return nil
+	}
 	for _, k := range [...]string{fieldData, fieldEvent, fieldID, fieldRetry, "key", "connectKey", "lastEventId", "op", "frame"} {
-		if len(k) == len(name) && strings.EqualFold(k, string(name)) {
-			known = k
+		switch {
+		case strings.EqualFold(k, name):
+			return u.refuse(name, k)
+		case u.typo[0] == "" && alike(k, name):
+			u.typo = [2]string{name, k}
 		}
 	}
-	switch {
-	case known == "" || slices.Contains(also, string(name)):
-		return nil
-	case known == fieldData || known == fieldEvent || known == fieldID || known == fieldRetry || slices.Contains(also, known):
-		return &Error{Field: string(name), Offset: -1, Reason: "is no member of an event; did you mean " + known + "?"}
-	case known == "key" || known == "connectKey":
-		return &Error{Field: string(name), Offset: -1, Reason: "is no member of an event: name the key outside of it, as in POST /publish?key=KEY"}
-	}
-	return &Error{Field: string(name), Offset: -1, Reason: "is no member of an event; remove it"}
+	return nil
 }
 
-func decodeJSON(body []byte, check func(name []byte) error) (Event, error) {
+// end refuses a slip in the name of a member that is not there.
+func (u *unknowns) end() error {
+	if u.typo[0] != "" && !slices.Contains(u.known, u.typo[1]) {
+		return u.refuse(u.typo[0], u.typo[1])
+	}
+	return nil
+}
+
+func (u *unknowns) refuse(name, known string) error {
+	reason := "is no member of an event; remove it"
+	switch {
+	case known == fieldData || known == fieldEvent || known == fieldID || known == fieldRetry || slices.Contains(u.also, known):
+		reason = "is no member of an event; did you mean " + known + "?"
+	case known == "key" || known == "connectKey":
+		reason = "is no member of an event: name the key outside of it, as in POST /publish?key=KEY"
+	}
+	return &Error{Field: name, Offset: -1, Reason: reason}
+}
+
+// alike reports whether name is known but for the case of its letters and one slip: a character too many, too few, another
+// one, or two in the wrong order. Of a name of two characters nothing is a slip but an s behind it.
+func alike(known, name string) bool {
+	a, b := strings.ToLower(known), strings.ToLower(name)
+	if len(a) < 3 {
+		return a == b || a+"s" == b
+	}
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(b)-len(a) > 1 {
+		return false
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch {
+	case i == len(a): // equal, or one more at the end
+		return true
+	case len(a) < len(b):
+		return a[i:] == b[i+1:]
+	case a[i+1:] == b[i+1:]:
+		return true
+	}
+	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+}
+
+func decodeJSON(body []byte, u *unknowns) (Event, error) {
 	if i := invalidUTF8(body); i >= 0 {
 		return Event{}, &Error{Field: fieldBody, Offset: i, Reason: reasonUTF8}
 	}
@@ -86,7 +140,7 @@ func decodeJSON(body []byte, check func(name []byte) error) (Event, error) {
 	case '"':
 		return Event{Data: unquote(body[i:stringEnd(body, i)])}, nil
 	case '{':
-		return decodeObject(body, i, check)
+		return decodeObject(body, i, u)
 	default:
 		return Event{}, &Error{Field: fieldBody, Offset: i,
 			Reason: "must be a string or an object with data, event, id, retry; got " + kindName(body[i])}
@@ -121,8 +175,8 @@ type member struct {
 	spaced  bool // there is white space between its tokens
 }
 
-// decodeObject decodes the valid object at i. check, if set, is asked about members that are not an event's.
-func decodeObject(body []byte, i int, check func(name []byte) error) (ev Event, err error) {
+// decodeObject decodes the valid object at i. u, if set, is asked about members that are not an event's.
+func decodeObject(body []byte, i int, u *unknowns) (ev Event, err error) {
 	var data, event, id, retry member
 	for i = skipJSONSpace(body, i+1); body[i] != '}'; {
 		end := stringEnd(body, i)
@@ -146,8 +200,8 @@ func decodeObject(body []byte, i int, check func(name []byte) error) (ev Event, 
 		case fieldRetry:
 			retry = v
 		default:
-			if check != nil {
-				if err := check(name); err != nil {
+			if u != nil {
+				if err := u.see(string(name)); err != nil {
 					return Event{}, err
 				}
 			}
@@ -158,6 +212,19 @@ func decodeObject(body []byte, i int, check func(name []byte) error) (ev Event, 
 		}
 	}
 
+	if u != nil {
+		for _, m := range [...]struct {
+			name string
+			member
+		}{{fieldData, data}, {fieldEvent, event}, {fieldID, id}, {fieldRetry, retry}} {
+			if m.end > 0 {
+				u.has(m.name)
+			}
+		}
+		if err := u.end(); err != nil {
+			return Event{}, err
+		}
+	}
 	if ev.Event, err = decodeName(fieldEvent, body, event); err != nil {
 		return Event{}, err
 	}
