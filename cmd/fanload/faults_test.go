@@ -81,6 +81,10 @@ var plantedFaults = []planted{
 	{fault: faulty.None, mode: "churn", flags: churning, status: exitOK},
 	{fault: faulty.Deaf, mode: "churn", flags: churning, names: []string{"sse_undelivered"}, status: exitFailed},
 	{
+		fault: faulty.None, mode: "churn", flags: []string{"--rate", "0.5", "--churn", "1", "-d", "500ms"},
+		says: "nothing was tested", status: exitFailed,
+	},
+	{
 		fault: faulty.Deaf, mode: "churn", flags: append([]string{"--ready", "sent"}, churning...),
 		names: []string{"sse_undelivered"}, status: exitFailed,
 	},

@@ -190,7 +190,11 @@ func readAnswer(r *bufio.Reader) (a answer, end bool, err error) {
 		}
 		_, _ = r.Discard(len(piece) - len(rest))
 	}
-	return answer{status: h.Status, text: strings.TrimSpace(string(text))}, h.Close || b.UntilEnd(), nil
+	said := strings.TrimSpace(string(text))
+	if h.Location != "" && h.Status >= 300 && h.Status < 400 {
+		said = strings.TrimSpace("to " + h.Location + " (redirects are not followed) " + said)
+	}
+	return answer{status: h.Status, text: said}, h.Close || b.UntilEnd(), nil
 }
 
 // hungUp tells whether the server has ended an idle connection, so that no event is lost to it. What it has sent before,

@@ -89,6 +89,9 @@ func TestFailuresAreCounted(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/k1" {
 			http.Error(w, "not you", http.StatusForbidden)
+		} else if r.URL.Path == "/k2" {
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(http.StatusTemporaryRedirect)
 		}
 	}))
 	defer s.Close()
@@ -97,13 +100,13 @@ func TestFailuresAreCounted(t *testing.T) {
 		b.Publish(i%6, 1, measure.Now())
 	}
 	b.Flush()
-	if st := b.Stats(); st.Refused != 2 || st.Unanswered != 0 || st.Errors["403 not you"] != 2 || st.Latency.Count() != 10 {
+	if st := b.Stats(); st.Refused != 4 || st.Errors["307 to /elsewhere (redirects are not followed)"] != 2 || st.Unanswered != 0 || st.Errors["403 not you"] != 2 || st.Latency.Count() != 8 {
 		t.Errorf("%+v", st)
 	}
 	if taken := b.Taken(); taken[0] != 2 || taken[1] != 0 {
 		t.Errorf("taken %v", taken)
 	}
-	if f := b.Failed(); len(f) != 2 || f[0].Key != 1 || f[0].From != 1 || f[1].To != 2 || f[0].Due == 0 {
+	if f := b.Failed(); len(f) != 4 || f[0].From != 1 || f[3].To != 2 || f[0].Due == 0 {
 		t.Errorf("failed %v", f)
 	}
 

@@ -113,6 +113,7 @@ type Streams struct {
 	ReconnectFailed  int64 `json:"reconnect_failed"`
 	GaveUp           int64 `json:"gave_up"`
 	Churned          int64 `json:"churned"`
+	Expected         int64 `json:"newcomers_expected"` // events that newcomers had to get
 	Stalled          int64 `json:"stalled"`
 	StalledEnded     int64 `json:"stalled_ended"`
 	StalledFelt      int64 `json:"stalled_felt"`        // of the others, those that held the server up: more was published than the kernel holds

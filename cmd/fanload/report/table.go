@@ -121,6 +121,7 @@ func (r *Result) deliverySection() Section {
 	add("reconnects failed", t.ReconnectFailed, false)
 	add("gave up", t.GaveUp, false)
 	add("churned", t.Churned, false)
+	add("newcomers had to get", t.Expected, t.Churned > 0)
 	add("stalled", t.Stalled, false)
 	add("stalled, ended by the server", t.StalledEnded, false)
 	add("stalled, held the server up", t.StalledFelt, t.Stalled > t.StalledEnded)

@@ -228,6 +228,9 @@ func worth(r *report.Result, s *Settings) error {
 		return fmt.Errorf("no subscriber could connect to %s: %s", s.Plan.Address, most(r.Statuses, r.Errors))
 	case r.Publish.Events > 0 && r.Publish.Failed == r.Publish.Events:
 		return fmt.Errorf("no event could be published: %s", most(r.Publish.Errors))
+	case s.Plan.Mode == Churn && r.Publish.Events > 0 && r.Streams.Expected == 0:
+		return fmt.Errorf("nothing was tested: %d subscribers were replaced, and no event was published while a newcomer lived: give a higher "+
+			"--rate or --churn, or a longer --duration", r.Streams.Churned)
 	case s.Plan.Mode == Stall && r.Streams.Stalled == 0:
 		return errors.New("nobody stalled: give more --subscribers, or a higher --percent")
 	case s.Plan.Mode == Stall && r.Streams.Backpressure() == 0:
@@ -270,7 +273,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 		Latency: joined.Latency.Summary(), Round: r.rounds.Summary(), Reconnect: joined.Reconnect.Summary(),
 		Curve: report.Curve(&joined.Latency), Timeline: r.sampler.timeline(),
 	}
-	out.Latency.Unfinished, out.Round.Unfinished = c.Charged, r.unfinished
+	out.Latency.Unfinished, out.Round.Unfinished, out.Reconnect.Unfinished = c.Charged, r.unfinished, c.NotBack
 	out.Connect = report.Connect{
 		Asked: int64(r.s.Plan.Subscribers), Connected: c.Connected, Failed: c.Failed,
 		TCP: joined.Connect.Summary(), TLS: joined.TLS.Summary(), Ciphers: joined.Ciphers, Failures: joined.Failures, Head: joined.Head.Summary(), FirstEvent: joined.FirstEvent.Summary(),
@@ -288,7 +291,7 @@ func (r *runner) result(joined *swarm.Result, started time.Time, end int64, usag
 		Misrouted: c.Misrouted, Malformed: c.Malformed, Foreign: c.Foreign, Gaps: c.Gaps,
 	}
 	out.Streams = report.Streams{
-		Ended: c.Ended, Reconnects: c.Reconnects, ReconnectFailed: c.ReconnectFail, GaveUp: c.GaveUp, Churned: c.Churned,
+		Ended: c.Ended, Reconnects: c.Reconnects, ReconnectFailed: c.ReconnectFail, GaveUp: c.GaveUp, Churned: c.Churned, Expected: c.Expected,
 		Stalled: c.Stalled, StalledEnded: c.StalledEnded, StalledFelt: c.StallFelt, StalledGiven: c.StallGiven, StalledKept: c.StallKept,
 		Comments: c.Comments, BehindAfterDrain: r.behind,
 	}

@@ -39,6 +39,14 @@ func (c *Checker) Begin(base int64) { *c = Checker{begun: true, base: base, high
 // Begun tells whether the checker has a beginning: by Begin, or by its first event.
 func (c *Checker) Begun() bool { return c.begun }
 
+// Expected is how many sequences up to one had to come.
+func (c *Checker) Expected(last int64) int64 {
+	if !c.begun {
+		return 0
+	}
+	return max(0, last-c.base)
+}
+
 // High is the newest sequence seen; 0, or the base, if there is none.
 func (c *Checker) High() int64 { return c.high }
 

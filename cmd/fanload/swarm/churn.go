@@ -89,6 +89,13 @@ func (l *loop) doChurn() {
 	}
 }
 
+// newcomer counts what one had to get up to a sequence. Without it nobody could have missed anything.
+func (l *loop) newcomer(s *subscriber, until int64) {
+	if s.newcomer {
+		l.counts.Expected += s.check.Expected(until)
+	}
+}
+
 // gone replaces a subscriber that is about to leave, if it can go.
 func (l *loop) gone(s *subscriber) bool {
 	late := l.now >= s.leaveBy
@@ -101,9 +108,11 @@ func (l *loop) gone(s *subscriber) bool {
 		return true
 	}
 	l.drop(s)
+	l.newcomer(s, s.until)
 	l.leave(s, s.until)
 	l.counts.Churned++
 	s.check, s.lastID, s.left, s.times, s.attempts, s.leaveBy = sequence.Checker{}, nil, 0, 0, 0, 0
+	s.newcomer = true
 	s.parser = codec.Parser{OnComment: s.parser.OnComment}
 	l.counts.Connected--
 	l.wait(s, 0)

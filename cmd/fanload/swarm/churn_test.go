@@ -124,6 +124,9 @@ func TestLeavingTakesPatience(t *testing.T) {
 	step(1000, 0)
 	step(11e6, 1)
 	l.counts.Waiting, s.state = 0, over
+	if l.counts.Expected != 0 || !s.newcomer {
+		t.Errorf("the first one is no newcomer: %d", l.counts.Expected)
+	}
 	if n := missing(l, 4); n != 2 {
 		t.Errorf("%d are missing of those that were answered before it left", n)
 	}

@@ -41,6 +41,8 @@ type Counts struct {
 	ReconnectFail int64 `json:"reconnect_failures"`
 	GaveUp        int64 `json:"gave_up"` // subscribers that were subscribed, and could not be again
 	Churned       int64 `json:"churned"`
+	Expected      int64 `json:"expected"`    // events that those had to get who took the place of others
+	NotBack       int64 `json:"not_back"`    // subscribers that were not back at the end
 	Retries       int64 `json:"retry_hints"` // retry fields that changed the reconnection time
 
 	LastDelivery  int64 `json:"last_delivery"`  // microseconds, monotonic
@@ -80,6 +82,8 @@ func (c *Counts) Add(o *Counts) {
 	c.ReconnectFail += o.ReconnectFail
 	c.GaveUp += o.GaveUp
 	c.Churned += o.Churned
+	c.Expected += o.Expected
+	c.NotBack += o.NotBack
 	c.Retries += o.Retries
 	c.LastDelivery = max(c.LastDelivery, o.LastDelivery)
 	c.LastConnected = max(c.LastConnected, o.LastConnected)

@@ -32,10 +32,15 @@ func (l *loop) finish(p *sequence.Published) {
 		s := &l.subs[i]
 		if s.times > 0 && !s.stalls {
 			waits := s.state == streaming
+			l.newcomer(s, p.Last[s.key])
 			l.settle(p, s.key, &s.check, p.Last[s.key], waits)
 			if waits {
 				readers[s.key]++
 			}
+		}
+		if s.left != 0 && (s.state == waiting || s.opening() || s.attempts >= maxAttempts) {
+			l.result.Reconnect.Record(l.now - s.left) // at least: left out, those who came back would look quick
+			l.counts.NotBack++
 		}
 		if s.state == streaming && s.head.Status == 0 {
 			l.result.Errors["stream: no head before the end of the run"]++

@@ -197,6 +197,31 @@ func TestComingBackTakesLonger(t *testing.T) {
 	}
 }
 
+// TestNotBackAtTheEnd: whoever has not come back is not left out of the reconnect times.
+func TestNotBackAtTheEnd(t *testing.T) {
+	for _, state := range []state{waiting, connecting, heading, over} {
+		l, s := still(t)
+		l.plan.Reconnect = state != over
+		if err := l.consume(s, []byte(streamHead)); err != nil {
+			t.Fatal(err)
+		}
+		l.lose(s, errEnded)
+		s.left -= 3_000_000
+		if state != waiting && state != over {
+			l.counts.Opening++
+			s.state, s.began = state, l.now
+		}
+		l.finish(&sequence.Published{Last: []int64{0}})
+		want := int64(1)
+		if state == over {
+			want = 0 // it was not to come back
+		}
+		if n := l.result.Reconnect.Count(); n != want || l.counts.NotBack != want || want == 1 && l.result.Reconnect.Quantile(100) < 3_000_000 {
+			t.Errorf("state %d: %d times, %d not back", state, n, l.counts.NotBack)
+		}
+	}
+}
+
 // TestAnswersThatAreNoStream are kept short, and printable.
 func TestAnswersThatAreNoStream(t *testing.T) {
 	l, s := still(t)

@@ -28,6 +28,7 @@ type subscriber struct {
 	stalled    bool
 	queued     bool
 	times      int     // it was subscribed
+	newcomer   bool    // it took another one's place
 	firstEvent bool    // has had an event on this connection
 	attempts   int     // to come back, in a row
 	began      int64   // the connect
