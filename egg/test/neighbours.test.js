@@ -106,6 +106,26 @@ test('a Fanfare that the settings name: the log says which, and what it does not
   }
 });
 
+test('two applications that name the same Fanfare share its keys, and each is told so', async () => {
+  const fanfare = await startFanfare();
+  const [ a, b ] = await Promise.all([ 1, 2 ].map(() => start({ admin: fanfare.admin, stream: fanfare.stream, start: { enable: false } })));
+  try {
+    const clients = [ await streamOf(a, 'news'), await streamOf(b, 'news') ];
+    for (const [ application, text ] of [[ a, 'from a' ], [ b, 'from b' ]]) {
+      assert.strictEqual((await application.callAndWait('publish', 'news', text)).result.subscribers, 2);
+      for (const c of clients) await c.saw(text);
+      await says(application, /uses the Fanfare at .*which this application did not start: .*about all applications that use it/);
+    }
+    for (const c of clients) {
+      assert.deepStrictEqual(c.events.filter(Boolean), [ 'from a', 'from b' ]);
+      c.close();
+    }
+  } finally {
+    await Promise.all([ a.stop(), b.stop() ]);
+    await fanfare.stop();
+  }
+});
+
 test('another program on the stream port: its answers do not reach the browser, and the log names the setting', async () => {
   const fanfare = await startFanfare();
   let answer = res => res.end();

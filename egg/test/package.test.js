@@ -111,3 +111,11 @@ test('the types of every setting', () => {
   const names = at => Object.entries(at).flatMap(([ name, value ]) => [ name, ...(name !== 'headers' && value && typeof value === 'object' && !Array.isArray(value) ? names(value) : []) ]);
   for (const name of names(sse)) assert.match(text, new RegExp(`\\b${name}\\?:`), name);
 });
+
+test('each test that the README names is there', () => {
+  const named = [ ...fs.readFileSync(path.join(root, 'README.md'), 'utf8').matchAll(/\| `(\w+)`: \*(.+)\* \|$/gm) ];
+  assert.ok(named.length >= 15);
+  for (const [ , file, title ] of named) {
+    assert.ok(fs.readFileSync(path.join(__dirname, `${file}.test.js`), 'utf8').includes(`test('${title.replaceAll("'", "\\'")}'`), `${file}: ${title}`);
+  }
+});

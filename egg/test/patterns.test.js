@@ -4,6 +4,7 @@
 // in a call is told, and ends no process. migration.test.js has the patterns of egg-sse's documentation.
 const { test, before, after } = require('node:test');
 const assert = require('node:assert');
+const net = require('net');
 const { startCluster } = require('./harness/application');
 const { startFanfare } = require('./harness/fanfare');
 const { startRedis } = require('./harness/redis');
@@ -57,6 +58,20 @@ async function idle() {
 
 test('a controller: each request publishes once', () => arrives('controller', texts(20), () => Promise.all(texts(20).map(text => application.call('publish', 'controller', text)))));
 
+test('a controller that publishes after its response', () => arrives('later', texts(20), () => Promise.all(texts(20).map(text => application.post('/later', { text })))));
+
+test('a WebSocket: what comes in on an upgraded connection', () => arrives('socket', texts(20), async () => {
+  const socket = net.connect(application.port, '127.0.0.1');
+  let answer = '';
+  socket.on('data', text => { answer += text; });
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n');
+  await until('it is upgraded', () => answer.startsWith('HTTP/1.1 101 '));
+  for (const text of texts(20)) socket.write(`${text}\n`);
+  socket.end();
+}));
+
+test('a message of the agent to all workers', () => arrives('messenger', texts(20), () => fetch(`${application.origin}/flood?n=20`)));
+
 test('a message to all workers, and the same one twice on purpose', () => arrives('messenger', [ ...texts(20), 'same', 'same' ], async () => {
   for (const text of [ ...texts(20), 'same', 'same' ]) await application.post('/message', { text });
 }));
@@ -73,6 +88,10 @@ test('a Redis lock: the worker that gets it publishes, whichever leads', async (
   await arrives('locked', texts(60), () => application.post('/locked', { n: 60 }));
   await until('the log says what to do', () => /did not publish \d+ events that this worker left to it .*publish to "locked".*from: 'this'/.test(application.log()));
 });
+
+test('a lock within a message to all workers', () => arrives('locked-message', texts(20), async () => {
+  for (const data of texts(20)) await application.post('/send/locked-message', { data });
+}));
 
 test('a queue: the workers take other jobs each', () => arrives('queue', texts(60), () => application.post('/queue', texts(60))));
 

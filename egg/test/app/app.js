@@ -12,6 +12,26 @@ async function locked(app, n) {
   }
 }
 
+// A timer in every worker that begins when the worker starts: one whose events are alike in each, by the clock, and one whose
+// events are the worker's own.
+function timers(app) {
+  const EVERY = 300;
+  let n = 0;
+  let tick = 0; // the same number in each worker
+  let timer;
+  const next = () => {
+    const now = Date.now();
+    tick = Math.max(tick, Math.floor(now / EVERY)) + 1;
+    timer = setTimeout(() => {
+      app.sse.publish('timer', `${tick}`);
+      app.sse.publish('own-timer', { data: { n: ++n, pid: process.pid } }, { from: 'leader' });
+      next();
+    }, tick * EVERY - now);
+  };
+  next();
+  app.beforeClose(() => clearTimeout(timer));
+}
+
 // The workers take jobs from a queue that they share.
 async function consume(app) {
   const Redis = require('ioredis');
@@ -40,6 +60,21 @@ module.exports = app => {
   app.messenger.on('count-failures', () => app.messenger.sendToAgent('failures', app.sse.stats.failed));
   // A message to all workers of which each publishes its own view.
   app.messenger.on('view', n => app.sse.publish('view', { data: { n, pid: process.pid } }));
+  // A message to all workers of which the one that gets a lock publishes.
+  app.messenger.on('locked-message', async text => {
+    if (await app.redis.set(`message ${text}`, process.pid, 'EX', 60, 'NX')) app.sse.publish('locked-message', text);
+  });
+  // An upgraded connection, such as a WebSocket: each line that comes in is published.
+  app.on('server', server => server.on('upgrade', (req, socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n');
+    let rest = '';
+    socket.on('error', () => {}).on('data', text => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop();
+      for (const line of lines) app.sse.publish('socket', line);
+    });
+  }));
+  if (process.env.TEST_TIMERS === 'on') timers(app);
   // An application that takes its time to start.
   app.beforeStart(() => new Promise(resolve => setTimeout(resolve, Number(process.env.TEST_SLOW_START) || 0)));
   if (app.config.redis.port) {

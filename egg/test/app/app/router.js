@@ -13,6 +13,7 @@ module.exports = app => {
   app.post('/message-one', call.messageOne);
   app.post('/redis', call.redis);
   app.post('/queue', call.queue);
+  app.post('/later', call.later);
   app.post('/locked', call.locked);
   app.post('/send/:action', call.send);
   app.post('/wrong/:name', call.wrong);

@@ -49,6 +49,14 @@ module.exports = class CallController extends Controller {
     this.ctx.body = {};
   }
 
+  // POST /later: publishes after the response.
+  async later() {
+    const { app, ctx } = this;
+    const { text } = ctx.request.body;
+    ctx.body = {};
+    setTimeout(() => app.sse.publish('later', text), 50);
+  }
+
   async locked() {
     await this.app.redis.publish('locked', String(this.ctx.request.body.n));
     this.ctx.body = {};
