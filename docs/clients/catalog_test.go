@@ -129,28 +129,33 @@ func golang(t *testing.T, s *session) {
 	runDriver(func(*testing.T) []string { return []string{driver} })(t, s)
 }
 
-// shell runs a tool and reads the lines that it prints as the standard says.
+// shell runs a tool and reads the lines that it prints.
 func shell(name string, args ...string) func(*testing.T, *session) {
 	return func(t *testing.T, s *session) {
-		var e event
-		var data []string
-		runCommand(t, s, append([]string{needTool(t, name)}, args...), func(s *session, line string) {
-			field, value, _ := strings.Cut(line, ":")
-			value = strings.TrimPrefix(value, " ")
-			switch {
-			case line == "" && data != nil:
-				e.Data = strings.Join(data, "\n")
-				s.hand(e)
-				e, data = event{}, nil
-			case line == "":
-				e = event{}
-			case field == "data":
-				data = append(data, value)
-			case field == "event":
-				e.Name = value
-			case field == "id":
-				e.ID = value
-			}
-		})
+		runCommand(t, s, append([]string{needTool(t, name)}, args...), readStream)
+	}
+}
+
+// readStream makes a reader of one response, as the standard says: what has no empty line behind it is no event.
+func readStream() func(*session, string) {
+	var e event
+	var data []string
+	return func(s *session, line string) {
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case line == "" && data != nil:
+			e.Data = strings.Join(data, "\n")
+			s.hand(e)
+			e, data = event{}, nil
+		case line == "":
+			e = event{}
+		case field == "data":
+			data = append(data, value)
+		case field == "event":
+			e.Name = value
+		case field == "id":
+			e.ID = value
+		}
 	}
 }

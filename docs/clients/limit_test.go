@@ -86,7 +86,7 @@ func (w *world) getsIn() {
 // limit204: 204 tells an EventSource to stop for good.
 func limit204(w *world) {
 	w.full("--over-limit", "204")
-	if w.asked(3, 8*time.Second) {
+	if w.asked(3, 15*time.Second) {
 		w.fact(factKeepsOn)
 	}
 }

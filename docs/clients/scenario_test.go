@@ -117,11 +117,11 @@ func (w *world) connected(opens int) {
 	if !w.subscribed(w.server, patience) {
 		w.t.Fatal("the client never came")
 	}
-	if !w.client.mute && !w.session.await(patience/6, func() bool { return w.session.opens >= opens }) {
+	if !w.client.mute && !w.session.await(patience/2, func() bool { return w.session.opens >= opens }) {
 		w.fact(factOpen)
 	}
 	// With the position it has an id. Who doesn't hand it on has it by now, too: the two come in one piece.
-	w.session.await(patience/12, func() bool { return len(w.session.events) > 0 })
+	w.session.await(patience/2, func() bool { return len(w.session.events) > 0 })
 }
 
 // subscribed waits until the server has a subscriber.
@@ -258,7 +258,7 @@ func resume(w *world) {
 		w.fact(factGone)
 		return
 	}
-	if !w.session.awaitEvent(comesBack/5, first) {
+	if !w.session.awaitEvent(comesBack, first) {
 		w.fact(factFirst)
 	}
 	for i := range 2 {

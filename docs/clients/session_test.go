@@ -130,12 +130,14 @@ func (s *session) hasClosed() bool {
 
 // runDriver gives a client that is one of the drivers: a program and its arguments before the URL.
 func runDriver(command func(t *testing.T) []string) func(*testing.T, *session) {
-	return func(t *testing.T, s *session) { runCommand(t, s, command(t), (*session).say) }
+	return func(t *testing.T, s *session) {
+		runCommand(t, s, command(t), func() func(*session, string) { return (*session).say })
+	}
 }
 
-// runCommand runs a program whose lines are for take. A client of one connection is called again with the last id when its
+// runCommand runs a program; reader makes what takes the lines of one run. A client of one connection is called again with the last id when its
 // program has ended, as a script around it would.
-func runCommand(t *testing.T, s *session, command []string, take func(*session, string)) {
+func runCommand(t *testing.T, s *session, command []string, reader func() func(*session, string)) {
 	t.Helper()
 	env := s.target.trust.environment()
 	if s.target.alone {
@@ -166,7 +168,7 @@ func runCommand(t *testing.T, s *session, command []string, take func(*session, 
 	go func() {
 		defer close(ended)
 		for ok {
-			scan := bufio.NewScanner(lines)
+			take, scan := reader(), bufio.NewScanner(lines)
 			scan.Buffer(nil, 8<<20)
 			for scan.Scan() {
 				take(s, scan.Text())
