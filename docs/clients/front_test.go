@@ -6,13 +6,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
 )
 
-// front is a TCP proxy between a client and the servers, which a test can hold, cut and switch. What isn't a stream goes to
-// the address for pages, so that a browser's page and its stream can be of one origin.
+// front is a TCP proxy between a client and the servers, which a test can hold, cut and switch. What is for the server of
+// pages goes there, so that a browser's page and its stream can be of one origin.
 type front struct {
 	t    *testing.T
 	addr string
@@ -21,7 +22,7 @@ type front struct {
 
 	mu       sync.Mutex
 	upstream string // host:port of the server for new streams
-	pages    string // likewise for everything else
+	pages    string // likewise for pages and reports; "": there are none
 	listener net.Listener
 	pairs    map[*pair]bool // of servers; the pages' are none of a test's business
 	requests []request      // for streams, in order
@@ -171,6 +172,9 @@ func (f *front) serve(client *net.TCPConn) {
 	f.mu.Unlock()
 }
 
+// pagePath is what a request to the server of pages begins with.
+var pagePath = regexp.MustCompile(`^[A-Z]+ /(page|node_modules|report)/`)
+
 // note looks at what a client has sent, which has a request's head in one piece, and tells where it goes. Without a pair it
 // tells where streams go.
 func (f *front) note(p *pair, data []byte) (to string) {
@@ -179,7 +183,7 @@ func (f *front) note(p *pair, data []byte) (to string) {
 	if p == nil {
 		return f.upstream
 	}
-	if f.pages != "" && !bytes.Contains(data, []byte(" /stream?")) {
+	if f.pages != "" && pagePath.Match(data) {
 		return f.pages
 	}
 	if bytes.HasPrefix(data, []byte("GET /stream")) {

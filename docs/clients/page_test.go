@@ -86,10 +86,8 @@ func columns(c client) (names []string) {
 			names = append(names, s.name)
 		}
 	}
-	if c.origin != sameOrigin {
-		for _, px := range proxies {
-			names = append(names, px.name)
-		}
+	for _, px := range proxies {
+		names = append(names, px.name)
 	}
 	return names
 }

@@ -13,6 +13,7 @@ import (
 type proxy struct {
 	name, tool, file string
 	edits            func(p places) []string
+	pages            func(addr string) []string // edits that put the server of the page where the application's own places are
 	args             func(p places) []string
 }
 
@@ -40,6 +41,9 @@ var proxies = []proxy{
 				"127.0.0.1:8080", p.upstream,
 			}
 		},
+		pages: func(addr string) []string {
+			return []string{"location / {\n            return 404;", "location / {\n            proxy_pass http://" + addr + ";"}
+		},
 		args: func(p places) []string { return []string{"-e", "stderr", "-c", p.config, "-g", "daemon off;"} },
 	},
 	{
@@ -56,6 +60,12 @@ var proxies = []proxy{
 			}
 			return edits
 		},
+		pages: func(addr string) []string {
+			return []string{
+				`http-request return status 404 content-type text/plain string "not found\n" unless`, "use_backend pages unless",
+				"\nbackend fanfare\n", "\nbackend pages\n    server pages " + addr + "\n\nbackend fanfare\n",
+			}
+		},
 		args: func(p places) []string { return []string{"-db", "-f", p.config} },
 	},
 	{
@@ -70,10 +80,14 @@ var proxies = []proxy{
 				"127.0.0.1:8080", p.upstream,
 			}
 		},
+		pages: func(addr string) []string {
+			return []string{"handle {\n\t\trespond 404", "handle {\n\t\treverse_proxy " + addr}
+		},
 		args: func(p places) []string { return []string{"run", "--adapter", "caddyfile", "--config", p.config} },
 	},
 	{
 		name: "Varnish", tool: "varnishd", file: "varnish.vcl",
+		pages: func(string) []string { return nil }, // it has one server, which is the front
 		edits: func(p places) []string {
 			host, port, _ := net.SplitHostPort(p.upstream)
 			return []string{`"127.0.0.1"`, `"` + host + `"`, `"8080"`, `"` + port + `"`}
@@ -91,12 +105,9 @@ func TestProxies(t *testing.T) {
 	}
 	for _, px := range proxies {
 		for _, c := range clients {
-			if c.origin == sameOrigin {
-				continue // a proxy doesn't have the page
-			}
 			t.Run(px.name+"/"+caseName(c), func(t *testing.T) {
 				t.Parallel()
-				w := &world{t: t, client: c}
+				w := &world{t: t, client: c, origin: c.origin}
 				journey(w, px)
 				compare(t, c, px.name, w.facts)
 			})
@@ -104,8 +115,8 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// run starts the proxy in front of upstream, and returns its origin and what a client needs to trust it.
-func (px proxy) run(t *testing.T, upstream string) (origin string, tr *trust) {
+// run starts the proxy in front of upstream and, if there is one, of a server of pages. It returns its origin and what a client needs to trust it.
+func (px proxy) run(t *testing.T, upstream, pages string) (origin string, tr *trust) {
 	t.Helper()
 	dir := t.TempDir()
 	p := places{
@@ -118,6 +129,9 @@ func (px proxy) run(t *testing.T, upstream string) (origin string, tr *trust) {
 		t.Fatal(err)
 	}
 	edits := px.edits(p)
+	if pages != "" {
+		edits = append(edits, px.pages(pages)...)
+	}
 	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(string(text), edits[i]) {
 			t.Fatalf("deploy/%s has no %q any more: the test must follow", px.file, edits[i])
@@ -150,8 +164,11 @@ func (px proxy) run(t *testing.T, upstream string) (origin string, tr *trust) {
 // is published meanwhile arrives later; the server is killed and comes back; another one takes over while it drains.
 func journey(w *world, px proxy) {
 	w.server = startServer(w.t, "--retry", "50ms", "--ping-interval", "2s")
-	w.front = newFront(w.t, w.server.stream, "")
-	w.via, w.trust = px.run(w.t, w.front.addr)
+	w.front = newFront(w.t, w.server.stream, w.pages())
+	w.via, w.trust = px.run(w.t, w.front.addr, w.pages())
+	if w.origin == sameOrigin {
+		w.origin = w.via
+	}
 	w.launch()
 	w.connected(1)
 	defer w.reconcile()

@@ -9,11 +9,12 @@ let number = 0;
 async function report(line, n) {
   for (;;) {
     try {
-      await fetch(`${parameters.get('report')}?n=${n}`, { method: 'POST', body: line });
-      return;
+      const response = await fetch(`${parameters.get('report')}?n=${n}`, { method: 'POST', body: line });
+      if (response.ok) return;
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      // its connection was cut, or refused
     }
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 function write(line) {
