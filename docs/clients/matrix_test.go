@@ -5,7 +5,8 @@
 //
 //	FANFARE_LONG=1 go test -count=1 -timeout 4h . -update
 //
-// with -run for a part (TestPage for the page alone, TestClients/undici, TestClients/.*/drain, TestProxies/nginx). Without FANFARE_LONG=1 one client of each kind runs through the shortest scenarios.
+// with -run for a part (TestPage for the page alone, TestClients/undici, TestClients/.*/drain, TestProxies/nginx). Without
+// FANFARE_LONG=1 one client of each kind runs through the shortest scenarios.
 package clients_test
 
 import (

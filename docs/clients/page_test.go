@@ -14,8 +14,25 @@ import (
 
 const pageFile = "../clients.md"
 
-//go:embed page_head.md
-var pageHead string
+// pageHead is the page up to the tables. pageNotes has an entry of a list for clients of which there is something to know:
+// options that they need, and why they do what the tests have seen.
+var (
+	//go:embed page_head.md
+	pageHead string
+	//go:embed notes.md
+	pageNotes string
+)
+
+// notes are the entries of pageNotes by the client's name.
+func notes() map[string]string {
+	all := make(map[string]string)
+	for entry := range strings.SplitSeq(strings.TrimSpace("\n"+pageNotes), "\n- **") {
+		entry = "- **" + strings.TrimPrefix(entry, "- **")
+		name, _, _ := strings.Cut(strings.TrimPrefix(entry, "- **"), "**")
+		all[name] = entry
+	}
+	return all
+}
 
 // meaning is what the page says of a fact: a word or two for the tables, and a sentence for the list below them.
 type meaning struct {
@@ -62,8 +79,13 @@ func TestPage(t *testing.T) {
 		}
 	}
 	for name := range results.Facts {
-		if !slices.ContainsFunc(clients, func(c client) bool { return c.name == name }) {
+		if !known(name) {
 			t.Errorf("%s has %q, which is no client any more", resultsFile, name)
+		}
+	}
+	for name := range notes() {
+		if !known(name) {
+			t.Errorf("notes.md has %q, which is no client", name)
 		}
 	}
 	want, err := renderPage()
@@ -77,6 +99,11 @@ func TestPage(t *testing.T) {
 	if !bytes.Equal(have, want) {
 		t.Errorf("%s is not what %s and the list of clients say: go test . -update -run TestPage writes it", pageFile, resultsFile)
 	}
+}
+
+// known tells whether there is a client of this name.
+func known(name string) bool {
+	return slices.ContainsFunc(clients, func(c client) bool { return c.name == name })
 }
 
 // columns are the names of what a client is tested with.
@@ -121,8 +148,8 @@ func renderPage() ([]byte, error) {
 		writeTable(&b, family, behind, versions)
 		b.WriteString("\n")
 		for _, c := range clients {
-			if c.family == family && c.note != "" {
-				fmt.Fprintf(&b, "- **%s**: %s\n", c.name, c.note)
+			if note, ok := notes()[c.name]; c.family == family && ok {
+				b.WriteString(note + "\n")
 			}
 		}
 	}

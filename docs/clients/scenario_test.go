@@ -27,8 +27,8 @@ var scenarios = []scenario{
 	{name: "drain", run: drain},
 	{name: "limit", run: limitRetry},
 	{name: "503", run: limit503},
-	{name: "alone", run: alone, skip: func(c client) bool { return c.family != familyNode || c.again }},
 	{name: "204", run: limit204, skip: func(c client) bool { return c.again }},
+	{name: "alone", run: alone, skip: func(c client) bool { return c.family != familyNode || c.again }},
 }
 
 // Facts that a scenario may find. The page has a sentence for each.
