@@ -30,6 +30,7 @@ firefox-esr firefox-esr
 systemd-analyze systemd
 curl curl
 jq jq
+wget wget
 redis-server redis-server
 LIST
     compiles_c || printf '%s\n' gcc libc6-dev
@@ -73,9 +74,9 @@ install_debian_packages() {
     as_root "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
-# npm_folders are those that have packages of their own: the clients of the server's tests, the Egg plugin's tools, an
+# npm_folders are those that have packages of their own: the clients of the server's tests and of docs/clients.md, the Egg plugin's tools, an
 # application with each version of Egg, and other versions of Node.js to run these with.
-readonly npm_folders=(node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4 ../egg/test/node)
+readonly npm_folders=(node ../docs/clients/node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4 ../egg/test/node)
 
 install_npm_packages() {
     local major folder

@@ -118,6 +118,15 @@ test_k6() {
     go test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
+# Other people's clients against the server. They are a module of their own: their dependencies are not the server's. One of each
+# kind runs; all of them, and the proxies, with --long.
+test_clients() {
+    cd docs/clients
+    go vet ./...
+    go run "$staticcheck" ./...
+    go test -count=1 -timeout "$timeout" ./...
+}
+
 step "packages" scripts/install.sh
 step "modules" go mod download
 step "gofmt" check_gofmt
@@ -130,6 +139,7 @@ step "tests with the race detector" test_with_race_detector
 step "tests without the race detector" test_without_race_detector
 step "peers" test_peers
 step "egg plugin" test_egg_plugin
+step "clients" test_clients
 step "k6" test_k6
 step "fuzz targets" scripts/fuzz.sh
 
