@@ -72,6 +72,10 @@ var plantedFaults = []planted{
 		fault: faulty.Compresses, names: []string{"sse_connect_failed"}, exact: map[string]int64{"sse_connect_failed{reason:encoding}": 12},
 		status: exitFailed,
 	},
+	{
+		fault: faulty.Deaf, mode: "storm", flags: []string{"--rate", "60", "--every", "400ms", "-d", "1500ms"},
+		names: []string{"sse_undelivered"}, status: exitFailed,
+	},
 	{fault: faulty.None, mode: "stall", flags: append([]string{"--size", "4000"}, stalling...), holds: []string{"backpressure==3"}, status: exitOK},
 	{fault: faulty.None, mode: "stall", flags: append([]string{"--size", "64"}, stalling...), holds: []string{"backpressure==0"}, says: "nothing was tested", status: exitFailed},
 	{

@@ -217,31 +217,40 @@ func (r *runner) bursts(ctx context.Context, start int64) error {
 	return nil
 }
 
-// round publishes some requests, to keys in turn from one on, and waits until all subscribers of the last key have its
-// last event.
+// maxAwaited bounds the keys that a round waits for: each takes a message to the workers before the round begins.
+const maxAwaited = 10_000
+
+// round publishes some requests, to keys in turn from one on, and waits until all subscribers of these keys have the last
+// event of theirs; of more than maxAwaited keys, those of the last ones.
 func (r *runner) round(ctx context.Context, key, requests int) error {
-	keys := r.s.Plan.Keys
-	last := (key + requests - 1) % keys
-	// Each turn of the keys gives the last one another batch.
-	turns := (requests-1)/keys + 1
-	reached, err := r.team.Await(last, r.publisher.Last()[last]+int64(turns*r.s.Plan.Batch))
-	if err != nil {
-		return err
+	keys, batch := r.s.Plan.Keys, r.s.Plan.Batch
+	var awaited []<-chan struct{}
+	for i := max(0, requests-min(keys, maxAwaited)); i < requests; i++ {
+		k, turns := (key+i)%keys, i/keys+1 // of the key with this request
+		reached, err := r.team.Await(k, r.publisher.Last()[k]+int64(turns*batch))
+		if err != nil {
+			return err
+		}
+		awaited = append(awaited, reached)
 	}
 	at := measure.Now()
 	for i := range requests {
-		r.publisher.Publish((key+i)%keys, r.s.Plan.Batch, at)
+		r.publisher.Publish((key+i)%keys, batch, at)
 	}
 	late := time.NewTimer(r.s.roundTime())
 	defer late.Stop()
-	select {
-	case <-reached:
-		r.roundEnded(at, true)
-	case <-late.C:
-		r.roundEnded(at, false)
-	case <-ctx.Done():
-		r.roundEnded(at, false)
+	for _, reached := range awaited {
+		select {
+		case <-reached:
+		case <-late.C:
+			r.roundEnded(at, false)
+			return nil
+		case <-ctx.Done():
+			r.roundEnded(at, false)
+			return nil
+		}
 	}
+	r.roundEnded(at, true)
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package run_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,25 @@ func TestBurstThatDoesNotEnd(t *testing.T) {
 	r := carryOut(t, s)
 	if q := r.Round; q.Count != 3 || q.Unfinished != 1 || q.Max < 2_000_000 || r.Publish.Timeouts != 1 {
 		t.Errorf("%d rounds of 3, %d not over, %d us at most", q.Count, q.Unfinished, q.Max)
+	}
+}
+
+// TestBurstOverKeys is over when all keys have their last event, whichever it is that has not.
+func TestBurstOverKeys(t *testing.T) {
+	for _, missing := range []string{"k 0", "k 1", "k 2"} {
+		b := newBroker(t, nil)
+		b.fault = func(_ int, seq int64, frame string) []string {
+			if seq == 4 && strings.Contains(frame, "."+missing[2:]+`"`) {
+				return nil // each burst has two events of each key
+			}
+			return []string{frame}
+		}
+		s := settings(t, b.URL, run.Burst)
+		s.Plan.Keys, s.Plan.Subscribers, s.Burst, s.Events, s.Round = 3, 6, 6, 12, 2*time.Second
+		r := carryOut(t, s)
+		if q := r.Round; q.Count != 2 || q.Unfinished != 1 || r.Sequence.Undelivered != 2 {
+			t.Errorf("without the last event of %s: %d rounds, %d not over, %+v", missing, q.Count, q.Unfinished, r.Sequence)
+		}
 	}
 }
 
