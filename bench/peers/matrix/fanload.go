@@ -31,6 +31,7 @@ type result struct {
 		Failed   int64   `json:"failed"`
 		Latency  summary `json:"latency"`
 		Timeouts int64   `json:"round_timeouts"`
+		Unsent   int64   `json:"unsent"`
 	} `json:"publish"`
 	Deliveries struct {
 		Total         int64   `json:"total"`
@@ -43,6 +44,7 @@ type result struct {
 		Duplicated int64 `json:"duplicated"`
 		OutOfOrder int64 `json:"out_of_order"`
 		Misrouted  int64 `json:"misrouted"`
+		Malformed  int64 `json:"malformed"`
 		Gaps       int64 `json:"gap_events"`
 	} `json:"sequence"`
 	Streams struct {
@@ -196,9 +198,11 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	}{
 		{r.Connect.Asked - r.Connect.Connected, "subscribers could not connect"},
 		{r.Publish.Failed, "publish requests failed"},
+		{r.Publish.Unsent, "events were never sent, since the publish route did not answer"},
 		{r.Sequence.Lost, "deliveries lost"},
 		{r.Sequence.Duplicated, "deliveries doubled"},
 		{r.Sequence.OutOfOrder, "deliveries out of order"},
+		{r.Sequence.Malformed, "deliveries cut off"},
 		{r.Sequence.Misrouted, "deliveries to subscribers of another key"},
 		{r.Sequence.Gaps, "gaps told by the server"},
 		{r.Streams.Ended, "streams ended by the server"},
