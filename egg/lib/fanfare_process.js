@@ -63,7 +63,7 @@ class FanfareProcess {
   }
 
   async run() {
-    if (this.settings.starts) await this.adopt();
+    if (this.settings.starts) await this.attempt(() => this.adopt());
     while (!this.stopped) {
       const found = this.settings.own ? 'nothing' : await this.probe(); // nobody else's Fanfare is ever used as this application's own
       if (this.stopped) break;
@@ -80,7 +80,7 @@ class FanfareProcess {
         case 'nothing':
           this.announced = false;
           if (this.settings.starts) {
-            await this.runChild();
+            await this.attempt(() => this.runChild());
           } else {
             this.sayOnce(`nothing answers at ${this.where.admin} (sse.server.admin): start Fanfare there, since sse.server.start.enable is false, or ${OTHER}`);
             this.settled();
@@ -93,6 +93,18 @@ class FanfareProcess {
           this.settled();
           await this.sleep(LAST_DELAY);
       }
+    }
+  }
+
+  // attempt runs what depends on files: a full disk must not end the agent.
+  async attempt(work) {
+    try {
+      await work();
+    } catch (err) {
+      this.announced = false;
+      this.sayOnce(`Fanfare can't be started: ${err.message}`);
+      this.settled();
+      await this.sleep(LAST_DELAY);
     }
   }
 
@@ -205,7 +217,11 @@ class FanfareProcess {
 
   remember() {
     this.left.read = this.tail ? this.tail.at : 0;
-    this.lease.record(this.left);
+    try {
+      this.lease.record(this.left);
+    } catch (err) {
+      this.sayOnce(`the next agent will not find Fanfare: ${err.message}`);
+    }
   }
 
   // standardInput is what Fanfare's end depends on: the FIFO that all processes of the application hold or, where there are
@@ -224,17 +240,24 @@ class FanfareProcess {
     const { server } = this.settings;
     const binary = server.start.binary || process.env.EGG_FANFARE_BIN || 'fanfare';
     const began = Date.now();
-    const stdin = this.standardInput();
+    this.lease.makeDir();
     const log = fs.openSync(this.lease.log, 'a', 0o600);
-    this.last = '';
-    let failure = await new Promise(resolve => {
-      const child = this.child = spawn(binary, server.start.args, {
+    const from = fs.fstatSync(log).size;
+    const stdin = this.standardInput();
+    let child;
+    try {
+      child = this.child = spawn(binary, server.start.args, {
         env: fanfareEnvironment(this.settings, this.where, this.token),
         stdio: [ stdin, 'ignore', log ], // not a pipe of this process: it may end before
         detached: true, // Ctrl-C is for this process, which then stops it
       });
+    } finally { // these are the child's alone now
+      fs.closeSync(log);
+      if (stdin !== 'pipe') fs.closeSync(stdin);
+    }
+    this.last = '';
+    let failure = await new Promise(resolve => {
       child.unref();
-      if (stdin !== 'pipe') fs.closeSync(stdin); // it is the child's alone now
       const tooLate = setTimeout(() => {
         this.sayOnce(`Fanfare is not ready after ${server.start.readyTimeout} ms (sse.server.start.readyTimeout)`);
         this.settled();
@@ -248,8 +271,6 @@ class FanfareProcess {
       child.once('error', err => done(err));
       if (child.stdin) child.stdin.on('error', () => {}); // it has ended: 'exit' tells
       const where = {};
-      const from = fs.fstatSync(log).size;
-      fs.closeSync(log);
       this.follow(from, record => {
         if (record.msg === 'streams') where.stream = new URL(record.url).origin;
         if (record.msg !== 'publish API' || !record.url || !where.stream) return;

@@ -59,15 +59,16 @@ class Lease {
    */
   constructor({ rundir, name }) {
     this.hold = new Hold();
-    const other = path.join(os.tmpdir(), `fanfare-egg-${os.userInfo().uid}-${createHash('sha1').update(rundir).digest('hex').slice(0, 12)}`);
+    const user = process.getuid ? process.getuid() : 0; // it may have no name, in a container
+    const other = path.join(os.tmpdir(), `fanfare-egg-${user}-${createHash('sha1').update(rundir).digest('hex').slice(0, 12)}`);
     let failure;
     for (const base of [ path.join(rundir, 'fanfare'), other ]) {
       try {
         fs.mkdirSync(base, { recursive: true, mode: 0o700 });
         const { uid } = fs.lstatSync(base); // in the temporary directory it may be another user's
-        if (uid !== os.userInfo().uid) throw new Error(`${base} is another user's`);
+        if (uid !== user) throw new Error(`${base} is another user's`);
         this.dir = path.join(base, name);
-        fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
+        this.makeDir();
         fs.accessSync(this.dir, fs.constants.W_OK | fs.constants.X_OK);
         sweep(base, name);
         return;
@@ -76,6 +77,11 @@ class Lease {
       }
     }
     throw new Error(`config.rundir can't be used: ${failure.message}`);
+  }
+
+  /** Makes the folder, if somebody has removed it. */
+  makeDir() {
+    fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
   }
 
   get file() {

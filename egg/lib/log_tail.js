@@ -30,7 +30,11 @@ class LogTail {
   read() {
     for (;;) {
       const n = fs.readSync(this.fd, this.buffer, 0, PART, this.at);
-      if (n === 0) break;
+      if (n === 0) {
+        if (fs.fstatSync(this.fd).size >= this.at) break;
+        this.at = 0; // somebody else has cut it
+        continue;
+      }
       this.at += n;
       this.rest = Buffer.concat([ this.rest, this.buffer.subarray(0, n) ]);
       for (let end; (end = this.rest.indexOf(10)) >= 0;) {

@@ -97,6 +97,19 @@ test('the run directory can not be written: the temporary one is used', async t 
   await gone(where.admin);
 });
 
+test('the run directory is emptied: the server goes on, and can be started again', async t => {
+  const rundir = makeDir(t);
+  const agent = makeAgent(rundir, 'a');
+  const where = await agent.start();
+  fs.rmSync(path.join(rundir, 'fanfare'), { recursive: true });
+  await fetch(`${where.stream}/nothing-here`); // which Fanfare logs
+  process.kill(agent.process.child.pid, 'SIGKILL');
+  await until('it is started again', () => agent.states.length === 2);
+  assert.notStrictEqual(agent.states[1].hold, where.hold);
+  await agent.process.stop();
+  await gone(where.admin);
+});
+
 test('without FIFOs the server ends with its agent, and the log says so', async t => {
   const agent = makeAgent(makeDir(t), 'a');
   const { PATH } = process.env;
