@@ -403,7 +403,7 @@ func (e *Engine) Top(n int) []KeyStats {
 			Key: k.name, Subscribers: int(k.subscribers.Load()), Events: k.tail(),
 			HistoryBytes: max(k.bytes.Load(), 0), Epoch: Position{Epoch: k.epoch}.epochText(),
 		})
-		if len(top) >= 2*n+64 {
+		if (len(top)-64)/2 >= n {
 			slices.SortFunc(top, order)
 			top = top[:n]
 		}

@@ -112,7 +112,8 @@ func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	var out []byte
-	line := 0
+	line, failed := 0, 0
+	var first failure
 	for rest := ctx.PostBody(); len(rest) > 0; {
 		var text []byte
 		text, rest, _ = bytes.Cut(rest, []byte("\n"))
@@ -126,12 +127,19 @@ func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
 			_, f := describe(err)
 			f.Line = line
 			result = f
+			if failed++; failed == 1 {
+				first = f
+			}
 		}
 		b, err := json.Marshal(result)
 		if err != nil {
 			b = []byte(`{"error":"the answer could not be encoded"}`)
 		}
 		out = append(append(out, b...), '\n')
+	}
+	if failed > 0 { // the answer's status is 200, of which noteAnswer says nothing
+		s.logRefusal("batch "+first.Field, "admin", fasthttp.StatusOK, fasthttp.MethodPost, "/batch",
+			cut(fmt.Sprintf("lines refused: %d; the first is line %d: %s", failed, first.Line, first.Error), maxReasonText), s.settings.Load().clientOf(ctx))
 	}
 	ctx.SetContentType("application/x-ndjson")
 	ctx.SetBody(out)
