@@ -9,6 +9,9 @@ import (
 // reasonUnfinished is the reason to refuse a last block that a client would drop (WHATWG HTML 9.2.6, at the end).
 const reasonUnfinished = "is unfinished: the last event has no empty line behind it; end every event with an empty line"
 
+// reasonUnknown is the reason to refuse a block that would be sent, and never be seen.
+const reasonUnknown = `has nothing that a client knows: write "data: " in front of each line of the text, names in lower case`
+
 // ParseFrames reads a text/event-stream body of one or more finished events, and appends a frame for each to frames
 // and its bytes to dst. Both may be nil, or empty slices of earlier calls that are to be used again. The frames alias
 // the dst that is returned, not body. At an error, an [*Error] that names the field, the event and the byte, both are
@@ -23,7 +26,8 @@ const reasonUnfinished = "is unfinished: the last event has no empty line behind
 // Refused are: a body without an event; a last block without its empty line; bytes that are not UTF-8; in a block, more
 // than one id line, NUL in an id or an event name, and a retry that is not digits (a client ignores such lines, so
 // their publisher is wrong); a line that begins with another byte order mark (a client ignores that one too, unless the
-// frame happens to be the first of its stream).
+// frame happens to be the first of its stream), and a block of which clients would take nothing: no comment, and no field
+// that they know.
 //
 // If stamp is set, the id line becomes the last one (see [Encode]), and room for a server's id is made: the id line of a
 // block that has one without a value, and a new id line of a block that has none. A block without data lines, such as a
@@ -81,6 +85,7 @@ type frameParser struct {
 	start      int  // where the block begins in dst
 	lines      int  // the lines of the block so far
 	data       bool // it has a data line
+	known      bool // it has a comment, or a field that clients know
 	idAt       int  // where its id's value begins in dst or, with stamp, in the body; -1 without an id line
 	idLen      int
 	invalidUTF int // the first byte of the body that isn't UTF-8, or -1
@@ -105,6 +110,9 @@ func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
 				return nil, err
 			}
 		case p.lines > 0:
+			if !p.known {
+				return nil, p.refuse(fieldLine, p.blockAt, reasonUnknown)
+			}
 			frames = append(frames, p.finish())
 			p.begin(p.frame+1, end)
 		}
@@ -125,7 +133,7 @@ func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
 // begin begins a block.
 func (p *frameParser) begin(frame, blockAt int) {
 	p.frame, p.blockAt, p.start = frame, blockAt, len(p.dst)
-	p.lines, p.data, p.idAt, p.idLen = 0, false, -1, 0
+	p.lines, p.data, p.known, p.idAt, p.idLen = 0, false, false, -1, 0
 }
 
 // line appends a line of the block, which begins at at in the body and isn't empty.
@@ -138,6 +146,7 @@ func (p *frameParser) line(line []byte, at int) error {
 	if bytes.HasPrefix(line, byteOrderMark) {
 		return p.refuse(fieldLine, at, "must not begin with a byte order mark, which is taken off at the start of the body only; remove it")
 	}
+	p.known = p.known || fieldOf(name) != fieldLine
 	switch string(name) {
 	case fieldID:
 		if p.idAt >= 0 {

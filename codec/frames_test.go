@@ -102,6 +102,8 @@ func TestParseFramesRefuses(t *testing.T) {
 		{"data: a\n\n\uFEFFdata: b\n\n", "line", 2, 9, "byte order mark"},
 		{"data: a\n\uFEFF\n\n", "line", 1, 8, "byte order mark"},
 		{"x\xff\n\n", "line", 1, 1, "UTF-8"},
+		{"Data: a\n\n", "line", 1, 0, "nothing that a client knows"},
+		{": c\n\n{\"data\":1}\nDATA: b\n\n", "line", 2, 5, "nothing that a client knows"},
 		{"\xff", "line", 1, 0, "UTF-8"},
 	} {
 		frames, dst, err := ParseFrames([]Frame{{IDAt: -1}}, []byte("before"), []byte(c.body), true)

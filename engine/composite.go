@@ -74,6 +74,24 @@ func splitParts(id string, n int) (parts []part) {
 	return parts
 }
 
+// minOwnPosition is the length of an epoch and its hyphen, see epochBits: no
+// position of an engine is as short.
+const minOwnPosition = 13
+
+// mistakable reports whether a publisher's own id is, or holds, a position that
+// this engine may have given. A client that comes back with it would resume where
+// the position says, and what is between the event and there would be lost. Such
+// ids come from publishers that pass on the events of a stream with their ids.
+// The positions of other engines are ids like any others: a bridge may keep them.
+func (e *Engine) mistakable(id string) bool {
+	for text := range strings.SplitSeq(id, ",") {
+		if p := parsePart(text); p.valid && e.gave(p.pos.Epoch) {
+			return true
+		}
+	}
+	return false
+}
+
 // resumeAll sets the cursors, which have joined their keys, behind the id that
 // the client came with. since is the last broadcast that began before.
 func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {

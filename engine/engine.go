@@ -146,12 +146,30 @@ func (l *LimitError) Error() string {
 // ErrFrame is returned for a frame that is empty or whose id does not lie within it.
 var ErrFrame = errors.New("engine: the frame is empty, or its id is outside of it or longer than 65535 bytes")
 
+// ErrPosition is returned for a frame whose own id is, or holds, a Position in the
+// life of a key of this engine: see Engine.mistakable.
+var ErrPosition = errors.New("engine: the id is a position that this engine has given: leave the id out, or choose another")
+
 // ErrClosed is returned by Publish, PublishAll and Subscribe once Close was called:
 // nobody would be notified any more.
 var ErrClosed = errors.New("engine: it was closed")
 
 func (f Frame) valid() bool {
 	return len(f.Bytes) > 0 && (f.IDAt < 0 || f.IDLen >= 0 && f.IDLen <= maxID && f.IDAt <= len(f.Bytes) && f.IDLen <= len(f.Bytes)-f.IDAt)
+}
+
+// Check returns the error with which Publish would refuse the frame, limits of keys
+// aside; nil for none.
+func (e *Engine) Check(f Frame) error {
+	switch {
+	case !f.valid():
+		return ErrFrame
+	case e.closed.Load():
+		return ErrClosed
+	case f.IDAt >= 0 && f.IDLen > minOwnPosition && e.mistakable(string(f.Bytes[f.IDAt:f.IDAt+f.IDLen])):
+		return ErrPosition
+	}
+	return nil
 }
 
 func (e *Engine) shard(name string) *xsync.MapOf[string, *key] {
@@ -280,13 +298,10 @@ type Published struct {
 // Publish gives the event to the key's subscribers and keeps it in the key's
 // history. It does not wait for any of them, takes no lock, and costs one
 // allocation for frames up to 4000 bytes. The key is made if needed.
-// Errors: ErrFrame, ErrClosed, *LimitError for maxKeys.
+// Errors: ErrFrame, ErrPosition, ErrClosed, *LimitError for maxKeys.
 func (e *Engine) Publish(name string, f Frame) (Published, error) {
-	if !f.valid() {
-		return Published{}, ErrFrame
-	}
-	if e.closed.Load() {
-		return Published{}, ErrClosed
+	if err := e.Check(f); err != nil {
+		return Published{}, err
 	}
 	d := newDraft(f, time.Now().UnixNano(), 0)
 	for {
@@ -306,13 +321,11 @@ func (e *Engine) Publish(name string, f Frame) (Published, error) {
 // keys and subscribers those had. A subscriber of several keys gets it once.
 //
 // Calls are serialised: then every ring holds broadcasts in ascending order
-// (I10), from which subscribers tell repetitions, see I11. Errors: ErrFrame, ErrClosed.
+// (I10), from which subscribers tell repetitions, see I11. Errors: ErrFrame,
+// ErrPosition, ErrClosed.
 func (e *Engine) PublishAll(f Frame) (keys, subscribers int, err error) {
-	if !f.valid() {
-		return 0, 0, ErrFrame
-	}
-	if e.closed.Load() {
-		return 0, 0, ErrClosed
+	if err := e.Check(f); err != nil {
+		return 0, 0, err
 	}
 	e.allMu.Lock()
 	defer e.allMu.Unlock()
@@ -403,7 +416,7 @@ func (e *Engine) Top(n int) []KeyStats {
 			Key: k.name, Subscribers: int(k.subscribers.Load()), Events: k.tail(),
 			HistoryBytes: max(k.bytes.Load(), 0), Epoch: Position{Epoch: k.epoch}.epochText(),
 		})
-		if len(top) >= 2*n+64 {
+		if (len(top)-64)/2 >= n {
 			slices.SortFunc(top, order)
 			top = top[:n]
 		}

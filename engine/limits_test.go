@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,6 +152,42 @@ func TestCounts(t *testing.T) {
 	}
 	if e.CountAll() != 0 {
 		t.Errorf("%d subscribers are left", e.CountAll())
+	}
+}
+
+// TestHostileValues: what no caller should give makes no panic, in a waker least of all.
+func TestHostileValues(t *testing.T) {
+	e := start(t, Options{Key: KeyOptions{History: 8, HistoryBytes: 1 << 20, HistoryTTL: math.MaxInt64, MaxSubscribers: 1, Slow: 99}})
+	for i := range 100 {
+		publish(t, e, fmt.Sprint(i), 1)
+	}
+	for _, n := range []int{math.MaxInt, math.MaxInt / 2, 100} {
+		if got := len(e.Top(n)); got != 100 {
+			t.Errorf("Top(%d): %d keys", n, got)
+		}
+	}
+	if got := len(e.Top(math.MinInt)); got != 0 {
+		t.Errorf("%d keys", got)
+	}
+	for _, name := range []string{Policy(99).String(), Reason(99).String(), GapReason(99).String()} {
+		if name != "unknown" {
+			t.Error(name)
+		}
+	}
+	for _, r := range []Reason{0, 99} {
+		var s Subscriber
+		if _, err := e.Subscribe(&s, []string{"0"}, "", new(countSink)); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // laps it
+			publish(t, e, "0", 1)
+		}
+		if it, ok := s.Next(true); !ok || it.Gap == nil || it.Gap.Policy != Skip {
+			t.Errorf("%+v", it)
+		}
+		if !s.Close(r) || s.Closing() != ReasonError || e.Count("0") != 0 {
+			t.Errorf("Close(%d): %v", r, s.Closing())
+		}
 	}
 }
 

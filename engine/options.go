@@ -33,10 +33,18 @@ func ParsePolicy(s string) (Policy, error) {
 }
 
 // String returns the name that ParsePolicy reads.
-func (p Policy) String() string { return [...]string{"skip", "latest", "disconnect"}[p] }
+func (p Policy) String() string { return nameOf(p, "skip", "latest", "disconnect") }
+
+// nameOf is the name of one of the values 0, 1, 2, …; others have none.
+func nameOf[T ~uint8 | ~uint32](v T, names ...string) string {
+	if uint64(v) < uint64(len(names)) {
+		return names[v]
+	}
+	return "unknown"
+}
 
 // KeyOptions are the limits of one key. Zero and negative values mean the
-// defaults.
+// defaults, and so does a policy that there is not.
 type KeyOptions struct {
 	// History is how many events are kept for replay and for subscribers that
 	// lag, rounded up to a power of two; 8 to 1,048,576. Default 1024.
@@ -72,10 +80,13 @@ type KeyOptions struct {
 // withDefaults returns o itself if it has no zero value, so that keys share a
 // rule's options.
 func (o *KeyOptions) withDefaults() *KeyOptions {
-	if o.History > 0 && o.HistoryBytes > 0 && o.HistoryTTL > 0 && o.MaxSubscribers > 0 {
+	if o.History > 0 && o.HistoryBytes > 0 && o.HistoryTTL > 0 && o.MaxSubscribers > 0 && o.Slow <= Disconnect {
 		return o
 	}
 	full := *o
+	if full.Slow > Disconnect {
+		full.Slow = Skip
+	}
 	setDefault(&full.History, 1024)
 	setDefault(&full.HistoryBytes, 16<<20)
 	setDefault(&full.HistoryTTL, 5*time.Minute)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"math"
 	"testing"
 )
@@ -52,4 +53,26 @@ func FuzzParsePosition(f *testing.F) {
 			t.Errorf("%q is refused with %v", s, p)
 		}
 	})
+}
+
+// TestOwnIDIsNoPosition: an own id that is a position of the engine, or holds one, would be taken for that place.
+func TestOwnIDIsNoPosition(t *testing.T) {
+	e := start(t, Options{})
+	a, b := publish(t, e, "a", 1), publish(t, e, "b", 1)
+	other := start(t, Options{})
+	elsewhere := publish(t, other, "a", 1)
+	ahead := Position{a.Epoch, 7}
+	for id, refused := range map[string]bool{
+		a.String(): true, ahead.String(): true, b.String(): true, a.String() + "," + b.String() + "," + a.String() + "~*": true,
+		"x," + ahead.String(): true, elsewhere.String(): false, "170-0": false, a.String() + "x": false, "own": false,
+		Position{b.Epoch + 1, 1}.String(): false,
+	} {
+		_, err := e.Publish("a", own(id))
+		if _, _, errAll := e.PublishAll(own(id)); errors.Is(err, ErrPosition) != refused || errors.Is(errAll, ErrPosition) != refused {
+			t.Errorf("%s: %v, to all %v", id, err, errAll)
+		}
+	}
+	if p := publish(t, e, "a", 1); p.Seq != 12 {
+		t.Errorf("%s follows; the refused ones were published", p)
+	}
 }

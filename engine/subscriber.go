@@ -109,7 +109,7 @@ func GapReasons() []GapReason { return []GapReason{GapHistory, GapEpoch, GapUnkn
 
 // String returns the reason as it stands in gap events and metrics.
 func (r GapReason) String() string {
-	return [...]string{"", "history", "epoch", "unknown", "lag"}[r]
+	return nameOf(r, "", "history", "epoch", "unknown", "lag")
 }
 
 // Item is what Next returns: an event or a gap.
@@ -370,7 +370,7 @@ func Reasons() []Reason {
 
 // String returns the reason as it stands in metrics and logs.
 func (r Reason) String() string {
-	return [...]string{"", "closed", "drain", "gone", "stalled", "lagged", "error"}[r]
+	return nameOf(r, "", "closed", "drain", "gone", "stalled", "lagged", "error")
 }
 
 // Graceful reports whether pending events are still delivered.
@@ -378,9 +378,12 @@ func (r Reason) Graceful() bool { return r == ReasonClosed || r == ReasonDrain }
 
 // Close ends the subscriber: it leaves its keys at once, so that no count
 // includes it, and its owner finds out by Closing. Of several reasons the first
-// counts, but a reason that is not graceful replaces one that is. Close reports
-// whether it was the first.
+// counts, but a reason that is not graceful replaces one that is; what is no
+// reason counts as ReasonError. Close reports whether it was the first.
 func (s *Subscriber) Close(r Reason) bool {
+	if r == 0 || r >= NumReasons {
+		r = ReasonError
+	}
 	for {
 		old := Reason(s.reason.Load())
 		if old != 0 && (!old.Graceful() || r.Graceful()) {

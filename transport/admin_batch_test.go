@@ -128,6 +128,29 @@ func TestAdminBatchRefuses(t *testing.T) {
 	}
 }
 
+// TestAdminBatchMisplaced: what a command would leave undone without a word is refused by its name, and the command with it.
+func TestAdminBatchMisplaced(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	a := r.subscribe("connectKey=a")
+	for line, field := range map[string]string{
+		`{"op":"publishAll","key":"a","data":"x"}`:                "key",
+		`{"op":"publishAll","key":"","frame":"data: x\n\n"}`:      "key",
+		`{"op":"closeAll","key":"b"}`:                             "key",
+		`{"op":"countAll","key":"b"}`:                             "key",
+		`{"op":"close","key":"a","data":"bye"}`:                   "data",
+		`{"op":"closeAll","frame":"data: bye\n\n"}`:               "frame",
+		`{"op":"count","key":"a","data":null}`:                    "data",
+		`{"op":"countAll","data":"x"}`:                            "data",
+		`{"op":"countAll","key":null,"frame":null,"trace":"x"}`:   "",
+		`{"op":"publishAll","key":null,"data":"all","trace":"x"}`: "",
+	} {
+		if got := r.batch(line)[0]; field == "" && got["error"] != nil || field != "" && got["field"] != field {
+			t.Errorf("%s: %v, want an error of %q", line, got, field)
+		}
+	}
+	a.wantData("all")
+}
+
 // TestAdminBatchFrames: finished events keep their bytes, with room for an id where ids are given.
 func TestAdminBatchFrames(t *testing.T) {
 	for _, plain := range []bool{true, false} {

@@ -423,3 +423,27 @@ func TestAdminKeepAlive(t *testing.T) {
 	}
 	e.wantData(want...)
 }
+
+// TestAdminPublishPositionAsID: a position of this server is no own id, by any door, and of several events none is published.
+func TestAdminPublishPositionAsID(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		e := r.subscribe("connectKey=k")
+		id := r.publish("k", "one")
+		for _, a := range []reply{
+			r.call("POST", "/publish?key=k", `{"data":"x","id":"`+id+`"}`, "Content-Type: application/json"),
+			r.call("POST", "/publish?key=k", "data: x\n\ndata: y\nid: "+id+"\n\n", "Content-Type: text/event-stream"),
+			r.call("POST", "/publishAll", "data: x\n\ndata: y\nid: "+id+"\n\n", "Content-Type: text/event-stream"),
+		} {
+			if f := a.failed(t); a.status != 400 || f.Field != "id" {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		}
+		for _, line := range r.batch(`{"key":"k","data":"x","id":"` + id + `"}` + "\n" + `{"key":"k","frame":"id: ` + id + `\ndata: x\n\n"}`) {
+			if line["field"] != "id" {
+				t.Error(line)
+			}
+		}
+		r.publish("k", "two")
+		e.wantData("one", "two")
+	})
+}

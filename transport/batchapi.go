@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-json"
 	"github.com/goccy/go-json/jsontext"
@@ -19,6 +20,8 @@ type command struct {
 	frame  string
 	framed bool
 	member string
+	// keyed is set if a key is named, data if there is data, whatever it is.
+	keyed, data bool
 }
 
 // commandOptions take names as they are, the last of equal ones; bytes that are
@@ -49,7 +52,7 @@ func commandOf(line []byte) (c command, err error) {
 		default:
 			switch name := token.String(); name {
 			case "data", "event", "id", "retry":
-				c.member = name
+				c.member, c.data = name, c.data || name == "data"
 			}
 			if err := dec.SkipValue(); err != nil {
 				return c, err
@@ -68,11 +71,38 @@ func commandOf(line []byte) (c command, err error) {
 		if *v = ""; token.Kind() == '"' {
 			*v = token.String()
 		}
-		if v == &c.frame {
+		switch v {
+		case &c.frame:
 			c.framed = token.Kind() == '"'
+		case &c.key:
+			c.keyed = token.Kind() == '"'
 		}
 	}
 	return c, nil
+}
+
+// misplaced refuses what the command would leave undone without a word: a key where
+// all keys are meant, and an event where none is published.
+func (c *command) misplaced() error {
+	switch c.op {
+	case "publishAll", "closeAll", "countAll":
+		if c.keyed {
+			return &codec.Error{Field: "key", Offset: -1, Reason: fmt.Sprintf("stands beside the op %s, which is about all keys: leave it out, or use the op %s", c.op, strings.TrimSuffix(c.op, "All"))}
+		}
+	}
+	switch c.op {
+	case "close", "closeAll", "count", "countAll":
+		field := ""
+		if c.framed {
+			field = "frame"
+		} else if c.data {
+			field = "data"
+		}
+		if field != "" {
+			return &codec.Error{Field: field, Offset: -1, Reason: fmt.Sprintf("stands beside the op %s, which publishes nothing: publish it in a line of its own", c.op)}
+		}
+	}
+	return nil
 }
 
 // serveBatch runs a body of NDJSON commands in order and answers a line for
@@ -82,7 +112,8 @@ func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	var out []byte
-	line := 0
+	line, failed := 0, 0
+	var first failure
 	for rest := ctx.PostBody(); len(rest) > 0; {
 		var text []byte
 		text, rest, _ = bytes.Cut(rest, []byte("\n"))
@@ -96,12 +127,19 @@ func (s *Server) serveBatch(ctx *fasthttp.RequestCtx) {
 			_, f := describe(err)
 			f.Line = line
 			result = f
+			if failed++; failed == 1 {
+				first = f
+			}
 		}
 		b, err := json.Marshal(result)
 		if err != nil {
 			b = []byte(`{"error":"the answer could not be encoded"}`)
 		}
 		out = append(append(out, b...), '\n')
+	}
+	if failed > 0 { // the answer's status is 200, of which noteAnswer says nothing
+		s.logRefusal("batch "+first.Field, "admin", fasthttp.StatusOK, fasthttp.MethodPost, "/batch",
+			cut(fmt.Sprintf("lines refused: %d; the first is line %d: %s", failed, first.Line, first.Error), maxReasonText), s.settings.Load().clientOf(ctx))
 	}
 	ctx.SetContentType("application/x-ndjson")
 	ctx.SetBody(out)
@@ -118,6 +156,9 @@ func (s *Server) run(text []byte) (any, error) {
 	}
 	c, err := commandOf(text)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.misplaced(); err != nil {
 		return nil, err
 	}
 	if c.key, err = s.publishKey(c.key); err != nil {

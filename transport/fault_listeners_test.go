@@ -221,3 +221,13 @@ func TestWaitingGoroutinesAreBounded(t *testing.T) {
 		t.Errorf("%d goroutines serve and %d wait; want 0 and %d", serving, waiting, maxWaiting)
 	}
 }
+
+// TestServeWithoutListener: nil is an error, and no panic.
+func TestServeWithoutListener(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	for _, err := range []error{r.srv.Serve(nil), r.srv.ServeAdmin(nil)} {
+		if err == nil || !strings.Contains(err.Error(), "listener is nil") {
+			t.Error(err)
+		}
+	}
+}

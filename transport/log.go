@@ -32,6 +32,7 @@ type refusalCount struct {
 
 const (
 	refusalsEvery = time.Second
+	maxReasonText = 256 // bytes
 	maxKinds      = 256 // kinds come from our own texts; the bound is for those that are forgotten
 )
 
@@ -76,7 +77,7 @@ func (s *Server) noteStrange(req request) {
 	}
 	s.metrics.strange.Inc()
 	o := s.settings.Load()
-	if _, due := s.refusals.due("strange " + req.strange); due {
+	if _, due := s.refusals.due("strange"); due { // not by its name, which a flood would change
 		o.Logger.Warn("a stream was asked for with a parameter that is not understood: keys are given by connectKey",
 			"parameter", req.strange, "keys", cutKeys(req.keys), "remote", req.remote)
 	}
@@ -94,10 +95,7 @@ func (s *Server) noteAnswer(ctx *fasthttp.RequestCtx, listener string) {
 	if json.Unmarshal(ctx.Response.Body(), &f) == nil && f.Error != "" {
 		what = f.Error
 	}
-	const most = 256
-	if len(what) > most {
-		what = strings.ToValidUTF8(what[:most], "") + "…"
-	}
+	what = cut(what, maxReasonText)
 	first, _, _ := strings.Cut(what, " ")
 	s.logRefusal(fmt.Sprint(listener, status, cutText(first)), listener, status, string(ctx.Method()), string(ctx.Path()), what, s.settings.Load().clientOf(ctx))
 }

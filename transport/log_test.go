@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -31,6 +32,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 		{"a bad body", func() { r.call("POST", "/publish?key=k", "[", auth, "Content-Type: application/json") }, []string{"status=400", "body"}},
 		{"a large event", func() { r.call("POST", "/publish?key=k", strings.Repeat("x", 200), auth, "Content-Type: text/plain") }, []string{"status=413", "maxEventBytes"}},
 		{"another type", func() { r.call("POST", "/publish?key=k", "x", auth, "Content-Type: image/png") }, []string{"status=415", "image/png"}},
+		{"lines of a batch", func() { r.call("POST", "/batch", `{"key":"k","data":"x"}`+"\n"+`{"op":"x"}`+"\n[", auth) }, []string{"path=/batch", "lines refused: 2", "line 2: op: "}},
 		{"a parameter", func() { r.call("POST", "/publish?ky=k", "x", auth, "Content-Type: text/plain") }, []string{"status=400", "ky"}},
 	} {
 		before := len(r.log.String())
@@ -46,6 +48,16 @@ func TestRefusalsAreLogged(t *testing.T) {
 	before := len(r.log.String())
 	r.stream("key=zz").close()
 	eventually(t, "the log tells of the parameter", func() bool { return strings.Contains(r.log.String()[before:], "parameter=key") })
+	before = len(r.log.String())
+	for i := range 200 { // the name of the parameter is the client's
+		w := r.dial()
+		w.send(r.get(fmt.Sprint("p", i, "=x")))
+		w.readHead()
+		w.close()
+	}
+	if n := strings.Count(r.log.String()[before:], "not understood"); n > 100 {
+		t.Errorf("%d lines for 200 parameters", n)
+	}
 	before = len(r.log.String())
 	for range 200 {
 		r.call("POST", "/publish?key=k", "x", "Authorization: Bearer wrong-t0ken")

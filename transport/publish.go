@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -66,8 +67,8 @@ func (s *Server) publishKey(key string) (string, error) {
 	return key, nil
 }
 
-// check refuses frames over Options.MaxEventBytes, ids over Options.MaxIDBytes,
-// which no client could resume by, and looks at the event's name. Whatever is
+// check refuses frames over Options.MaxEventBytes, ids that no client could resume
+// by, over Options.MaxIDBytes or taken for the server's own positions, and looks at the event's name. Whatever is
 // published comes through here.
 func (s *Server) check(f codec.Frame, name string) error {
 	o := s.settings.Load()
@@ -77,6 +78,9 @@ func (s *Server) check(f codec.Frame, name string) error {
 	if f.IDLen > o.MaxIDBytes {
 		s.metrics.refused["maxIdBytes"].Inc()
 		return &codec.Error{Field: "id", Offset: -1, Reason: fmt.Sprintf("has %d bytes, more than %d (maxIdBytes): use a shorter id", f.IDLen, o.MaxIDBytes)}
+	}
+	if errors.Is(s.eng.Check(engine.Frame(f)), engine.ErrPosition) { // here, too, so that of several frames all are refused or none
+		return &codec.Error{Field: "id", Offset: -1, Reason: "is a position that this server gives to events: leave it out, so that the event gets one of its own, or choose another"}
 	}
 	if len(f.Bytes) > o.MaxEventBytes {
 		s.metrics.refused["maxEventBytes"].Inc()

@@ -113,7 +113,9 @@ func (s *Server) limitUnacknowledged(ln *acceptor) {
 // or Close, and then returns nil. Use a listener of Listen; others work too, but
 // then clients that never read cost more kernel memory.
 func (s *Server) Serve(ln net.Listener) error {
-	s.streamPort.CompareAndSwap(0, port(ln))
+	if ln != nil {
+		s.streamPort.CompareAndSwap(0, port(ln))
+	}
 	return s.serve(&acceptor{Listener: ln, srv: s, streams: true}, &fasthttp.Server{
 		Handler:            s.handle,
 		ErrorHandler:       s.streamError,
@@ -123,7 +125,9 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // ServeAdmin serves the publish API and the metrics, see Options.PublishToken.
 func (s *Server) ServeAdmin(ln net.Listener) error {
-	s.adminPort.CompareAndSwap(0, port(ln))
+	if ln != nil {
+		s.adminPort.CompareAndSwap(0, port(ln))
+	}
 	return s.serve(&acceptor{Listener: ln, srv: s}, &fasthttp.Server{
 		Handler: s.handleAdmin,
 		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
@@ -135,6 +139,9 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 }
 
 func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
+	if ln.Listener == nil {
+		return errors.New("transport: the listener is nil: use one of Listen")
+	}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, ln)
 	s.limitUnacknowledged(ln)

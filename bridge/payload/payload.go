@@ -37,11 +37,12 @@ func ParseMode(s string) (Mode, error) {
 // String returns the name that ParseMode reads.
 func (m Mode) String() string { return [...]string{"auto", "text", "json"}[m] }
 
-// Decode returns the event that b means. Its Data may alias b. Every error is a *codec.Error; data that can't be sent,
+// Decode returns the event that b means; as JSON it is what the publish API takes, and a member that looks misspelt
+// ("Data") or misplaced is refused as there. Its Data may alias b. Every error is a *codec.Error; data that can't be sent,
 // such as bytes that are not UTF-8, is left to codec.Encode to refuse.
 func Decode(b []byte, m Mode) (codec.Event, error) {
 	if m == JSON || m == Auto && isEvent(b) {
-		return codec.DecodeJSON(b)
+		return codec.DecodePublish(b)
 	}
 	return codec.Event{Data: b}, nil
 }

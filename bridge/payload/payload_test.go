@@ -32,6 +32,8 @@ func TestDecode(t *testing.T) {
 		{`{"data":}`, Auto, want{data: `{"data":}`}},
 		{`{`, Auto, want{data: `{`}},
 		{`{"data":"x"`, JSON, want{err: "body: "}},
+		{`{"Data":"x"}`, JSON, want{err: "Data: "}},
+		{`{"key":"k","data":"x"}`, JSON, want{err: "key: "}},
 		{`5`, JSON, want{err: "body: must be a string or an object"}},
 		{`{"data":"x","retry":"soon"}`, Auto, want{err: "retry: "}},
 	} {

@@ -50,6 +50,7 @@ type answer struct {
 	ID          string `json:"id"`
 	Subscribers *int   `json:"subscribers"`
 	Closed      *int   `json:"closed"`
+	Count       *int   `json:"count"`
 	Error       string `json:"error"`
 }
 
@@ -169,11 +170,14 @@ func (p *publisher) print(line int, a answer, text []byte) {
 	case p.o.JSON:
 		fmt.Fprintf(p.out, "%s\n", bytes.TrimSpace(text))
 	case p.o.Verbose:
-		n := "closed"
-		if a.Subscribers != nil {
+		n := ""
+		switch {
+		case a.Subscribers != nil:
 			n = strconv.Itoa(*a.Subscribers)
-		} else if a.Closed != nil {
+		case a.Closed != nil:
 			n = "closed " + strconv.Itoa(*a.Closed)
+		case a.Count != nil:
+			n = "count " + strconv.Itoa(*a.Count)
 		}
 		id := a.ID
 		if id == "" {

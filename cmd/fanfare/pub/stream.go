@@ -175,7 +175,7 @@ func (p *publisher) line(text []byte) ([]byte, error) {
 		if err := json.Unmarshal(text, &members); err != nil {
 			return nil, err
 		}
-		if op := string(members["op"]); members["key"] == nil && op != `"publishAll"` && op != `"closeAll"` {
+		if op := string(members["op"]); members["key"] == nil && op != `"publishAll"` && op != `"closeAll"` && op != `"countAll"` {
 			return nil, errors.New("has no key: give KEY, or a member key")
 		}
 	}

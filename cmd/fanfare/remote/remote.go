@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -87,6 +88,8 @@ func Explain(err error) string {
 		return "connection refused: nothing listens there"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "the connection was reset"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "it answers in http and not in https: write http://"
 	case urlError != nil && urlError.Timeout():
 		return "no answer in time"
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -49,6 +50,11 @@ func TestExplain(t *testing.T) {
 	}
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:1/", nil)
 	if _, err := http.DefaultClient.Do(req); err == nil || Explain(err) != "no answer in time" {
+		t.Error(err)
+	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	if _, err := http.Get("https://" + plain.Listener.Addr().String()); err == nil || Explain(err) != "it answers in http and not in https: write http://" {
 		t.Error(err)
 	}
 	if got := Explain(errors.New("x")); got != "x" {
