@@ -133,6 +133,11 @@ class Lease {
 
   remove() {
     fs.rmSync(this.dir, { recursive: true, force: true });
+    try {
+      fs.rmdirSync(path.dirname(this.dir));
+    } catch {
+      // Other starts of the application have theirs in it.
+    }
   }
 }
 

@@ -95,6 +95,7 @@ test('the run directory can not be written: the temporary one is used', async t 
   assert.ok(where.hold.startsWith(path.join(os.tmpdir(), 'fanfare-egg-')));
   await agent.process.stop();
   await gone(where.admin);
+  assert.ok(!fs.existsSync(path.dirname(path.dirname(where.hold))), 'nothing stays there');
 });
 
 test('the run directory is emptied: the server goes on, and can be started again', async t => {
