@@ -27,6 +27,46 @@ func (b bareWriter) WriteHeader(status int)        { b.w.WriteHeader(status) }
 func (f flushWriter) Flush()                       { f.w.(http.Flusher).Flush() }
 func (u unwrapWriter) Unwrap() http.ResponseWriter { return u.w }
 
+// TestMiddlewareHeader: a length that middleware has set does not cut the stream, and a compressing writer that can't be told
+// to let go of what it has is named, where the client would wait for ever.
+func TestMiddlewareHeader(t *testing.T) {
+	eng := engine.New(engine.Options{})
+	defer eng.Close()
+	srv, err := NewServer(eng, Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	get := func(field, value string, wrap func(http.ResponseWriter) http.ResponseWriter) *http.Response {
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set(field, value)
+			srv.Handler().ServeHTTP(wrap(w), r)
+		}))
+		t.Cleanup(web.Close)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, web.URL, nil)
+		req.Header.Set("Accept-Encoding", "gzip")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
+	}
+	same := func(w http.ResponseWriter) http.ResponseWriter { return w }
+	resp := get("Content-Length", "5", same)
+	begin := make([]byte, len("event: position\n"))
+	if _, err := io.ReadFull(resp.Body, begin); err != nil || string(begin) != "event: position\n" {
+		t.Errorf("%q, %v", begin, err)
+	}
+	resp = get("Content-Encoding", "gzip", func(w http.ResponseWriter) http.ResponseWriter { return unwrapWriter{bareWriter{w}} })
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 500 || !strings.Contains(string(body), "Content-Encoding") || resp.Header.Get("Content-Encoding") != "" {
+		t.Errorf("%s %v %q", resp.Status, resp.Header, body)
+	}
+	if resp = get("Content-Encoding", "br", same); resp.StatusCode != 200 {
+		t.Error(resp.Status)
+	}
+}
+
 // TestMiddleware: a stream is served through whatever http.ResponseController sees through. Where it can't be flushed, or
 // a client that does not read could not be ended, the answer and the log say so.
 func TestMiddleware(t *testing.T) {

@@ -65,6 +65,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.metrics.refused["request"].Inc()
 		o.Logger.Error("no streams can be served through this http.ResponseWriter", "problem", problem, "type", fmt.Sprintf("%T", w))
 		setFields(header, o.cors(origin))
+		header.Del("Content-Encoding")
 		http.Error(w, "streams can't be served here: "+problem, http.StatusInternalServerError)
 		return
 	}
@@ -81,6 +82,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(answer.body))
 		return
 	}
+	header.Del("Content-Length") // a stream has none, whatever middleware thought of
 	setFields(header, o.fields)
 	setFields(header, o.originFields(origin))
 	if r.ProtoMajor == 1 && o.said != "" && !r.Close {
@@ -122,7 +124,20 @@ func (r *response) unfit() string {
 	if err := r.ctl.SetWriteDeadline(time.Time{}); errors.Is(err, http.ErrNotSupported) {
 		return "it has no method SetWriteDeadline: " + remedy
 	}
+	if coding := r.w.Header().Get("Content-Encoding"); coding != "" && !flushes(r.w) {
+		return fmt.Sprintf("it compresses (Content-Encoding: %s) and has no method Flush of its own, so that events would stay in it: leave streams uncompressed, or give the middleware's http.ResponseWriter a method FlushError", coding)
+	}
 	return ""
+}
+
+// flushes reports whether the outermost writer itself flushes: otherwise what it
+// keeps back would stay there, whatever http.ResponseController finds inside it.
+func flushes(w http.ResponseWriter) bool {
+	switch w.(type) {
+	case interface{ FlushError() error }, http.Flusher:
+		return true
+	}
+	return false
 }
 
 // canFlush reports whether http.ResponseController finds a way to flush. It does

@@ -30,9 +30,14 @@ func passOn(names string, sockets []*os.File, args ...string) *exec.Cmd {
 // socket is a listening socket of this process, to be passed on.
 func socket(t *testing.T) (addr string, f *os.File) {
 	t.Helper()
+	return socketOn(t, "127.0.0.1:0")
+}
+
+func socketOn(t *testing.T, at string) (addr string, f *os.File) {
+	t.Helper()
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ln, err := lc.Listen(t.Context(), "tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +136,7 @@ func TestSocketActivationOne(t *testing.T) {
 func TestSocketActivationRefused(t *testing.T) {
 	_, a := socket(t)
 	_, b := socket(t)
+	_, open := socketOn(t, "0.0.0.0:0")
 	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +157,7 @@ func TestSocketActivationRefused(t *testing.T) {
 		{"stream:stream", []*os.File{a, b}, nil, `more than one socket was passed on that is named "stream"`},
 		{"stream", []*os.File{udp}, nil, `socket "stream" was passed on, and can't be used`},
 		{"stream:admin", []*os.File{a, b}, []string{"--admin", "off"}, `admin: off, but a socket named "admin" was passed on`},
+		{"stream:admin", []*os.File{a, open}, nil, `which other machines can reach, and anyone could publish: set publishToken`},
 	} {
 		out, err := passOn(test.names, test.sockets, append(test.args, "--listen", "127.0.0.1:0")...).CombinedOutput()
 		var exit *exec.ExitError

@@ -49,6 +49,9 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 	if l.admin != nil && cfg.Admin == config.Off {
 		return nil, fmt.Errorf("admin: off, but a socket named %q was passed on: remove it from the unit, or give admin an address", socketAdmin)
 	}
+	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // as the setting admin is checked
+		return nil, fmt.Errorf("socket %q, which was passed on, listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
+	}
 	if l.stream == nil {
 		if l.stream, err = listen("listen", cfg.Listen); err != nil {
 			return nil, err
@@ -60,6 +63,11 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 		}
 	}
 	return l, nil
+}
+
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 func (l *listeners) close() {

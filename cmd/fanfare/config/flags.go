@@ -268,6 +268,17 @@ func unknownCommand(model *kong.Application, name string) string {
 	return fmt.Sprintf("unknown command %q: there are %s; fanfare help says more", name, strings.Join(commands, ", "))
 }
 
+var (
+	foreignFlag = regexp.MustCompile(`^unknown flag (--[a-z-]+)(, did you mean .*)?$`)
+	unexpected  = regexp.MustCompile(`^unexpected argument (true|false|yes|no|on|off|1|0)$`)
+)
+
+// sameFlag has the flags that other commands call something else.
+var sameFlag = map[string]string{
+	"pub --url": "--server", "pub --admin": "--server", "pub --publish-token": "--token",
+	"sub --server": "--url", "sub --listen": "--url",
+}
+
 var oneOf = regexp.MustCompile(`^expected one of (.*)$`)
 
 // plainParseError says in plain words what kong says about its tokens.
@@ -275,6 +286,17 @@ func plainParseError(args []string, err error) string {
 	text := err.Error()
 	text = strings.Replace(text, `expected string value but got "EOL" (<EOL>)`, "needs a value", 1)
 	text = strings.Replace(text, "expected string value but got", "needs a value but got", 1)
+	if m := foreignFlag.FindStringSubmatch(text); m != nil { // spelt right, and of another command: what kong finds alike is none meant
+		text = "unknown flag " + m[1]
+		if name := sameFlag[args[0]+" "+m[1]]; name != "" {
+			text += "; in fanfare " + args[0] + " it is " + name
+		}
+	}
+	if m := unexpected.FindStringSubmatch(text); m != nil {
+		if i := slices.Index(args, m[1]); i > 0 && strings.HasPrefix(args[i-1], "--") && !strings.Contains(args[i-1], "=") {
+			text += fmt.Sprintf(": a value of %s needs an equals sign, %s=%s", args[i-1], args[i-1], m[1])
+		}
+	}
 	if m := oneOf.FindStringSubmatch(text); m != nil {
 		text = fmt.Sprintf("fanfare %s needs one of %s behind it", args[0], m[1])
 	}

@@ -43,6 +43,8 @@ func TestUsageErrors(t *testing.T) {
 		"--no-listen":                  "unknown flag --no-listen; did you mean --listen?",
 		"--keys []":                    "unknown flag --keys; keys can be set in the file only",
 		"--qwertz":                     "unknown flag --qwertz",
+		"--page false":                 "unexpected argument false: a value of --page needs an equals sign, --page=false",
+		"--listen=:1 true":             "unexpected argument true",
 		"--histori config check":       "unknown flag --histori; did you mean --history?",
 		"--a-b-c 1 --pth /x -listn :1": "unknown flag --a-b-c\nunknown flag --pth; did you mean --path?\nunknown flag -listn; did you mean --listen?",
 		"-x":                           `unknown flag -x, did you mean "-h"?`,
@@ -156,6 +158,9 @@ func TestPubAndSub(t *testing.T) {
 		"pub a b c":          "unexpected argument c",
 		"sub --raw --json":   "--raw and --json can't be used together",
 		"pub k --retry 5":    "--retry: \"5\" has no unit: write 5s, or 5ms for milliseconds",
+		"pub --url x k":      "unknown flag --url; in fanfare pub it is --server",
+		"sub --server x k":   "unknown flag --server; in fanfare sub it is --url",
+		"pub --count 1 k":    "unknown flag --count",
 		"sub --colour never": "unknown flag --colour; did you mean --color?",
 	} {
 		if _, err := Load(strings.Fields(args), nil); err == nil || text(err) != want {
