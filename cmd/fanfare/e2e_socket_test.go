@@ -66,6 +66,7 @@ func TestSocketActivation(t *testing.T) {
 		t.Errorf("the log doesn't say that --listen is not used: %s", s.log)
 	}
 
+	health := s.stream + "/healthz" // boot writes s while the clients run
 	stop := make(chan struct{})
 	var answered atomic.Int64
 	var clients sync.WaitGroup
@@ -78,7 +79,7 @@ func TestSocketActivation(t *testing.T) {
 					return
 				default:
 				}
-				resp, err := client.Get(s.stream + "/healthz")
+				resp, err := client.Get(health)
 				if errors.Is(err, syscall.ECONNREFUSED) {
 					t.Errorf("refused: %v", err)
 				}
