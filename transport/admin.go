@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -264,13 +265,29 @@ func (s *Server) bodyTimeout(length int, o *settings) time.Duration {
 	return s.requestTimeout + time.Duration(length)*time.Second/minBodyRate
 }
 
+// noBody refuses an object in the body where none is read: its key would be another
+// than the one that is closed.
+func (s *Server) noBody(ctx *fasthttp.RequestCtx, path string) bool {
+	if b := bytes.TrimSpace(ctx.PostBody()); len(b) == 0 || b[0] != '{' || string(b) == "{}" {
+		return true
+	}
+	fail(ctx, fasthttp.StatusBadRequest, "body", path+" takes no body: the streams of a key are closed by POST /close?key=KEY, all by POST /closeAll")
+	return false
+}
+
 func (s *Server) serveClose(ctx *fasthttp.RequestCtx) {
+	if !s.noBody(ctx, "/close") {
+		return
+	}
 	if key, ok := s.keyOf(ctx); ok {
 		answer(ctx, fasthttp.StatusOK, closedAnswer{s.eng.CloseKey(key)})
 	}
 }
 
 func (s *Server) serveCloseAll(ctx *fasthttp.RequestCtx) {
+	if !s.noBody(ctx, "/closeAll") {
+		return
+	}
 	answer(ctx, fasthttp.StatusOK, closedAnswer{s.eng.CloseAll()})
 }
 

@@ -257,3 +257,20 @@ func TestAdminParameters(t *testing.T) {
 		e.close()
 	}
 }
+
+// TestCloseTakesNoBody: a key in the body is not the one that would be closed.
+func TestCloseTakesNoBody(t *testing.T) {
+	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
+		pool, a := r.stream(""), r.stream("connectKey=a")
+		defer pool.close()
+		defer a.close()
+		for _, target := range []string{"/close", "/close?key=a", "/closeAll"} {
+			if got := r.call("POST", target, `{"key":"b"}`, "Content-Type: application/json"); got.status != 400 || got.failed(t).Field != "body" {
+				t.Errorf("%s: %d %s", target, got.status, got.body)
+			}
+		}
+		if got := r.call("POST", "/close", " {}\n", "Content-Type: application/json"); got.status != 200 || string(got.body) != `{"closed":1}`+"\n" {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	})
+}

@@ -161,6 +161,8 @@ func (s *Server) requestProblem(ctx *fasthttp.RequestCtx, err error) (status int
 	switch {
 	case errors.As(err, &small):
 		return fasthttp.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request line and headers have more than %d bytes", s.settings.Load().maxHead())
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("the request has a body of more than %d bytes: a stream is opened by GET, without one", maxStreamBody)
 	case errors.As(err, &network) && network.Timeout():
 		return fasthttp.StatusRequestTimeout, "the request took too long to arrive"
 	default:

@@ -369,6 +369,7 @@ func TestStreamBadRequests(t *testing.T) {
 		{r.get("connectKey=" + long), 431, "more than 16384 bytes"},
 		{r.get("connectKey=k", "X: "+long), 431, "more than 16384 bytes"},
 		{"nonsense\r\n\r\n", 400, "request"},
+		{"POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n", 413, "body of more than 65536 bytes"},
 		{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "request"}, // a TLS client
 		{"GET " + r.path, 408, "too long"},
 		{r.get("connectKey=k")[:40], 408, "too long"},

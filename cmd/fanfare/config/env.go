@@ -9,8 +9,8 @@ import (
 // configEnv names the file; it is no setting, since a file can't name itself.
 const configEnv = envPrefix + "CONFIG"
 
-// commandEnv are variables which the server passes over: two of the commands pub and sub, and one by which scripts/test.sh
-// asks the tests for their long form, which start servers.
+// commandEnv are variables which the server passes over: the first two are those of the commands pub and sub, the last is the
+// one by which scripts/test.sh asks the tests for their long form, which start servers.
 var commandEnv = []string{envPrefix + "SERVER", envPrefix + "STREAM", envPrefix + "LONG"}
 
 // lookup is the value of a variable, the last one if there are several, "" if there is none.
@@ -36,7 +36,7 @@ var (
 func readEnv(environ []string) (texts map[string]string, file string, problems Problems) {
 	texts = make(map[string]string)
 	settings := make(map[string]string, len(schema))
-	names := []string{configEnv}
+	names := append([]string{configEnv}, commandEnv[:2]...)
 	for i := range schema {
 		if schema[i].Env != "" {
 			settings[schema[i].Env] = schema[i].Name

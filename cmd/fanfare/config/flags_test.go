@@ -167,6 +167,12 @@ func TestPubAndSub(t *testing.T) {
 			t.Errorf("%s: %v, want %s", args, err, want)
 		}
 	}
+	for _, args := range []string{"pub k x", "sub k"} {
+		_, err := Load(strings.Fields(args), []string{"FANFARE_SEVER=http://a:1", "FANFARE_LISTEN=:1"})
+		if err == nil || text(err) != "environment FANFARE_SEVER: unknown variable; did you mean FANFARE_SERVER?" {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
 	// The server passes over the variables of the other commands.
 	if _, err := Load(nil, environ[:2]); err != nil {
 		t.Error(err)

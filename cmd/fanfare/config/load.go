@@ -35,6 +35,10 @@ func Load(args, environ []string) (*Command, error) {
 	cmd := &Command{Name: cl.command, Help: cl.help, Pub: cl.pub, Sub: cl.sub}
 	if !cl.settings {
 		getenv := func(name string) string { return lookup(environ, name) }
+		if cl.pub != nil || cl.sub != nil { // a misspelt FANFARE_SERVER would be passed over, and another server meant
+			_, _, unknown := readEnv(environ)
+			problems = append(problems, unknown...)
+		}
 		if cl.pub != nil {
 			cl.pub.Environ(getenv)
 		}

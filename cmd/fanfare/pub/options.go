@@ -65,6 +65,8 @@ func (o *Options) check() error {
 		return remote.Usage("to which key? fanfare pub KEY [DATA], or --all")
 	case !utf8.ValidString(o.Key + o.Event + o.ID):
 		return remote.Usage("KEY, --event and --id must be valid UTF-8")
+	case !remote.ValidField("Authorization", o.Token):
+		return remote.Usage("--token or FANFARE_PUBLISH_TOKEN holds a control character, such as the end of a line: leave it out")
 	case streams && o.ID != "":
 		return remote.Usage("--id is for a single event: with --ndjson each line can have its own")
 	case o.Retry < 0 || o.Retry%time.Millisecond != 0:

@@ -128,6 +128,7 @@ func TestUsage(t *testing.T) {
 		"--wait is -1ns and must":    {Key: "k", Wait: -1},
 		"--max-bytes":                {Key: "k", MaxBytes: -1},
 		"valid UTF-8":                {Key: "k\xff"},
+		"--token or FANFARE_PUBLISH": {Key: "k", Token: "a\n"},
 		"is no URL":                  {Key: "k", Server: "localhost:8081"},
 		"must not have a query":      {Key: "k", Server: "http://a/?b"},
 		"must not have a fragment":   {Key: "k", Server: "http://a/#b"},

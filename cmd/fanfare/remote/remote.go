@@ -35,6 +35,9 @@ func ParseURL(setting, text, example string) (*url.URL, error) {
 		u.Host = "127.0.0.1" + u.Host
 		return nil, Usage("%s %q has no host: write %s", setting, text, u)
 	}
+	if _, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || u.Port() != "" && err != nil {
+		return nil, Usage("%s %q has no valid port: write 1 to 65535, as in %s, or none for that of %s", setting, text, example, u.Scheme)
+	}
 	if u.Fragment != "" {
 		return nil, Usage("%s %q must not have a fragment (#…)", setting, text)
 	}
@@ -69,6 +72,13 @@ func suggestURL(text, example string) string {
 
 func notHostRune(r rune) bool {
 	return r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+}
+
+// ValidField reports whether a request can have the header field (RFC 9110, 5.1 and 5.5).
+func ValidField(name, value string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	}) && !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // Explain says in plain words why a request has failed. It leaves out what the caller knows: method and URL.

@@ -104,6 +104,8 @@ func TestParseURL(t *testing.T) {
 		"two words":           "is no URL: write one such as " + example,
 		"/stream":             "is no URL: write one such as " + example,
 		"http://:9000/stream": "has no host: write http://127.0.0.1:9000/stream",
+		"http://a:99999":      "has no valid port: write 1 to 65535, as in http://127.0.0.1:8080/stream, or none for that of http",
+		"https://a:/x":        "has no valid port: write 1 to 65535, as in http://127.0.0.1:8080/stream, or none for that of https",
 		"http://a/#b":         "must not have a fragment (#…)",
 	} {
 		_, err := ParseURL("--url", text, example)

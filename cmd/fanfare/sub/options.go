@@ -93,8 +93,8 @@ func (o *Options) target() (*url.URL, http.Header, error) {
 	fields := make(http.Header)
 	for _, h := range o.Headers {
 		name, value, ok := strings.Cut(h, ":")
-		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(h, "\r\n\x00") {
-			return nil, nil, remote.Usage("--header %q: write \"Name: value\"", h)
+		if name = strings.TrimSpace(name); !ok || !remote.ValidField(name, value) {
+			return nil, nil, remote.Usage("--header %q is no header field: write \"Name: value\", without control characters, and no space in the name", h)
 		}
 		fields.Add(name, strings.TrimSpace(value))
 	}

@@ -330,7 +330,7 @@ func TestClean(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for want, o := range map[string]Options{
 		"is no URL": {URL: "localhost"}, "--count (-n) is -1 and must not": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
-		"--max-bytes": {MaxBytes: -1}, `write "Name: value"`: {Headers: []string{"X"}}, "must not have a fragment": {URL: "http://a/#b"},
+		"--max-bytes": {MaxBytes: -1}, `write "Name: value"`: {Headers: []string{"X"}}, "no space in the name": {Headers: []string{"a b: c"}}, "without control characters": {Headers: []string{"a: b\x01"}}, "must not have a fragment": {URL: "http://a/#b"},
 	} {
 		o.Environ(func(string) string { return "" })
 		if o.MaxBytes == 0 {
