@@ -1,11 +1,17 @@
 'use strict';
 
+const { validateHeaderName, validateHeaderValue } = require('http');
+const { posix } = require('path');
+const { inspect } = require('util');
+
 // Fields of a response that follow from how it is sent, and that nobody may set for a stream.
 const NOT_OURS = new Set([ 'transfer-encoding', 'content-length', 'content-type', 'connection', 'date' ]);
 const FREE_PORT = /:0$/;
+const SHOWN = 200; // characters of a value in an error
 
 function wrong(name, reason, value) {
-  return new TypeError(`config.sse.${name}: ${reason}; it is ${typeof value === 'string' ? JSON.stringify(value) : String(value)}`);
+  const shown = typeof value === 'string' ? JSON.stringify(value) : inspect(value, { depth: 0, breakLength: Infinity });
+  return new TypeError(`config.sse${name && `.${name}`}: ${reason}; it is ${shown.length <= SHOWN ? shown : `${shown.slice(0, SHOWN)}…`}`);
 }
 
 const isText = v => typeof v === 'string';
@@ -15,14 +21,15 @@ const DAY = 24 * 3600 * 1000;
 
 // name -> [ what it must be, a check ]
 const RULES = {
-  path: [ 'must be a path that begins with /', v => isText(v) && v.startsWith('/') && !/[?#\s]/.test(v) ],
-  headers: [ 'must be an object of header fields', v => v !== null && typeof v === 'object' && !Array.isArray(v) ],
+  enable: [ 'must be true or false', v => v === undefined || typeof v === 'boolean' ],
+  path: [ 'must be a path that begins with /, of visible ASCII without %, and no pattern', isPath ],
+  headers: [ 'must be an object of header fields', isPlain ],
   cacheKey: [ 'must be a text that is not empty', v => isText(v) && v !== '' ],
   maxClients: [ 'must be a whole number from 1 to 10000000', whole(1, 1e7) ],
   pingInterval: [ 'must be a whole number of milliseconds from 100 to 86400000', whole(100, DAY) ],
   'server.admin': [ 'must be an http:// or https:// address without a path', isOrigin ],
   'server.stream': [ 'must be an http:// or https:// address without a path', isOrigin ],
-  'server.token': [ 'must be a text', isText ],
+  'server.token': [ 'must be a text of visible ASCII', v => isText(v) && /^[!-~]*$/.test(v) ],
   'server.mode': [ "must be 'proxy', 'redirect' or 'off'", oneOf('proxy', 'redirect', 'off') ],
   'server.publicStream': [ 'must be an http:// or https:// address without a path, or empty', v => v === '' || isOrigin(v) ],
   'server.once.mode': [ "must be 'auto', 'leader' or 'every'", oneOf('auto', 'leader', 'every') ],
@@ -49,6 +56,15 @@ const RULES = {
   'server.dryRun': [ 'must be true or false', v => typeof v === 'boolean' ],
 };
 
+function isPlain(v) {
+  return Object.prototype.toString.call(v) === '[object Object]'; // no array, no Map
+}
+
+// isPath tells whether both Egg's router and Fanfare take a path as it is written: to the router some characters are a pattern.
+function isPath(v) {
+  return isText(v) && /^\/[!-~]*$/.test(v) && !/[?#%\\:*+()[\]{}|^]/.test(v) && posix.normalize(v) === v;
+}
+
 function isOrigin(v) {
   if (!isText(v)) return false;
   let url;
@@ -67,7 +83,7 @@ function isOrigin(v) {
  */
 function settingsOf(config) {
   for (const [ name, [ must, check ]] of Object.entries(RULES)) {
-    const value = name.split('.').reduce((at, part) => (at === undefined || at === null ? undefined : at[part]), config);
+    const value = valueOf(config, name);
     if (!check(value)) throw wrong(name, must, value);
   }
   checkNames(config.server, 'server');
@@ -86,6 +102,16 @@ function settingsOf(config) {
   const watches = !server.dryRun && isLoopback(server.admin);
   const starts = watches && server.start.enable === 'auto';
   return { ...config, headers: streamHeaders(config.headers), own, starts, watches };
+}
+
+// valueOf finds a setting; what others are in must be an object.
+function valueOf(config, name) {
+  let value = config;
+  name.split('.').forEach((part, i, parts) => {
+    if (!isPlain(value)) throw wrong(parts.slice(0, i).join('.'), 'must be an object of settings', value);
+    value = value[part];
+  });
+  return value;
 }
 
 // checkNames refuses settings under `server` that there are not: a misspelt limit must not go unnoticed.
@@ -110,7 +136,23 @@ function isLoopback(url) {
 /** The header fields that may be set for a stream, without egg-sse's `Transfer-Encoding: off`. */
 function streamHeaders(headers) {
   const fields = Object.entries(headers).filter(([ name, value ]) => !NOT_OURS.has(name.toLowerCase()) && value !== undefined && value !== null);
-  return Object.fromEntries(fields.map(([ name, value ]) => [ name, String(value) ]));
+  return Object.fromEntries(fields.map(([ name, value ]) => [ name, fieldOf(name, value) ]));
+}
+
+// fieldOf is a field's value as text. What can't be sent is refused now, and not when the first stream is opened.
+function fieldOf(name, value) {
+  const many = Array.isArray(value);
+  for (const v of many ? value : [ value ]) {
+    if (![ 'string', 'number', 'boolean' ].includes(typeof v)) throw wrong(`headers.${name}`, 'must be a text', value);
+  }
+  const text = many ? value.join(', ') : String(value);
+  try {
+    validateHeaderName(name);
+    validateHeaderValue(name, text);
+  } catch (err) {
+    throw wrong(`headers.${name}`, `is no header field (${err.message})`, value);
+  }
+  return text;
 }
 
 module.exports = { settingsOf, isLoopback };
