@@ -62,6 +62,7 @@ var commands = []how{
 	{start: "CGO_ENABLED=0 go build -trimpath", with: []string{"/usr/local/bin/", "./installed-"}},
 	{start: "go build ./cmd/fanfare && go build ./cmd/fanload\n./fanfare &\n./fanload open", with: []string{"--subscribers 1000", "--subscribers 10", "p99<50ms", "p99<50s"}},
 	{start: "go build ./cmd/fanfare && go build ./cmd/fanload\n./fanfare --pprof &", with: []string{"-n 5000 -d 30s", "-n 10 -d 3s", "-http 127.0.0.1:9999", "-top", "seconds=20", "seconds=1"}},
+	{start: "fanload closed -n 5000 -k 500", with: []string{"-n 5000 -k 500", "-n 10 -k 2", "in-flight 64", "in-flight 2", "-d 10s", "-d 1s", "--server-pid PID", "--base http://127.0.0.1:8080 --publish-base http://127.0.0.1:8081"}},
 	{start: "fanload open --preset none --subscribe", with: []string{"open", "open --subscribers 1 --duration 1s"}, until: "127.0.0.1:9000"},
 	{start: "fanload open --base https://127.0.0.1:8443", until: "ca.pem"},
 
@@ -187,9 +188,10 @@ func TestCommands(t *testing.T) {
 					s, a = "http://"+freePort(t), "http://"+freePort(t)
 					env = append(env, "FANFARE_LISTEN="+s[len("http://"):], "FANFARE_ADMIN="+a[len("http://"):])
 				}
-				text := strings.NewReplacer(append(h.with, "http://localhost:8080", s, "http://127.0.0.1:8080", s, "http://127.0.0.1:8081", a,
+				text := strings.NewReplacer(h.with...).Replace(command)
+				text = strings.NewReplacer("http://localhost:8080", s, "http://127.0.0.1:8080", s, "http://127.0.0.1:8081", a,
 					":8081", ":0", "redis://127.0.0.1:6379", "redis://"+redis, "redis-cli ", "redis-cli -p "+redis[strings.LastIndexByte(redis, ':')+1:]+" ",
-					"./fanload open ", "./fanload open --base "+s+" --publish-base "+a+" ", "./fanload closed ", "./fanload closed --base "+s+" --publish-base "+a+" ")...).Replace(command)
+					"./fanload open ", "./fanload open --base "+s+" --publish-base "+a+" ", "./fanload closed ", "./fanload closed --base "+s+" --publish-base "+a+" ").Replace(text)
 				if own { // the reader has typed the next line when the server is up
 					text = regexp.MustCompile(`(?m)^(\./fanfare .*)$`).ReplaceAllString(text, "$1\nuntil curl -sf "+s+"/healthz; do sleep 0.1; done")
 				}

@@ -4,11 +4,13 @@ package main_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -165,5 +167,34 @@ func TestSocketActivationRefused(t *testing.T) {
 		if !errors.As(err, &exit) || !strings.Contains(string(out), test.want) {
 			t.Errorf("%s: %v, %s", test.names, err, out)
 		}
+	}
+}
+
+// TestReloadKeepsTheTokenOfAnOpenListener: what counts is the socket that is open. A file whose address is loopback again, which
+// needs a restart, must not take the token off one that other machines reach.
+func TestReloadKeepsTheTokenOfAnOpenListener(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fanfare.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("admin: 0.0.0.0:0\npublishToken: t0ken\n")
+	s := &server{t: t, args: []string{"--config", file}}
+	s.run([]string{"--config", file, "--listen", "127.0.0.1:0"})
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.admin, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.admin = "http://127.0.0.1:" + port
+	write("admin: 127.0.0.1:0\n")
+	s.signal(syscall.SIGHUP)
+	const refused = "configuration not reloaded: the one in force stays"
+	eventually(t, "the reload is refused", func() (bool, string) {
+		return strings.Contains(fmt.Sprint(s.log.records(refused)), "publishToken: can't be taken away"), s.log.String()
+	})
+	if status, p := s.call(http.MethodPost, "/publish?key=k", "application/json", `"x"`); status != http.StatusUnauthorized {
+		t.Errorf("without a token: %d %+v", status, p)
 	}
 }

@@ -30,6 +30,7 @@ type process struct {
 	schedule *schedule.Runner
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
+	admin    net.Listener  // nil if it is off
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it; a second
@@ -87,7 +88,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if len(l.inherited) > 0 {
 		p.logger.Info("sockets were passed on by the program that started this one: these settings are not used", "settings", l.describe())
 	}
-	if l.admin != nil {
+	if p.admin = l.admin; l.admin != nil {
 		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
 	}
 	go func() { failed <- p.srv.Serve(l.stream) }()
@@ -243,6 +244,11 @@ func (p *process) apply(next *config.Config) error {
 	to, err := transportOptions(next, 0, nil)
 	if err != nil {
 		return err
+	}
+	// What counts is the socket that is open, not the address in the file, which
+	// needs a restart.
+	if p.admin != nil && next.PublishToken == "" && !loopback(p.admin.Addr()) {
+		return fmt.Errorf("publishToken: can't be taken away: the admin listener is open on %s, which other machines can reach, until a restart", p.admin.Addr())
 	}
 	to.CacheKey = p.cacheKey // streams that named no key are subscribed to it
 	if err := p.srv.Reconfigure(to); err != nil {
