@@ -163,7 +163,8 @@ class Sse extends EventEmitter {
 
   /** egg-sse's connections, which are Fanfare's now. */
   get ssePool() {
-    const err = new TypeError('app.sse.ssePool: the connections are in Fanfare, not in this process; use count, countAll or countAsync');
+    const reason = 'app.sse.ssePool: the connections are in Fanfare, not in this process; use count, countAll or countAsync';
+    const err = Object.assign(new TypeError(reason), { code: 'ERR_SSE_EVENT', field: 'ssePool' });
     if (currentOrigin().throws) throw err;
     this.failed({ op: 'ssePool' }, err);
     return Object.freeze({});
