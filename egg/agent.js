@@ -2,10 +2,11 @@
 
 const { randomBytes } = require('crypto');
 const { isMainThread } = require('worker_threads');
-const { settingsOf } = require('./lib/settings');
+const { settingsOf, strangers } = require('./lib/settings');
 const { FanfareProcess } = require('./lib/fanfare_process');
 const { Lease } = require('./lib/lease');
 const { Chair } = require('./lib/chair');
+const { printable } = require('./lib/reporter');
 
 // startOf names this start of the application, alike in each agent that its master starts.
 function startOf(agent) {
@@ -21,8 +22,10 @@ class AgentBoot {
 
   configDidLoad() {
     const { agent } = this;
-    if (agent.config.sse.enable === false) return;
+    if (agent.config.sse?.enable === false) return;
     const settings = settingsOf(agent.config.sse);
+    const unknown = strangers(agent.config.sse);
+    if (unknown.length > 0) agent.coreLogger.warn('[fanfare-egg] no settings of config.sse, and without effect: %s', printable(unknown.join(', ')));
     let where = {};
     // send and not sendToApp, which warns until all workers have started: these messages are for starting workers too.
     const tell = () => agent.messenger.send('sse-state', { leader: this.chair.leader, ...where }, 'app');

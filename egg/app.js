@@ -17,7 +17,7 @@ class AppBoot {
   // Before the application's own app.js, so that it finds app.sse, and before its routes, so that none takes the path.
   configDidLoad() {
     const { app } = this;
-    if (app.config.sse.enable === false) return;
+    if (app.config.sse?.enable === false) return;
     const settings = settingsOf(app.config.sse);
     const inCluster = cluster.isWorker || !isMainThread;
     const id = isMainThread ? String(process.pid) : String(threadId);

@@ -45,7 +45,7 @@ export class SseError extends Error {
 /** A call with a mistake: thrown within a request, and what the promise is rejected with elsewhere. */
 export interface SseCallError extends TypeError {
   code: 'ERR_SSE_EVENT';
-  /** What is wrong: key, data, event, id, retry or from. */
+  /** What is wrong: key, data, event, id, retry, from or ssePool. */
   field: string;
   op?: string;
   key?: string;

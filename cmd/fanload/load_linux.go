@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,6 +22,9 @@ func load(c *command, args []string, stdout, stderr io.Writer) int {
 	s, f, err := c.settings(args)
 	if err == nil {
 		err = s.Prepare(openFiles())
+	}
+	if err == nil {
+		err = errors.Join(writable("--json", f.JSON), writable("--html", f.HTML))
 	}
 	if err != nil {
 		printError(stderr, err)
@@ -75,6 +79,24 @@ func writeReports(r *report.Result, f *common, stdout io.Writer) error {
 		return errors.Join(r.JSON(stdout), writeFile(f.HTML, r.Page))
 	}
 	return errors.Join(r.Table(stdout), writeFile(f.JSON, r.JSON), writeFile(f.HTML, r.Page))
+}
+
+// writable tells before a run of perhaps hours that its report could not be written. What a file holds stays until then.
+func writable(flag, name string) error {
+	if name == "" || name == "-" && flag == "--json" {
+		return nil
+	}
+	_, err := os.Lstat(name)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	err = file.Close()
+	if isNew {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 func writeFile(name string, write func(io.Writer) error) error {

@@ -50,7 +50,7 @@ module.exports = {
         binary: '', // or EGG_FANFARE_BIN in the environment, or fanfare in PATH
         ids: 'auto', // events get ids, and browsers that come back get what they missed; 'off': exactly the bytes of egg-sse
         args: [], // more flags of fanfare
-        readyTimeout: 10000, // ms until it is given up for now, and tried again
+        readyTimeout: 10000, // ms for which the start of the workers waits for it; it is used when it is ready
         stopTimeout: 5000, // ms for streams to end politely
       },
       dryRun: false, // check and encode, and send nothing

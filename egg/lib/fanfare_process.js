@@ -251,6 +251,8 @@ class FanfareProcess {
         stdio: [ stdin, 'ignore', log ], // not a pipe of this process: it may end before
         detached: true, // Ctrl-C is for this process, which then stops it
       });
+    } catch (err) { // not in an event, for some reasons
+      throw new Error(`${binary}: ${err.message}`);
     } finally { // these are the child's alone now
       fs.closeSync(log);
       if (stdin !== 'pipe') fs.closeSync(stdin);
@@ -259,7 +261,7 @@ class FanfareProcess {
     let failure = await new Promise(resolve => {
       child.unref();
       const tooLate = setTimeout(() => {
-        this.sayOnce(`Fanfare is not ready after ${server.start.readyTimeout} ms (sse.server.start.readyTimeout)`);
+        this.sayOnce(`Fanfare (${binary}) is not ready after ${server.start.readyTimeout} ms (sse.server.start.readyTimeout)`);
         this.settled();
       }, server.start.readyTimeout);
       const done = text => {
@@ -272,10 +274,11 @@ class FanfareProcess {
       if (child.stdin) child.stdin.on('error', () => {}); // it has ended: 'exit' tells
       const where = {};
       this.follow(from, record => {
-        if (record.msg === 'streams') where.stream = new URL(record.url).origin;
-        if (record.msg !== 'publish API' || !record.url || !where.stream) return;
+        const at = originOf(record.url);
+        if (record.msg === 'streams') where.stream = at;
+        if (record.msg !== 'publish API' || !at || !where.stream) return;
         clearTimeout(tooLate);
-        this.where = { admin: new URL(record.url).origin, stream: where.stream, token: this.token };
+        this.where = { admin: at, stream: where.stream, token: this.token };
         this.logger.info('[fanfare-egg] started Fanfare: streams at %s, publish API at %s, pid %d', this.where.stream, this.where.admin, child.pid);
         if (stdin !== 'pipe') {
           this.left = { ...this.where, pid: child.pid, fifo: this.lease.hold.path, settings: fingerprint(this.settings) };
@@ -285,7 +288,7 @@ class FanfareProcess {
       });
       child.once('exit', (code, signal) => {
         if (this.tail) this.tail.read();
-        done(`Fanfare ended (${signal || `exit code ${code}`})${this.last && `: ${this.last}`}`);
+        done(`Fanfare (${binary}) ended (${signal || `exit code ${code}`})${this.last && `: ${this.last}`}`);
       });
     });
     this.left = null;
@@ -388,6 +391,15 @@ function parse(line) {
     return record !== null && typeof record === 'object' ? record : {};
   } catch {
     return {};
+  }
+}
+
+// originOf is the origin of a URL in a log, whoever wrote it.
+function originOf(url) {
+  try {
+    return new URL(url).origin;
+  } catch {
+    return undefined;
   }
 }
 

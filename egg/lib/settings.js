@@ -125,6 +125,9 @@ function checkNames(at, path) {
   }
 }
 
+/** Names under config.sse that are no settings. egg-sse takes them without a word, so they are no error; one may be misspelt. */
+const strangers = config => Object.keys(config).filter(name => !Object.keys(RULES).some(rule => rule.split('.')[0] === name));
+
 const withoutSlash = url => url.replace(/\/$/, '');
 
 /** Whether the address is this host's alone. */
@@ -155,4 +158,4 @@ function fieldOf(name, value) {
   return text;
 }
 
-module.exports = { settingsOf, isLoopback };
+module.exports = { settingsOf, strangers, isLoopback };

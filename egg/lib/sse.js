@@ -9,6 +9,7 @@ const { Election, digestsOf } = require('./election');
 const { Counts } = require('./counts');
 const { SseError } = require('./errors');
 
+const METHODS = [ 'publish', 'publishAll', 'close', 'closeAll', 'count', 'countAll', 'countAsync', 'countAllAsync', 'flush' ];
 const SHOWN_KEY = 100; // characters of a key in the log
 const DRY = Object.freeze({ sent: false, reason: 'server.dryRun is set' });
 
@@ -33,6 +34,8 @@ class Sse extends EventEmitter {
     super();
     const { server } = settings;
     Object.assign(this, { settings, reporter, tell });
+    // Also as a listener or a timer's function, where nobody would catch the error of a missing this.
+    for (const name of METHODS) this[name] = this[name].bind(this);
     this.streamUrl = settings.own ? null : server.stream; // the stream listener, as far as it is known
     this.streams = new Map(); // key -> streams that this worker passes on
     this.counters = { published: 0, failed: 0, left: 0 };
@@ -160,7 +163,8 @@ class Sse extends EventEmitter {
 
   /** egg-sse's connections, which are Fanfare's now. */
   get ssePool() {
-    const err = new TypeError('app.sse.ssePool: the connections are in Fanfare, not in this process; use count, countAll or countAsync');
+    const reason = 'app.sse.ssePool: the connections are in Fanfare, not in this process; use count, countAll or countAsync';
+    const err = Object.assign(new TypeError(reason), { code: 'ERR_SSE_EVENT', field: 'ssePool' });
     if (currentOrigin().throws) throw err;
     this.failed({ op: 'ssePool' }, err);
     return Object.freeze({});
@@ -269,7 +273,14 @@ class Sse extends EventEmitter {
     this.publisher.wake();
   }
 
-  async askCount(op, make) {
+  // askCount resolves with a count. It is told when there is none, since the promise need not be awaited.
+  askCount(op, make) {
+    const promise = this.askedCount(op, make);
+    promise.catch(err => this.reporter.error('count', `${op}Async failed: ${err && err.message}`));
+    return promise;
+  }
+
+  async askedCount(op, make) {
     const command = { op, ...make() };
     if (this.settings.server.dryRun) return 0;
     const [ answer ] = await this.ask([ JSON.stringify(command) ]);

@@ -333,6 +333,27 @@ test('what is logged is cut and escaped, wherever it comes from', async () => {
   assert.ok(sse.log.some(line => /publish to "a\\n.*… \(50\d\d characters\)/.test(line) && line.split('kkk')[0].length < 200));
 });
 
+test('methods may be listeners, and counts need not be awaited: nothing ends the process, and the log says what is wrong', async () => {
+  const sse = makeSse({});
+  const unhandled = [];
+  const note = err => unhandled.push(err);
+  process.on('unhandledRejection', note);
+  const { publish, publishAll, close, count, countAsync, countAllAsync } = sse;
+  publish('k');
+  publishAll(undefined);
+  close(Object.create(null));
+  assert.strictEqual(count('k'), 0);
+  countAllAsync(); // nothing is started yet
+  countAsync(Object.create(null));
+  await new Promise(resolve => setTimeout(resolve, 20));
+  process.off('unhandledRejection', note);
+  assert.deepStrictEqual(unhandled, []);
+  const log = sse.log.join('\n');
+  assert.match(log, /publish to "k" failed: data: is undefined/);
+  assert.match(log, /countAsync failed: key: has no text/);
+  await sse.shutdown();
+});
+
 test('settings that are wrong are refused by name', () => {
   for (const [ change, name ] of [
     [ { path: 'stream' }, 'path' ], [ { maxClients: 0 }, 'maxClients' ], [ { pingInterval: '10s' }, 'pingInterval' ], [ { cacheKey: '' }, 'cacheKey' ],

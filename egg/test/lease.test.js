@@ -122,6 +122,28 @@ test('without FIFOs the server ends with its agent, and the log says so', async 
   await gone(where.admin);
 });
 
+// Each prints or does what a program that is no Fanfare may.
+for (const [ what, script, told ] of [
+  [ 'ends at once', '#!/bin/sh\nexit 3\n', /Fanfare \(BINARY\) ended \(exit code 3\)/ ],
+  [ 'logs the same messages without addresses', '#!/bin/sh\nfor m in streams "publish API"; do echo "{\\"msg\\":\\"$m\\"}" >&2; done\nexec sleep 60\n', /Fanfare \(BINARY\) is not ready after 500 ms/ ],
+  [ 'is in a folder that is a file', null, /Fanfare can't be started: BINARY: .*ENOTDIR/ ],
+]) {
+  test(`another program that ${what}: the log names it, and the agent goes on`, async t => {
+    const dir = makeDir(t);
+    const file = path.join(dir, 'program');
+    fs.writeFileSync(file, script || '', { mode: 0o700 });
+    const program = script ? file : `${file}/fanfare`;
+    const log = [];
+    const write = (...args) => { log.push(format(...args)); };
+    const settings = settingsWith();
+    settings.server = { ...settings.server, start: { ...settings.server.start, binary: program, readyTimeout: 500, stopTimeout: 100 } };
+    const agent = new FanfareProcess(settings, { error: write, warn: write, info: write }, new Lease({ rundir: dir, name: 'a' }), () => assert.fail('it is no Fanfare'));
+    await agent.start();
+    await agent.stop();
+    assert.ok(log.some(line => told.test(line.replace(program, 'BINARY'))), log.join('\n'));
+  });
+}
+
 test('what a start has left whose processes were all killed is removed, what lives is not', t => {
   const rundir = makeDir(t);
   const [ dead, alive, young ] = [ 'dead', 'alive', 'young' ].map(name => new Lease({ rundir, name }));

@@ -3,7 +3,8 @@
 // Settings of a wrong type or form are refused at the start, by an error that names them.
 const { test } = require('node:test');
 const assert = require('node:assert');
-const { settingsOf } = require('../lib/settings');
+const { format } = require('util');
+const { settingsOf, strangers } = require('../lib/settings');
 const defaults = require('../config/config.default').sse;
 
 const unprintable = { toString() { throw new Error('no text'); } };
@@ -40,6 +41,19 @@ test('a wrong setting is refused by an error that names it', () => {
       return true;
     }, name);
   }
+});
+
+test('no settings at all are refused by name in the agent and the workers, and misspelt ones are found', () => {
+  for (const Boot of [ require('../agent'), require('../app') ]) {
+    assert.throws(() => new Boot({ config: { sse: null } }).configDidLoad(), /config\.sse: must be an object/);
+  }
+  assert.deepStrictEqual(strangers({ ...defaults, enable: true }), []);
+  assert.deepStrictEqual(strangers({ ...defaults, pingIntervall: 5, maxClient: 5 }), [ 'pingIntervall', 'maxClient' ]);
+  const log = [];
+  const config = withSetting('server.dryRun', true);
+  const agent = { config: { sse: { ...config, maxClient: 5 } }, coreLogger: { warn: (...args) => log.push(format(...args)) }, messenger: { on() {}, send() {} }, options: {} };
+  new (require('../agent'))(agent).configDidLoad();
+  assert.match(log.join(), /without effect: maxClient/);
 });
 
 test('settings that are unusual and right are taken', () => {

@@ -52,7 +52,8 @@ func ParsePayload(data []byte, run string, size int) (key int, seq, ts int64, ok
 	return key, seq, ts, !s.failed && seq > 0 && whole(data, i, len(data)-len(s.rest), size)
 }
 
-// whole tells whether a payload that begins before the quote at first, and whose key ends at end, is as long as it was made.
+// whole tells whether a payload that begins before the quote at first, and whose key ends at end, is as long as it was made, and
+// filled up as it was: a server that uses a buffer twice sends other bytes.
 func whole(data []byte, first, end, size int) bool {
 	escapes := 0 // before each quote
 	for at := first - 1; at >= 0 && data[at] == '\\'; at-- {
@@ -60,10 +61,20 @@ func whole(data []byte, first, end, size int) bool {
 	}
 	start, quotes := first-escapes-1, 8
 	least := end - start - 7*escapes + len(`"}`)
-	if size > least-len(`}`)+len(`,"pad":""}`) {
+	pad := size - (least - len(`}`) + len(`,"pad":""}`))
+	if pad > 0 {
 		least, quotes = size, 12
 	}
-	return len(data) >= start+least+quotes*escapes
+	if len(data) < start+least+quotes*escapes {
+		return false
+	}
+	if pad <= 0 {
+		return true
+	}
+	s := scanner{rest: data[end:]}
+	s.word("pad")
+	s.gap()
+	return !s.failed && len(s.rest) >= pad && len(bytes.TrimLeft(s.rest[:pad], "x")) == 0
 }
 
 // CutPayload tells whether data that ParsePayload has not taken is the beginning of a payload of the run, as far as it goes. key

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -147,6 +148,14 @@ func TestPayload(t *testing.T) {
 		for _, n := range []int{30, len(escaped) / 2, len(escaped) - 1} {
 			if _, _, _, ok := plan.ParsePayload(escaped[:n], "run1", size); ok {
 				t.Errorf("%s was taken for whole", escaped[:n])
+			}
+		}
+		if at := bytes.Index(b, []byte("xx")); at >= 0 {
+			garbled := bytes.Clone(b)
+			garbled[at+1] = '#' // of another event, say
+			_, _, _, ok := plan.ParsePayload(garbled, "run1", size)
+			if key, seq, cut := plan.CutPayload(garbled, "run1"); ok || !cut || key != 12 || seq != 345 {
+				t.Errorf("%s: taken for whole %v, for damaged %v, key %d, sequence %d", garbled, ok, cut, key, seq)
 			}
 		}
 		if _, _, _, ok := plan.ParsePayload(b, "run", size); ok {

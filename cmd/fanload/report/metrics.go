@@ -19,14 +19,18 @@ const (
 
 // metric is a figure that a threshold can name.
 type metric struct {
-	unit   unit
-	server bool // needs --server-pid
-	value  func(*Result) (v float64, ok bool)
+	unit    unit
+	server  bool // needs --server-pid
+	summary bool // is a figure of a summary
+	value   func(*Result) (v float64, ok bool)
 
 	atLeast func(*Result) bool // whether the value is a lower bound; nil: it isn't
 }
 
 var metrics = allMetrics()
+
+// figures of a summary.
+var figures = []string{"min", "mean", "p50", "p90", "p99", "p999", "p9999", "max"}
 
 func metricOf(u unit, f func(*Result) float64) metric {
 	return metric{unit: u, value: func(r *Result) (float64, bool) { return f(r), true }}
@@ -62,7 +66,8 @@ func allMetrics() map[string]metric {
 			"max":   {func(s *measure.Summary) float64 { return float64(s.Max) }, 100},
 		} {
 			m[prefix+name] = metric{
-				unit: micros,
+				unit:    micros,
+				summary: true,
 				value: func(r *Result) (float64, bool) {
 					s := f(r)
 					return v.value(s), s.Count > 0

@@ -30,6 +30,9 @@ type Verdict struct {
 
 var thresholdForm = regexp.MustCompile(`^\s*([a-z_0-9.]+(?:\{[a-z:]+\})?)\s*(<=|>=|==|!=|<|>|=)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµμ%/]*)\s*$`)
 
+// percentile lets p99.9 be written as it is said.
+var percentile = strings.NewReplacer("p99.99", "p9999", "p99.9", "p999")
+
 var scales = map[unit]map[string]float64{
 	count:   {"": 1, "k": 1e3, "M": 1e6, "G": 1e9},
 	perTime: {"": 1, "/s": 1, "k": 1e3, "M": 1e6, "k/s": 1e3, "M/s": 1e6},
@@ -52,7 +55,7 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	if m == nil {
 		return t, fmt.Errorf("--threshold %q: give METRIC OPERATOR VALUE, as p99<50ms, lost==0 or deliveries_per_second>=1M", text)
 	}
-	t.name, t.op = strings.ReplaceAll(m[1], ".", ""), m[2]
+	t.name, t.op = percentile.Replace(m[1]), m[2]
 	if t.op == "=" {
 		t.op = "=="
 	}
@@ -80,6 +83,12 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	}
 	t.limit, t.metric = v*scale, metric
 	return t, nil
+}
+
+// IsOf tells whether the metric is one, by its name, or a figure of a summary, by its prefix: round_p99 is of "round_", p99 of "".
+func (t Threshold) IsOf(group string) bool {
+	figure, ok := strings.CutPrefix(t.name, group)
+	return t.name == group || ok && t.metric.summary && slices.Contains(figures, figure) || group == "" && t.name == "worst_p99"
 }
 
 // Judge a result. A metric that the run had no reading of has not held: a threshold that nothing was measured for must

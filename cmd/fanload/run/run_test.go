@@ -317,7 +317,7 @@ func TestBadServers(t *testing.T) {
 		{"reset", raw(t, "", true), "connect: "},
 		{"silent end", raw(t, "", false), "connect: end of stream"},
 		{"not HTTP", raw(t, "hello\r\n\r\n", false), "hello"},
-		{"nobody", "http://127.0.0.1:1", "connect: connect: connection refused"},
+		{"nobody", "http://127.0.0.1:1", "127.0.0.1:1: connect: connection refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := settings(t, c.base, run.Open)

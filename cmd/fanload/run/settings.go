@@ -4,6 +4,7 @@ package run
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -86,6 +87,9 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 	if err := s.resolve(); err != nil {
 		return err
 	}
+	if err := s.measurable(); err != nil {
+		return err
+	}
 	// Epoll, pipes, the publisher's connections and the runtime need some files too.
 	room := filesPerProcess - 64 - max(p.Publishers, p.PublishesInFlight)
 	if room < 1 {
@@ -161,6 +165,15 @@ func (s *Settings) check() error {
 		return fmt.Errorf("--burst %d: give 1 to 1000000 events", s.Burst)
 	case !(s.Fraction >= 0 && s.Fraction <= 1):
 		return fmt.Errorf("--fraction %g: give 0 to 1", s.Fraction)
+	case s.Plan.Mode == Storm && s.Fraction == 0:
+		return errors.New("--fraction 0: a storm drops somebody; give more than 0")
+	case s.Plan.Mode == Storm && s.Every >= s.Warmup+s.Duration:
+		return fmt.Errorf("--every %s: the run is over before the first storm; give less than --warmup and --duration together, %s",
+			plan.Span(s.Every), plan.Span(s.Warmup+s.Duration))
+	case s.Plan.Mode == Churn && s.Churn == 0:
+		return errors.New("--churn 0: this mode replaces subscribers; give more than 0")
+	case s.Plan.Mode == Stall && s.Plan.StallPercent == 0:
+		return errors.New("--percent 0: this mode stalls subscribers; give more than 0")
 	case !(s.Churn >= 0 && s.Churn <= plan.MaxRate):
 		return fmt.Errorf("--churn %g: give 0 to %d subscribers a second", s.Churn, plan.MaxRate)
 	case s.WarmupPasses < 0 || s.WarmupPasses > 1000:
@@ -169,6 +182,32 @@ func (s *Settings) check() error {
 		return fmt.Errorf("--warmup-passes %d: this run publishes nothing; give --rate, or leave it out", s.WarmupPasses)
 	case s.Events < 0:
 		return fmt.Errorf("--events %d: give 0 or more; 0 is no limit", s.Events)
+	}
+	return nil
+}
+
+// measurable refuses thresholds whose metric no run of these settings can have: they would be known to have failed when it is over.
+func (s *Settings) measurable() error {
+	p := &s.Plan
+	comesBack := p.Reconnect || p.Mode == Churn || p.Mode == Storm
+	for _, t := range s.Thresholds {
+		for _, c := range []struct {
+			group string
+			has   bool
+			needs string
+		}{
+			{"round_", p.Mode == Closed || p.Mode == Burst, "closed or burst"},
+			{"tls_", p.Certified != "", "an https:// address of the streams"},
+			{"reconnect_", comesBack, "--reconnect"},
+			{"publish_", s.publishes(), "--rate"},
+			{"first_event_", s.publishes(), "--rate"},
+			{"", s.publishes(), "--rate"}, // latencies
+			{"backpressure", p.Mode == Stall, "the mode stall"},
+		} {
+			if !c.has && t.IsOf(c.group) {
+				return fmt.Errorf("--threshold %q: this run can't measure it: it needs %s", t.Text, c.needs)
+			}
+		}
 	}
 	return nil
 }
@@ -186,6 +225,11 @@ func (s *Settings) resolve() (err error) {
 	name, err := keys.Name(0)
 	if err != nil {
 		return err
+	}
+	if p.Keys > 1 {
+		if second, _ := keys.Name(1); second == name {
+			return fmt.Errorf("--key %q: all %d keys have the name %q: put {{.KeyIndex}} in, or give --keys 1", p.Key, p.Keys, name)
+		}
 	}
 	if p.Address, p.Certified, err = address(p, p.Subscribe, "subscribe", name); err != nil {
 		return err

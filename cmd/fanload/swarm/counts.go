@@ -22,7 +22,7 @@ type Counts struct {
 	Reordered int64 `json:"reordered"` // delivered, but behind a later one
 	Late      int64 `json:"late"`      // too far behind to tell whether it is a duplicate
 	Misrouted int64 `json:"misrouted"` // of a key that the subscriber has not asked for
-	Malformed int64 `json:"malformed"` // events of this run whose data is cut off
+	Malformed int64 `json:"malformed"` // events of this run whose data is cut off or garbled
 	Foreign   int64 `json:"foreign"`   // events that this run has not published
 	Gaps      int64 `json:"gaps"`      // events by which the server admits a loss
 	Comments  int64 `json:"comments"`

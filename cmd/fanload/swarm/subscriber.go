@@ -5,6 +5,7 @@ package swarm
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -331,7 +332,7 @@ func (l *loop) loseOpening(s *subscriber, why error) {
 	if s.state == refused {
 		measure.Tally(l.result.Statuses, answer(s))
 	} else {
-		measure.Tally(l.result.Errors, "connect: "+kind(why))
+		measure.Tally(l.result.Errors, "connect: "+strings.TrimPrefix(kind(why), "connect: "))
 	}
 	l.shut(s)
 	if s.times > 0 {
