@@ -14,7 +14,7 @@ import (
 
 // client is the environment of fanfare pub and sub for this server.
 func (s *server) client() []string {
-	return append([]string{"FANFARE_SERVER=" + s.admin, "FANFARE_STREAM=" + s.stream + "/stream", "FANFARE_BIN=" + binary}, s.env...)
+	return append([]string{"FANFARE_SERVER=" + s.admin, "FANFARE_STREAM=" + s.stream + "/stream", "BIN=" + binary}, s.env...)
 }
 
 // watch starts fanfare sub, and waits until it is subscribed to keys.
@@ -78,7 +78,7 @@ func TestPipeOfManyLines(t *testing.T) {
 	const n = 100_000
 	s := start(t, "--history", "131072")
 	l := s.watch([]string{"news"}, "-n", fmt.Sprint(n), "--json")
-	shell(t, s.client(), fmt.Sprintf(`seq 1 %d | "$FANFARE_BIN" pub -l news`, n))
+	shell(t, s.client(), fmt.Sprintf(`seq 1 %d | "$BIN" pub -l news`, n))
 	lines := l.end()
 	if len(lines) != n {
 		t.Fatalf("%d lines; notes: %s", len(lines), l.log)
@@ -242,7 +242,7 @@ func TestServerAway(t *testing.T) {
 	}
 	// With --wait both sit it out.
 	l := listen(t, "env", append(s.client(), binary, "sub", "k", "-n", "1", "--raw", "--wait", "1m")...)
-	late := listen(t, "env", append(s.client(), "sh", "-c", `echo late | "$FANFARE_BIN" pub --all --wait 1m -v 2>&1`)...)
+	late := listen(t, "env", append(s.client(), "sh", "-c", `echo late | "$BIN" pub --all --wait 1m -v 2>&1`)...)
 	if got := late.next(); !strings.HasSuffix(got, "nothing listens there; trying again for 1m0s") {
 		t.Errorf("pub: %q", got)
 	}
