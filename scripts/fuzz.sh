@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for FUZZTIME (default 10s; 60s, 100000x, …), one after another.
+# Runs every fuzz target of the module for FUZZTIME (default 5s; 60s, 100000x, …), one after another.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-fuzztime=${FUZZTIME:-10s}
+fuzztime=${FUZZTIME:-5s}
 
 # `go test -list` prints a package's targets and then its "ok" line. Each line of the result: package and target.
 listing=$(go test -list '^Fuzz' ./...)

@@ -4,7 +4,7 @@
 #   --long   adds the long forms of the tests (FANFARE_LONG=1 for them) and gives each fuzz target 60 s; some hours
 #   --help   prints this
 #
-# Needs Go and git, and root or sudo where a Debian package is missing. FUZZTIME (10s, or 60s with --long) is the time
+# Needs Go and git, and root or sudo where a Debian package is missing. FUZZTIME (5s, or 60s with --long) is the time
 # for each fuzz target. Everything listens on free loopback ports, and nothing stays running. The last line is PASS with
 # exit status 0, or FAIL with another.
 set -euo pipefail
@@ -84,6 +84,27 @@ test_with_race_detector() {
     go test -race -count=1 -p 1 -timeout "$timeout" ./...
 }
 
+# side_by_side FUNCTION… runs functions at the same time, and writes whose each line is. Most of these tests wait, for processes to
+# start and for time to pass: one after the other they leave a core idle.
+side_by_side() {
+    local each status=0
+    for each in "$@"; do
+        rm -f "$step_files/$each"
+        {
+            (
+                set -euo pipefail
+                "$each"
+                : >"$step_files/$each" # not reached after a failure, or an exit inside, whatever its status
+            ) 2>&1 | sed -u "s/^/${each#test_}: /"
+        } &
+    done
+    wait
+    for each in "$@"; do
+        [ -e "$step_files/$each" ] || { echo "$each failed: see its lines" >&2; status=1; }
+    done
+    return "$status"
+}
+
 # Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
 test_without_race_detector() {
     local packages
@@ -135,10 +156,9 @@ step "other systems" check_platforms
 step "import arrows" go test -count=1 .
 step "staticcheck" go run "$staticcheck" ./...
 step "vulnerabilities" check_vulnerabilities
-step "tests with the race detector" test_with_race_detector
+step "tests with the race detector, and the Egg plugin" side_by_side test_with_race_detector test_egg_plugin
 step "tests without the race detector" test_without_race_detector
 step "peers" test_peers
-step "egg plugin" test_egg_plugin
 step "clients" test_clients
 step "k6" test_k6
 step "fuzz targets" scripts/fuzz.sh

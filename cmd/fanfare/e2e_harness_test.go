@@ -27,8 +27,11 @@ import (
 // patience bounds every wait. It is long, because nothing but a failure waits for its end.
 const patience = 30 * time.Second
 
-// binary is the server under test, built once by TestMain.
-var binary string
+// binary is the server under test, built once by TestMain, with the race detector if the tests are.
+var (
+	binary      string
+	raceEnabled bool
+)
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 

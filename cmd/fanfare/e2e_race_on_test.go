@@ -2,5 +2,5 @@
 
 package main_test
 
-// raceEnabled makes the server under test be built with the race detector too.
-const raceEnabled = true
+// The server under test is built with the race detector, too.
+func init() { raceEnabled = true }
