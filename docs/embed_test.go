@@ -4,7 +4,6 @@ package docs_test
 import (
 	"bufio"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -44,12 +43,7 @@ func TestEmbed(t *testing.T) {
 	if len(found) != 2 || found[0][0] != "go" || found[1][0] != "sh" {
 		t.Fatalf("the section has other blocks than a program and its commands: %q", found)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	_ = ln.Close()
+	address := freePort(t)
 	program := strings.Replace(found[0][1], `":8080"`, `"`+address+`"`, 1)
 	if program == found[0][1] {
 		t.Fatal("the program does not listen on :8080")

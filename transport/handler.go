@@ -143,16 +143,14 @@ func flushes(w http.ResponseWriter) bool {
 // canFlush reports whether http.ResponseController finds a way to flush. It does
 // not try, since that sends the head.
 func canFlush(w http.ResponseWriter) bool {
-	for {
-		switch t := w.(type) {
-		case interface{ FlushError() error }, http.Flusher:
-			return true
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
+	for !flushes(w) {
+		inside, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
 			return false
 		}
+		w = inside.Unwrap()
 	}
+	return true
 }
 
 func (r *response) Write(b []byte) (int, error) { return r.w.Write(b) }

@@ -20,15 +20,17 @@ import (
 // 127 kB); Serve adds a limit on the time that sent bytes may stay
 // unacknowledged, Options.WriteTimeout. Connections inherit them, so that accepting costs no system call for them.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if ctlErr := c.Control(func(fd uintptr) { err = setSocketOptions(int(fd)) }); ctlErr != nil {
-			return ctlErr
-		}
-		return err
-	}}
+	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error { return setOptionsOf(c) }}
 	lc.SetMultipathTCP(false) // an MPTCP listener's options are not inherited
 	return lc.Listen(ctx, "tcp", addr)
+}
+
+func setOptionsOf(c syscall.RawConn) error {
+	var err error
+	if ctlErr := c.Control(func(fd uintptr) { err = setSocketOptions(int(fd)) }); ctlErr != nil {
+		return ctlErr
+	}
+	return err
 }
 
 // Inherit makes a listener of a TCP socket that listens already, in another process
@@ -46,10 +48,7 @@ func Inherit(f *os.File) (net.Listener, error) {
 	}
 	raw, err := tcp.SyscallConn()
 	if err == nil {
-		var optErr error
-		if err = raw.Control(func(fd uintptr) { optErr = setSocketOptions(int(fd)) }); err == nil {
-			err = optErr
-		}
+		err = setOptionsOf(raw)
 	}
 	if errors.Is(err, syscall.ENOPROTOOPT) {
 		err = fmt.Errorf("it is Multipath TCP's, whose connections don't inherit options: make it a plain TCP socket (%w)", err)
