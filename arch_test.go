@@ -32,13 +32,21 @@ var arrows = map[string]struct{ own, others []string }{
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
-	"transport": {
-		own: []string{"engine", "codec"},
-		others: []string{
-			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
-			"github.com/goccy/go-json", "github.com/puzpuzpuz/xsync/v3",
-		},
+	"transport": { // and its rooms, of which none imports transport itself
+		own:    []string{"engine", "codec"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
+	"transport/internal/stream": {
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics"},
+		others: []string{"github.com/goccy/go-json", "golang.org/x/sys"},
+	},
+	"transport/internal/api": {
+		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
+	},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
+	"transport/internal/clientlog": {others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
 		own: []string{"bridge/payload", "engine", "codec"},
 		others: []string{
@@ -127,6 +135,13 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"bridge/schedule", "fanfare/engine", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},
+		{"transport", "fanfare/transport/internal/stream", true},
+		{"transport/internal/stream", "fanfare/transport/internal/metrics", true},
+		{"transport/internal/stream", "fanfare/transport", false},
+		{"transport/internal/stream", "fanfare/codec", false},
+		{"transport/internal/stream", "github.com/valyala/fasthttp", false},
+		{"transport/internal/api", "fanfare/transport/internal/stream", false},
+		{"transport/internal/gate", "fanfare/engine", false},
 		{"transport", "fanfare/engine", true},
 		{"transport", "fanfare/cmd/fanfare", false},
 		{"transport", "github.com/prometheus/client_golang/prometheus", true},

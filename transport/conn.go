@@ -36,7 +36,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.from.streams {
 		for i, v := range b[:n] {
-			if noText(rune(v)) && v != '\r' && v != '\n' && v != 0 {
+			if notText(rune(v)) && v != '\r' && v != '\n' && v != 0 {
 				b[i] = noByte
 			}
 		}
