@@ -53,7 +53,7 @@ func (seg *segment) flushed() {
 		return
 	}
 	seg.flushing.Store(flushOpen)
-	window()
+	racePoint()
 	time.AfterFunc(max(seg.key.opts.Load().FlushInterval, time.Millisecond), seg.flushed)
 	seg.schedule()
 }

@@ -74,7 +74,7 @@ func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 		case ev.released.Load() == 0 && !more(ev):
 			return
 		default:
-			window()
+			racePoint()
 			if slot.CompareAndSwap(ev, &Event{seq: o, kind: kindEvicted}) {
 				k.release(e, ev)
 				r.oldest.CompareAndSwap(o, o+1)
@@ -135,7 +135,7 @@ func (k *key) retire() bool {
 	if cur != nil && cur.seq >= s || k.firstKept() < s {
 		return false
 	}
-	window()
+	racePoint()
 	k.retired = r.slot(s).CompareAndSwap(cur, &Event{seq: s, kind: kindRetired})
 	return k.retired
 }

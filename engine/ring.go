@@ -53,7 +53,7 @@ func (k *key) publish(e *Engine, d *draft) bool {
 		s := t + 1
 		slot := r.slot(s)
 		cur := slot.Load()
-		window()
+		racePoint()
 		if cur != nil && cur.seq >= s {
 			if cur.seq > s {
 				continue // t was stale: others have gone round the ring
@@ -73,11 +73,11 @@ func (k *key) publish(e *Engine, d *draft) bool {
 			continue
 		}
 		d.stamp(Position{Epoch: k.epoch, Seq: s})
-		window()
+		racePoint()
 		if !slot.CompareAndSwap(cur, d.ev) { // publishes the event (I1)
 			continue
 		}
-		window()
+		racePoint()
 		r.tail.CompareAndSwap(t, s)
 		k.account(e, d.ev, cur)
 		k.limitBytes(e)
@@ -102,7 +102,7 @@ func (k *key) move(e *Engine, r *ring, s uint64, cur *Event, size int) {
 	mark := &Event{seq: s, at: int64(size), kind: kindMoved}
 	if r.slot(s).CompareAndSwap(cur, mark) {
 		k.release(e, cur) // displaced only if the key's limit was raised meanwhile
-		window()
+		racePoint()
 		k.finishMove(r, mark)
 	}
 }
@@ -125,7 +125,7 @@ func (k *key) finishMove(r *ring, mark *Event) {
 			n.slot(seq).Store(ev)
 		}
 	}
-	window()
+	racePoint()
 	k.ring.CompareAndSwap(r, n)
 }
 
@@ -173,7 +173,7 @@ func (k *key) tail() uint64 {
 			return 0
 		}
 		t := r.tail.Load()
-		window()
+		racePoint()
 		next := r.slot(t + 1).Load()
 		switch {
 		case next == nil || next.seq <= t:
@@ -198,7 +198,7 @@ func (k *key) firstKept() uint64 { return k.firstFrom(1) }
 func (k *key) firstFrom(s uint64) uint64 {
 	// The tail first: a ring that comes later keeps all of it that is kept.
 	tail := k.tail()
-	window()
+	racePoint()
 	r := k.ring.Load()
 	if r == nil || r == retiredRing {
 		return s

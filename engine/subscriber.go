@@ -331,7 +331,7 @@ func (s *Subscriber) Notify() {
 			}
 		default:
 			if s.state.CompareAndSwap(stateIdle, stateBusy) {
-				window()
+				racePoint()
 				s.sink.Ready()
 				return
 			}

@@ -91,7 +91,7 @@ const yieldEvery = 128
 // serve notifies the segment's subscribers.
 func (seg *segment) serve() {
 	seg.queued.Store(false) // before the scan (I9): what is published from now on queues again
-	window()
+	racePoint()
 	if list := seg.key.segments.Load(); list != nil && seg.leads(*list) {
 		for _, s := range (*list)[1:] {
 			s.schedule()

@@ -2,6 +2,6 @@
 
 package engine
 
-// window marks a place between two atomic steps where another goroutine may
+// racePoint marks a place between two atomic steps where another goroutine may
 // come in between. Race-detector builds yield there; others pay nothing.
-func window() {}
+func racePoint() {}

@@ -7,10 +7,10 @@ import (
 	"runtime"
 )
 
-// window yields at every fourth call or so, so that the hammer tests meet
+// racePoint yields at every fourth call or so, so that the hammer tests meet
 // interleavings that the scheduler rarely makes. Tests of one interleaving put
 // in what comes in between.
-var window = yieldSometimes
+var racePoint = yieldSometimes
 
 func yieldSometimes() {
 	if rand.Uint32()&3 == 0 {
