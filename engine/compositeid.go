@@ -2,28 +2,27 @@ package engine
 
 import (
 	"hash/fnv"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// A composite id is what Positions gives for several keys: parts joined by commas,
+// A composite id is the id of a subscriber of several keys. Positions writes it, and Subscribe reads it. It has these
+// parts, joined by commas:
 //
-//	<position>         of the key that has its epoch
+//	<position>         of the key with its epoch
 //	<own id>~<tag>     of the key that keyTag names, see KeyOptions.StableIDs
-//	0-0                of a key for which the client had no position of ours
-//	<position>~*       the last broadcast that the client has, see I11, behind an
-//	                   epoch of the same engine
+//	0-0                of a key for which the client had no position of an engine
+//	<position>~*       the number of the last broadcast that the client has (I11), with an epoch of the same engine
 //
-// A part says which key it belongs to, so that keys which come in another order,
-// or in another set, find their own.
+// A part identifies its key. So every key finds its part, even if the keys are in another order or others have been
+// added or left out.
 
 const (
-	broadcastTag = "*" // no keyTag is like it
+	broadcastTag = "*" // never equal to a keyTag
 	zeroPosition = "0-0"
 )
 
-// keyTag stands for a key in a part that has no epoch of the key.
+// keyTag returns a short text that identifies a key in a part without an epoch of the key.
 func keyTag(name string) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
@@ -46,146 +45,50 @@ func parsePart(text string) (p part) {
 	return p
 }
 
-// fits reports whether the part is the position of k.
-func (p part) fits(k *key) bool {
+// matches reports whether the part is the position of k.
+func (p part) matches(k *key) bool {
 	if p.tag != "" {
 		return p.tag == keyTag(k.name)
 	}
 	return p.valid && p.pos.Epoch == k.epoch
 }
 
-// marked reports whether the part can be told from a publisher's own id.
-func (p part) marked() bool {
+// engineMade reports whether the form of the part shows that an engine wrote it, and not a publisher.
+func (p part) engineMade() bool {
 	return p.valid && (p.tag != "" || p.text == zeroPosition || p.pos.Epoch>>epochBits == 1)
 }
 
-// splitParts splits an id for n keys. nil means that it is no composite id, nor a
-// single position of an engine, but a publisher's own: looked for as it is.
+// splitParts splits an id for n keys into its parts. It returns nil for a publisher's own id, which is neither a
+// composite id nor a single position of an engine: the caller searches for that id as it is.
 func splitParts(id string, n int) (parts []part) {
-	marked, valid := false, true
+	engineMade, valid := false, true
 	for text := range strings.SplitSeq(id, ",") {
 		p := parsePart(text)
-		marked, valid = marked || p.marked(), valid && p.valid
+		engineMade, valid = engineMade || p.engineMade(), valid && p.valid
 		parts = append(parts, p)
 	}
-	if !marked && (!valid || n == 1 || len(parts) != n) {
+	if !engineMade && (!valid || n == 1 || len(parts) != n) {
 		return nil
 	}
 	return parts
 }
 
-// minOwnPosition is the length of an epoch and its hyphen, see epochBits: no
-// position of an engine is as short.
-const minOwnPosition = 13
-
-// mistakable reports whether a publisher's own id is, or holds, a position that
-// this engine may have given. A client that comes back with it would resume where
-// the position says, and what is between the event and there would be lost. Such
-// ids come from publishers that pass on the events of a stream with their ids.
-// The positions of other engines are ids like any others: a bridge may keep them.
-func (e *Engine) mistakable(id string) bool {
+// holdsOwnPosition reports whether a publisher's own id is, or contains, a position that this engine may have issued. A
+// client that came back with such an id would resume at that position, and lose the events between its last event and
+// there. Such ids come from publishers that forward the events of a stream with their ids. A position of another engine
+// is an id like any other: a bridge may keep it.
+func (e *Engine) holdsOwnPosition(id string) bool {
 	for text := range strings.SplitSeq(id, ",") {
-		if p := parsePart(text); p.valid && e.gave(p.pos.Epoch) {
+		if p := parsePart(text); p.valid && e.issued(p.pos.Epoch) {
 			return true
 		}
 	}
 	return false
 }
 
-// resumeAll sets the cursors, which have joined their keys, behind the id that
-// the client came with. since is the last broadcast that began before.
-func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
-	if id == "" {
-		if len(s.cursors) > 1 {
-			s.last = since
-		}
-		for i := range s.cursors {
-			s.cursors[i].begin(true)
-		}
-		return ResumedNone
-	}
-	parts := splitParts(id, len(s.cursors))
-	for _, p := range parts {
-		if p.tag == broadcastTag && e.gave(p.pos.Epoch) && p.pos.Seq <= uint64(^uint32(0)) && !after(uint32(p.pos.Seq), e.all.Load()) {
-			s.last = uint32(p.pos.Seq)
-		}
-	}
-	known := false // a part fits, or the id is a publisher's own
-	for i := range s.cursors {
-		known = known || fitting(parts, s.cursors[i].key) >= 0
-	}
-	result := ResumedExact
-	for i := range s.cursors {
-		c := &s.cursors[i]
-		j := fitting(parts, c.key)
-		var exact bool
-		switch {
-		case j >= 0:
-			exact = c.resume(parts[j].text)
-		case parts == nil || !known && c.hasOwn(id):
-			exact = c.resume(id)
-		default:
-			exact = s.resumeElsewhere(parts, i)
-		}
-		if !exact {
-			result = ResumedGap
-		} else if len(parts) <= 1 && len(s.cursors) > 1 && since != 0 && (j >= 0 || parts == nil) {
-			// An id of a stream of one key, or a publisher's own, does not tell the
-			// last broadcast: it is the last one before the place that the id names.
-			if n := c.lastBroadcast(); after(n, s.last) {
-				s.last = n
-			}
-		}
-	}
-	return result
-}
-
-// fitting returns the index of the part that is the position of k, or -1.
-func fitting(parts []part, k *key) int {
-	return slices.IndexFunc(parts, func(p part) bool { return p.fits(k) })
-}
-
-// resumeElsewhere sets cursor i, for which a composite id has no part. It begins
-// as for a new subscriber if every part has found its key: the client had not
-// subscribed to this one. A part that is left over may be this key's, from another
-// life of it: then the client gets a gap, and all that is kept.
-func (s *Subscriber) resumeElsewhere(parts []part, i int) (exact bool) {
-	c := &s.cursors[i]
-	if i < len(parts) && parts[i].valid && !parts[i].marked() {
-		return c.resume(parts[i].text) // an own id in the place of this key
-	}
-	left := part{}
-	for j, p := range parts {
-		if s.isLeft(p) && (left.text == "" || j == i) {
-			left = p
-		}
-	}
-	if left.text == "" {
-		c.begin(false)
-		return true
-	}
-	c.next = c.key.firstKept()
-	reason := GapUnknown
-	if left.valid {
-		reason = GapEpoch
-	}
-	c.noteGap(Gap{Reason: reason, Missed: -1, After: left.text})
-	return false
-}
-
-// isLeft reports whether the part fits none of the keys.
-func (s *Subscriber) isLeft(p part) bool {
-	for i := range s.cursors {
-		if p.fits(s.cursors[i].key) {
-			return false
-		}
-	}
-	return p.tag != broadcastTag
-}
-
-// Positions appends the position of the key or, with several keys, the composite
-// id that resumes each of them: their positions, and the last broadcast that the
-// subscriber has had if there was one. Owner only.
+// Positions appends the id with which a client resumes after everything that Next has returned. For one key this is the
+// position. For several keys it is the composite id: their positions and, if the subscriber has had a broadcast, the
+// number of the last one. Owner only.
 func (s *Subscriber) Positions(dst []byte) []byte {
 	if len(s.cursors) == 1 {
 		return s.cursors[0].appendPosition(dst, false)
@@ -196,24 +99,24 @@ func (s *Subscriber) Positions(dst []byte) []byte {
 		}
 		dst = s.cursors[i].appendPosition(dst, true)
 	}
-	if s.last != 0 {
+	if s.lastBroadcast != 0 {
 		dst = append(dst, ',')
-		dst = Position{s.cursors[0].key.epoch, uint64(s.last)}.Append(dst)
+		dst = Position{s.cursors[0].key.epoch, uint64(s.lastBroadcast)}.Append(dst)
 		dst = append(dst, "~"+broadcastTag...)
 	}
 	return dst
 }
 
-// appendPosition appends where a client resumes that has had all that Next
-// returned. While Next has yet to return a gap, it is the place before it: the
-// client may be gone before it hears of the gap, and then has to come back to it.
-// Where the client's id is no position, the zero one serves, of no epoch.
+// appendPosition appends the position from which a client resumes that has received everything that Next returned. As
+// long as Next has not returned a pending gap, this is the place before the gap: the client may disconnect before it
+// hears of the gap, and then has to resume there. If the id that the client gave is not a position, the zero position
+// is used, which has no epoch.
 func (c *cursor) appendPosition(dst []byte, composite bool) []byte {
 	p := Position{c.key.epoch, c.at() - 1}
 	id := c.stableID()
 	if c.gap != nil {
 		p, _ = ParsePosition(c.gap.After)
-		if p != (Position{}) && !parsePart(c.gap.After).marked() {
+		if p != (Position{}) && !parsePart(c.gap.After).engineMade() {
 			id = []byte(c.gap.After)
 		}
 	}
@@ -228,8 +131,8 @@ func (c *cursor) appendPosition(dst []byte, composite bool) []byte {
 	return dst
 }
 
-// stableID returns the id of the event before the cursor if it tells the position
-// better than our own, see KeyOptions.StableIDs, and nil otherwise.
+// stableID returns the id of the event before the cursor if that id identifies the place better than the engine's own
+// position, see KeyOptions.StableIDs. Otherwise it returns nil.
 func (c *cursor) stableID() []byte {
 	if c.gap != nil || c.next == 1 || !c.key.opts.Load().StableIDs {
 		return nil
@@ -239,8 +142,8 @@ func (c *cursor) stableID() []byte {
 		return nil
 	}
 	id := ev.bytes[ev.idAt : int(ev.idAt)+int(ev.idLen)]
-	if p := parsePart(string(id)); !p.valid || p.marked() {
-		return nil // would not be told apart among those of other keys
+	if p := parsePart(string(id)); !p.valid || p.engineMade() {
+		return nil // among the parts of other keys it could not be recognized
 	}
 	return id
 }

@@ -2,6 +2,6 @@
 
 package engine
 
-// racePoint marks a place between two atomic steps where another goroutine may
-// come in between. Race-detector builds yield there; others pay nothing.
+// racePoint marks a place between two atomic steps where another goroutine may interfere. Builds with the race detector
+// yield there. In other builds it costs nothing.
 func racePoint() {}

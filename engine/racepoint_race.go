@@ -7,9 +7,8 @@ import (
 	"runtime"
 )
 
-// racePoint yields at every fourth call or so, so that the hammer tests meet
-// interleavings that the scheduler rarely makes. Tests of one interleaving put
-// in what comes in between.
+// racePoint yields at about every fourth call, so that the hammer tests see interleavings that are rare otherwise.
+// Tests of one particular interleaving replace it by what happens in between.
 var racePoint = yieldSometimes
 
 func yieldSometimes() {

@@ -18,9 +18,8 @@ func atRacePoint(t *testing.T, n int, f func()) {
 	t.Cleanup(func() { racePoint = yieldSometimes })
 }
 
-// TestTailIsNotStale: between tail's load of the ring's tail, which a stalled
-// publisher has left one behind, and its load of the slot, the ring goes round.
-// An event that was published before the call must be included.
+// TestTailIsNotStale: between tail's load of the ring's tail, which a stalled publisher has left one behind, and its
+// load of the slot, the ring goes round. An event that was published before the call must be included.
 func TestTailIsNotStale(t *testing.T) {
 	e, k := bareKey(KeyOptions{History: 8})
 	for n := range 8 {
@@ -38,8 +37,8 @@ func TestTailIsNotStale(t *testing.T) {
 	}
 }
 
-// TestFirstKeptDuringGrowth: the ring grows between the two loads of firstFrom.
-// The old ring's size says nothing of the new one.
+// TestFirstKeptDuringGrowth: the ring grows between the two loads of firstFrom. The old ring's size says nothing of the
+// new one.
 func TestFirstKeptDuringGrowth(t *testing.T) {
 	e, k := bareKey(KeyOptions{History: 64})
 	for n := range 7 {
@@ -59,9 +58,8 @@ func TestFirstKeptDuringGrowth(t *testing.T) {
 	}
 }
 
-// TestEvictionDuringMove evicts in the old ring at each step of a move: whatever
-// the new ring has of it, no byte is counted twice, and what is over the limit
-// goes with the next eviction.
+// TestEvictionDuringMove evicts in the old ring at each step of a move: whatever the new ring has of it, no byte is
+// counted twice, and what is over the limit goes with the next eviction.
 func TestEvictionDuringMove(t *testing.T) {
 	for at := 1; at <= 4; at++ {
 		e, k := bareKey(KeyOptions{History: 64})
@@ -89,8 +87,8 @@ func TestEvictionDuringMove(t *testing.T) {
 	}
 }
 
-// TestRetireMeetsPublish has a key retire in each racePoint of a publish: either
-// the publish fails, and is repeated with another key, or the key lives.
+// TestRetireMeetsPublish has a key retire in each racePoint of a publish: either the publish fails, and is repeated
+// with another key, or the key lives.
 func TestRetireMeetsPublish(t *testing.T) {
 	for _, used := range []bool{false, true} {
 		for at := 1; at <= 4; at++ {
@@ -110,8 +108,8 @@ func TestRetireMeetsPublish(t *testing.T) {
 	}
 }
 
-// TestHalfPublishedEventIsEvicted evicts an event before its publisher has
-// counted it: the sums end at zero, and Stats never shows less.
+// TestHalfPublishedEventIsEvicted evicts an event before its publisher has counted it: the sums end at zero, and Stats
+// never shows less.
 func TestHalfPublishedEventIsEvicted(t *testing.T) {
 	e, k := bareKey(KeyOptions{})
 	put(e, k, text("old"))
