@@ -14,8 +14,8 @@ func (b *busySink) Ready() {
 	b.s.cursors[0].key.wake()
 }
 
-// TestCloseUnderTraffic: Close returns although the waker's queue never runs
-// dry, a second time too, and Publish goes on for those who have not noticed.
+// TestCloseUnderTraffic: Close returns although the waker's queue never runs dry, a second time too, and Publish goes
+// on for those who have not noticed.
 func TestCloseUnderTraffic(t *testing.T) {
 	e, b := New(Options{Wakers: 1}), new(busySink)
 	if _, err := e.Subscribe(&b.s, []string{"k"}, "", b); err != nil {

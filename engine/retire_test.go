@@ -70,7 +70,7 @@ func TestRetiredKeyRefuses(t *testing.T) {
 		if put(e, k, text("y")) != 0 {
 			t.Errorf("%d events: a retired key takes another", events)
 		}
-		if ok, err := k.join(e, &cursor{key: k, pos: -1}); ok || err != nil {
+		if ok, err := k.join(e, &cursor{key: k, index: -1}); ok || err != nil {
 			t.Errorf("%d events: join is %v, %v", events, ok, err)
 		}
 		if got := k.tail(); got != uint64(events) {
@@ -86,8 +86,8 @@ func TestRetiredKeyRefuses(t *testing.T) {
 	}
 }
 
-// TestRetireUnderTraffic lets keys come and go below publishers and
-// subscribers, and wants each event that a subscriber waits for.
+// TestRetireUnderTraffic lets keys come and go below publishers and subscribers, and wants each event that a subscriber
+// waits for.
 func TestRetireUnderTraffic(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{HistoryTTL: time.Microsecond}, SweepInterval: 100 * time.Microsecond})
 	var all sync.WaitGroup

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// TestStallHammer runs publishers that die at each step of a publish, growth or
-// eviction, among others that live: nobody waits for the dead, sequences stay
-// dense, and every reader gets all.
+// TestStallHammer runs publishers that die at each step of a publish, growth or eviction, among others that live:
+// nobody waits for the dead, sequences stay dense, and every reader gets all.
 func TestStallHammer(t *testing.T) {
 	const events = 6000
 	e := start(t, Options{Key: KeyOptions{History: 4096}})
@@ -27,9 +26,9 @@ func TestStallHammer(t *testing.T) {
 			return false // another dead one is there: to be helped by the living
 		}
 		limit := k.opts.Load().slots()
-		switch grow := r.wantsGrowth(s, cur, limit); {
+		switch grow := r.shouldGrow(s, cur, limit); {
 		case grow:
-			r.slot(s).CompareAndSwap(cur, &Event{seq: s, at: int64(2 * len(r.slots)), kind: kindMoved})
+			r.slot(s).CompareAndSwap(cur, &Event{seq: s, at: int64(2 * len(r.slots)), kind: kindResized})
 			return false
 		case rng.IntN(2) == 0:
 			return false // dead before its CAS

@@ -48,9 +48,9 @@ type copies struct {
 
 // publishAll is Engine.PublishAll, and notes where the copies are.
 func (c *copies) publishAll(e *Engine) {
-	e.allMu.Lock()
-	defer e.allMu.Unlock()
-	n := following(e.all.Load())
+	e.broadcastMu.Lock()
+	defer e.broadcastMu.Unlock()
+	n := successor(e.lastBroadcast.Load())
 	at := map[string]uint64{}
 	c.mu.Lock()
 	if c.seqs == nil {
@@ -58,8 +58,8 @@ func (c *copies) publishAll(e *Engine) {
 	}
 	c.seqs = append(c.seqs, at)
 	c.mu.Unlock()
-	e.all.Store(n)
-	for k := range e.everyKey() {
+	e.lastBroadcast.Store(n)
+	for k := range e.allKeys() {
 		d := newDraft(text("all"), 1, n)
 		if k.publish(e, &d) {
 			c.mu.Lock()
@@ -97,10 +97,10 @@ func newClient(t *testing.T, e *Engine, seed uint64) *client {
 	if len(c.keys) == 1 {
 		c.keys = []string{"latest", "long"}
 	}
-	e.allMu.Lock() // no broadcast is under way: those after since are the client's
-	c.since = e.all.Load()
+	e.broadcastMu.Lock() // no broadcast is under way: those after since are the client's
+	c.since = e.lastBroadcast.Load()
 	c.connect()
-	e.allMu.Unlock()
+	e.broadcastMu.Unlock()
 	for i := range c.sub.cursors {
 		c.begun[c.keys[i]] = c.sub.cursors[i].next
 	}
@@ -149,8 +149,8 @@ func (c *client) arrived(it Item, id string) {
 		return
 	}
 	c.events[key] = append(c.events[key], it.Event.Seq())
-	if it.Event.all != 0 {
-		c.all = append(c.all, it.Event.all)
+	if it.Event.broadcast != 0 {
+		c.all = append(c.all, it.Event.broadcast)
 	}
 	c.id = id
 }
@@ -217,7 +217,7 @@ func (c *client) conflate() {
 	c.conflated++
 	for i := range c.sub.cursors {
 		if key, at := c.sub.KeyName(i), c.sub.cursors[i].at(); at > from[key] {
-			first := min(c.sub.cursors[i].key.firstFrom(from[key]), at) // what is before it was lost to a lap
+			first := min(c.sub.cursors[i].key.firstKeptFrom(from[key]), at) // what is before it was lost to a lap
 			c.gone[key] = append(c.gone[key], [2]uint64{from[key], first - 1})
 			c.past[key] = append(c.past[key], [2]uint64{first, at - 1})
 		}
@@ -258,7 +258,7 @@ func (c *client) reconcile(all *copies) (lostAll int) {
 	if !slices.IsSorted(c.all) || len(slices.Compact(slices.Clone(c.all))) != len(c.all) {
 		c.t.Errorf("client of %v: broadcasts came twice or out of order: %v", c.keys, outOfOrder(c.all))
 	}
-	for n := c.since + 1; n <= c.e.all.Load(); n++ {
+	for n := c.since + 1; n <= c.e.lastBroadcast.Load(); n++ {
 		if _, found := slices.BinarySearch(c.all, n); found {
 			continue
 		}
@@ -281,9 +281,9 @@ func outOfOrder(all []uint32) (pairs []string) {
 	return pairs
 }
 
-// TestBroadcastHammer lets clients of several keys, with all policies, take what they like of each write, stall, be cut off in
-// the middle of an event and come back with the keys in another order, while events and broadcasts are published, by one
-// goroutine that does all in turn, so that a failure repeats, and by several.
+// TestBroadcastHammer lets clients of several keys, with all policies, take what they like of each write, stall, be cut
+// off in the middle of an event and come back with the keys in another order, while events and broadcasts are
+// published, by one goroutine that does all in turn, so that a failure repeats, and by several.
 func TestBroadcastHammer(t *testing.T) {
 	t.Run("in turn", func(t *testing.T) {
 		const rounds = 20
@@ -377,8 +377,8 @@ func TestBroadcastHammer(t *testing.T) {
 	})
 }
 
-// TestUnreadTakesSkippedCopiesBack: key b skips its copy of a broadcast that key a has returned, and then a's goes back. An
-// event of b that is sent first must not say that b is past the copy, and the broadcast still comes before it.
+// TestUnreadTakesSkippedCopiesBack: key b skips its copy of a broadcast that key a has returned, and then a's goes
+// back. An event of b that is sent first must not say that b is past the copy, and the broadcast still comes before it.
 func TestUnreadTakesSkippedCopiesBack(t *testing.T) {
 	for _, atOnce := range []bool{false, true} {
 		for _, reads := range []int{1, 2, 3} {
@@ -422,7 +422,8 @@ func TestUnreadTakesSkippedCopiesBack(t *testing.T) {
 	}
 }
 
-// TestConflationKeepsBroadcasts: the key latest goes past what it need not send, while key skip is yet to send a broadcast.
+// TestConflationKeepsBroadcasts: the key latest goes past what it need not send, while key skip is yet to send a
+// broadcast.
 func TestConflationKeepsBroadcasts(t *testing.T) {
 	for _, lap := range []bool{false, true} {
 		e := start(t, Options{KeyRule: func(name string) *KeyOptions {

@@ -21,7 +21,7 @@ func start(t testing.TB, o Options) *Engine {
 
 // bareKey is a key of an engine without goroutines, for tests of the ring alone.
 func bareKey(o KeyOptions) (*Engine, *key) {
-	e := &Engine{pressure: make(chan struct{}, 1), sweepInterval: time.Second}
+	e := &Engine{evictionRequest: make(chan struct{}, 1), sweepInterval: time.Second}
 	e.maxHistoryBytes.Store(1 << 40)
 	k := &key{name: "k", epoch: 7}
 	k.opts.Store(o.withDefaults())
@@ -41,7 +41,7 @@ func put(e *Engine, k *key, f Frame) (seq uint64) {
 func reader(keys ...*key) *Subscriber {
 	s := &Subscriber{sink: new(countSink), cursors: make([]cursor, len(keys))}
 	for i, k := range keys {
-		s.cursors[i] = cursor{key: k, sub: s, pos: -1, next: k.tail() + 1}
+		s.cursors[i] = cursor{key: k, sub: s, index: -1, next: k.tail() + 1}
 	}
 	return s
 }
@@ -91,8 +91,7 @@ func subscribe(t testing.TB, e *Engine, lastID string, keys ...string) *Subscrib
 	return s
 }
 
-// drain returns what Next has, as text: the bytes of events, and of gaps their
-// key, reason and number of missed events.
+// drain returns what Next has, as text: the bytes of events, and of gaps their key, reason and number of missed events.
 func drain(s *Subscriber) (got []string) {
 	for {
 		it, ok := s.Next(true)

@@ -46,8 +46,7 @@ func TestPublishAllOnce(t *testing.T) {
 	}
 }
 
-// TestPublishAllAcrossResume cuts the stream after each item: every broadcast
-// comes once, before the cut or behind it.
+// TestPublishAllAcrossResume cuts the stream after each item: every broadcast comes once, before the cut or behind it.
 func TestPublishAllAcrossResume(t *testing.T) {
 	e := start(t, Options{})
 	keys := []string{"a", "b", "c"}
@@ -83,14 +82,13 @@ func TestPublishAllAcrossResume(t *testing.T) {
 	}
 }
 
-// TestSubscribeDuringPublishAll: a broadcast has reached key b and not yet key
-// a when a subscriber joins both. It may get the broadcast or not, but its first
-// positions must not claim that it did when it will not.
+// TestSubscribeDuringPublishAll: a broadcast has reached key b and not yet key a when a subscriber joins both. It may
+// get the broadcast or not, but its first positions must not claim that it did when it will not.
 func TestSubscribeDuringPublishAll(t *testing.T) {
 	e := start(t, Options{})
 	publish(t, e, "a", 1)
 	publish(t, e, "b", 1)
-	n := e.all.Add(1)
+	n := e.lastBroadcast.Add(1)
 	reach := func(name string) {
 		d := newDraft(text("all"), 1, n)
 		theKey(t, e, name).publish(e, &d)
@@ -111,8 +109,7 @@ func TestSubscribeDuringPublishAll(t *testing.T) {
 	}
 }
 
-// TestBroadcastLostInOneKey: key a is lapped over a broadcast that key b, which
-// is behind, still has.
+// TestBroadcastLostInOneKey: key a is lapped over a broadcast that key b, which is behind, still has.
 func TestBroadcastLostInOneKey(t *testing.T) {
 	for _, keys := range [][]string{{"a", "b"}, {"b", "a"}} {
 		for _, resume := range []bool{false, true} {
@@ -162,15 +159,15 @@ func TestBroadcastNumbers(t *testing.T) {
 		}
 	}
 	for _, n := range []uint32{1, 2, 7, top - 1, top} {
-		if preceding(following(n)) != n || following(preceding(n)) != n || following(n) == 0 || preceding(n) == 0 {
-			t.Errorf("around %d: %d, %d", n, preceding(n), following(n))
+		if predecessor(successor(n)) != n || successor(predecessor(n)) != n || successor(n) == 0 || predecessor(n) == 0 {
+			t.Errorf("around %d: %d, %d", n, predecessor(n), successor(n))
 		}
 	}
 }
 
 func TestPublishAllNumberSkipsZero(t *testing.T) {
 	e := start(t, Options{})
-	e.all.Store(math.MaxUint32 - 1)
+	e.lastBroadcast.Store(math.MaxUint32 - 1)
 	s := subscribe(t, e, "", "a", "b")
 	want := []string{"1", "2", "3"}
 	for _, data := range want {

@@ -10,8 +10,7 @@ import (
 	"weak"
 )
 
-// checkSegments fails unless the key's segments are dense and every cursor
-// knows its place.
+// checkSegments fails unless the key's segments are dense and every cursor knows its place.
 func checkSegments(t *testing.T, k *key) {
 	t.Helper()
 	k.mu.Lock()
@@ -33,7 +32,7 @@ func checkSegments(t *testing.T, k *key) {
 				}
 				continue
 			}
-			if c == nil || int(c.pos) != n {
+			if c == nil || int(c.index) != n {
 				t.Fatalf("place %d holds %+v", n, c)
 			}
 			n++
@@ -44,8 +43,8 @@ func checkSegments(t *testing.T, k *key) {
 	}
 }
 
-// TestManyJoinAndLeave measures the work in slots allocated, not in time: twice
-// the subscribers may cost twice the slots and no more.
+// TestManyJoinAndLeave measures the work in slots allocated, not in time: twice the subscribers may cost twice the
+// slots and no more.
 func TestManyJoinAndLeave(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{MaxSubscribers: 20_000}})
 	subs := make([]*Subscriber, 20_000)
@@ -59,8 +58,8 @@ func TestManyJoinAndLeave(t *testing.T) {
 		t.Errorf("%d segments, want %d", len(list), want)
 	}
 
-	// One leaves, one joins: nothing is allocated but the subscriber, at the edge
-	// of a segment a segment and a list of them.
+	// One leaves, one joins: nothing is allocated but the subscriber, at the edge of a segment a segment and a list of
+	// them.
 	const rounds = 1000
 	var before, after runtime.MemStats
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -112,8 +111,8 @@ func TestSegmentsStayDense(t *testing.T) {
 	}
 }
 
-// TestEverybodyIsWoken has a key of each interesting size: every subscriber's
-// sink is called for an event, on whichever segment it is.
+// TestEverybodyIsWoken has a key of each interesting size: every subscriber's sink is called for an event, on whichever
+// segment it is.
 func TestEverybodyIsWoken(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 16, 17, 255, 256, 257, 512, 513, 1200} {
 		e := start(t, Options{Wakers: 3})
@@ -144,8 +143,8 @@ type doneSink struct{ wg *sync.WaitGroup }
 
 func (d doneSink) Ready() { d.wg.Done() }
 
-// TestWakeUpMeetsLeave: the waker has scanned the place that a cursor is moved
-// to, and not the one that it is moved from. Whoever leaves notifies it.
+// TestWakeUpMeetsLeave: the waker has scanned the place that a cursor is moved to, and not the one that it is moved
+// from. Whoever leaves notifies it.
 func TestWakeUpMeetsLeave(t *testing.T) {
 	e := start(t, Options{})
 	stopWakers(e) // no waker: the test is the only one who notifies
@@ -169,9 +168,8 @@ func TestWakeUpMeetsLeave(t *testing.T) {
 	}
 }
 
-// TestScanOfAReplacedSegment: a publisher has loaded the first segment just
-// before a join replaces it by a larger one. The old one serves those that were
-// in it; who joins later finds the event in the ring.
+// TestScanOfAReplacedSegment: a publisher has loaded the first segment just before a join replaces it by a larger one.
+// The old one serves those that were in it; who joins later finds the event in the ring.
 func TestScanOfAReplacedSegment(t *testing.T) {
 	e := start(t, Options{})
 	stopWakers(e)
@@ -193,7 +191,7 @@ func TestScanOfAReplacedSegment(t *testing.T) {
 	for i := range subs[2:] {
 		join(&subs[2+i])
 	}
-	old.serve()
+	old.notifySubscribers()
 	if got := sink.ready.Load(); got != 2 {
 		t.Errorf("%d wake-ups", got)
 	}
@@ -205,8 +203,8 @@ func TestScanOfAReplacedSegment(t *testing.T) {
 	}
 }
 
-// TestNothingKeepsAClosedSubscriber: neither the key's segments nor a waker's
-// queue refers to a subscriber that has left.
+// TestNothingKeepsAClosedSubscriber: neither the key's segments nor a waker's queue refers to a subscriber that has
+// left.
 func TestNothingKeepsAClosedSubscriber(t *testing.T) {
 	e := start(t, Options{})
 	var gone []weak.Pointer[Subscriber]
