@@ -1,18 +1,12 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +19,8 @@ import (
 	"fanfare/bridge/payload"
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/eventually"
+	"fanfare/internal/proctest"
 	"fanfare/transport"
 )
 
@@ -33,48 +29,18 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-// patience bounds every wait. It is long, because nothing but a failure waits for its end.
-const patience = 30 * time.Second
-
-// eventually polls until done, and fails the test after patience; state is for the message.
-func eventually(t testing.TB, what string, poll func() (done bool, state string)) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		done, state := poll()
-		if done {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s; last: %s", patience, what, state)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// redisServer is a real redis-server on a free port of loopback, in a directory of its own.
+// redisServer is a redis-server with a client of the test's own, which connects again by itself.
 type redisServer struct {
-	t      testing.TB
-	args   []string
-	config string // a file, "" for none
-	dir    string
-	addr   string
-	cmd    *exec.Cmd
-	exited chan struct{}
-	client rueidis.Client // connects again by itself
+	*proctest.Redis
+	client rueidis.Client
 }
 
 // startRedis runs redis-server until the end of the test. It saves nothing, unless args say so.
 func startRedis(t testing.TB, args ...string) *redisServer {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &redisServer{t: t, args: args, dir: t.TempDir(), addr: free.Addr().String()}
-	_ = free.Close()
-	r.up()
-	r.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.addr}, ForceSingleClient: true, DisableCache: true, Password: r.password()})
+	r := &redisServer{Redis: (&proctest.Redis{T: t, Args: args}).Start()}
+	var err error
+	r.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr}, ForceSingleClient: true, DisableCache: true, Password: r.password()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,110 +49,47 @@ func startRedis(t testing.TB, args ...string) *redisServer {
 }
 
 func (r *redisServer) password() string {
-	for i, a := range r.args {
+	for i, a := range r.Args {
 		if a == "--requirepass" {
-			return r.args[i+1]
+			return r.Args[i+1]
 		}
 	}
 	return ""
 }
 
-func (r *redisServer) url() string { return "redis://" + r.addr }
-
-// up starts the process and waits until it answers.
+// up starts the process again after kill, and waits until the test's own client is back.
 func (r *redisServer) up() {
-	r.t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		r.t.Fatal("redis-server is not installed: scripts/test.sh installs what the tests need")
-	}
-	host, port, _ := net.SplitHostPort(r.addr)
-	args := append([]string{"--bind", host, "--port", port, "--dir", r.dir, "--loglevel", "warning"}, r.args...)
-	if r.config == "" {
-		args = append(args, "--save", "")
-	} else {
-		args = append([]string{r.config}, args...)
-	}
-	r.cmd = exec.Command(path, args...)
-	log, err := os.OpenFile(filepath.Join(r.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer log.Close()
-	r.cmd.Stdout, r.cmd.Stderr = log, log
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	cmd, exited := r.cmd, make(chan struct{})
-	r.exited = exited
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	r.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-	})
-	eventually(r.t, "redis-server answers", func() (bool, string) {
-		select {
-		case <-exited:
-			text, _ := os.ReadFile(filepath.Join(r.dir, "redis.log"))
-			r.t.Fatalf("redis-server ended:\n%s", text)
-		default:
-		}
-		conn, err := net.Dial("tcp", r.addr)
-		if err != nil {
-			return false, err.Error()
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(conn, "PING\r\n")
-		answer := make([]byte, 64)
-		n, _ := conn.Read(answer)
-		text := string(answer[:n])
-		return text == "+PONG\r\n" || strings.HasPrefix(text, "-NOAUTH"), text
-	})
-	if r.client == nil {
-		return
-	}
-	eventually(r.t, "the test's own client is back", func() (bool, string) {
+	r.T.Helper()
+	r.Start()
+	eventually.NoError(r.T, "the test's own client is back", func() error {
 		_, err := r.try("PING")
-		return err == nil, fmt.Sprint(err)
+		return err
 	})
-}
-
-// kill ends the process as kill -9 does.
-func (r *redisServer) kill() {
-	r.t.Helper()
-	if err := r.cmd.Process.Kill(); err != nil {
-		r.t.Fatal(err)
-	}
-	<-r.exited
 }
 
 // try runs a command.
 func (r *redisServer) try(args ...string) (rueidis.RedisMessage, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	return r.client.Do(ctx, r.client.B().Arbitrary(args...).Build()).ToMessage()
 }
 
 // do runs a command that must succeed.
 func (r *redisServer) do(args ...string) *rueidis.RedisMessage {
-	r.t.Helper()
+	r.T.Helper()
 	m, err := r.try(args...)
 	if err != nil && !rueidis.IsRedisNil(err) {
-		r.t.Fatalf("%s: %v", strings.Join(args[:min(len(args), 3)], " "), err)
+		r.T.Fatalf("%s: %v", strings.Join(args[:min(len(args), 3)], " "), err)
 	}
 	return &m
 }
 
 // add adds an entry to a stream, and returns its id.
 func (r *redisServer) add(stream string, fields ...string) string {
-	r.t.Helper()
+	r.T.Helper()
 	id, err := r.do(append([]string{"XADD", stream, "*"}, fields...)...).ToString()
 	if err != nil {
-		r.t.Fatal(err)
+		r.T.Fatal(err)
 	}
 	return id
 }
@@ -198,7 +101,7 @@ type fanfare struct {
 	srv    *transport.Server
 	bridge *Bridge
 	addr   string
-	log    *logLines
+	log    *proctest.Log
 	stop   func()
 }
 
@@ -223,7 +126,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fanfare{t: t, log: &logLines{}}
+	f := &fanfare{t: t, log: &proctest.Log{}}
 	logger := slog.New(slog.NewTextHandler(f.log, nil))
 	if s.key.History == 0 {
 		s.key.History = 1 << 15
@@ -262,7 +165,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 		s.early(f)
 	}
 	f.bridge.Start()
-	settling, cancel := context.WithTimeout(context.Background(), patience)
+	settling, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	f.bridge.Settled(settling)
 	if s.addr == "" {
@@ -324,28 +227,7 @@ func (f *fanfare) metric(name string, labels ...string) float64 {
 // awaitMetric waits until a metric has a value.
 func (f *fanfare) awaitMetric(want float64, name string, labels ...string) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprintf("%s %v is %v", name, labels, want), func() (bool, string) {
-		have := f.metric(name, labels...)
-		return have == want, fmt.Sprint(have)
-	})
-}
-
-// logLines collects what the server logs.
-type logLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	eventually.Equal(f.t, fmt.Sprint(name, labels), want, func() float64 { return f.metric(name, labels...) })
 }
 
 // received is an event as a client gets it.
@@ -448,7 +330,7 @@ func (c *client) seen() []received {
 func (c *client) await(n int) []received {
 	c.f.t.Helper()
 	var events []received
-	eventually(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
+	eventually.Holds(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
 		events = c.seen()
 		return len(events) >= n, fmt.Sprint(len(events), " ", events[max(len(events)-3, 0):])
 	})
@@ -459,7 +341,7 @@ func (c *client) await(n int) []received {
 func (c *client) awaitLast(data string) []received {
 	c.f.t.Helper()
 	var events []received
-	eventually(c.f.t, "the event "+data, func() (bool, string) {
+	eventually.Holds(c.f.t, "the event "+data, func() (bool, string) {
 		events = c.seen()
 		n := len(events)
 		return n > 0 && events[n-1].data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])

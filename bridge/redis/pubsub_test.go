@@ -13,11 +13,12 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/eventually"
 )
 
 func TestPublishReachesSubscribers(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"news", "ticker.*", "n*s"}})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"news", "ticker.*", "n*s"}})
 	news, ticker, both := f.subscribe("news"), f.subscribe("ticker.a"), f.subscribe("ticker.b", "news")
 	for _, p := range [][2]string{
 		{"news", "hello"}, {"ticker.a", "1"}, {"ticker.b", "2"}, {"elsewhere", "lost"}, {"nails", "by a pattern"},
@@ -48,7 +49,7 @@ func TestPublishReachesSubscribers(t *testing.T) {
 
 func TestRulesNameKeys(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"app:*", "alarm.*", "other"}, rules: []string{"app:* -> *", "alarm.* -> alarms"}})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"app:*", "alarm.*", "other"}, rules: []string{"app:* -> *", "alarm.* -> alarms"}})
 	news, alarms := f.subscribe("news"), f.subscribe("alarms")
 	r.do("PUBLISH", "app:news", "a")
 	r.do("PUBLISH", "alarm.fire", "b")
@@ -72,7 +73,7 @@ func TestRulesNameKeys(t *testing.T) {
 
 func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"*"}, maxEventBytes: 1 << 20})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"*"}, maxEventBytes: 1 << 20})
 	c := f.subscribe("k")
 	r.do("PUBLISH", "k", "\xff")
 	r.do("PUBLISH", "k", strings.Repeat("x", 1<<20))
@@ -97,7 +98,7 @@ func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 
 func TestMaxKeysRefuses(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"*"}, early: func(f *fanfare) {
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"*"}, early: func(f *fanfare) {
 		f.eng.Reconfigure(engine.Options{MaxKeys: 1})
 	}})
 	c := f.subscribe("k")
@@ -113,7 +114,7 @@ func TestMaxKeysRefuses(t *testing.T) {
 // numbers in order, each once at most; wherever some are missing there is a gap before the next.
 func TestKillDuringTraffic(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"a", "p.*"}, backoffMax: 100 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"a", "p.*"}, backoffMax: 100 * time.Millisecond})
 	channels := []string{"a", "p.1", "p.2"}
 	var clients []*client
 	for _, k := range channels {
@@ -145,7 +146,7 @@ func TestKillDuringTraffic(t *testing.T) {
 		for _, c := range clients {
 			c.await(len(c.seen()) + 50)
 		}
-		r.kill()
+		r.Kill()
 		f.awaitMetric(0, "fanfare_redis_connected", "source=pubsub")
 		r.up()
 		f.awaitMetric(float64(k+1), "fanfare_redis_reconnects_total", "source=pubsub")
@@ -200,12 +201,12 @@ func TestKillDuringTraffic(t *testing.T) {
 // A client that was away during an outage hears of it when it resumes.
 func TestGapWaitsForThoseWhoResume(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"k"}, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"k"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("k")
 	r.do("PUBLISH", "k", "before")
 	c.awaitLast("before")
 	c.leave()
-	r.kill()
+	r.Kill()
 	r.up()
 	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "k", "after")
@@ -220,7 +221,7 @@ func TestGapWaitsForThoseWhoResume(t *testing.T) {
 func TestBurst(t *testing.T) {
 	const total = 10_000
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"b.*"}})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"b.*"}})
 	c := f.subscribe("b.1")
 	start := time.Now()
 	commands := make([]rueidis.Completed, total)
@@ -248,7 +249,7 @@ func TestBurst(t *testing.T) {
 // Many publishers, subscribers that come and go, outages in between: nothing races, everything ends.
 func TestHammer(t *testing.T) {
 	r := startRedis(t, "--appendonly", "yes", "--appendfsync", "no")
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"h.*", "h.1"}, streams: []string{"s.*"},
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"h.*", "h.1"}, streams: []string{"s.*"},
 		backoffMax: 20 * time.Millisecond, lookInterval: 20 * time.Millisecond})
 	var publishers, subscribers sync.WaitGroup
 	stopPublishing, stopSubscribing := make(chan struct{}), make(chan struct{})
@@ -283,13 +284,13 @@ func TestHammer(t *testing.T) {
 	for range 3 {
 		reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
 		before := f.metric("fanfare_redis_messages_total", "source=streams")
-		eventually(t, "messages", func() (bool, string) {
+		eventually.Holds(t, "messages", func() (bool, string) {
 			n := f.metric("fanfare_redis_messages_total", "source=streams")
 			return n > before+200, fmt.Sprint(n)
 		})
 		r.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 		r.do("CLIENT", "KILL", "TYPE", "pubsub")
-		eventually(t, "a reconnect", func() (bool, string) {
+		eventually.Holds(t, "a reconnect", func() (bool, string) {
 			n := f.metric("fanfare_redis_reconnects_total", "source=streams")
 			return n > reconnects, fmt.Sprint(n)
 		})

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"fanfare/engine"
+	"fanfare/internal/eventually"
 )
 
 // durable has Redis lose nothing that it has answered for, even if it is killed.
@@ -58,7 +59,7 @@ func onlyGap(t *testing.T, events []received) (g gapOf, others []received) {
 
 func TestEntriesReachSubscribers(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"orders", "t:*"}, rules: []string{"t:* -> ticker/*", "* -> *"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"orders", "t:*"}, rules: []string{"t:* -> ticker/*", "* -> *"}, lookInterval: 20 * time.Millisecond})
 	orders, ticker := f.subscribe("orders"), f.subscribe("ticker/a", "orders")
 	a := r.add("orders", "data", "one", "event", "e")
 	b := r.add("orders", "x", `{"data":"two","id":"its own"}`)
@@ -93,7 +94,7 @@ func TestEntriesReachSubscribers(t *testing.T) {
 // stays and one that resumes by Last-Event-ID get every number once, in order, and no gap.
 func TestNothingIsMissedOrTwice(t *testing.T) {
 	r := startRedis(t, durable...)
-	s := setup{url: r.url(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond}
+	s := setup{url: r.URL(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond}
 	ids := map[int]string{}
 	last := 0
 	for range 100 { // before Fanfare has ever run
@@ -150,7 +151,7 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 		stays.await(len(stays.seen()) + 100)
 		if i%2 == 0 {
 			reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
-			r.kill()
+			r.Kill()
 			f.awaitMetric(0, "fanfare_redis_connected", "source=streams")
 			r.up()
 			f.awaitMetric(reconnects+1, "fanfare_redis_reconnects_total", "source=streams")
@@ -199,10 +200,10 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 func TestResumeBeforeTheFirstEvent(t *testing.T) {
 	r := startRedis(t)
 	r.add("s", "x", "old")
-	s := setup{url: r.url(), streams: []string{"s"}}
+	s := setup{url: r.URL(), streams: []string{"s"}}
 	f := startFanfare(t, s)
 	c := f.subscribe("s")
-	eventually(t, "the opening id", func() (bool, string) {
+	eventually.Holds(t, "the opening id", func() (bool, string) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.lastID != "", c.lastID
@@ -222,7 +223,7 @@ func TestBackfillIsBounded(t *testing.T) {
 	for i := 1; i <= 100; i++ {
 		ids[i] = r.add("s", "x", strconv.Itoa(i))
 	}
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, key: engine.KeyOptions{History: 32}})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, key: engine.KeyOptions{History: 32}})
 	for _, test := range []struct {
 		after, first int
 		gap          bool
@@ -242,7 +243,7 @@ func TestBackfillIsBounded(t *testing.T) {
 
 func TestTrimmedDuringAnOutage(t *testing.T) {
 	r := startRedis(t, durable...)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	f := startFanfare(t, setup{url: p.url(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("s")
 	last := ""
@@ -277,7 +278,7 @@ func TestTrimmedDuringAnOutage(t *testing.T) {
 // A stream that keeps one entry loses each with the next: no gap, as long as every one is read.
 func TestStreamOfOneEntry(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}})
 	c := f.subscribe("s")
 	for i := 1; i <= 50; i++ {
 		r.do("XADD", "s", "MAXLEN", "1", "*", "x", strconv.Itoa(i))
@@ -295,7 +296,7 @@ func TestStreamOfOneEntry(t *testing.T) {
 
 func TestDeletedAndMadeAgain(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, lookInterval: 20 * time.Millisecond})
 	c := f.subscribe("s")
 	r.do("XADD", "s", "100-0", "x", "1")
 	r.do("XADD", "s", "200-0", "x", "2")
@@ -320,7 +321,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 // and nothing comes twice.
 func TestRedisLosesItsNewestEntries(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("s")
 	for i := 1; i <= 10; i++ {
 		r.add("s", "x", strconv.Itoa(i))
@@ -329,7 +330,7 @@ func TestRedisLosesItsNewestEntries(t *testing.T) {
 		}
 	}
 	c.awaitLast("10")
-	r.kill()
+	r.Kill()
 	r.up()
 	r.add("s", "x", "11")
 	g, events := onlyGap(t, c.awaitLast("11"))
@@ -345,8 +346,8 @@ func TestRedisComesLater(t *testing.T) {
 	for i := 1; i <= 5; i++ {
 		r.add("s", "x", strconv.Itoa(i))
 	}
-	r.kill()
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond})
+	r.Kill()
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond})
 	s, p, nobody := f.subscribe("s"), f.subscribe("c"), f.subscribe("x")
 	r.up()
 	_, events := onlyGap(t, s.awaitLast("5"))
@@ -367,7 +368,7 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 	for _, name := range []string{"a:1", "b:1", "c:1", "c:2", "x"} {
 		r.add(name, "x", "1")
 	}
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"text", "a:1", "b:*", "c:*", "x"}, maxStreams: 4,
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"text", "a:1", "b:*", "c:*", "x"}, maxStreams: 4,
 		rules: []string{"a:* -> *", "b:* -> *", "c:* -> c*", "text -> text"}, lookInterval: 20 * time.Millisecond})
 	c := f.subscribe("1")
 	r.add("b:1", "x", "not this one")
@@ -384,7 +385,7 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 		t.Errorf("%v streams", n)
 	}
 	r.add("c:3", "x", "one too many")
-	eventually(t, "a stream over the limit", func() (bool, string) {
+	eventually.Holds(t, "a stream over the limit", func() (bool, string) {
 		n := f.metric("fanfare_redis_refused_total", "source=streams", "reason=redisMaxStreams")
 		return n > 0, fmt.Sprint(n)
 	})
@@ -399,7 +400,7 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 func TestStreamBurst(t *testing.T) {
 	const total = 10_000
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}})
 	c := f.subscribe("s")
 	start := time.Now()
 	commands := make([]rueidis.Completed, total)
