@@ -10,6 +10,7 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/ratelog"
 )
 
 // Bridge publishes what comes from Redis. Make one with New.
@@ -55,9 +56,9 @@ func (b *Bridge) newWorker(source string, m *metrics) *worker {
 		source:  source,
 		metrics: m.source(source),
 		logger:  b.o.Logger.With("source", "redis "+source),
+		limiter: ratelog.New(warningInterval),
 		settled: make(chan struct{}),
 	}
-	w.seldom.logger = w.logger
 	b.workers = append(b.workers, w)
 	return w
 }
@@ -103,7 +104,7 @@ func (w *worker) publish(name, key string, ev codec.Event) {
 // refuse counts a message of the channel or stream of that name, and logs the first of its reason in a while.
 func (w *worker) refuse(reason, name string, err error) {
 	w.metrics.refused.WithLabelValues(w.source, reason).Inc()
-	w.seldom.warn("refused:"+reason, "a message from redis is refused", "reason", reason, "name", name, "error", err)
+	w.warn("refused:"+reason, "a message from redis is refused", "reason", reason, "name", name, "error", err)
 }
 
 // Reasons for which messages are refused, as metrics and logs have them.

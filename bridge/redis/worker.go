@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"fanfare/internal/ratelog"
 )
 
 // worker keeps one source connected. Its fields belong to the goroutine of run, but for what says otherwise.
@@ -24,7 +26,7 @@ type worker struct {
 	source  string // "pubsub" or "streams", as in metrics
 	metrics sourceMetrics
 	logger  *slog.Logger
-	seldom  seldom
+	limiter *ratelog.Limiter
 
 	// session runs over a connection until an error ends it, which it returns. It calls live once it works; hangUp
 	// closes the connection at once.
@@ -36,6 +38,14 @@ type worker struct {
 	settling  sync.Once
 	worked    bool      // ever
 	liveSince time.Time // zero while it does not work
+}
+
+// warningInterval is the time in which one warning of a kind is logged.
+const warningInterval = time.Minute
+
+// warn logs a warning, unless one of its kind was logged within warningInterval.
+func (w *worker) warn(kind, msg string, args ...any) {
+	w.limiter.Log(w.logger, slog.LevelWarn, kind, msg, args...)
 }
 
 // run connects until ctx is done.
@@ -79,7 +89,7 @@ func (w *worker) connect(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
-			w.seldom.warn("panic", "a panic while talking to redis", "panic", p, "stack", string(debug.Stack()))
+			w.warn("panic", "a panic while talking to redis", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	o := w.b.client
@@ -130,10 +140,10 @@ func (w *worker) failed(err error) {
 		args = append(args, "hint", hint)
 	}
 	if w.liveSince.IsZero() {
-		w.seldom.warn("failed:"+reason, "redis can't be reached: trying again, at least every "+w.b.o.backoffMax.String(), args...)
+		w.warn("failed:"+reason, "redis can't be reached: trying again, at least every "+w.b.o.backoffMax.String(), args...)
 	} else {
 		w.lostAt = time.Now()
-		w.seldom.warn("lost:"+reason, "the connection to redis is lost: trying again", args...)
+		w.warn("lost:"+reason, "the connection to redis is lost: trying again", args...)
 	}
 	w.settling.Do(func() { close(w.settled) })
 }
