@@ -175,8 +175,8 @@ func TestRedisIsAway(t *testing.T) {
 	} else {
 		resp.Body.Close()
 	}
-	record := s.log.find("redis can't be reached: trying again, at least every 5s")
-	if record == nil || record["reason"] != "refused" || record["hint"] != "nothing listens there: start redis, or correct redisURL" {
+	record := s.log.find("cannot connect to redis: trying again, at least every 5s")
+	if record == nil || record["reason"] != "refused" || record["hint"] != "nothing listens at that address: start redis, or correct redisURL" {
 		t.Errorf("%v", record)
 	}
 	r.up()
