@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -87,10 +88,9 @@ func (s *Server) warnUnknown(req request) {
 		return
 	}
 	s.metrics.Strange.Inc()
-	if _, due := s.log.Due("unknown parameter"); due { // one kind for all names, since a flood would change them
-		s.log.Warn("a stream was asked for with a parameter that is not understood: keys are given by connectKey",
-			"parameter", req.unknown, "keys", clientlog.Keys(req.Keys), "remote", req.Remote)
-	}
+	// One kind for all names, since a flood would change them.
+	s.log.Limited(slog.LevelWarn, "unknown parameter", "a stream was asked for with a parameter that is not understood: keys are given by connectKey",
+		"parameter", req.unknown, "keys", clientlog.Keys(req.Keys), "remote", req.Remote)
 }
 
 // fasthttpLog passes on what fasthttp logs: broken requests, mostly, and so at

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,9 +147,7 @@ func (p *Publisher) checkName(c *Config, name string) error {
 	if c.RefuseReserved {
 		return &codec.Error{Field: "event", Offset: -1, Reason: fmt.Sprintf("%q %s (reservedEvents): choose another name", name, what)}
 	}
-	if _, due := p.log.Due("reserved " + name); due {
-		p.log.Warn("an event has a reserved name: choose another, or have them refused by reservedEvents", "event", name, "because", "it "+what)
-	}
+	p.log.Limited(slog.LevelWarn, "reserved "+name, "an event has a reserved name: choose another, or have them refused by reservedEvents", "event", name, "because", "it "+what)
 	return nil
 }
 

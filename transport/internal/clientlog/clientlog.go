@@ -8,10 +8,11 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fanfare/internal/ratelog"
 )
 
 // Log is a logger with a rate limit for each kind of line: a flood of refusals
@@ -19,43 +20,23 @@ import (
 // be called concurrently.
 type Log struct {
 	*slog.Logger
-	panics prometheus.Counter
-
-	mu   sync.Mutex
-	last map[string]lastLine
-}
-
-type lastLine struct {
-	at         time.Time
-	suppressed int // lines since then
+	limiter *ratelog.Limiter
+	panics  prometheus.Counter
 }
 
 const (
 	interval  = time.Second // between two lines of a kind
 	maxReason = 256         // bytes
-	maxKinds  = 256         // bounds the table; the kinds come from our own texts
 )
 
 // New returns a Log over l that counts panics in panics.
-func New(l *slog.Logger, panics prometheus.Counter) *Log { return &Log{Logger: l, panics: panics} }
+func New(l *slog.Logger, panics prometheus.Counter) *Log {
+	return &Log{Logger: l, limiter: ratelog.New(interval), panics: panics}
+}
 
-// Due reports whether a line of the kind may be logged now, and how many were
-// suppressed since the last one.
-func (l *Log) Due(kind string) (suppressed int, due bool) {
-	now := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	last := l.last[kind]
-	if !last.at.IsZero() && now.Sub(last.at) < interval {
-		last.suppressed++
-		l.last[kind] = last
-		return 0, false
-	}
-	if l.last == nil || len(l.last) >= maxKinds {
-		l.last = map[string]lastLine{}
-	}
-	l.last[kind] = lastLine{at: now}
-	return last.suppressed, true
+// Limited logs a line of the kind, if one is due.
+func (l *Log) Limited(level slog.Level, kind, msg string, args ...any) {
+	l.limiter.Log(l.Logger, level, kind, msg, args...)
 }
 
 // Refusal is a request that was refused.
@@ -78,15 +59,8 @@ func (l *Log) Refused(r Refusal) {
 		first, _, _ := strings.Cut(r.Reason, " ")
 		r.Kind = fmt.Sprint(r.Listener, r.Status, Cut(first))
 	}
-	suppressed, due := l.Due(r.Kind)
-	if !due {
-		return
-	}
-	args := []any{"listener", r.Listener, "status", r.Status, "method", Cut(r.Method), "path", Cut(r.Path), "reason", CutTo(r.Reason, maxReason), "remote", r.Remote}
-	if suppressed > 0 {
-		args = append(args, "alikeSinceLastTime", suppressed)
-	}
-	l.Info("a request was refused", args...)
+	l.Limited(slog.LevelInfo, r.Kind, "a request was refused", "listener", r.Listener, "status", r.Status, "method", Cut(r.Method), "path", Cut(r.Path),
+		"reason", CutTo(r.Reason, maxReason), "remote", r.Remote)
 }
 
 // RecoverPanic, deferred, limits a panic to the request that caused it: it logs

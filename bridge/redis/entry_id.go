@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// entryID is the id of a stream's entry: milliseconds and a number. They only grow within a stream. The zero one is
+// entryID is the id of a stream's entry: milliseconds and a sequence number. Ids only grow within a stream. The zero id is
 // before any entry.
 type entryID struct{ ms, seq uint64 }
 
@@ -31,7 +31,7 @@ func (id entryID) less(other entryID) bool {
 
 func (id entryID) zero() bool { return id == entryID{} }
 
-// next is the smallest id behind id.
+// next is the smallest id after id.
 func (id entryID) next() entryID {
 	if id.seq == math.MaxUint64 {
 		return entryID{id.ms + 1, 0}
@@ -39,7 +39,7 @@ func (id entryID) next() entryID {
 	return entryID{id.ms, id.seq + 1}
 }
 
-// before is the greatest id before id, which is not zero.
+// before is the greatest id before id. id must not be zero.
 func (id entryID) before() entryID {
 	if id.seq == 0 {
 		return entryID{id.ms - 1, math.MaxUint64}
