@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 // busySink has news again each time that it is ready.
@@ -31,7 +33,7 @@ func TestCloseUnderTraffic(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("Close does not return")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 func TestGrowthLosesNothing(t *testing.T) {
@@ -162,7 +164,7 @@ func TestReaderGetsOverAHole(t *testing.T) {
 		if want := []string{"1", "gap k lag 1", "3", "4", "5"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		put(e, k, text("6")) // the goroutine reads for ever: let goleak tell
 		t.Fatal("the reader goes round in circles")
 	}

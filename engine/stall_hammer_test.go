@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 // TestStallHammer runs publishers that die at each step of a publish, growth or eviction, among others that live:
@@ -75,7 +77,7 @@ func TestStallHammer(t *testing.T) {
 	go func() { pubs.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("the living wait for the dead")
 	}
 	if got := k.tail(); got != uint64(published.Load()) {

@@ -192,7 +192,7 @@ func TestDeadConnection(t *testing.T) {
 	r.do("PUBLISH", "c", "3")
 	r.add("s", "x", "3")
 	checkNumbers(t, s.awaitLast("3"), 1, 3, nil)
-	if got := c.awaitLast("3"); len(got) != 3 || got[1].typ != "gap" {
+	if got := c.awaitLast("3"); len(got) != 3 || got[1].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 }
@@ -306,7 +306,7 @@ func TestHugePayload(t *testing.T) {
 	r.do("PUBLISH", "c", huge)
 	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "c", "after")
-	if got := c.awaitLast("after"); len(got) != 2 || got[0].typ != "gap" {
+	if got := c.awaitLast("after"); len(got) != 2 || got[0].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 	r.add("s", "x", huge)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"fanfare/engine"
 	"fanfare/internal/eventually"
 	"fanfare/internal/proctest"
+	"fanfare/internal/wiretest"
 	"fanfare/transport"
 )
 
@@ -230,23 +230,16 @@ func (f *fanfare) awaitMetric(want float64, name string, labels ...string) {
 	eventually.Equal(f.t, fmt.Sprint(name, labels), want, func() float64 { return f.metric(name, labels...) })
 }
 
-// received is an event as a client gets it.
-type received struct{ typ, data, id string }
-
-func (r received) String() string {
-	return fmt.Sprintf("%s %q (id %s)", r.typ, r.data[:min(len(r.data), 200)], r.id)
-}
-
 // client is an EventSource: it reads a stream, and comes back by resume.
 type client struct {
 	f      *fanfare
 	keys   []string
-	cancel context.CancelFunc
-	ended  chan struct{}
+	stream *wiretest.Events
+	ended  chan struct{} // closed when nothing more is read from stream
 
 	mu     sync.Mutex
 	lastID string
-	events []received
+	events []wiretest.Message
 }
 
 // subscribe opens a stream, and returns when it is open.
@@ -265,71 +258,48 @@ func (c *client) resume(f *fanfare) {
 }
 
 func (c *client) leave() {
-	c.cancel()
+	c.stream.Close()
 	<-c.ended
 }
 
 func (c *client) open(f *fanfare) {
 	f.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	c.f, c.cancel, c.ended = f, cancel, make(chan struct{})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.addr+"/stream?"+url.Values{"connectKey": c.keys}.Encode(), nil)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	var header []string
 	if c.lastID != "" {
-		req.Header.Set("Last-Event-ID", c.lastID)
+		header = append(header, "Last-Event-ID: "+c.lastID)
 	}
-	web := &http.Transport{}
-	resp, err := web.RoundTrip(req)
-	if err != nil {
-		cancel()
-		f.t.Fatal(err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		f.t.Errorf("status %s", resp.Status)
-	}
-	ended := c.ended
+	c.f, c.ended = f, make(chan struct{})
+	c.stream = wiretest.Subscribe(f.t, f.addr, "/stream?"+url.Values{"connectKey": c.keys}.Encode(), header...)
+	stream, ended := c.stream, c.ended
 	go func() {
 		defer close(ended)
-		defer web.CloseIdleConnections()
-		defer resp.Body.Close()
-		p := codec.Parser{MaxBytes: 64 << 20}
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := resp.Body.Read(buf)
+		for stream.Err == nil {
+			stream.Feed()
 			c.mu.Lock()
-			parseErr := p.Feed(buf[:n], func(m codec.Message) {
-				if string(m.Type) != "position" {
-					c.events = append(c.events, received{string(m.Type), string(m.Data), string(m.LastEventID)})
-				}
-			})
-			if id := p.LastEventID(); len(id) > 0 {
-				c.lastID = string(id)
+			c.events = append(c.events, stream.Take()...)
+			if id := stream.LastID(); id != "" {
+				c.lastID = id
 			}
 			c.mu.Unlock()
-			if err != nil || parseErr != nil {
-				return
-			}
 		}
 	}()
 	f.t.Cleanup(func() {
-		cancel()
+		stream.Close()
 		<-ended
 	})
 }
 
 // seen returns what has come so far.
-func (c *client) seen() []received {
+func (c *client) seen() []wiretest.Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]received(nil), c.events...)
+	return append([]wiretest.Message(nil), c.events...)
 }
 
 // await waits until n events have come, and returns all.
-func (c *client) await(n int) []received {
+func (c *client) await(n int) []wiretest.Message {
 	c.f.t.Helper()
-	var events []received
+	var events []wiretest.Message
 	eventually.Holds(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
 		events = c.seen()
 		return len(events) >= n, fmt.Sprint(len(events), " ", events[max(len(events)-3, 0):])
@@ -338,26 +308,26 @@ func (c *client) await(n int) []received {
 }
 
 // awaitLast waits until an event with this data has come, and returns all.
-func (c *client) awaitLast(data string) []received {
+func (c *client) awaitLast(data string) []wiretest.Message {
 	c.f.t.Helper()
-	var events []received
+	var events []wiretest.Message
 	eventually.Holds(c.f.t, "the event "+data, func() (bool, string) {
 		events = c.seen()
 		n := len(events)
-		return n > 0 && events[n-1].data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])
+		return n > 0 && events[n-1].Data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])
 	})
 	return events
 }
 
 // numbers returns the data that are numbers, and how many gaps there were among them.
-func numbers(t testing.TB, events []received) (list []int, gaps int) {
+func numbers(t testing.TB, events []wiretest.Message) (list []int, gaps int) {
 	t.Helper()
 	for _, e := range events {
-		if e.typ == "gap" {
+		if e.Type == "gap" {
 			gaps++
 			continue
 		}
-		n, err := strconv.Atoi(e.data)
+		n, err := strconv.Atoi(e.Data)
 		if err != nil {
 			t.Fatalf("%v is no number", e)
 		}

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/internal/eventually"
+	"fanfare/internal/wiretest"
 )
 
 func TestPublishReachesSubscribers(t *testing.T) {
@@ -29,17 +29,19 @@ func TestPublishReachesSubscribers(t *testing.T) {
 		}
 	}
 	// "news" is subscribed to by name and by a pattern, and comes once.
-	want := []received{{"message", "hello", ""}, {"e", `{"a":1}`, "own"}, {"message", "two\nlines", ""}, {"message", `{"a":1}`, ""}}
+	want := []wiretest.Message{
+		{Type: "message", Data: "hello"}, {Type: "e", Data: `{"a":1}`, ID: "own"}, {Type: "message", Data: "two\nlines"}, {Type: "message", Data: `{"a":1}`},
+	}
 	got := news.await(len(want))
 	for i, w := range want {
-		if got[i].typ != w.typ || got[i].data != w.data || w.id != "" && got[i].id != w.id || got[i].id == "" {
+		if got[i].Type != w.Type || got[i].Data != w.Data || w.ID != "" && got[i].ID != w.ID || got[i].ID == "" {
 			t.Errorf("news: %v, want %v", got[i], w)
 		}
 	}
-	if got := ticker.await(1); len(got) != 1 || got[0].data != "1" {
+	if got := ticker.await(1); len(got) != 1 || got[0].Data != "1" {
 		t.Errorf("ticker.a: %v", got)
 	}
-	if got := both.await(5); len(got) != 5 || got[0].data != "2" && got[0].data != "hello" {
+	if got := both.await(5); len(got) != 5 || got[0].Data != "2" && got[0].Data != "hello" {
 		t.Errorf("ticker.b and news: %v", got)
 	}
 	if n := f.metric("fanfare_redis_messages_total", "source=pubsub"); n != 7 {
@@ -57,10 +59,10 @@ func TestRulesNameKeys(t *testing.T) {
 	r.do("PUBLISH", "other", "x")
 	r.do("PUBLISH", "app:", "x")
 	r.do("PUBLISH", "app:news", "d")
-	if got := news.awaitLast("d"); len(got) != 2 || got[0].data != "a" {
+	if got := news.awaitLast("d"); len(got) != 2 || got[0].Data != "a" {
 		t.Errorf("news: %v", got)
 	}
-	if got := alarms.await(2); got[0].data != "b" || got[1].data != "c" {
+	if got := alarms.await(2); got[0].Data != "b" || got[1].Data != "c" {
 		t.Errorf("alarms: %v", got)
 	}
 	if n := f.metric("fanfare_redis_refused_total", "source=pubsub", "reason=name"); n != 2 {
@@ -83,7 +85,7 @@ func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 	r.do("PUBLISH", "\xff", "x")
 	r.do("PUBLISH", "k", strings.Repeat("y", 1<<20-100))
 	r.do("PUBLISH", "k", "end")
-	if got := c.awaitLast("end"); len(got) != 2 || len(got[0].data) != 1<<20-100 {
+	if got := c.awaitLast("end"); len(got) != 2 || len(got[0].Data) != 1<<20-100 {
 		t.Errorf("%v", got)
 	}
 	for reason, want := range map[string]float64{"maxEventBytes": 2, "invalid": 4} {
@@ -165,11 +167,11 @@ func TestKillDuringTraffic(t *testing.T) {
 		}
 		last, told, missed := 0, true, 0
 		for _, e := range events[:len(events)-1] {
-			if e.typ == "gap" {
+			if e.Type == "gap" {
 				told = true
 				continue
 			}
-			n, _ := strconv.Atoi(e.data)
+			n, _ := strconv.Atoi(e.Data)
 			if n <= last || n != last+1 && !told {
 				t.Fatalf("%s: %d after %d, gap told: %v", channels[i], n, last, told)
 			}
@@ -182,12 +184,8 @@ func TestKillDuringTraffic(t *testing.T) {
 		t.Logf("%s: %d sent, %d came, %d missing behind %d gaps", channels[i], sent[i], len(list), missed, gaps)
 	}
 	for _, e := range idle.await(kills) {
-		var g struct {
-			Key, Reason         string
-			Missed, After, Next *string
-		}
-		if err := json.Unmarshal([]byte(e.data), &g); err != nil || e.typ != "gap" || g.Key != "p.idle" || g.Reason != "source" || g.Missed != nil || g.After != nil || g.Next != nil {
-			t.Errorf("%v: %+v, %v", e, g, err)
+		if g := e.Gap(t); g != (wiretest.Gap{Key: "p.idle", Reason: "source"}) {
+			t.Errorf("%s: %v", e, g)
 		}
 	}
 	if got := uncovered.seen(); len(got) != 0 {
@@ -212,7 +210,7 @@ func TestGapWaitsForThoseWhoResume(t *testing.T) {
 	r.do("PUBLISH", "k", "after")
 	c.open(f)
 	got := c.awaitLast("after")
-	if len(got) != 3 || got[1].typ != "gap" {
+	if len(got) != 3 || got[1].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 }

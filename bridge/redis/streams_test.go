@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,43 +12,36 @@ import (
 
 	"fanfare/engine"
 	"fanfare/internal/eventually"
+	"fanfare/internal/wiretest"
 )
 
 // durable has Redis lose nothing that it has answered for, even if it is killed.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
 // checkNumbers fails unless the events are the numbers from first to last in order, with these ids, and nothing else.
-func checkNumbers(t *testing.T, events []received, first, last int, ids map[int]string) {
+func checkNumbers(t *testing.T, events []wiretest.Message, first, last int, ids map[int]string) {
 	t.Helper()
 	if len(events) != last-first+1 {
 		t.Errorf("%d events, want %d", len(events), last-first+1)
 	}
 	for i, e := range events {
-		if e.typ != "message" || e.data != strconv.Itoa(first+i) || ids != nil && e.id != ids[first+i] {
+		if e.Type != "message" || e.Data != strconv.Itoa(first+i) || ids != nil && e.ID != ids[first+i] {
 			t.Fatalf("event %d is %v, want %d (id %s)", i, e, first+i, ids[first+i])
 		}
 	}
 }
 
-type gapOf struct {
-	Key, Reason string
-	Missed      *int64
-	After, Next *string
-}
-
 // onlyGap returns the one gap among the events, decoded, and the others.
-func onlyGap(t *testing.T, events []received) (g gapOf, others []received) {
+func onlyGap(t *testing.T, events []wiretest.Message) (g wiretest.Gap, others []wiretest.Message) {
 	t.Helper()
 	gaps := 0
 	for _, e := range events {
-		if e.typ != "gap" {
+		if e.Type != "gap" {
 			others = append(others, e)
 			continue
 		}
 		gaps++
-		if err := json.Unmarshal([]byte(e.data), &g); err != nil {
-			t.Fatal(err)
-		}
+		g = e.Gap(t)
 	}
 	if gaps != 1 {
 		t.Errorf("%d gaps in %v", gaps, events)
@@ -65,7 +57,9 @@ func TestEntriesReachSubscribers(t *testing.T) {
 	b := r.add("orders", "x", `{"data":"two","id":"its own"}`)
 	r.add("orders", "data", "bad", "event", "a\nb")
 	c := r.add("orders", "item", "book", "qty", "2")
-	want := []received{{"e", "one", a}, {"message", "two", b}, {"message", `{"item":"book","qty":"2"}`, c}}
+	want := []wiretest.Message{
+		{Type: "e", Data: "one", ID: a}, {Type: "message", Data: "two", ID: b}, {Type: "message", Data: `{"item":"book","qty":"2"}`, ID: c},
+	}
 	for i, e := range orders.await(3) {
 		if e != want[i] {
 			t.Errorf("%v, want %v", e, want[i])
@@ -78,7 +72,7 @@ func TestEntriesReachSubscribers(t *testing.T) {
 	first := r.add("t:a", "x", "1")
 	r.add("t:a", "x", "2")
 	r.do("SET", "t:b", "no stream")
-	if got := ticker.awaitLast("2"); len(got) != 5 || got[3].data != "1" || !strings.HasPrefix(got[3].id, first+"~") || !strings.Contains(got[3].id, ","+c+"~") {
+	if got := ticker.awaitLast("2"); len(got) != 5 || got[3].Data != "1" || !strings.HasPrefix(got[3].ID, first+"~") || !strings.Contains(got[3].ID, ","+c+"~") {
 		t.Errorf("%v", got)
 	}
 	for reason, want := range map[string]float64{"invalid": 1, "noStream": 0} {
@@ -169,10 +163,10 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 	adding.Wait()
 	checkNumbers(t, stays.awaitLast(strconv.Itoa(last)), first, last, ids)
 
-	var own []received
+	var own []wiretest.Message
 	gapsOfPubSub := 0
 	for _, e := range twoKeys.awaitLast(strconv.Itoa(last)) {
-		if e.typ == "gap" {
+		if e.Type == "gap" {
 			gapsOfPubSub++ // of the key c: two outages, and two lives of the key
 			continue
 		}
@@ -258,7 +252,7 @@ func TestTrimmedDuringAnOutage(t *testing.T) {
 	r.do("XTRIM", "s", "MAXLEN", "20")
 	p.mend()
 	g, events := onlyGap(t, c.awaitLast("100"))
-	if g.Key != "s" || g.Reason != "source" || g.Missed == nil || *g.Missed != 70 || g.After == nil || *g.After != last || g.Next != nil {
+	if g.Key != "s" || g.Reason != "source" || g.Missed == nil || *g.Missed != 70 || g.After != last || g.Next != "" {
 		t.Errorf("%+v", g)
 	}
 	checkNumbers(t, events[10:], 81, 100, nil)
@@ -312,7 +306,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 	// At one moment, between two looks.
 	r.do("EVAL", `redis.call("DEL", "s"); redis.call("XADD", "s", "1-0", "x", "5"); redis.call("XADD", "s", "2-0", "x", "6")`, "0")
 	events = c.awaitLast("6")
-	if len(events) != 8 || events[5].typ != "gap" || events[6].data != "5" || events[6].id != "1-0" {
+	if len(events) != 8 || events[5].Type != "gap" || events[6].Data != "5" || events[6].ID != "1-0" {
 		t.Errorf("%v", events)
 	}
 }

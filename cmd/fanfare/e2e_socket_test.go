@@ -17,10 +17,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"fanfare/internal/eventually"
 	"fanfare/internal/proctest"
+	"fanfare/internal/wiretest"
 )
 
 // passOn makes a command that starts the server with sockets, as systemd does: LISTEN_PID is the process's own id, which
@@ -98,25 +98,17 @@ func TestSocketActivation(t *testing.T) {
 	}
 	more := func() {
 		before := answered.Load()
-		eventually.Holds(t, "clients are answered", func() (bool, string) { return answered.Load() > before+20, "" })
+		eventually.True(t, "clients are answered", func() bool { return answered.Load() > before+20 })
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
 		more()
 		s.Stop(sig)
 		// Nobody is up: a client connects all the same, and waits.
-		c, err := net.DialTimeout("tcp", stream, eventually.Patience)
-		if err != nil {
-			t.Fatalf("while no process was up: %v", err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, "GET /stream?connectKey=k HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
+		client := wiretest.Dial(t, stream)
+		client.Send(wiretest.Request("GET", "/stream?connectKey=k"))
 		boot()
-		_ = c.SetReadDeadline(time.Now().Add(eventually.Patience))
-		head := make([]byte, len("HTTP/1.1 200"))
-		if _, err := io.ReadFull(c, head); err != nil || string(head) != "HTTP/1.1 200" {
-			t.Errorf("the client that waited got %q, %v", head, err)
+		if head := client.ReadHead(); client.Status != http.StatusOK {
+			t.Errorf("the client that waited got %s", head)
 		}
 		if got := s.Publish("k", `"x"`); got.Subscribers != 1 {
 			t.Errorf("the client that waited is no subscriber: %+v", got)

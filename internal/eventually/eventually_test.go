@@ -2,38 +2,12 @@ package eventually
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fanfare/internal/failure"
 )
-
-// recorder is a test that fails into a field. Like testing.T's, its Fatalf does not return.
-type recorder struct {
-	testing.TB
-	failure string
-}
-
-func (r *recorder) Helper() {}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.failure = fmt.Sprintf(format, args...)
-	panic(r)
-}
-
-// failure is the message with which do fails, "" if it does not.
-func failure(do func(testing.TB)) string {
-	r := &recorder{}
-	func() {
-		defer func() {
-			if p := recover(); p != nil && p != r {
-				panic(p)
-			}
-		}()
-		do(r)
-	}()
-	return r.failure
-}
 
 func TestConditionsThatComeTrue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -46,7 +20,7 @@ func TestConditionsThatComeTrue(t *testing.T) {
 			"NoError": func(t testing.TB) { NoError(t, "late", func() error { return errorUnless(late()) }) },
 		} {
 			start = time.Now()
-			if f := failure(do); f != "" {
+			if f := failure.Of(t, do); f != "" {
 				t.Errorf("%s: %s", name, f)
 			}
 			if d := time.Since(start); d < time.Minute || d > time.Minute+time.Second {
@@ -64,7 +38,7 @@ func TestConditionsThatStayFalse(t *testing.T) {
 			"not within 2m0s: c; last: 1, want 2": func(t testing.TB) { Equal(t, "c", 2, func() int { return 1 }) },
 			"not within 2m0s: d; last: not yet":   func(t testing.TB) { NoError(t, "d", func() error { return errorUnless(false) }) },
 		} {
-			if f := failure(do); f != want {
+			if f := failure.Of(t, do); f != want {
 				t.Errorf("%q, want %q", f, want)
 			}
 		}

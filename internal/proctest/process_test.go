@@ -12,20 +12,8 @@ import (
 	"testing"
 
 	"fanfare/internal/eventually"
+	"fanfare/internal/failure"
 )
-
-// recorder is a test that fails into a field. Its Fatalf does not return, as testing.T's does not.
-type recorder struct {
-	testing.TB
-	failure string
-}
-
-func (r *recorder) Helper() {}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.failure = fmt.Sprintf(format, args...)
-	panic(r)
-}
 
 func TestStop(t *testing.T) {
 	p := Start(t, exec.Command("sh", "-c", `trap 'echo bye >&2; exit 3' TERM; echo up; while :; do sleep 0.01; done`))
@@ -46,14 +34,12 @@ func TestStop(t *testing.T) {
 // TestAwaitSeesTheEnd: a program that ends is not waited for.
 func TestAwaitSeesTheEnd(t *testing.T) {
 	p := Start(t, exec.Command("sh", "-c", "echo why; exit 1"))
-	r := &recorder{TB: t}
-	p.t = r
-	func() {
-		defer func() { _ = recover() }()
+	f := failure.Of(t, func(t testing.TB) {
+		p.t = t
 		p.Await("it is up", func() error { return errNotYet })
-	}()
-	if !strings.Contains(r.failure, "ended: exit status 1") || !strings.Contains(r.failure, "why") {
-		t.Errorf("%q", r.failure)
+	})
+	if !strings.Contains(f, "ended: exit status 1") || !strings.Contains(f, "why") {
+		t.Errorf("%q", f)
 	}
 }
 
