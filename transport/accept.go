@@ -17,21 +17,21 @@ type acceptor struct {
 	srv     *Server
 	http    *fasthttp.Server
 	streams bool // not the admin listener
-	// idle is where goroutines that have served a connection wait for another.
+	// idle hands connections to goroutines that have served one and wait for more.
 	idle    chan *conn
-	waiting atomic.Int32 // of them
+	waiting atomic.Int32 // those goroutines
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // those that fasthttp has
 }
 
-// maxWaiting is how many goroutines are kept for connections to come: their
+// maxWaiting is how many goroutines are kept for later connections, since their
 // stacks have grown already.
 const maxWaiting = 256
 
-// serve accepts connections until the listener is closed. It stands in for
-// fasthttp.Server.Serve, which wants a goroutine more for every connection that
-// is taken over (see errTaken), and ends on accept errors that pass.
+// serve accepts connections until the listener is closed. It replaces
+// fasthttp.Server.Serve, which needs one more goroutine for every connection that
+// is taken over (see errTaken), and ends on temporary accept errors.
 func (a *acceptor) serve() error {
 	a.idle = make(chan *conn)
 	defer close(a.idle)
@@ -48,7 +48,7 @@ func (a *acceptor) serve() error {
 	}
 }
 
-// work serves c, and then what else comes.
+// work serves c, and then the connections that follow.
 func (a *acceptor) work(c *conn) {
 	for ok := true; ok; {
 		a.serveConn(c)
@@ -70,8 +70,8 @@ func (a *acceptor) serveConn(c *conn) {
 
 const maxAcceptPause = time.Second
 
-// accept waits for a connection, through errors that pass. It returns nil, nil
-// when the listener is closed.
+// accept waits for a connection, and tries again after temporary errors. It
+// returns nil, nil when the listener is closed.
 func (a *acceptor) accept() (*conn, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, maxAcceptPause) {
 		c, err := a.Listener.Accept()
@@ -80,7 +80,7 @@ func (a *acceptor) accept() (*conn, error) {
 			return a.track(c), nil
 		case errors.Is(err, net.ErrClosed):
 			return nil, nil
-		case !passing(err):
+		case !temporary(err):
 			return nil, err
 		}
 		a.srv.metrics.AcceptErrors.Inc()
@@ -93,9 +93,9 @@ func (a *acceptor) accept() (*conn, error) {
 	}
 }
 
-// passing reports whether accepting may work again later: no descriptor or
-// memory to be had, or a client that left before it was accepted.
-func passing(err error) bool {
+// temporary reports whether accept may work again later: there was no descriptor
+// or memory left, or the client went away before it was accepted.
+func temporary(err error) bool {
 	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPROTO, syscall.EPERM, syscall.EINTR} {
 		if errors.Is(err, e) {
 			return true
@@ -104,7 +104,7 @@ func passing(err error) bool {
 	return false
 }
 
-// track makes c one of the listener's.
+// track makes nc one of the listener's connections.
 func (a *acceptor) track(nc net.Conn) *conn {
 	c := &conn{Conn: nc, from: a}
 	a.mu.Lock()
@@ -114,7 +114,7 @@ func (a *acceptor) track(nc net.Conn) *conn {
 	a.conns[c] = struct{}{}
 	a.mu.Unlock()
 	select {
-	case <-a.srv.stop: // then closeConns may have come before
+	case <-a.srv.stop: // closeConns may have run already
 		_ = nc.Close()
 	default:
 	}
@@ -127,8 +127,8 @@ func (a *acceptor) forget(c *conn) {
 	a.mu.Unlock()
 }
 
-// closeConns closes the connections that wait for a request or are at one:
-// fasthttp does that only after they have been idle for 5 s.
+// closeConns closes the connections that fasthttp has, whether they are idle or
+// serve a request: fasthttp does that only after they have been idle for 5 s.
 func (a *acceptor) closeConns() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

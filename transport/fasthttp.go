@@ -31,9 +31,10 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		}
 	}()
 	if ok {
-		// fasthttp keeps an answer back while another request waits behind it. If
-		// that one is a stream, it would take the connection with the answer still
-		// unsent (RFC 9112, 9.3.2). With a deadline of the handler's own it does not.
+		// fasthttp holds an answer back while another request waits after it. If that
+		// request is for a stream, the stream would take the connection before the
+		// answer is sent (RFC 9112, 9.3.2). A deadline of the handler's own makes
+		// fasthttp send it.
 		defer func() {
 			if !c.taken {
 				_ = ctx.SetWriteDeadline(time.Now().Add(s.requestTimeout))
@@ -103,7 +104,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	c, ok := ctx.Conn().(*conn)
 	if !ok { // fasthttp wrapped it: no option that we set makes it do so
-		ctx.Error("this server cannot stream here", fasthttp.StatusInternalServerError)
+		ctx.Error("internal error: the connection cannot be taken over for a stream", fasthttp.StatusInternalServerError)
 		return
 	}
 	nc := c.take()
@@ -114,15 +115,15 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 // originOf is the origin of the page that a request comes from, "" for none.
 func originOf(ctx *fasthttp.RequestCtx) string { return string(ctx.Request.Header.Peek("Origin")) }
 
-// setCORS lets pages of other origins see an answer that is no stream: without it a
-// page's script would see a network error, and try again indefinitely.
+// setCORS lets pages of other origins see an answer that is not a stream. Without
+// it a page's script would see a network error, and retry indefinitely.
 func (o *settings) setCORS(ctx *fasthttp.RequestCtx, origin string) {
 	for _, f := range o.cors(origin) {
 		ctx.Response.Header.Set(f[0], f[1])
 	}
 }
 
-// streamError answers what fasthttp refuses before a handler runs.
+// streamError answers requests that fasthttp refuses before a handler runs.
 func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 	status, problem := s.requestProblem(ctx, err)
 	ctx.Error(problem+"\n", status)
@@ -130,7 +131,7 @@ func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 	s.log.Refused(clientlog.Refusal{Kind: fmt.Sprint("streams", status), Listener: "streams", Status: status, Reason: problem, Remote: ctx.RemoteAddr().String()})
 }
 
-// requestProblem tells why a request could not be read, all of it.
+// requestProblem says why a request could not be read to its end.
 func (s *Server) requestProblem(ctx *fasthttp.RequestCtx, err error) (status int, problem string) {
 	if c, ok := ctx.Conn().(*conn); ok {
 		c.unread = true

@@ -11,14 +11,14 @@ import (
 )
 
 // Handler returns an http.Handler for the same streams, for servers of net/http
-// and what runs on it (HTTP/2 among others). Mount it at any path: it serves
-// streams whatever the request's path. A stream costs the goroutine and the
-// buffers of net/http; Serve is the one for many of them.
+// and so also for HTTP/2. Mount it at any path: it serves streams whatever the
+// request's path. A stream costs the goroutine and the buffers of net/http; use
+// Serve for many of them.
 //
-// Middleware in front of it may wrap the http.ResponseWriter if http.ResponseController
-// still reaches what is inside: its wrapper has a method Unwrap. Where the response
-// cannot be flushed, or a write cannot be given a deadline, so that a client that
-// does not read would be served indefinitely, the answer is 500 and the log says why.
+// Middleware may wrap the http.ResponseWriter if http.ResponseController still
+// reaches the original: the wrapper needs a method Unwrap. The answer is 500, and
+// the log says why, if the response cannot be flushed, or if a write cannot have a
+// deadline: then a client that does not read would be served indefinitely.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {

@@ -13,11 +13,11 @@ import (
 type Options struct {
 	// Path is where streams are. Default "/stream".
 	Path string
-	// Headers are added to the head of a stream, or replace one of its defaults
+	// Headers are added to the head of a stream, or replace its default fields
 	// (Cache-Control, Connection, X-Accel-Buffering, Access-Control-Allow-Origin);
 	// an empty value removes one.
 	Headers map[string]string
-	// CacheKey is the key of requests that name none. Default "@sse/count".
+	// CacheKey is the key of requests that do not name one. Default "@sse/count".
 	CacheKey string
 	// PlainIDs leaves frames as the publisher made them. By default events
 	// without an id get one, from which a client resumes.
@@ -29,15 +29,16 @@ type Options struct {
 	// something to send. Default 30 s.
 	WriteTimeout time.Duration
 	// IdleTimeout is how long a connection without a stream is kept between two
-	// requests. Default 90 s: longer than the 60 s for which proxies keep theirs,
-	// so that it is not the server that closes under a request.
+	// requests. Default 90 s. Proxies usually keep theirs for 60 s; the server must
+	// not close a connection on which a proxy is sending a request.
 	IdleTimeout time.Duration
 	// Retry is the reconnection time that streams begin with. Default none.
 	Retry time.Duration
 	// RetryMin and RetryMax bound the random reconnection time that clients get
 	// when they are refused for now or when the server drains. Default 1 s, 5 s.
 	RetryMin, RetryMax time.Duration
-	// OverLimit is the answer to a subscriber that a limit refuses.
+	// OverLimit is the answer to a subscriber that a limit refuses. Default
+	// RefuseRetry.
 	OverLimit OverLimit
 
 	// MaxConnections bounds the streams open at once. Default 100,000; cmd/fanfare
@@ -53,7 +54,7 @@ type Options struct {
 	// it in a header field. Default 1024.
 	MaxIDBytes int
 	// RefuseReserved refuses events named error, open, gap or position, which
-	// clients take for something else. Default: a warning in the log.
+	// clients mistake for something else. By default the log has a warning.
 	RefuseReserved bool
 	// MaxBodyBytes bounds a request body on the admin listener. Default 16 MiB.
 	MaxBodyBytes int
@@ -83,21 +84,21 @@ type Options struct {
 	// AllowCredentials lets those pages send cookies (withCredentials). It needs
 	// AllowedOrigins without "*".
 	AllowCredentials bool
-	// TrustedProxies are the addresses of proxies
-	// whose X-Forwarded-For tells the client's address in the log. Default none:
-	// the field is passed over, since any client can send one.
+	// TrustedProxies are the addresses of proxies whose X-Forwarded-For is believed:
+	// the log then has the client's address. Default none: the field is ignored,
+	// since any client can send one.
 	TrustedProxies []netip.Prefix
 	// Pprof serves /debug/pprof/ on the admin listener.
 	Pprof bool
-	// AccessLog logs each stream when it ends: why, the client's address, keys,
-	// user agent, events and bytes written, events still waiting, seconds. It costs
-	// some 300 bytes more for each stream.
+	// AccessLog logs each stream when it ends: the reason, the client's address,
+	// keys, user agent, events and bytes written, events still waiting, seconds. It
+	// costs some 300 bytes more for each stream.
 	AccessLog bool
-	// Logger gets what the server has to say. Default slog.Default().
+	// Logger is where the server logs. Default slog.Default().
 	Logger *slog.Logger
 }
 
-// OverLimit is how a subscriber is refused that is over a limit.
+// OverLimit is how a subscriber is refused that a limit does not admit.
 type OverLimit uint8
 
 const (

@@ -11,7 +11,7 @@ import (
 	"fanfare/transport/internal/stream"
 )
 
-// request is what a client asks for, from whichever HTTP server.
+// request is what a client asks for, through either HTTP server.
 type request struct {
 	stream.Request
 	// origin is that of the page that the request comes from, "" for none.
@@ -22,8 +22,8 @@ type request struct {
 	close bool
 }
 
-// parse reads a request's query and Last-Event-ID header. problem is what to
-// tell the client if it cannot be served.
+// parse reads a request's query and Last-Event-ID header. problem is the error
+// for a client that cannot be served.
 func (o *settings) parse(query *fasthttp.Args, header string) (req request, problem string) {
 	var values []string
 	for k, v := range query.All() {
@@ -50,8 +50,8 @@ func (o *settings) parse(query *fasthttp.Args, header string) (req request, prob
 	return req, problem
 }
 
-// lastValue returns the last of the parameter's values: polyfills append theirs to
-// a URL that has one already.
+// lastValue returns the last value of a parameter: polyfills append theirs to a
+// URL that may have one already.
 func lastValue(query *fasthttp.Args, name string) []byte {
 	values := query.PeekMulti(name)
 	if len(values) == 0 {
@@ -68,9 +68,9 @@ const (
 	maxPositionText = 50
 )
 
-// maxHead bounds a request's line and header: room for the longest key,
-// percent-encoded, for the positions of as many keys as a stream may have, and
-// for what browsers and proxies add.
+// maxHead bounds a request's line and header. It has room for the longest key,
+// percent-encoded, for the positions of as many keys as a stream may have, and for
+// what browsers and proxies add.
 func (o *settings) maxHead() int {
 	return max(minRequestHead, minRequestHead/2+3*o.MaxKeyBytes, minRequestHead/2+2*maxPositionText*o.MaxKeysPerConnection)
 }

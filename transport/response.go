@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// response makes a net/http response an output. Once closed it leaves the
+// response makes a net/http response a stream.Output. Once closed it leaves the
 // connection alone, which may serve another request by then.
 type response struct {
 	w   http.ResponseWriter
@@ -18,7 +18,7 @@ type response struct {
 	closed bool
 }
 
-// unfit says why w cannot carry a stream, or "".
+// unfit returns the reason why w cannot carry a stream, or "".
 func (r *response) unfit() string {
 	const remedy = "give the middleware's http.ResponseWriter a method Unwrap() http.ResponseWriter"
 	if !canFlush(r.w) {
@@ -33,8 +33,8 @@ func (r *response) unfit() string {
 	return ""
 }
 
-// flushes reports whether the outermost writer itself flushes: otherwise what it
-// keeps back would stay there, whatever http.ResponseController finds inside it.
+// flushes reports whether the outermost writer itself flushes. If it does not,
+// what it buffers would stay there, whatever http.ResponseController finds inside.
 func flushes(w http.ResponseWriter) bool {
 	switch w.(type) {
 	case interface{ FlushError() error }, http.Flusher:

@@ -14,8 +14,8 @@ import (
 	"fanfare/transport/internal/stream"
 )
 
-// settings are Options with defaults applied and what follows from them made
-// once. They are immutable.
+// settings are Options with their defaults, and what follows from them. They are
+// immutable.
 type settings struct {
 	Options
 	keys    gate.Keys
@@ -26,8 +26,8 @@ type settings struct {
 	fields [][2]string
 	// head is the response head without Date, Connection and the empty line.
 	head []byte
-	// connection is the Connection field. The body ends with the connection, so
-	// that it is "close", unless Headers say otherwise; said is what they say.
+	// connection is the Connection field: "close", since the body ends with the
+	// connection, unless Headers has another value, which said holds.
 	connection, said string
 }
 
@@ -117,7 +117,7 @@ func (o *settings) api() *api.Config {
 	}
 }
 
-// checkSigns refuses numbers and times below zero, which mean nothing.
+// checkSigns refuses negative numbers and times.
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
@@ -133,9 +133,9 @@ func (o *Options) checkSigns() error {
 	return nil
 }
 
-// makeHead prepares the header fields of a stream: egg-sse's, but for
-// "Transfer-Encoding: off", which HTTP clients rightly refuse, changed as
-// Options.Headers says.
+// makeHead prepares the header fields of a stream, changed as Options.Headers
+// says. They are those of egg-sse, except "Transfer-Encoding: off", which HTTP
+// clients rightly refuse.
 func (o *settings) makeHead() error {
 	fields := [][2]string{
 		{"Content-Type", "text/event-stream"},
@@ -188,7 +188,7 @@ func (o *settings) makeHead() error {
 }
 
 // checkField refuses a header field that RFC 9110, 5.1 and 5.5, does not allow,
-// or that would break the stream.
+// or that would break the stream's framing.
 func checkField(name, value string) error {
 	for i := range len(name) {
 		if c := name[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {

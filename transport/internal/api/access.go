@@ -26,10 +26,10 @@ func authorized(ctx *fasthttp.RequestCtx, token string) bool {
 	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
-// checkOrigin keeps other sites' pages, open in a browser that can reach this
-// listener, from using it: a request with an Origin must come from one that is
-// allowed, and without a token the Host must be an address or localhost, so
-// that no name which its owner points here (DNS rebinding) counts as this host.
+// checkOrigin keeps pages of other sites, in a browser that can reach this
+// listener, from using it. The Origin of a request, if there is one, must be
+// allowed. Without a token the Host must be an address or localhost, which
+// defeats DNS rebinding, where a name of the attacker's points to this machine.
 func (a *API) checkOrigin(ctx *fasthttp.RequestCtx, c *Config) bool {
 	host, _, err := net.SplitHostPort(string(ctx.Host()))
 	if err != nil {
@@ -55,7 +55,7 @@ func (a *API) checkOrigin(ctx *fasthttp.RequestCtx, c *Config) bool {
 	return true
 }
 
-// pageOrigin reports whether origin is the built-in page's on this machine.
+// pageOrigin reports whether origin is that of the built-in page on this machine.
 func (a *API) pageOrigin(origin string, c *Config) bool {
 	u, err := url.Parse(origin)
 	if err != nil || c.NoPage || u.Scheme != "http" || u.Host == "" {

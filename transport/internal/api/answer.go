@@ -36,7 +36,7 @@ func fail(ctx *fasthttp.RequestCtx, status int, field, text string) {
 	answer(ctx, status, failure{Error: text, Field: field})
 }
 
-// describe turns an error of publishing into a status and a body.
+// describe returns the status and body for an error of publishing.
 func describe(err error) (int, failure) {
 	var (
 		ce *codec.Error
@@ -55,7 +55,7 @@ func describe(err error) (int, failure) {
 	}
 }
 
-// logFailure logs an answer that refuses something: its body says what.
+// logFailure logs an error answer: its body says what is wrong.
 func (a *API) logFailure(ctx *fasthttp.RequestCtx) {
 	status := ctx.Response.StatusCode()
 	if status < 400 {

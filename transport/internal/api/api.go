@@ -78,7 +78,7 @@ type route struct {
 	serve  func(*API, *fasthttp.RequestCtx)
 	// param is the one query parameter that the resource takes, "" for none.
 	param string
-	// open resources need no token: load balancers and orchestrators ask them.
+	// open resources need no token: load balancers and orchestrators request them.
 	open bool
 }
 
@@ -114,7 +114,7 @@ func (a *API) Handle(ctx *fasthttp.RequestCtx) {
 	method := string(ctx.Method())
 	switch {
 	case !ok:
-		fail(ctx, fasthttp.StatusNotFound, "path", fmt.Sprintf("nothing at %q: there are %s", path, strings.Join(routeNames(), ", ")))
+		fail(ctx, fasthttp.StatusNotFound, "path", fmt.Sprintf("nothing at %q: use one of %s", path, strings.Join(routeNames(), ", ")))
 	case method == fasthttp.MethodOptions:
 		ctx.Response.Header.Set("Allow", r.allow())
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
@@ -139,11 +139,11 @@ func (a *API) Handle(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// anyParam lets everything stand in a query: probes and scrapers add what they like.
+// anyParam allows every parameter: probes and scrapers add their own.
 const anyParam = "*"
 
-// checkQuery refuses a parameter that the resource does not take, or one that is
-// given twice: the request would do something else than was meant.
+// checkQuery refuses a parameter that the resource does not have, or that is given
+// twice: the request would not do what was meant.
 func (r route) checkQuery(path string, args *fasthttp.Args) (name, problem string) {
 	if r.param == anyParam {
 		return "", ""

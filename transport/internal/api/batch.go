@@ -16,22 +16,22 @@ import (
 // command is a line of a batch, besides the members of the event.
 type command struct {
 	op, key string
-	// frame is the finished event that stands in place of the members; framed is
-	// set if there is one, and member names one of the members that is there too.
+	// frame is a finished event in place of the members. framed is set if there is
+	// one, and member then names a member that is present as well.
 	frame  string
 	framed bool
 	member string
-	// keyed is set if a key is named, data if there is data, whatever it is.
+	// keyed is set if there is a key, data if there is data.
 	keyed, data bool
 }
 
-// commandOptions take names as they are, the last of equal ones; bytes that are
-// not UTF-8 were refused before, so that what is allowed is an escaped lone
-// surrogate, which becomes U+FFFD as everywhere.
+// commandOptions: of equal names the last counts. Bytes that are not UTF-8 were
+// refused before; what AllowInvalidUTF8 lets pass is an escaped lone surrogate,
+// which becomes U+FFFD as everywhere.
 var commandOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
-// commandOf reads op, key and frame of a line that is a valid JSON object. Not by
-// json.Unmarshal, which would take "Key" for key.
+// commandOf reads op, key and frame of a line that is a valid JSON object. It does
+// not use json.Unmarshal, which would take "Key" for key.
 func commandOf(line []byte) (c command, err error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(line), commandOptions...)
 	if _, err := dec.ReadToken(); err != nil {
@@ -82,13 +82,13 @@ func commandOf(line []byte) (c command, err error) {
 	return c, nil
 }
 
-// misplaced refuses what the command would leave undone without a word: a key where
-// all keys are meant, and an event where none is published.
+// misplaced refuses members that the op would silently ignore: a key where all keys
+// are meant, and an event where nothing is published.
 func (c *command) misplaced() error {
 	switch c.op {
 	case "publishAll", "closeAll", "countAll":
 		if c.keyed {
-			return &codec.Error{Field: "key", Offset: -1, Reason: fmt.Sprintf("stands beside the op %s, which is about all keys: leave it out, or use the op %s", c.op, strings.TrimSuffix(c.op, "All"))}
+			return &codec.Error{Field: "key", Offset: -1, Reason: fmt.Sprintf("cannot be used with the op %s, which acts on all keys: remove it, or use the op %s", c.op, strings.TrimSuffix(c.op, "All"))}
 		}
 	}
 	switch c.op {
@@ -100,14 +100,14 @@ func (c *command) misplaced() error {
 			field = "data"
 		}
 		if field != "" {
-			return &codec.Error{Field: field, Offset: -1, Reason: fmt.Sprintf("stands beside the op %s, which publishes nothing: publish it in a line of its own", c.op)}
+			return &codec.Error{Field: field, Offset: -1, Reason: fmt.Sprintf("cannot be used with the op %s, which does not publish: publish it in a line of its own", c.op)}
 		}
 	}
 	return nil
 }
 
 // serveBatch runs a body of NDJSON commands in order and answers a line for
-// each. A line that fails does not stop those behind it.
+// each. A line that fails does not stop those after it.
 func (a *API) serveBatch(ctx *fasthttp.RequestCtx) {
 	if !a.plain(ctx) {
 		return
@@ -202,7 +202,7 @@ func (a *API) frameOf(buf *[]byte, c command, ev codec.Event) (codec.Frame, erro
 	case !c.framed:
 		return a.encode(buf, ev)
 	case c.member != "":
-		return codec.Frame{}, &codec.Error{Field: "frame", Offset: -1, Reason: fmt.Sprintf("is the whole event, and %s stands beside it: send one of them", c.member)}
+		return codec.Frame{}, &codec.Error{Field: "frame", Offset: -1, Reason: fmt.Sprintf("is the whole event, and %s is present as well: send one of them", c.member)}
 	}
 	f, out, err := codec.ParseFrame(*buf, []byte(c.frame), !a.config.Load().PlainIDs)
 	if err != nil {

@@ -25,8 +25,8 @@ func (a *API) keyOf(ctx *fasthttp.RequestCtx) (key string, ok bool) {
 	return key, true
 }
 
-// noBody refuses an object in the body where none is read: its key would be another
-// than the one that is closed.
+// noBody refuses an object in the body of a request that does not read it: the key
+// in it would be ignored.
 func (a *API) noBody(ctx *fasthttp.RequestCtx, path string) bool {
 	if b := bytes.TrimSpace(ctx.PostBody()); len(b) == 0 || b[0] != '{' || string(b) == "{}" {
 		return true

@@ -46,7 +46,7 @@ func hashSource(html, open, end string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// pageConfig is what the page is told.
+// pageConfig is what the page needs to know about the server.
 type pageConfig struct {
 	Path      string `json:"path"`
 	AdminPort int32  `json:"adminPort"`

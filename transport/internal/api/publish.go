@@ -67,8 +67,8 @@ func (a *API) refusePublish(ctx *fasthttp.RequestCtx, err error) {
 	answer(ctx, status, body)
 }
 
-// idOf is the id that the event's subscribers see: the publisher's own or the
-// one given, or "" if ids are off.
+// idOf is the id that subscribers see: the publisher's own, or the one that the
+// engine gave, or "" if ids are off.
 func idOf(f codec.Frame, p engine.Published) string {
 	switch {
 	case f.IDLen > 0:
@@ -85,8 +85,8 @@ const (
 	typeFrames = "text/event-stream"
 )
 
-// mediaType is the type of a Content-Type (RFC 9110, 8.3), in lower case, or all
-// of it if that is none or not in UTF-8.
+// mediaType is the type of a Content-Type (RFC 9110, 8.3) in lower case. It is all
+// of the field if that cannot be parsed, or names another charset than UTF-8.
 func mediaType(contentType string) string {
 	t, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -98,8 +98,8 @@ func mediaType(contentType string) string {
 	return t
 }
 
-// plain reports whether the body is as it was made, and answers the request if
-// it is compressed.
+// plain reports whether the body is not compressed. If it is, plain answers the
+// request.
 func (a *API) plain(ctx *fasthttp.RequestCtx) bool {
 	enc := ctx.Request.Header.ContentEncoding()
 	if len(enc) == 0 || bytes.EqualFold(enc, []byte("identity")) {
@@ -110,9 +110,9 @@ func (a *API) plain(ctx *fasthttp.RequestCtx) bool {
 	return false
 }
 
-// framesOf makes the frames of a publish body in buf, all of them before the
-// first is published. finished is set if the publisher had encoded them. It
-// answers the request itself on an error.
+// framesOf makes the frames of a publish body in buf, all of them before the first
+// is published. finished is set if the publisher had encoded them. On an error it
+// answers the request.
 func (a *API) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Frame, finished, ok bool) {
 	if !a.plain(ctx) {
 		return nil, false, false

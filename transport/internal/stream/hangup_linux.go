@@ -9,10 +9,9 @@ import (
 	"fanfare/engine"
 )
 
-// hangups notices clients that go away: one epoll instance for all streams,
-// instead of a goroutine per connection that reads.
-// A client that closes its sending side counts as gone: EventSource never does
-// that and stays.
+// hangups notices clients that go away, by one epoll instance for all streams
+// instead of a reading goroutine per connection. A client that closes its sending
+// side counts as gone, since an EventSource never does that while it wants to stay.
 type hangups struct {
 	file *os.File // the epoll descriptor; the runtime's poller waits for it
 	fd   int
@@ -44,7 +43,7 @@ func newHangups() (*hangups, error) {
 // edgeTriggered is syscall.EPOLLET as the unsigned number that it is.
 const edgeTriggered = 1 << 31
 
-// add watches st, which may end any moment from now on.
+// add watches st, which may end at any moment from now on.
 func (h *hangups) add(st *Stream) error {
 	st.gen = h.gen.Add(1)
 	h.mu.Lock()
@@ -57,8 +56,8 @@ func (h *hangups) add(st *Stream) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.fd, syscall.EPOLL_CTL_ADD, st.fd, &ev))
 }
 
-// remove forgets st, before its descriptor is closed and can be given out
-// again. Closing takes it out of the epoll instance.
+// remove forgets st before its descriptor is closed, and so before the kernel can
+// reuse it. Closing takes it out of the epoll instance.
 func (h *hangups) remove(st *Stream) {
 	h.mu.Lock()
 	if h.streams[st.fd] == st {
@@ -82,7 +81,7 @@ func (h *hangups) run(raw syscall.RawConn) {
 				}
 			}
 		})
-		if err != nil || failed != nil { // closed: epoll_wait has no other
+		if err != nil || failed != nil { // closed: epoll_wait fails for no other reason
 			return
 		}
 		for _, ev := range events[:n] {
@@ -93,9 +92,8 @@ func (h *hangups) run(raw syscall.RawConn) {
 	}
 }
 
-// gone returns the stream whose client has gone, or nil. What a client sends
-// after its request is discarded here: a socket full of it would keep the FIN
-// away indefinitely.
+// gone returns the stream whose client has gone, or nil. It discards what a client
+// sends after its request: the FIN could not pass a receive buffer full of it.
 func (h *hangups) gone(ev syscall.EpollEvent) *Stream {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -19,9 +19,9 @@ func rawWrite(fd int, b []byte) (int, error) {
 	}
 }
 
-// discardInput reads what the client has sent after its request, up to 256 kB:
-// closing a socket with unread input makes the kernel send RST, and the client
-// may lose the end of the stream by it (RFC 9112, 9.6).
+// discardInput reads what the client has sent after its request, up to 256 kB. If
+// a socket is closed with unread input, the kernel sends RST, and the client may
+// lose the end of the stream (RFC 9112, 9.6).
 func discardInput(fd int) {
 	var buf [4 << 10]byte
 	for range 64 {
