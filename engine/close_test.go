@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// busySink has news again each time that it is ready.
+// busySink causes another wake-up at each wake-up.
 type busySink struct{ s Subscriber }
 
 func (b *busySink) Ready() {
@@ -14,8 +14,7 @@ func (b *busySink) Ready() {
 	b.s.cursors[0].key.wake()
 }
 
-// TestCloseUnderTraffic: Close returns although the waker's queue never runs dry, a second time too, and Publish goes
-// on for those who have not noticed.
+// TestCloseUnderTraffic: Close returns although the waker's queue is never empty, and so does a second Close.
 func TestCloseUnderTraffic(t *testing.T) {
 	e, b := New(Options{Wakers: 1}), new(busySink)
 	if _, err := e.Subscribe(&b.s, []string{"k"}, "", b); err != nil {
@@ -36,8 +35,8 @@ func TestCloseUnderTraffic(t *testing.T) {
 	}
 }
 
-// TestClosedEngineSaysSo: what would reach nobody is refused.
-func TestClosedEngineSaysSo(t *testing.T) {
+// TestClosedEngineRefuses: after Close nothing would reach anybody, so every call returns an error.
+func TestClosedEngineRefuses(t *testing.T) {
 	e := New(Options{})
 	e.Close()
 	if _, err := e.Publish("k", text("x")); !errors.Is(err, ErrClosed) {
@@ -50,12 +49,12 @@ func TestClosedEngineSaysSo(t *testing.T) {
 		t.Errorf("Subscribe: %v", err)
 	}
 	if n := e.Stats().Keys; n != 0 {
-		t.Errorf("%d keys were made", n)
+		t.Errorf("%d keys were created", n)
 	}
 	e.Close()
 }
 
-// TestNegativeOptionsMeanTheDefaults: no value of an option stops the engine from working.
+// TestNegativeOptionsMeanTheDefaults: the engine works with negative values of all options.
 func TestNegativeOptionsMeanTheDefaults(t *testing.T) {
 	k := KeyOptions{History: -1, HistoryBytes: -1, HistoryTTL: -1, FlushInterval: -1, MaxSubscribers: -1}
 	e := start(t, Options{Key: k, MaxKeys: -1, MaxHistoryBytes: -1, Wakers: -1, SweepInterval: -1})
@@ -64,7 +63,7 @@ func TestNegativeOptionsMeanTheDefaults(t *testing.T) {
 	if got := drain(s); len(got) != 20 {
 		t.Errorf("got %q", got)
 	}
-	if _, got := resumed(t, e, Position{theKey(t, e, "k").epoch, 0}.String(), "k"); len(got) != 20 {
+	if _, got := resumed(t, e, Position{mustKey(t, e, "k").epoch, 0}.String(), "k"); len(got) != 20 {
 		t.Errorf("kept %q", got)
 	}
 }

@@ -16,9 +16,9 @@ func wantLimit(t *testing.T, err error, limit string, value int64, key string) {
 	t.Helper()
 	var l *LimitError
 	if !errors.As(err, &l) || l.Limit != limit || l.Value != value || l.Key != key {
-		t.Errorf("error %v, want %s of %d for %q", err, limit, value, key)
+		t.Errorf("error %v, want the limit %s of %d for %q", err, limit, value, key)
 	} else if !strings.Contains(err.Error(), limit) || !strings.Contains(err.Error(), key) {
-		t.Errorf("error %q does not name %s and %q", err, limit, key)
+		t.Errorf("error %q does not mention %s and %q", err, limit, key)
 	}
 }
 
@@ -72,21 +72,21 @@ func TestMaxKeys(t *testing.T) {
 	}
 	all.Wait()
 	if made.Load() != 10 || refused.Load() != 150 || e.Stats().Keys != 10 {
-		t.Errorf("%d keys made, %d refused, %+v", made.Load(), refused.Load(), e.Stats())
+		t.Errorf("%d keys created, %d refused, %+v", made.Load(), refused.Load(), e.Stats())
 	}
 	_, err := e.Subscribe(new(Subscriber), []string{"another"}, "", new(countSink))
 	wantLimit(t, err, "maxKeys", 10, "another")
 	if e.CountAll() != 0 {
 		t.Errorf("%d subscribers", e.CountAll())
 	}
-	for k := range e.allKeys() { // those that exist go on
+	for k := range e.allKeys() { // existing keys still work
 		if _, err := e.Publish(k.name, text("x")); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// TestMaxKeysIsExact: the last place is taken between the check and the insert.
+// TestMaxKeysIsExact: another key takes the last place between the check and the insert.
 func TestMaxKeysIsExact(t *testing.T) {
 	var e *Engine
 	e = start(t, Options{MaxKeys: 1, KeyRule: func(name string) *KeyOptions {
@@ -109,7 +109,7 @@ func TestNoKeys(t *testing.T) {
 	}
 }
 
-// TestBorrowedName: names may be memory that the caller reuses.
+// TestBorrowedName: the name of a key may be memory that the caller reuses.
 func TestBorrowedName(t *testing.T) {
 	e := start(t, Options{MaxKeys: 1})
 	name := []byte("name")
@@ -140,9 +140,9 @@ func TestCounts(t *testing.T) {
 		t.Errorf("top %+v", top)
 	}
 	if got := len(e.Top(-1)) + len(e.Top(0)); got != 0 {
-		t.Errorf("%d of no keys", got)
+		t.Errorf("%d keys, want none", got)
 	}
-	for i, s := range subs { // right at once
+	for i, s := range subs { // the count is right immediately
 		s.Close(ReasonGone)
 		if got := e.Count("all"); got != 599-i {
 			t.Fatalf("%d subscribers after %d have left", got, i+1)
@@ -155,8 +155,8 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// TestHostileValues: what no caller should give makes no panic, in a waker least of all.
-func TestHostileValues(t *testing.T) {
+// TestInvalidValues: invalid arguments cause no panic, neither in the caller nor in a waker.
+func TestInvalidValues(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{History: 8, HistoryBytes: 1 << 20, HistoryTTL: math.MaxInt64, MaxSubscribers: 1, Slow: 99}})
 	for i := range 100 {
 		publish(t, e, fmt.Sprint(i), 1)
@@ -230,13 +230,13 @@ func TestCloseKey(t *testing.T) {
 	}
 }
 
-// TestCloseKeyDuringSubscribe: a subscriber can be closed by its first key while Subscribe enters the next one.
+// TestCloseKeyDuringSubscribe: CloseKey can close a subscriber by its first key while Subscribe joins the next one.
 func TestCloseKeyDuringSubscribe(t *testing.T) {
 	t.Run("between two keys", func(t *testing.T) {
 		var e *Engine
 		closed := false
 		e = start(t, Options{KeyRule: func(name string) *KeyOptions {
-			if name == "second" && !closed { // the lookup of the second key is the moment
+			if name == "second" && !closed { // this runs during the lookup of the second key
 				closed = e.CloseKey("first") == 1
 			}
 			return nil
@@ -246,10 +246,10 @@ func TestCloseKeyDuringSubscribe(t *testing.T) {
 			t.Errorf("closed %v, reason %v", closed, s.Closing())
 		}
 		if got := e.CountAll(); got != 0 {
-			t.Errorf("%d counted after the close", got)
+			t.Errorf("%d subscribers after CloseKey", got)
 		}
 	})
-	t.Run("refused after it", func(t *testing.T) {
+	t.Run("then refused", func(t *testing.T) {
 		var e *Engine
 		e = start(t, Options{MaxKeys: 2, KeyRule: func(name string) *KeyOptions {
 			if name == "second" {
@@ -260,7 +260,7 @@ func TestCloseKeyDuringSubscribe(t *testing.T) {
 		_, err := e.Subscribe(new(Subscriber), []string{"first", "second", "third"}, "", new(countSink))
 		wantLimit(t, err, "maxKeys", 2, "third")
 		if got := e.CountAll(); got != 0 {
-			t.Errorf("%d counted after the refusal", got)
+			t.Errorf("%d subscribers after the refusal", got)
 		}
 	})
 	t.Run("at random", func(t *testing.T) {
