@@ -6,12 +6,13 @@ import (
 	"testing"
 )
 
-// vector is one recorded call of egg-sse 1.0.7: what it was given, and what a subscriber received.
+// vector is one recorded call of egg-sse 1.0.7: its argument, and what a subscriber received.
 type vector struct {
 	Name, Call, JSON, JS, Wire, HTTP string
 }
 
-// differs are the bytes for the vectors where JSON tokens pass as they were sent, instead of as JavaScript writes them.
+// differs has the expected bytes of the vectors in which JSON tokens are kept as they were sent, not as JavaScript
+// writes them.
 var differs = map[string]string{
 	"string-lone-surrogate":        "data: a\uFFFDb\n\n",
 	"obj-data-exp":                 "data: 1e3\n\n",
@@ -58,14 +59,14 @@ func TestVectors(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			if v.HTTP == "node only" {
 				if v.JSON != "" {
-					t.Fatal("has JSON: it can be published over HTTP")
+					t.Fatal("it has JSON, so it can be published over HTTP")
 				}
 				return
 			}
 			want := v.Wire
 			if v.HTTP == "differs" {
 				if want = differs[v.Name]; want == "" {
-					t.Fatal("the bytes to expect are missing in this test")
+					t.Fatal("the expected bytes are missing in this test")
 				}
 			}
 			got, err := publish(v.JSON)
@@ -82,7 +83,7 @@ func TestVectors(t *testing.T) {
 				if got != want {
 					t.Fatalf("%s\n got %q\nwant %q", v.JSON, got, want)
 				}
-				// What was published comes back as it is from a body of finished events.
+				// ParseFrames does not change the bytes.
 				frames, dst, err := ParseFrames(nil, nil, []byte(got), false)
 				if err != nil || len(frames) != 1 || string(frames[0].Bytes) != got || string(dst) != got {
 					t.Fatalf("ParseFrames(%q) = %q, %v", got, dst, err)
@@ -95,7 +96,7 @@ func TestVectors(t *testing.T) {
 	want := map[string]int{"same": 60, "differs": 13, "400": 15, "node only": 21}
 	for kind, n := range want {
 		if count[kind] != n {
-			t.Errorf("%d vectors are %q; want %d", count[kind], kind, n)
+			t.Errorf("%d vectors have the kind %q; want %d", count[kind], kind, n)
 		}
 		delete(count, kind)
 	}

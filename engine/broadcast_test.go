@@ -61,18 +61,18 @@ func TestPublishAllAcrossResume(t *testing.T) {
 		}
 		return bs
 	}
-	var came []string
+	var received []string
 	for {
 		_, rest := resumed(t, e, string(s.Positions(nil)), keys...)
-		got := broadcasts(append(slices.Clone(came), rest...))
+		got := broadcasts(append(slices.Clone(received), rest...))
 		if want := []string{"all 0", "all 1", "all 2", "all 3"}; !slices.Equal(got, want) {
-			t.Errorf("after %v the rest is %v", came, rest)
+			t.Errorf("after %v the rest is %v", received, rest)
 		}
 		it, ok := s.Next(true)
 		if !ok {
 			break
 		}
-		came = append(came, string(it.Event.Bytes()))
+		received = append(received, string(it.Event.Bytes()))
 	}
 }
 
@@ -229,17 +229,17 @@ func TestUnreadTakesSkippedCopiesBack(t *testing.T) {
 					s.Unread(items[2:])
 					s.Unread(items[:2])
 				}
-				var came []string
+				var received []string
 				for range rereads {
 					if it, ok := s.Next(true); ok {
-						came = append(came, string(it.Event.Bytes()))
+						received = append(received, string(it.Event.Bytes()))
 					}
 				}
 				_, rest := resumed(t, e, string(s.Positions(nil)), "a", "b")
-				got := append(came, rest...)
+				got := append(received, rest...)
 				slices.Sort(got)
 				if want := []string{"1", "1", "all"}; !slices.Equal(got, want) {
-					t.Errorf("%d read and taken back, %d read again: %q arrived, and %q after a resume", reads, rereads, came, rest)
+					t.Errorf("%d read and taken back, %d read again: %q arrived, and %q after a resume", reads, rereads, received, rest)
 				}
 			}
 		}
@@ -267,22 +267,22 @@ func TestConflationKeepsBroadcasts(t *testing.T) {
 		}
 		publish(t, e, "latest", n)
 		s.Conflate()
-		var came []string
+		var received []string
 		for {
 			_, rest := resumed(t, e, string(s.Positions(nil)), keys...)
-			if got := countOf(append(slices.Clone(came), rest...), "all"); got != 1 {
-				t.Errorf("lapped %v: after %q the rest is %q: the broadcast arrives %d times", lap, came, rest, got)
+			if got := countOf(append(slices.Clone(received), rest...), "all"); got != 1 {
+				t.Errorf("lapped %v: after %q the rest is %q: the broadcast arrives %d times", lap, received, rest, got)
 			}
 			it, ok := s.Next(true)
 			if !ok {
 				break
 			}
 			if it.Gap == nil {
-				came = append(came, string(it.Event.Bytes()))
+				received = append(received, string(it.Event.Bytes()))
 			}
 		}
-		if last := strings.Join(came, " "); !strings.Contains(last, fmt.Sprint(n)) {
-			t.Errorf("the newest value is not among %q", came)
+		if last := strings.Join(received, " "); !strings.Contains(last, fmt.Sprint(n)) {
+			t.Errorf("the newest value is not among %q", received)
 		}
 	}
 }

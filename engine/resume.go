@@ -28,7 +28,7 @@ func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
 		anyPart = anyPart || partFor(parts, s.cursors[i].key) >= 0
 	}
 
-	// Set each cursor: by its part, by the publisher's own id, or by what the other parts tell.
+	// Set each cursor: by its part, by the publisher's own id, or by what the other parts show.
 	result := ResumedExact
 	for i := range s.cursors {
 		c := &s.cursors[i]

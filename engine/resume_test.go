@@ -185,17 +185,17 @@ func TestPositionsResume(t *testing.T) {
 		}
 	}
 	// Disconnect after each item: what arrived before and after the resume is complete.
-	var came []string
+	var received []string
 	for {
 		_, rest := resumed(t, e, string(s.Positions(nil)), keys...)
-		whole := slices.Sorted(slices.Values(append(slices.Clone(came), rest...)))
+		whole := slices.Sorted(slices.Values(append(slices.Clone(received), rest...)))
 		if !slices.Equal(whole, numbers(0, 4)) {
-			t.Errorf("after %v the rest is %v", came, rest)
+			t.Errorf("after %v the rest is %v", received, rest)
 		}
 		it, ok := s.Next(true)
 		if !ok {
 			break
 		}
-		came = append(came, string(it.Event.Bytes()))
+		received = append(received, string(it.Event.Bytes()))
 	}
 }
