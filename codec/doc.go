@@ -39,9 +39,9 @@
 //	id: \n
 //	\n
 //
-// With reserveID, the id line is always the last line, even if it has a publisher's own id. Some clients take an id as
-// soon as they have read its line. If the line came earlier, such a client could resume after an event that it has
-// received only in part.
+// If the parameter reserveID is set, the id line is always the last line, even if it has a publisher's own id. Some
+// clients take an id as soon as they have read its line. If the line came earlier, such a client could resume after an
+// event that it has received only in part.
 //
 // # What is refused
 //

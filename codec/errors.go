@@ -106,13 +106,15 @@ func checkID(id string, checkEnds bool) error {
 	}
 	for i := 0; i < len(id); i++ {
 		if c := id[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return &Error{Field: fieldID, Offset: i, Reason: fmt.Sprintf("must not contain the control character %#02x: clients could not send it back; remove it", c)}
+			return &Error{Field: fieldID, Offset: i,
+				Reason: fmt.Sprintf("must not contain the control character %#02x: clients could not send it back; remove it", c)}
 		}
 	}
 	if n := len(id); n > 0 && checkEnds {
 		for _, i := range [...]int{0, n - 1} {
 			if id[i] == ' ' || id[i] == '\t' {
-				return &Error{Field: fieldID, Offset: i, Reason: "must not begin or end with white space: clients would send the id back without it; remove it"}
+				return &Error{Field: fieldID, Offset: i,
+					Reason: "must not begin or end with white space: clients would send the id back without it; remove it"}
 			}
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// reasonUnfinished is the reason to refuse a last block that a client would drop (WHATWG HTML 9.2.6, at the end).
-const reasonUnfinished = "is incomplete: the last event has no empty line after it; end every event with an empty line"
+// reasonIncomplete is the reason to refuse a last block that a client would drop (WHATWG HTML 9.2.6, at the end).
+const reasonIncomplete = "is incomplete: the last event has no empty line after it; end every event with an empty line"
 
 // reasonUnknown is the reason to refuse a block that clients would ignore.
 const reasonUnknown = `has no field that a client knows: write "data: " before each line of the text, and field names in lower case`
@@ -127,9 +127,10 @@ func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
 	}
 	switch {
 	case p.lines > 0:
-		return nil, &Error{Field: fieldBody, Offset: p.blockAt, Frame: p.frame, Reason: reasonUnfinished}
+		return nil, &Error{Field: fieldBody, Offset: p.blockAt, Frame: p.frame, Reason: reasonIncomplete}
 	case p.frame == 1:
-		return nil, &Error{Field: fieldBody, Offset: -1, Reason: `holds no event; send at least one, such as "data: text" and an empty line`}
+		return nil, &Error{Field: fieldBody, Offset: -1,
+			Reason: `holds no event; send at least one, such as "data: text" and an empty line`}
 	}
 	return frames, nil
 }
@@ -148,7 +149,8 @@ func (p *frameParser) line(line []byte, at int) error {
 		return p.refuse(errorField(name), p.invalidAt, reasonUTF8)
 	}
 	if bytes.HasPrefix(line, byteOrderMark) {
-		return p.refuse(fieldLine, at, "must not begin with a byte order mark, which is allowed only at the start of the body; remove it")
+		return p.refuse(fieldLine, at,
+			"must not begin with a byte order mark, which is allowed only at the start of the body; remove it")
 	}
 	p.knownField = p.knownField || errorField(name) != fieldLine
 	switch string(name) {

@@ -73,7 +73,8 @@ func FuzzAppend(f *testing.F) {
 		ev := Event{Event: event, ID: id, Retry: retry, Data: data}
 		plain, err := Append(nil, ev)
 		control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
-		good := !strings.ContainsAny(event, "\r\n\x00") && !strings.ContainsFunc(id, control) && utf8.ValidString(event) && utf8.ValidString(id) &&
+		good := !strings.ContainsAny(event, "\r\n\x00") && !strings.ContainsFunc(id, control) &&
+			utf8.ValidString(event) && utf8.ValidString(id) &&
 			strings.Trim(retry, "0123456789") == "" && utf8.Valid(data)
 		if good != (err == nil) {
 			t.Fatalf("%+v: %v", ev, err)

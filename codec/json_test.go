@@ -223,11 +223,14 @@ func TestDecodeJSONAllocations(t *testing.T) {
 // TestDecodePublishRefuses: DecodePublish refuses members that look like mistakes, and DecodeJSON does not.
 func TestDecodePublishRefuses(t *testing.T) {
 	for body, field := range map[string]string{
-		`{"Data":"typo"}`: "Data", `{"DATA":1,"data":2}`: "DATA", `{"data":1,"ID":7}`: "ID", `{"key":"k","data":1}`: "key", `{"connectKey":"k"}`: "connectKey",
-		`{"connectkey":"k"}`: "connectkey", `{"lastEventId":"k"}`: "lastEventId", `{"data":1,"retyr":5}`: "retyr", `{"data":1,"events":"e"}`: "events", `{"evnt":"e","data":1}`: "evnt", `{"dat":1}`: "dat",
+		`{"Data":"typo"}`: "Data", `{"DATA":1,"data":2}`: "DATA", `{"data":1,"ID":7}`: "ID", `{"key":"k","data":1}`: "key",
+		`{"connectKey":"k"}`: "connectKey",
+		`{"connectkey":"k"}`: "connectkey", `{"lastEventId":"k"}`: "lastEventId", `{"data":1,"retyr":5}`: "retyr", `{"data":1,"events":"e"}`: "events",
+		`{"evnt":"e","data":1}`: "evnt", `{"dat":1}`: "dat",
 		`{"dta":1,"event":"e"}`: "dta", `{"data":1,"ids":["a"]}`: "ids", `{"data":1,"kye":"k"}`: "kye",
-		`{"data":1,"keys":["k"]}`: "keys", `{"data":1,"date":"2026","user":"x"}`: "", `{"data":1,"event":"e","events":2}`: "", `{"data":1,"idx":2,"rate":1}`: "",
-		`{"op":"close"}`: "op", `{"frame":"x"}`: "frame", `{"Retr\u0079":5}`: "Retry",
+		`{"data":1,"keys":["k"]}`: "keys", `{"data":1,"date":"2026","user":"x"}`: "", `{"data":1,"event":"e","events":2}`: "",
+		`{"data":1,"idx":2,"rate":1}`: "",
+		`{"op":"close"}`:              "op", `{"frame":"x"}`: "frame", `{"Retr\u0079":5}`: "Retry",
 		`{"data":1,"user":"x"}`: "", `"Data"`: "", `{"data":{"Data":1,"key":2}}`: "", `{}`: "", `{"dataset":1}`: "", `{"msg":"x"}`: "",
 	} {
 		_, err := DecodePublish([]byte(body))
@@ -243,7 +246,8 @@ func TestDecodePublishRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	for body, refused := range map[string]bool{
-		`{"op":"publish","kye":"k","data":1}`: true, `{"op":"publish","key":"k","kye":"k","data":1}`: false, `{"op":"count","key":"k","trace":"x"}`: false,
+		`{"op":"publish","kye":"k","data":1}`: true, `{"op":"publish","key":"k","kye":"k","data":1}`: false,
+		`{"op":"count","key":"k","trace":"x"}`:   false,
 		`{"op":"publish","key":"k","farme":"x"}`: true, `{"ops":"publish","key":"k","data":1}`: true,
 	} {
 		if _, err := DecodePublish([]byte(body), "key", "op", "frame"); (err != nil) != refused {

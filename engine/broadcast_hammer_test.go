@@ -91,7 +91,11 @@ type client struct {
 }
 
 func newClient(t *testing.T, e *Engine, seed uint64) *client {
-	c := &client{t: t, e: e, rng: rand.New(rand.NewPCG(seed, 7)), firstSeqs: map[string]uint64{}, events: map[string][]uint64{}, gaps: map[string][][2]uint64{}, conflatedRanges: map[string][][2]uint64{}}
+	c := &client{
+		t: t, e: e, rng: rand.New(rand.NewPCG(seed, 7)),
+		firstSeqs: map[string]uint64{}, events: map[string][]uint64{},
+		gaps: map[string][][2]uint64{}, conflatedRanges: map[string][][2]uint64{},
+	}
 	for _, i := range c.rng.Perm(len(hammerKeys))[:1+c.rng.IntN(len(hammerKeys))] {
 		c.keys = append(c.keys, hammerKeys[i].name)
 	}
@@ -321,7 +325,8 @@ func TestBroadcastHammer(t *testing.T) {
 				t.Fatalf("round %d", round)
 			}
 		}
-		t.Logf("%d broadcasts arrived, %d were lost in all keys; %d resumes, %d stalls, %d conflations, %d laps", got, lost, resumes, stalls, conflated, lagged)
+		t.Logf("%d broadcasts arrived, %d were lost in all keys; %d resumes, %d stalls, %d conflations, %d laps",
+			got, lost, resumes, stalls, conflated, lagged)
 		if lost == 0 || resumes == 0 || stalls == 0 || conflated == 0 || lagged == 0 {
 			t.Error("the test did not reach everything that it is for: adjust it")
 		}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 )
@@ -54,16 +56,120 @@ func TestClosedEngineRefuses(t *testing.T) {
 	e.Close()
 }
 
-// TestNegativeOptionsMeanTheDefaults: the engine works with negative values of all options.
-func TestNegativeOptionsMeanTheDefaults(t *testing.T) {
-	k := KeyOptions{History: -1, HistoryBytes: -1, HistoryTTL: -1, FlushInterval: -1, MaxSubscribers: -1}
-	e := start(t, Options{Key: k, MaxKeys: -1, MaxHistoryBytes: -1, Wakers: -1, SweepInterval: -1})
-	s := subscribe(t, e, "", "k")
-	publish(t, e, "k", 20)
-	if got := drain(s); len(got) != 20 {
-		t.Errorf("got %q", got)
+func TestCloseKey(t *testing.T) {
+	e := start(t, Options{})
+	var subs []*Subscriber
+	for i := range 700 {
+		subs = append(subs, subscribe(t, e, "", "k", fmt.Sprint(i%2)))
 	}
-	if _, got := resumed(t, e, Position{mustKey(t, e, "k").epoch, 0}.String(), "k"); len(got) != 20 {
-		t.Errorf("kept %q", got)
+	if got := e.CloseKey("1"); got != 350 {
+		t.Errorf("%d closed", got)
+	}
+	if e.Count("1") != 0 || e.Count("k") != 350 || e.Count("0") != 350 || e.CloseKey("1")+e.CloseKey("none") != 0 {
+		t.Errorf("counts %d, %d, %d", e.Count("1"), e.Count("k"), e.Count("0"))
+	}
+	for i, s := range subs {
+		if closed := s.Closing() == ReasonClosed; closed != (i%2 == 1) {
+			t.Fatalf("subscriber %d: %v", i, s.Closing())
+		}
+	}
+	if got := e.CloseAll(); got != 350 || e.CountAll() != 0 {
+		t.Errorf("%d closed, %d left", got, e.CountAll())
+	}
+}
+
+// TestCloseKeyDuringSubscribe: CloseKey can close a subscriber by its first key while Subscribe joins the next one.
+func TestCloseKeyDuringSubscribe(t *testing.T) {
+	t.Run("between two keys", func(t *testing.T) {
+		var e *Engine
+		closed := false
+		e = start(t, Options{KeyRule: func(name string) *KeyOptions {
+			if name == "second" && !closed { // this runs during the lookup of the second key
+				closed = e.CloseKey("first") == 1
+			}
+			return nil
+		}})
+		s := subscribe(t, e, "", "first", "second", "third")
+		if !closed || s.Closing() != ReasonClosed {
+			t.Errorf("closed %v, reason %v", closed, s.Closing())
+		}
+		if got := e.CountAll(); got != 0 {
+			t.Errorf("%d subscribers after CloseKey", got)
+		}
+	})
+	t.Run("then refused", func(t *testing.T) {
+		var e *Engine
+		e = start(t, Options{MaxKeys: 2, KeyRule: func(name string) *KeyOptions {
+			if name == "second" {
+				e.CloseKey("first")
+			}
+			return nil
+		}})
+		_, err := e.Subscribe(new(Subscriber), []string{"first", "second", "third"}, "", new(countSink))
+		wantLimit(t, err, "maxKeys", 2, "third")
+		if got := e.CountAll(); got != 0 {
+			t.Errorf("%d subscribers after the refusal", got)
+		}
+	})
+	t.Run("at random", func(t *testing.T) {
+		e := start(t, Options{})
+		stop := make(chan struct{})
+		var closers, subscribers sync.WaitGroup
+		closers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					e.CloseKey(fmt.Sprint(i % 3))
+				}
+			}
+		})
+		for worker := range 3 {
+			subscribers.Go(func() {
+				for i := range 1000 {
+					s := subscribe(t, e, "", fmt.Sprint(worker), fmt.Sprint((worker+1)%3), fmt.Sprint("x", i%10))
+					if i%3 == 0 {
+						s.Close(ReasonGone)
+					}
+				}
+			})
+		}
+		subscribers.Wait()
+		close(stop)
+		closers.Wait()
+		e.CloseAll()
+		if got := e.CountAll(); got != 0 {
+			t.Errorf("%d subscribers are left", got)
+		}
+	})
+}
+
+func TestCloseReasons(t *testing.T) {
+	e := start(t, Options{})
+	s := subscribe(t, e, "", "k")
+	for _, c := range []struct {
+		close, want Reason
+		first       bool
+	}{
+		{ReasonDrain, ReasonDrain, true},
+		{ReasonClosed, ReasonDrain, false},
+		{ReasonStalled, ReasonStalled, false}, // not graceful: replaces
+		{ReasonGone, ReasonStalled, false},
+		{ReasonClosed, ReasonStalled, false},
+	} {
+		if first := s.Close(c.close); first != c.first || s.Closing() != c.want {
+			t.Errorf("Close(%v) = %v, reason %v", c.close, first, s.Closing())
+		}
+	}
+	for _, r := range Reasons() {
+		if r.String() == "" {
+			t.Errorf("reason %d has no name", r)
+		}
+	}
+	for r := GapHistory; r <= GapLag; r++ {
+		if r.String() == "" {
+			t.Errorf("gap reason %d has no name", r)
+		}
 	}
 }

@@ -76,7 +76,9 @@ func TestHammer(t *testing.T) {
 		}
 		return fmt.Sprint("cold", rng.IntN(400))
 	}
-	flushRule := &KeyOptions{History: 64, HistoryBytes: 3000, HistoryTTL: 5 * time.Millisecond, MaxSubscribers: 10_000, FlushInterval: time.Millisecond}
+	flushRule := &KeyOptions{
+		History: 64, HistoryBytes: 3000, HistoryTTL: 5 * time.Millisecond, MaxSubscribers: 10_000, FlushInterval: time.Millisecond,
+	}
 	duration := 3 * time.Second
 	if testing.Short() {
 		duration = time.Second
@@ -186,7 +188,8 @@ func TestHammer(t *testing.T) {
 	if got := e.Stats().HistoryBytes; got != sum || got < 0 {
 		t.Errorf("the engine counts %d bytes of history, the sum over its keys is %d", got, sum)
 	}
-	t.Logf("%d events in %d lives of %d keys, %d subscriptions, %d delivered, %d missed", events.Load(), epochs, len(names), resumes.Load(), delivered.Load(), missed.Load())
+	t.Logf("%d events in %d lives of %d keys, %d subscriptions, %d delivered, %d missed",
+		events.Load(), epochs, len(names), resumes.Load(), delivered.Load(), missed.Load())
 	if epochs <= len(names) || delivered.Load() == 0 || missed.Load() == 0 {
 		t.Error("the test did not reach retirement, delivery and laps: adjust it")
 	}

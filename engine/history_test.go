@@ -98,7 +98,8 @@ func TestHistoryTTL(t *testing.T) {
 		}
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if got, want := drain(subscribe(t, e, Position{first.Epoch, 0}.String(), "k")), []string{"gap k history 3", "1", "2"}; !slices.Equal(got, want) {
+		got, want := drain(subscribe(t, e, Position{first.Epoch, 0}.String(), "k")), []string{"gap k history 3", "1", "2"}
+		if !slices.Equal(got, want) {
 			t.Errorf("after 70 s: %v, want %v", got, want)
 		}
 		time.Sleep(40 * time.Second)

@@ -35,7 +35,8 @@ func TestGrowthLosesNothing(t *testing.T) {
 				t.Errorf("history %d: the ring has %d slots, want %d", history, got, size)
 			}
 			if k.bytes.Load() != e.historyBytes.Load() || k.bytes.Load() != bytesKept(k) {
-				t.Errorf("history %d: %d bytes counted, %d in the engine, %d kept", history, k.bytes.Load(), e.historyBytes.Load(), bytesKept(k))
+				t.Errorf("history %d: %d bytes counted, %d in the engine, %d kept",
+					history, k.bytes.Load(), e.historyBytes.Load(), bytesKept(k))
 			}
 		}
 	}

@@ -75,20 +75,3 @@ func TestStableIDs(t *testing.T) {
 		t.Errorf("an id with a comma: %s", got)
 	}
 }
-
-func TestKeysRange(t *testing.T) {
-	e := start(t, Options{})
-	publish(t, e, "a", 1)
-	subscribe(t, e, "", "b")
-	var names []string
-	for name := range e.Keys() {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	if !slices.Equal(names, []string{"a", "b"}) {
-		t.Errorf("%q", names)
-	}
-	for range e.Keys() {
-		break
-	}
-}

@@ -40,17 +40,6 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-func TestParsePolicy(t *testing.T) {
-	for _, p := range []Policy{Skip, Latest, Disconnect} {
-		if got, err := ParsePolicy(p.String()); got != p || err != nil {
-			t.Errorf("ParsePolicy(%q) = %v, %v", p, got, err)
-		}
-	}
-	if _, err := ParsePolicy("slow"); err == nil {
-		t.Error("no error")
-	}
-}
-
 func TestConflate(t *testing.T) {
 	e := start(t, Options{KeyRule: func(name string) *KeyOptions {
 		if name == "latest" {
@@ -205,35 +194,6 @@ func TestClosedAndLapped(t *testing.T) {
 		}
 		if got := drain(s); got != nil {
 			t.Errorf("%v: got %v after the end", policy, got)
-		}
-	}
-}
-
-func TestCloseReasons(t *testing.T) {
-	e := start(t, Options{})
-	s := subscribe(t, e, "", "k")
-	for _, c := range []struct {
-		close, want Reason
-		first       bool
-	}{
-		{ReasonDrain, ReasonDrain, true},
-		{ReasonClosed, ReasonDrain, false},
-		{ReasonStalled, ReasonStalled, false}, // not graceful: replaces
-		{ReasonGone, ReasonStalled, false},
-		{ReasonClosed, ReasonStalled, false},
-	} {
-		if first := s.Close(c.close); first != c.first || s.Closing() != c.want {
-			t.Errorf("Close(%v) = %v, reason %v", c.close, first, s.Closing())
-		}
-	}
-	for _, r := range Reasons() {
-		if r.String() == "" {
-			t.Errorf("reason %d has no name", r)
-		}
-	}
-	for r := GapHistory; r <= GapLag; r++ {
-		if r.String() == "" {
-			t.Errorf("gap reason %d has no name", r)
 		}
 	}
 }
