@@ -91,9 +91,9 @@ func (s *Subscriber) decide(n uint32, i int) (decision, int) {
 	return sendCopy, i
 }
 
-// cursorWithEarlier returns a cursor other than i that has ahead of it a broadcast before n and after lastBroadcast; or
-// -1. It remembers the cursor that it found until that cursor has passed the broadcast, so that a lagging key is not
-// searched again for each event before the broadcast.
+// cursorWithEarlier returns a cursor other than i with a broadcast ahead of it that comes before n and after
+// lastBroadcast, or -1 if there is none. It remembers the cursor that it found until that cursor has passed the
+// broadcast, so that a lagging key is not searched again for each event before the broadcast.
 func (s *Subscriber) cursorWithEarlier(n uint32, i int) int {
 	// Fast path: the cursor that an earlier call has found.
 	if j := int(s.earlierCursor) - 1; j >= 0 && j != i && s.cursors[j].at() <= s.earlierSeq &&
