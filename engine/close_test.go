@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 // busySink causes another wake-up at each wake-up.
@@ -32,7 +34,7 @@ func TestCloseUnderTraffic(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("Close does not return")
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 func TestRetirement(t *testing.T) {
@@ -114,9 +116,7 @@ func TestRetireUnderTraffic(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for e.Stats().Keys > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually.Equal(t, "keys", 0, func() int64 { return e.Stats().Keys })
 	if got := e.Stats().HistoryBytes; got != 0 {
 		t.Errorf("%d bytes are left", got)
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 func TestGrowthLosesNothing(t *testing.T) {
@@ -164,8 +166,8 @@ func TestReaderPassesAHole(t *testing.T) {
 		if want := []string{"1", "gap k lag 1", "3", "4", "5"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-	case <-time.After(10 * time.Second):
-		put(e, k, text("6")) // otherwise the goroutine would read indefinitely
+	case <-time.After(eventually.Patience):
+		put(e, k, text("6")) // this may end the loop; if not, goleak reports the goroutine
 		t.Fatal("the reader loops indefinitely")
 	}
 

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 // TestStallHammer runs publishers that stall indefinitely at each step of a publish or a resize, among others that do
@@ -75,7 +77,7 @@ func TestStallHammer(t *testing.T) {
 	go func() { pubs.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("publishers wait for the stalled ones")
 	}
 	if got := k.tail(); got != uint64(published.Load()) {
