@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 // key is what all tests publish to.
@@ -140,14 +142,12 @@ func (w *world) left(s *server) {
 
 // within polls until ok, a client has given up, or the limit is over.
 func (w *world) within(limit time.Duration, ok func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
-		switch {
-		case ok():
-			return true
-		case time.Now().After(end) || w.session != nil && w.session.hasClosed():
-			return false
-		}
-	}
+	yes := false
+	eventually.Within(limit, func() bool {
+		yes = ok()
+		return yes || w.session != nil && w.session.hasClosed()
+	})
+	return yes
 }
 
 // publish publishes an event that the client is to have.
