@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"fanfare/internal/eventually"
+	"fanfare/internal/proctest"
 )
 
 // replaceFile writes a file as editors do: a new one in the place of the old.
@@ -125,19 +126,11 @@ func TestDrainStopsSchedulesFirst(t *testing.T) {
 	file, pids := filepath.Join(dir, "fanfare.yaml"), filepath.Join(dir, "pids")
 	replaceFile(t, file, "schedules:\n  - {name: long, every: 1h, immediate: true, key: k, timeout: 1h, command: [sh, -c, 'echo $$ > "+pids+"; exec sleep 600']}\n")
 	s := start(t, "--config", file)
-	var pid int
-	eventually.Holds(t, "the command runs", func() (bool, string) {
-		b, err := os.ReadFile(pids)
-		n, _ := fmt.Sscan(string(b), &pid)
-		return err == nil && n == 1, string(b)
-	})
+	pid := proctest.AwaitPID(t, pids)
 	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually.Holds(t, "the command has ended", func() (bool, string) {
-		err := syscall.Kill(pid, 0)
-		return err == syscall.ESRCH, fmt.Sprint(pid, err)
-	})
+	proctest.AwaitEnd(t, pid)
 	if failed := s.Log.Records("a scheduled run failed: nothing is published"); failed != nil {
 		t.Errorf("%v", failed)
 	}
