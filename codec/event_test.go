@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"fanfare/internal/race"
 )
 
 func TestAppend(t *testing.T) {
@@ -176,7 +178,7 @@ func TestAppendAllocations(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations with room; want 0", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = Append(nil, ev) }); n != 1 && !raceEnabled {
+	if n := testing.AllocsPerRun(100, func() { _, _ = Append(nil, ev) }); n != 1 && !race.Enabled {
 		t.Errorf("%v allocations without room; want 1", n)
 	}
 }

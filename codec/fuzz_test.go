@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/tmaxmax/go-sse"
+
+	"fanfare/internal/vectors"
 )
 
 // dataLines is data as a client sees it: its line ends are LF.
@@ -64,7 +66,7 @@ func FuzzAppend(f *testing.F) {
 	f.Add(":", ":", "", []byte("\uFEFF:\u3000x\u2028y"), true)
 	f.Add("é", "\uFEFF", "007", []byte("\uFEFF\x00"), false)
 	f.Add("a\nb", "\x00", "1.5", []byte("\xff"), true)
-	for _, v := range loadVectors(f) {
+	for _, v := range vectors.Load(f) {
 		if ev, err := DecodeJSON([]byte(v.JSON)); err == nil {
 			f.Add(ev.Event, ev.ID, ev.Retry, ev.Data, true)
 		}
@@ -167,7 +169,7 @@ func FuzzParser(f *testing.F) {
 }
 
 func FuzzDecodeJSON(f *testing.F) {
-	for _, v := range loadVectors(f) {
+	for _, v := range vectors.Load(f) {
 		if v.JSON != "" {
 			f.Add([]byte(v.JSON))
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"fanfare/internal/race"
 )
 
 func TestDecodeJSON(t *testing.T) {
@@ -212,7 +214,7 @@ func TestDecodeJSONAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		if n > c.most && !raceEnabled {
+		if n > c.most && !race.Enabled {
 			t.Errorf("%s: %v allocations; want at most %v", c.body, n, c.most)
 		}
 	}

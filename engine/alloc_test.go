@@ -20,8 +20,8 @@ func allocated(runs int, f func()) (allocs float64, bytes uint64) {
 	return float64(after.Mallocs-before.Mallocs) / float64(runs), (after.TotalAlloc - before.TotalAlloc) / uint64(runs)
 }
 
-// TestPublishAllocatesOnce: a publish on a key with subscribers is one
-// allocation, of the size class that newEvent means.
+// TestPublishAllocatesOnce: a publish on a key with subscribers is one allocation, of the size class that newEvent
+// means.
 func TestPublishAllocatesOnce(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{History: 8}})
 	stopWakers(e) // keeps the wakers' own work out of the figures

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 // busySink has news again each time that it is ready.
@@ -14,8 +16,8 @@ func (b *busySink) Ready() {
 	b.s.cursors[0].key.wake()
 }
 
-// TestCloseUnderTraffic: Close returns although the waker's queue never runs
-// dry, a second time too, and Publish goes on for those who have not noticed.
+// TestCloseUnderTraffic: Close returns although the waker's queue never runs dry, a second time too, and Publish goes
+// on for those who have not noticed.
 func TestCloseUnderTraffic(t *testing.T) {
 	e, b := New(Options{Wakers: 1}), new(busySink)
 	if _, err := e.Subscribe(&b.s, []string{"k"}, "", b); err != nil {
@@ -31,7 +33,7 @@ func TestCloseUnderTraffic(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("Close does not return")
 	}
 }

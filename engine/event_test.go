@@ -12,7 +12,7 @@ func TestStampAfterRetries(t *testing.T) {
 	d := newDraft(stamped("event: a\nid: ", "\ndata: x\n\n"), 1, 0)
 	// As CAS retries do: other sequences, another key's epoch, longer and shorter.
 	for _, p := range []Position{{1, 9}, {1, 10}, {1 << 60, 1<<64 - 1}, {1, 99}, {2, 1}} {
-		d.stamp(p)
+		d.setPosition(p)
 		want := "event: a\nid: " + p.String() + "\ndata: x\n\n"
 		if got := string(d.ev.Bytes()); got != want {
 			t.Errorf("stamped with %v: %q, want %q", p, got, want)
@@ -38,7 +38,7 @@ func TestStampAtTheEdges(t *testing.T) {
 		{own("mine"), "id: mine\n\n", 4, 4},
 	} {
 		d := newDraft(c.f, 1, 0)
-		d.stamp(p)
+		d.setPosition(p)
 		at, size := d.ev.ID()
 		if got := string(d.ev.Bytes()); got != c.want || at != c.at || size != c.size {
 			t.Errorf("%q with id %d+%d, want %q with %d+%d", got, at, size, c.want, c.at, c.size)

@@ -23,8 +23,8 @@ func (p *pullSink) Ready() {
 	}
 }
 
-// TestFlushInterval: the first event leaves at once, those of an interval
-// together at its end, and after a quiet interval an event leaves at once again.
+// TestFlushInterval: the first event leaves at once, those of an interval together at its end, and after a quiet
+// interval an event leaves at once again.
 func TestFlushInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval = 20 * time.Millisecond

@@ -28,8 +28,8 @@ type sighting struct {
 	got         int64
 }
 
-// follow drains a subscriber until it is closed, and checks that each key's
-// sequences ascend without a hole that no gap accounts for.
+// follow drains a subscriber until it is closed, and checks that each key's sequences ascend without a hole that no gap
+// accounts for.
 func follow(t *testing.T, s *Subscriber, ready chanSink, slow func()) map[string]*sighting {
 	seen := map[string]*sighting{}
 	for i := range s.cursors {
@@ -65,9 +65,8 @@ func follow(t *testing.T, s *Subscriber, ready chanSink, slow func()) map[string
 	}
 }
 
-// TestHammer lets publishers, joining and leaving subscribers, key retirement,
-// growth, eviction and laps meet, and reconciles every (key, sequence,
-// subscriber): delivered once, in order, or counted as missed.
+// TestHammer lets publishers, joining and leaving subscribers, key retirement, growth, eviction and laps meet, and
+// reconciles every (key, sequence, subscriber): delivered once, in order, or counted as missed.
 func TestHammer(t *testing.T) {
 	const publishers, subscribers = 4, 24
 	// A few hot keys, for laps, and many cold ones, which retire in between.
@@ -181,7 +180,7 @@ func TestHammer(t *testing.T) {
 		t.Errorf("%d subscribers left", n)
 	}
 	var sum int64
-	for k := range e.everyKey() {
+	for k := range e.allKeys() {
 		sum += k.bytes.Load()
 	}
 	if got := e.Stats().HistoryBytes; got != sum || got < 0 {

@@ -58,27 +58,26 @@ func TestMaxHistoryBytes(t *testing.T) {
 	})
 }
 
-// TestReliefRests: the newest events of many keys can exceed the budget, which
-// no pass over the keys can change.
+// TestReliefRests: the newest events of many keys can exceed the budget, which no pass over the keys can change.
 func TestReliefRests(t *testing.T) {
 	e := start(t, Options{MaxHistoryBytes: 10, SweepInterval: time.Hour})
 	stopWakers(e) // this test is the sweep
 	for key := range 100 {
 		publish(t, e, fmt.Sprint(key), 3)
 	}
-	rest := e.relieve(time.Time{})
+	rest := e.enforceBudget(time.Time{})
 	if got := e.Stats().HistoryBytes; got != 100 {
 		t.Errorf("%d bytes are kept, want the newest of each key", got)
 	}
 	if !rest.After(time.Now().Add(time.Minute)) {
 		t.Error("no rest after a relief that was none")
 	}
-	if again := e.relieve(rest); again != rest {
+	if again := e.enforceBudget(rest); again != rest {
 		t.Error("another pass while resting")
 	}
 	o := Options{MaxHistoryBytes: 1000}
 	e.Reconfigure(o)
-	if again := e.relieve(rest); again != rest || e.Stats().HistoryBytes != 100 {
+	if again := e.enforceBudget(rest); again != rest || e.Stats().HistoryBytes != 100 {
 		t.Error("relief without need")
 	}
 }
@@ -112,8 +111,8 @@ func TestHistoryTTL(t *testing.T) {
 	})
 }
 
-// TestSweepUnderPressure: relief of the byte budget must not take the turns of
-// the sweep, or some of the keys never expire.
+// TestSweepUnderPressure: relief of the byte budget must not take the turns of the sweep, or some of the keys never
+// expire.
 func TestSweepUnderPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(Options{Key: KeyOptions{HistoryTTL: time.Minute}, SweepInterval: time.Second})
@@ -125,7 +124,7 @@ func TestSweepUnderPressure(t *testing.T) {
 		for range 100 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			e.pressed()
+			e.requestEviction()
 			synctest.Wait()
 		}
 		if got := e.Stats().Keys; got != 0 {

@@ -79,7 +79,7 @@ func TestMaxKeys(t *testing.T) {
 	if e.CountAll() != 0 {
 		t.Errorf("%d subscribers", e.CountAll())
 	}
-	for k := range e.everyKey() { // those that exist go on
+	for k := range e.allKeys() { // those that exist go on
 		if _, err := e.Publish(k.name, text("x")); err != nil {
 			t.Error(err)
 		}
@@ -230,8 +230,7 @@ func TestCloseKey(t *testing.T) {
 	}
 }
 
-// TestCloseKeyDuringSubscribe: a subscriber can be closed by its first key
-// while Subscribe enters the next one.
+// TestCloseKeyDuringSubscribe: a subscriber can be closed by its first key while Subscribe enters the next one.
 func TestCloseKeyDuringSubscribe(t *testing.T) {
 	t.Run("between two keys", func(t *testing.T) {
 		var e *Engine

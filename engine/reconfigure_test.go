@@ -65,8 +65,7 @@ func TestReconfigure(t *testing.T) {
 	})
 }
 
-// TestReconfigureMeetsLookup makes keys while the rules change: at last every
-// key has the last ones.
+// TestReconfigureMeetsLookup makes keys while the rules change: at last every key has the last ones.
 func TestReconfigureMeetsLookup(t *testing.T) {
 	e := start(t, Options{})
 	var all sync.WaitGroup
@@ -84,7 +83,7 @@ func TestReconfigureMeetsLookup(t *testing.T) {
 	}
 	all.Wait()
 	want := e.rules.Load().base
-	for k := range e.everyKey() {
+	for k := range e.allKeys() {
 		if k.opts.Load() != want {
 			t.Fatalf("key %s has %+v, want %+v", k.name, k.opts.Load(), want)
 		}

@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// TestResumeHammer has two clients reconnect 500 times each at random while
-// publishers run, with a history so short that it is often past. Each time the
-// client comes with the last position it has seen, and each sequence arrives
-// once, in order, or a gap accounts for it.
+// TestResumeHammer has two clients reconnect 500 times each at random while publishers run, with a history so short
+// that it is often past. Each time the client comes with the last position it has seen, and each sequence arrives once,
+// in order, or a gap accounts for it.
 func TestResumeHammer(t *testing.T) {
 	const clients, resumes, publishers = 2, 500, 2
 	e := start(t, Options{Key: KeyOptions{History: 32}})

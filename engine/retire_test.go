@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 func TestRetirement(t *testing.T) {
@@ -70,7 +72,7 @@ func TestRetiredKeyRefuses(t *testing.T) {
 		if put(e, k, text("y")) != 0 {
 			t.Errorf("%d events: a retired key takes another", events)
 		}
-		if ok, err := k.join(e, &cursor{key: k, pos: -1}); ok || err != nil {
+		if ok, err := k.join(e, &cursor{key: k, index: -1}); ok || err != nil {
 			t.Errorf("%d events: join is %v, %v", events, ok, err)
 		}
 		if got := k.tail(); got != uint64(events) {
@@ -86,8 +88,8 @@ func TestRetiredKeyRefuses(t *testing.T) {
 	}
 }
 
-// TestRetireUnderTraffic lets keys come and go below publishers and
-// subscribers, and wants each event that a subscriber waits for.
+// TestRetireUnderTraffic lets keys come and go below publishers and subscribers, and wants each event that a subscriber
+// waits for.
 func TestRetireUnderTraffic(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{HistoryTTL: time.Microsecond}, SweepInterval: 100 * time.Microsecond})
 	var all sync.WaitGroup
@@ -114,9 +116,7 @@ func TestRetireUnderTraffic(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for e.Stats().Keys > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually.Equal(t, "keys", 0, func() int64 { return e.Stats().Keys })
 	if got := e.Stats().HistoryBytes; got != 0 {
 		t.Errorf("%d bytes are left", got)
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
 func TestGrowthLosesNothing(t *testing.T) {
@@ -68,8 +70,7 @@ func TestLapsAreCounted(t *testing.T) {
 	}
 }
 
-// TestStalledPublisher has publishers that never come back at each step of a
-// publish. By I2 and I4 the others go on.
+// TestStalledPublisher has publishers that never come back at each step of a publish. By I2 and I4 the others go on.
 func TestStalledPublisher(t *testing.T) {
 	stalled := func(seq uint64) *Event { return &Event{seq: seq, idAt: -1, bytes: []byte("stalled")} }
 	t.Run("before the slot", func(t *testing.T) {
@@ -107,8 +108,8 @@ func TestStalledPublisher(t *testing.T) {
 		for n := 1; n <= 100; n++ {
 			r := k.ring.Load()
 			// The one who grows the ring sets the mark and is never seen again.
-			if r != nil && r.wantsGrowth(k.tail()+1, r.slot(k.tail()+1).Load(), 64) {
-				r.slot(k.tail() + 1).Store(&Event{seq: k.tail() + 1, at: int64(2 * len(r.slots)), kind: kindMoved})
+			if r != nil && r.shouldGrow(k.tail()+1, r.slot(k.tail()+1).Load(), 64) {
+				r.slot(k.tail() + 1).Store(&Event{seq: k.tail() + 1, at: int64(2 * len(r.slots)), kind: kindResized})
 				switch want++; want { // who finds the mark
 				case 1:
 					k.read(uint64(n))
@@ -143,9 +144,8 @@ func TestStalledPublisher(t *testing.T) {
 	})
 }
 
-// TestReaderGetsOverAHole: an evicter takes events 1 and 2 from a ring while a
-// helper has copied 1 and not yet 2 to the next one, where event 1 lives on and 2
-// is a stub. A reader at 2 must not wait for event 1 to go.
+// TestReaderGetsOverAHole: an evicter takes events 1 and 2 from a ring while a helper has copied 1 and not yet 2 to the
+// next one, where event 1 lives on and 2 is a stub. A reader at 2 must not wait for event 1 to go.
 func TestReaderGetsOverAHole(t *testing.T) {
 	e, k := bareKey(KeyOptions{})
 	s := reader(k)
@@ -164,7 +164,7 @@ func TestReaderGetsOverAHole(t *testing.T) {
 		if want := []string{"1", "gap k lag 1", "3", "4", "5"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		put(e, k, text("6")) // the goroutine reads for ever: let goleak tell
 		t.Fatal("the reader goes round in circles")
 	}

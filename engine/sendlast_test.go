@@ -50,7 +50,8 @@ func TestSendLast(t *testing.T) {
 	}
 }
 
-// TestSendLastOfBroadcasts: the newest event may have come from PublishAll, which a subscriber of several keys gets once.
+// TestSendLastOfBroadcasts: the newest event may have come from PublishAll, which a subscriber of several keys gets
+// once.
 func TestSendLastOfBroadcasts(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{SendLast: true}})
 	all := func(data string) {
@@ -80,18 +81,18 @@ func TestSendLastOfBroadcasts(t *testing.T) {
 	}
 }
 
-// TestSendLastBetweenTwoLooks: PublishAll has reached one key and not yet the other, whose newest event is the broadcast
-// before it. Either order of the keys gives the newer one, once, and not the older one behind it.
+// TestSendLastBetweenTwoLooks: PublishAll has reached one key and not yet the other, whose newest event is the
+// broadcast before it. Either order of the keys gives the newer one, once, and not the older one behind it.
 func TestSendLastBetweenTwoLooks(t *testing.T) {
 	for _, start32 := range []uint32{0, 6, 1<<32 - 2} {
 		for _, keys := range [][]string{{"a", "b"}, {"b", "a"}} {
 			e := start(t, Options{Key: KeyOptions{SendLast: true}})
 			publish(t, e, "a", 1)
 			publish(t, e, "b", 1)
-			e.all.Store(start32)
+			e.lastBroadcast.Store(start32)
 			all(t, e, "older")
-			n := following(e.all.Load())
-			e.all.Store(n)
+			n := successor(e.lastBroadcast.Load())
+			e.lastBroadcast.Store(n)
 			reach := func(name string) {
 				d := newDraft(text("newer"), 1, n)
 				theKey(t, e, name).publish(e, &d)
@@ -190,8 +191,8 @@ func TestLastOutlivesHistory(t *testing.T) {
 }
 
 // TestSendLastHammer lets subscribers join while publishers run, in keys whose rings grow, lap and lose events to a
-// limit of bytes. Each gets the newest event of the moment in which it joined, or a newer one if it was lapped before it
-// had looked, and behind it every sequence once, or a gap that counts it.
+// limit of bytes. Each gets the newest event of the moment in which it joined, or a newer one if it was lapped before
+// it had looked, and behind it every sequence once, or a gap that counts it.
 func TestSendLastHammer(t *testing.T) {
 	const joins = 1500
 	e := start(t, Options{

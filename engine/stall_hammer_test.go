@@ -7,11 +7,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanfare/internal/eventually"
 )
 
-// TestStallHammer runs publishers that die at each step of a publish, growth or
-// eviction, among others that live: nobody waits for the dead, sequences stay
-// dense, and every reader gets all.
+// TestStallHammer runs publishers that die at each step of a publish, growth or eviction, among others that live:
+// nobody waits for the dead, sequences stay dense, and every reader gets all.
 func TestStallHammer(t *testing.T) {
 	const events = 6000
 	e := start(t, Options{Key: KeyOptions{History: 4096}})
@@ -27,9 +28,9 @@ func TestStallHammer(t *testing.T) {
 			return false // another dead one is there: to be helped by the living
 		}
 		limit := k.opts.Load().slots()
-		switch grow := r.wantsGrowth(s, cur, limit); {
+		switch grow := r.shouldGrow(s, cur, limit); {
 		case grow:
-			r.slot(s).CompareAndSwap(cur, &Event{seq: s, at: int64(2 * len(r.slots)), kind: kindMoved})
+			r.slot(s).CompareAndSwap(cur, &Event{seq: s, at: int64(2 * len(r.slots)), kind: kindResized})
 			return false
 		case rng.IntN(2) == 0:
 			return false // dead before its CAS
@@ -76,7 +77,7 @@ func TestStallHammer(t *testing.T) {
 	go func() { pubs.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("the living wait for the dead")
 	}
 	if got := k.tail(); got != uint64(published.Load()) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/eventually"
+	"fanfare/internal/proctest"
 )
 
 // proxy is a TCP proxy in front of redis that can delay, fall silent, and cut.
@@ -140,7 +142,7 @@ func (p *proxy) speak() {
 // A slow connection, and a redis that pauses for less than the timeout, delay events and lose none.
 func TestSlowRedis(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: 10 * time.Second})
 	c, s := f.subscribe("c"), f.subscribe("s")
 	p.slow(20 * time.Millisecond)
@@ -163,7 +165,7 @@ func TestSlowRedis(t *testing.T) {
 // A connection that is open but dead is noticed, in both sources, and what follows is as after any outage.
 func TestDeadConnection(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	const timeout = 300 * time.Millisecond
 	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: timeout, backoffMax: 50 * time.Millisecond})
 	c, s := f.subscribe("c"), f.subscribe("s")
@@ -178,7 +180,7 @@ func TestDeadConnection(t *testing.T) {
 	t.Logf("noticed after %s with a timeout of %s", time.Since(start), timeout)
 	r.do("PUBLISH", "c", "2")
 	r.add("s", "x", "2")
-	eventually(t, "a timeout in each", func() (bool, string) {
+	eventually.Holds(t, "a timeout in each", func() (bool, string) {
 		a := f.metric("fanfare_redis_errors_total", "source=pubsub", "reason=timeout")
 		b := f.metric("fanfare_redis_errors_total", "source=streams", "reason=timeout")
 		return a > 1 && b > 1, fmt.Sprint(a, b)
@@ -190,7 +192,7 @@ func TestDeadConnection(t *testing.T) {
 	r.do("PUBLISH", "c", "3")
 	r.add("s", "x", "3")
 	checkNumbers(t, s.awaitLast("3"), 1, 3, nil)
-	if got := c.awaitLast("3"); len(got) != 3 || got[1].typ != "gap" {
+	if got := c.awaitLast("3"); len(got) != 3 || got[1].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 }
@@ -198,7 +200,7 @@ func TestDeadConnection(t *testing.T) {
 // Close ends at once whatever redis does.
 func TestCloseDoesNotWait(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: time.Minute})
 	p.hush()
 	start := time.Now()
@@ -209,7 +211,7 @@ func TestCloseDoesNotWait(t *testing.T) {
 		t.Errorf("Close took %s", d)
 	}
 	b := startBridge(t, p.url()) // whose first command is never answered
-	eventually(t, "the bridge connects", func() (bool, string) {
+	eventually.Holds(t, "the bridge connects", func() (bool, string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return len(p.conns) > 0, fmt.Sprint(len(p.conns))
@@ -246,10 +248,10 @@ func TestWrongPassword(t *testing.T) {
 	for _, test := range []struct{ login, hint string }{
 		{"user:" + wrong + "@", "the user name or the password in redisURL is wrong"},
 		{":" + wrong + "@", "the user name or the password in redisURL is wrong"},
-		{"", "redis asks for a password"},
+		{"", "redis requires a password"},
 	} {
-		f := startFanfare(t, setup{url: "redis://" + test.login + r.addr, channels: []string{"c"}, streams: []string{"s"}, backoffMax: 100 * time.Millisecond})
-		eventually(t, "some attempts", func() (bool, string) {
+		f := startFanfare(t, setup{url: "redis://" + test.login + r.Addr, channels: []string{"c"}, streams: []string{"s"}, backoffMax: 100 * time.Millisecond})
+		eventually.Holds(t, "some attempts", func() (bool, string) {
 			n := f.metric("fanfare_redis_errors_total", "source=pubsub", "reason=login")
 			return n >= 5, fmt.Sprint(n)
 		})
@@ -260,7 +262,7 @@ func TestWrongPassword(t *testing.T) {
 		f.stop()
 	}
 
-	f := startFanfare(t, setup{url: "redis://:" + wrong + "@" + r.addr, channels: []string{"c"}, backoffMax: 100 * time.Millisecond})
+	f := startFanfare(t, setup{url: "redis://:" + wrong + "@" + r.Addr, channels: []string{"c"}, backoffMax: 100 * time.Millisecond})
 	start := time.Now()
 	f.awaitMetric(12, "fanfare_redis_errors_total", "source=pubsub", "reason=login")
 	// Pauses of at least half of 5, 10, 20, 40, 80 and then 100 ms.
@@ -278,7 +280,7 @@ func TestPermissions(t *testing.T) {
 	r := startRedis(t)
 	r.do("ACL", "SETUSER", "reader", "on", ">pw", "resetchannels", "&c", "%R~s", "-@all",
 		"+subscribe", "+psubscribe", "+ping", "+xread", "+xrange", "+xrevrange", "+xinfo|stream", "+scan", "+multi", "+exec")
-	url := "redis://reader:pw@" + r.addr
+	url := "redis://reader:pw@" + r.Addr
 	// What docs/redis.md says is enough.
 	f := startFanfare(t, setup{url: url, channels: []string{"c"}, streams: []string{"s", "s*"}})
 	c, s := f.subscribe("c"), f.subscribe("s")
@@ -298,13 +300,13 @@ func TestPermissions(t *testing.T) {
 // Redis cuts off a subscriber to which it can't send as fast as messages come: an outage like any other.
 func TestHugePayload(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"c"}, streams: []string{"s"}, maxEventBytes: 1 << 20, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"c"}, streams: []string{"s"}, maxEventBytes: 1 << 20, backoffMax: 50 * time.Millisecond})
 	c, s := f.subscribe("c"), f.subscribe("s")
 	huge := strings.Repeat("x", 40<<20) // more than client-output-buffer-limit pubsub
 	r.do("PUBLISH", "c", huge)
 	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "c", "after")
-	if got := c.awaitLast("after"); len(got) != 2 || got[0].typ != "gap" {
+	if got := c.awaitLast("after"); len(got) != 2 || got[0].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 	r.add("s", "x", huge)
@@ -338,7 +340,7 @@ func TestNotRedis(t *testing.T) {
 	defer work.Wait()
 	defer ln.Close()
 	f := startFanfare(t, setup{url: "redis://" + ln.Addr().String(), channels: []string{"c"}, streams: []string{"s"}, timeout: 200 * time.Millisecond, backoffMax: 10 * time.Millisecond})
-	eventually(t, "many errors", func() (bool, string) {
+	eventually.Holds(t, "many errors", func() (bool, string) {
 		n := 0.0
 		for _, reason := range failures {
 			n += f.metric("fanfare_redis_errors_total", "source=pubsub", "reason="+reason)
@@ -352,12 +354,7 @@ func TestNotRedis(t *testing.T) {
 
 func TestSeveralAddressesTakeTurns(t *testing.T) {
 	r := startRedis(t)
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = dead.Close()
-	f := startFanfare(t, setup{url: "redis://" + dead.Addr().String() + "?addr=" + r.addr, channels: []string{"c"}})
+	f := startFanfare(t, setup{url: "redis://" + proctest.FreeAddr(t) + "?addr=" + r.Addr, channels: []string{"c"}})
 	f.awaitMetric(1, "fanfare_redis_connected", "source=pubsub")
 	c := f.subscribe("c")
 	r.do("PUBLISH", "c", "hello")
