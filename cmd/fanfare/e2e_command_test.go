@@ -92,7 +92,7 @@ func TestFirstLogLines(t *testing.T) {
 		t.Errorf("openFiles: %v", s.log.find("limits"))
 	}
 	if code, _, stderr := run(t, nil, "--admin", "off", "--listen", strings.TrimPrefix(s.stream, "http://")); code != 1 ||
-		stderr != "fanfare: listen "+strings.TrimPrefix(s.stream, "http://")+": the address is in use: stop the program that has it, or choose another by --listen\n" {
+		stderr != "fanfare: listen "+strings.TrimPrefix(s.stream, "http://")+": the address is in use: stop the program that uses it, or choose another address with --listen\n" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
@@ -113,8 +113,8 @@ func TestWhatStopsTheServerAtItsStart(t *testing.T) {
 		code      int
 		stderr    string // its last line
 	}{
-		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that has it, or choose another by --listen"},
-		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that has it, or choose another by --admin"},
+		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that uses it, or choose another address with --listen"},
+		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that uses it, or choose another address with --admin"},
 		{"--listen 127.0.0.1:0 --admin 0.0.0.0:0", "", 2, `fanfare: flag --admin: admin: "0.0.0.0:0" can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:0)`},
 		{"--max-client 5", "", 2, "fanfare: unknown flag --max-client; did you mean --max-clients?"},
 		{"", "FANFARE_MAX_CLIENT=5", 2, "fanfare: environment FANFARE_MAX_CLIENT: unknown variable; did you mean FANFARE_MAX_CLIENTS?"},
@@ -221,7 +221,7 @@ func TestReloadKeepsStreams(t *testing.T) {
 
 	// A mistake changes nothing, and is named with its place.
 	write("maxEventBytes: 1kB\nhistroy: 5\n")
-	awaitReload("configuration not reloaded: the one in force stays", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
+	awaitReload("configuration not reloaded: the previous one stays in effect", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
 	if ok, answer := accepts(); !ok {
 		t.Errorf("after a mistake: %s", answer)
 	}
@@ -268,7 +268,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s.awaitCount("news", 1)
 	s.signal(syscall.SIGTERM)
 	eventually(t, "it drains", func() (bool, string) {
-		return s.log.find("draining: a second signal ends it at once") != nil, s.log.String()
+		return s.log.find("draining: a second signal stops at once") != nil, s.log.String()
 	})
 	eventually(t, "readiness is off", func() (bool, string) {
 		resp, err := http.Get(s.admin + "/readyz")
@@ -288,7 +288,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	if d := time.Since(second); d > 10*time.Second {
 		t.Errorf("it took %s", d)
 	}
-	if s.log.find("ended at once by a second signal") == nil {
+	if s.log.find("stopped at once by a second signal") == nil {
 		t.Error("that is not logged")
 	}
 	l.end()
