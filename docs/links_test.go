@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -63,6 +64,48 @@ func TestReadmeListsDocuments(t *testing.T) {
 			t.Errorf("README.md does not link docs/%s", file)
 		}
 	}
+}
+
+// TestContributingNamesWhatExists checks the files and tests that CONTRIBUTING.md tells developers to change.
+func TestContributingNamesWhatExists(t *testing.T) {
+	text := read(t, "../CONTRIBUTING.md")
+	tests := testNames(t)
+	files := 0
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		switch name := m[1]; {
+		case regexp.MustCompile(`^[\w./-]+/[\w.-]+\.(go|json|md|mjs|sh)$`).MatchString(name):
+			files++
+			if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+				t.Errorf("CONTRIBUTING.md names a file that does not exist: %v", err)
+			}
+		case regexp.MustCompile(`^Test\w+$`).MatchString(name) && !tests[name]:
+			t.Errorf("CONTRIBUTING.md names %s, which is not a test", name)
+		}
+	}
+	if files < 20 {
+		t.Errorf("only %d names of files: the pattern does not find them", files)
+	}
+}
+
+// testNames are the names of all test functions.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") {
+			return cmp.Or(err, fs.SkipDir)
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(read(t, path), -1) {
+				names[m[1]] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 // markdownFiles are the Markdown files of the repository. The parts of docs/clients are left out: their links belong to the page
