@@ -2,15 +2,9 @@ package deploy_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/internal/certtest"
 	"fanfare/internal/eventually"
 	"fanfare/internal/proctest"
 )
@@ -115,7 +110,8 @@ func startProxy(t *testing.T, px proxy, stream string, extra ...string) (*tls.Co
 		dir: dir, config: filepath.Join(dir, px.file),
 		http: proctest.FreeAddr(t), https: proctest.FreeAddr(t), ctl: proctest.FreeAddr(t), stream: stream,
 	}
-	roots := makeCertificate(t, &p)
+	cert := certtest.New(t, site)
+	p.cert, p.key, p.pair = cert.Cert, cert.Key, cert.Pair
 	text, err := os.ReadFile(px.file)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +135,7 @@ func startProxy(t *testing.T, px proxy, stream string, extra ...string) (*tls.Co
 		}
 		return conn.Close()
 	})
-	return &tls.Config{RootCAs: roots, ServerName: site}, p
+	return &tls.Config{RootCAs: cert.Roots, ServerName: site}, p
 }
 
 // newClient speaks one version of HTTP to the proxy, whatever name a URL has.
@@ -388,37 +384,4 @@ func TestProxyHeaders(t *testing.T) {
 			}
 		})
 	}
-}
-
-// makeCertificate writes a certificate for the site that signs itself.
-func makeCertificate(t *testing.T, p *places) *x509.CertPool {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{site},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	p.cert, p.key, p.pair = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem"), filepath.Join(p.dir, "pair.pem")
-	for file, text := range map[string][]byte{p.cert: certPEM, p.key: keyPEM, p.pair: append(certPEM, keyPEM...)} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certPEM)
-	return roots
 }

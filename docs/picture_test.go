@@ -33,10 +33,10 @@ const (
 // TestPicture checks that the README's picture shows the page that the server serves: the picture carries the hash of the page
 // that it was taken of. With FANFARE_PICTURES=1 it takes a new picture first.
 func TestPicture(t *testing.T) {
-	stream, admin := startFanfare(t, t.TempDir())
-	hash := pageHash(t, stream)
+	server := startFanfare(t, t.TempDir())
+	hash := pageHash(t, server.Stream)
 	if os.Getenv("FANFARE_PICTURES") != "" {
-		shot := withText(t, takePicture(t, stream, admin), hashKeyword, hash)
+		shot := withText(t, takePicture(t, server.Stream, server.Admin), hashKeyword, hash)
 		if err := os.WriteFile(picture, shot, 0o644); err != nil {
 			t.Fatal(err)
 		}

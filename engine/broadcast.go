@@ -15,7 +15,7 @@ package engine
 //
 //   - n <= lastBroadcast: the client has n. The cursor counts the copy in cursor.skipped.
 //   - n is the successor of lastBroadcast: Next returns n, and lastBroadcast becomes n.
-//   - There are numbers between lastBroadcast and n, because this cursor's ring was lapped over their copies. Another
+//   - There are numbers between lastBroadcast and n, because the ring of this cursor has lost their copies. Another
 //     cursor may still have one of them ahead, and then Next reads that cursor first. If no cursor has, these numbers
 //     are lost in every key. Each key reports its own gap, and Next returns n.
 //
@@ -91,14 +91,18 @@ func (s *Subscriber) decide(n uint32, i int) (decision, int) {
 	return sendCopy, i
 }
 
-// cursorWithEarlier returns a cursor other than i that has ahead of it a broadcast before n and after lastBroadcast; or
-// -1. It remembers the cursor that it found until that cursor has passed the broadcast, so that a lagging key is not
-// searched again for each event before the broadcast.
+// cursorWithEarlier returns a cursor other than i with a broadcast ahead of it that comes before n and after
+// lastBroadcast, or -1 if there is none. It remembers the cursor that it found until that cursor has passed the
+// broadcast, so that a lagging key is not searched again for each event before the broadcast.
 func (s *Subscriber) cursorWithEarlier(n uint32, i int) int {
-	if j := int(s.earlierCursor) - 1; j >= 0 && j != i && s.cursors[j].at() <= s.earlierSeq && (!s.limitsSet || s.earlierSeq <= s.cursors[j].limit) &&
+	// Fast path: the cursor that an earlier call has found.
+	if j := int(s.earlierCursor) - 1; j >= 0 && j != i && s.cursors[j].at() <= s.earlierSeq &&
+		(!s.limitsSet || s.earlierSeq <= s.cursors[j].limit) &&
 		after(s.earlierNumber, s.lastBroadcast) && after(n, s.earlierNumber) {
 		return j
 	}
+
+	// Slow path: search the other cursors.
 	found := -1
 	for j := range s.cursors {
 		if j == i {

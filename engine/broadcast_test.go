@@ -4,16 +4,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 )
-
-func all(t testing.TB, e *Engine, data string) {
-	t.Helper()
-	if _, _, err := e.PublishAll(text(data)); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestPublishAllCounts(t *testing.T) {
 	e := start(t, Options{})
@@ -33,9 +27,9 @@ func TestPublishAllOnce(t *testing.T) {
 	keys := []string{"a", "b", "c"}
 	s, one := subscribe(t, e, "", keys...), subscribe(t, e, "", "b")
 	publish(t, e, "b", 2)
-	all(t, e, "all 1")
+	publishAll(t, e, "all 1")
 	publish(t, e, "c", 1)
-	all(t, e, "all 2")
+	publishAll(t, e, "all 2")
 	got := drain(s)
 	slices.Sort(got)
 	if want := []string{"1", "1", "2", "all 1", "all 2"}; !slices.Equal(got, want) {
@@ -46,18 +40,18 @@ func TestPublishAllOnce(t *testing.T) {
 	}
 }
 
-// TestPublishAllAcrossResume cuts the stream after each item: every broadcast comes once, before the cut or behind it.
+// TestPublishAllAcrossResume disconnects after each item: every broadcast arrives once, before or after the resume.
 func TestPublishAllAcrossResume(t *testing.T) {
 	e := start(t, Options{})
 	keys := []string{"a", "b", "c"}
-	all(t, e, "before")
+	publishAll(t, e, "before")
 	for _, key := range keys {
 		publish(t, e, key, 1)
 	}
 	s := subscribe(t, e, "", keys...)
 	for n := range 4 {
 		publish(t, e, keys[n%3], n)
-		all(t, e, fmt.Sprint("all ", n))
+		publishAll(t, e, fmt.Sprint("all ", n))
 	}
 	broadcasts := func(items []string) (bs []string) {
 		for _, it := range items {
@@ -67,49 +61,45 @@ func TestPublishAllAcrossResume(t *testing.T) {
 		}
 		return bs
 	}
-	var came []string
+	var received []string
 	for {
 		_, rest := resumed(t, e, string(s.Positions(nil)), keys...)
-		got := broadcasts(append(slices.Clone(came), rest...))
+		got := broadcasts(append(slices.Clone(received), rest...))
 		if want := []string{"all 0", "all 1", "all 2", "all 3"}; !slices.Equal(got, want) {
-			t.Errorf("after %v the rest is %v", came, rest)
+			t.Errorf("after %v the rest is %v", received, rest)
 		}
 		it, ok := s.Next(true)
 		if !ok {
 			break
 		}
-		came = append(came, string(it.Event.Bytes()))
+		received = append(received, string(it.Event.Bytes()))
 	}
 }
 
-// TestSubscribeDuringPublishAll: a broadcast has reached key b and not yet key a when a subscriber joins both. It may
-// get the broadcast or not, but its first positions must not claim that it did when it will not.
+// TestSubscribeDuringPublishAll: a subscriber joins two keys when a broadcast has reached key b and not yet key a. It
+// may get the broadcast or not. But if it does not, its first positions must not claim that it did.
 func TestSubscribeDuringPublishAll(t *testing.T) {
 	e := start(t, Options{})
 	publish(t, e, "a", 1)
 	publish(t, e, "b", 1)
 	n := e.lastBroadcast.Add(1)
-	reach := func(name string) {
-		d := newDraft(text("all"), 1, n)
-		theKey(t, e, name).publish(e, &d)
-	}
-	reach("b")
+	publishCopy(t, e, "b", "all", n)
 	s := subscribe(t, e, "", "a", "b")
 	id := string(s.Positions(nil))
-	reach("a")
+	publishCopy(t, e, "a", "all", n)
 	live := drain(s)
 	_, again := resumed(t, e, id, "a", "b")
 	if len(live) != len(again) || len(live) > 1 {
-		t.Errorf("the live subscriber got %v, one that resumes from its first id %q %v", live, id, again)
+		t.Errorf("the live subscriber got %v; a subscriber that resumes from its first id %q got %v", live, id, again)
 	}
-	// The next one comes once in any case.
-	all(t, e, "next")
+	// The next broadcast arrives once in any case.
+	publishAll(t, e, "next")
 	if got := drain(s); !slices.Equal(got, []string{"next"}) {
 		t.Errorf("got %v", got)
 	}
 }
 
-// TestBroadcastLostInOneKey: key a is lapped over a broadcast that key b, which is behind, still has.
+// TestBroadcastLostInOneKey: a lap in key a loses a broadcast that key b still has ahead of its cursor.
 func TestBroadcastLostInOneKey(t *testing.T) {
 	for _, keys := range [][]string{{"a", "b"}, {"b", "a"}} {
 		for _, resume := range []bool{false, true} {
@@ -120,16 +110,16 @@ func TestBroadcastLostInOneKey(t *testing.T) {
 				return nil
 			}})
 			s := subscribe(t, e, "", keys...)
-			all(t, e, "all 1")
+			publishAll(t, e, "all 1")
 			publish(t, e, "a", 7)
-			all(t, e, "all 2")
+			publishAll(t, e, "all 2")
 			if resume {
 				s = subscribe(t, e, string(s.Positions(nil)), keys...)
 			}
 			got := drain(s)
 			for _, want := range []string{"all 1", "all 2"} {
 				if n := countOf(got, want); n != 1 {
-					t.Errorf("keys %v, resume %v: %q came %d times: %v", keys, resume, want, n, got)
+					t.Errorf("keys %v, resume %v: %q arrived %d times: %v", keys, resume, want, n, got)
 				}
 			}
 		}
@@ -171,7 +161,7 @@ func TestPublishAllNumberSkipsZero(t *testing.T) {
 	s := subscribe(t, e, "", "a", "b")
 	want := []string{"1", "2", "3"}
 	for _, data := range want {
-		all(t, e, data)
+		publishAll(t, e, data)
 	}
 	if got := drain(s); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
@@ -196,16 +186,103 @@ func TestPublishAllSharesBytes(t *testing.T) {
 		}
 		return evs
 	}
-	for _, f := range []Frame{text("shared"), own("mine")} {
+	for _, f := range []Frame{text("shared"), withID("mine")} {
 		if evs := events(f); unsafe.SliceData(evs[0].Bytes()) != unsafe.SliceData(evs[1].Bytes()) {
 			t.Errorf("%q: two copies of the frame", f.Bytes)
 		}
 	}
-	f := stamped("id: ", "\n\n")
+	f := withIDRoom("id: ", "\n\n")
 	for i, ev := range events(f) {
-		k := theKey(t, e, string(rune('a'+i)))
+		k := mustKey(t, e, string(rune('a'+i)))
 		if want := "id: " + (Position{k.epoch, ev.Seq()}).String() + "\n\n"; string(ev.Bytes()) != want {
-			t.Errorf("stamped %q, want %q", ev.Bytes(), want)
+			t.Errorf("got %q, want %q", ev.Bytes(), want)
+		}
+	}
+}
+
+// TestUnreadTakesSkippedCopiesBack: key b skips its copy of a broadcast that key a has returned, and then Unread takes
+// a's copy back. An event of b that is sent first must not say that b is past its copy, and the broadcast still
+// arrives.
+func TestUnreadTakesSkippedCopiesBack(t *testing.T) {
+	for _, atOnce := range []bool{false, true} {
+		for _, reads := range []int{1, 2, 3} {
+			for _, rereads := range []int{0, 1, 2, 3} {
+				e := start(t, Options{})
+				s := subscribe(t, e, "", "a", "b")
+				publishAll(t, e, "all")
+				publish(t, e, "b", 1)
+				publish(t, e, "a", 1)
+				var items []Item
+				for range reads {
+					it, ok := s.Next(len(items) == 0)
+					if !ok {
+						t.Fatal("too few events")
+					}
+					items = append(items, it)
+				}
+				if it, ok := s.Next(false); ok { // may find only a copy to skip
+					items = append(items, it)
+				}
+				if atOnce || len(items) < 3 {
+					s.Unread(items)
+				} else {
+					s.Unread(items[2:])
+					s.Unread(items[:2])
+				}
+				var received []string
+				for range rereads {
+					if it, ok := s.Next(true); ok {
+						received = append(received, string(it.Event.Bytes()))
+					}
+				}
+				_, rest := resumed(t, e, string(s.Positions(nil)), "a", "b")
+				got := append(received, rest...)
+				slices.Sort(got)
+				if want := []string{"1", "1", "all"}; !slices.Equal(got, want) {
+					t.Errorf("%d read and taken back, %d read again: %q arrived, and %q after a resume", reads, rereads, received, rest)
+				}
+			}
+		}
+	}
+}
+
+// TestConflationKeepsBroadcasts: the key latest skips what it need not send while the key skip has yet to send a
+// broadcast.
+func TestConflationKeepsBroadcasts(t *testing.T) {
+	for _, lap := range []bool{false, true} {
+		e := start(t, Options{KeyRule: func(name string) *KeyOptions {
+			if name == "latest" {
+				return &KeyOptions{Slow: Latest, History: 8}
+			}
+			return nil
+		}})
+		keys := []string{"latest", "skip"}
+		s := subscribe(t, e, "", keys...)
+		publish(t, e, "skip", 3)
+		publish(t, e, "latest", 2)
+		publishAll(t, e, "all")
+		n := 3
+		if lap {
+			n = 20
+		}
+		publish(t, e, "latest", n)
+		s.Conflate()
+		var received []string
+		for {
+			_, rest := resumed(t, e, string(s.Positions(nil)), keys...)
+			if got := countOf(append(slices.Clone(received), rest...), "all"); got != 1 {
+				t.Errorf("lapped %v: after %q the rest is %q: the broadcast arrives %d times", lap, received, rest, got)
+			}
+			it, ok := s.Next(true)
+			if !ok {
+				break
+			}
+			if it.Gap == nil {
+				received = append(received, string(it.Event.Bytes()))
+			}
+		}
+		if last := strings.Join(received, " "); !strings.Contains(last, fmt.Sprint(n)) {
+			t.Errorf("the newest value is not among %q", received)
 		}
 	}
 }

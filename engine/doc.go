@@ -1,6 +1,6 @@
-// Package engine delivers every event that is published to a key to all subscribers of that key. It is made for one
-// publisher and tens of thousands of open connections. It works with keys, sequence numbers and bytes, and knows
-// nothing about HTTP, JSON or the syntax of a frame.
+// Package engine delivers every event that is published to a key to all subscribers of that key, of which there may be
+// tens of thousands. It works with keys, sequence numbers and bytes, and knows nothing about HTTP, JSON or the syntax
+// of a frame.
 //
 // # Usage
 //
@@ -82,5 +82,5 @@
 //	cursors     subscriber.go (owner, life cycle), cursor.go (Next, Unread, Conflate), gap.go
 //	            subscribe.go, resume.go, compositeid.go (the id of several keys)
 //	broadcasts  broadcast.go (which copy of a broadcast is sent)
-//	tests       racepoint.go, racepoint_race.go (where builds with the race detector yield)
+//	tests       racepoint.go, racepoint_race.go (where builds with the race detector yield), setup_test.go
 package engine

@@ -26,15 +26,16 @@ package engine
 // I5. A key is retired under its mutex, without subscribers, by a CAS on the slot of its next event, when it keeps no
 // event. A publish that came first has taken the slot; a publish that comes later finds the retire marker and looks the
 // key up again. A join that came first is counted, because it takes the mutex; a join that comes later finds retired
-// set and looks the key up again. The key that replaces it has another epoch. Epochs count up from 61 random bits, so
-// that no two engines, in this process or elsewhere, issue the same one. A position of another epoch is a gap with
-// reason epoch, whatever its sequence.
+// set and looks the key up again. The key that replaces a retired key has another epoch. Epochs count up from 61 random
+// bits, so that no two engines, in this process or elsewhere, issue the same one. A position of another epoch is a gap
+// with reason epoch, whatever its sequence.
 //
-// I6. The publisher of an event adds it to the byte counts, once. Whoever sets Event.released subtracts it, so that
-// this happens at most once. Both counts are exact when no operation is in progress. An event can be subtracted before
-// it is added, so for a moment a count can be too small, even negative. If an event is evicted after a resize has
-// copied it to the next ring, it stays readable there, uncounted, until the next eviction, which removes released
-// events first. That can leave a hole. So a reader must never assume that all events after a kept event are kept.
+// I6. The publisher of an event adds it to the byte counts of the key and the engine, once. Whoever sets Event.released
+// subtracts it, so that this happens at most once. Both counts are exact when no operation is in progress. An event can
+// be subtracted before it is added, so for a moment a count can be too small, even negative. If an event is evicted
+// after a resize has copied it to the next ring, it stays readable there, uncounted, until the next eviction, which
+// removes released events first. That can leave a hole: a kept event with evicted events after it. So a reader must
+// never assume that all events after a kept event are kept.
 //
 // I7. A subscriber joins first and looks at the ring afterwards. A publisher publishes first and looks at the segments
 // afterwards. So at least one of them sees the other.

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// key is one key: its ring, its byte count and its subscribers. It stays below 100 bytes, because there may be a
+// key has the ring, the byte count and the subscribers of one key. It stays below 100 bytes, because there may be a
 // million of them.
 type key struct {
 	name  string

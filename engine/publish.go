@@ -13,7 +13,8 @@ var ErrFrame = errors.New("engine: the frame is empty, or its id is outside the 
 var ErrPosition = errors.New("engine: the id is a position that this engine has issued: leave the id out, or choose another")
 
 func (f Frame) valid() bool {
-	return len(f.Bytes) > 0 && (f.IDAt < 0 || f.IDLen >= 0 && f.IDLen <= maxID && f.IDAt <= len(f.Bytes) && f.IDLen <= len(f.Bytes)-f.IDAt)
+	return len(f.Bytes) > 0 &&
+		(f.IDAt < 0 || f.IDLen >= 0 && f.IDLen <= maxID && f.IDAt <= len(f.Bytes) && f.IDLen <= len(f.Bytes)-f.IDAt)
 }
 
 // Check returns the error with which Publish would refuse the frame, or nil. It does not check the limits of keys.

@@ -19,7 +19,8 @@ func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
 	// Parse the id, and take the last broadcast that the client has from it.
 	parts := splitParts(id, len(s.cursors))
 	for _, p := range parts {
-		if p.tag == broadcastTag && e.issued(p.pos.Epoch) && p.pos.Seq <= uint64(^uint32(0)) && !after(uint32(p.pos.Seq), e.lastBroadcast.Load()) {
+		if p.tag == broadcastTag && e.issued(p.pos.Epoch) && p.pos.Seq <= uint64(^uint32(0)) &&
+			!after(uint32(p.pos.Seq), e.lastBroadcast.Load()) {
 			s.lastBroadcast = uint32(p.pos.Seq)
 		}
 	}
@@ -28,7 +29,7 @@ func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
 		anyPart = anyPart || partFor(parts, s.cursors[i].key) >= 0
 	}
 
-	// Set each cursor: by its part, by the publisher's own id, or by what the other parts tell.
+	// Set each cursor: by its part, by the publisher's own id, or by what the other parts show.
 	result := ResumedExact
 	for i := range s.cursors {
 		c := &s.cursors[i]

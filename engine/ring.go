@@ -106,7 +106,7 @@ func (r *ring) shouldGrow(s uint64, cur *Event, limit int) bool {
 func (k *key) resize(e *Engine, r *ring, s uint64, cur *Event, size int) {
 	marker := &Event{seq: s, at: int64(size), kind: kindResized}
 	if r.slot(s).CompareAndSwap(cur, marker) {
-		k.release(e, cur) // it was displaced only if the limit of the key was raised meanwhile
+		k.release(e, cur) // cur is an event only if the key's limit was raised meanwhile
 		racePoint()
 		k.finishResize(r, marker)
 	}

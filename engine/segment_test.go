@@ -10,7 +10,7 @@ import (
 	"weak"
 )
 
-// checkSegments fails unless the key's segments are dense and every cursor knows its place.
+// checkSegments fails unless the key's segments are dense and every cursor has the index of its place.
 func checkSegments(t *testing.T, k *key) {
 	t.Helper()
 	k.mu.Lock()
@@ -22,7 +22,7 @@ func checkSegments(t *testing.T, k *key) {
 	}
 	for at, seg := range list {
 		if at < len(list)-1 && int(seg.n.Load()) != segmentSize || seg.n.Load() == 0 {
-			t.Fatalf("segment %d of %d holds %d", at, len(list), seg.n.Load())
+			t.Fatalf("segment %d of %d has %d cursors", at, len(list), seg.n.Load())
 		}
 		for i := range seg.slots {
 			c := seg.slots[i].Load()
@@ -43,23 +43,23 @@ func checkSegments(t *testing.T, k *key) {
 	}
 }
 
-// TestManyJoinAndLeave measures the work in slots allocated, not in time: twice the subscribers may cost twice the
-// slots and no more.
+// TestManyJoinAndLeave measures the work in allocated bytes, not in time: a join and a leave must not cost more when
+// the key has many subscribers.
 func TestManyJoinAndLeave(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{MaxSubscribers: 20_000}})
 	subs := make([]*Subscriber, 20_000)
 	for i := range subs {
 		subs[i] = subscribe(t, e, "", "k")
 	}
-	k := theKey(t, e, "k")
+	k := mustKey(t, e, "k")
 	checkSegments(t, k)
 	list := *k.segments.Load()
 	if want := (20_000 + segmentSize - 1) / segmentSize; len(list) != want {
 		t.Errorf("%d segments, want %d", len(list), want)
 	}
 
-	// One leaves, one joins: nothing is allocated but the subscriber, at the edge of a segment a segment and a list of
-	// them.
+	// One subscriber leaves, and one joins. This allocates nothing except, at the border of a segment, a segment and a
+	// list of segments.
 	const rounds = 1000
 	var before, after runtime.MemStats
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -69,7 +69,7 @@ func TestManyJoinAndLeave(t *testing.T) {
 	for i := range rounds {
 		subs[rng.IntN(len(subs))].Close(ReasonGone)
 		if k.subscribers.Load() == 20_000 {
-			continue // that one had left before
+			continue // it had left before
 		}
 		if _, err := e.Subscribe(&fresh[i], keys, "", sink); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestSegmentsStayDense(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var subs []*Subscriber
 	for round := range 3000 {
-		// Grow to several segments and back to none, by turns.
+		// Grow to several segments and shrink to none, alternately.
 		if up := round/750%2 == 0; rng.IntN(4) > 0 == up || len(subs) == 0 {
 			subs = append(subs, subscribe(t, e, "", "k"))
 		} else {
@@ -107,20 +107,20 @@ func TestSegmentsStayDense(t *testing.T) {
 			subs[i].Close(ReasonGone)
 			subs = slices.Delete(subs, i, i+1)
 		}
-		checkSegments(t, theKey(t, e, "k"))
+		checkSegments(t, mustKey(t, e, "k"))
 	}
 }
 
-// TestEverybodyIsWoken has a key of each interesting size: every subscriber's sink is called for an event, on whichever
-// segment it is.
-func TestEverybodyIsWoken(t *testing.T) {
+// TestEverySubscriberIsNotified has a key of each size around the borders of segments. An event notifies every
+// subscriber, whichever segment it is in.
+func TestEverySubscriberIsNotified(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 16, 17, 255, 256, 257, 512, 513, 1200} {
 		e := start(t, Options{Wakers: 3})
-		var woken sync.WaitGroup
+		var notified sync.WaitGroup
 		subs := make([]Subscriber, n)
 		for i := range subs {
-			woken.Add(1)
-			if _, err := e.Subscribe(&subs[i], []string{"k"}, "", doneSink{&woken}); err != nil {
+			notified.Add(1)
+			if _, err := e.Subscribe(&subs[i], []string{"k"}, "", waitGroupSink{&notified}); err != nil {
 				t.Fatal(err)
 			}
 			if !subs[i].Release() {
@@ -130,8 +130,8 @@ func TestEverybodyIsWoken(t *testing.T) {
 		if p, err := e.Publish("k", text("x")); err != nil || p.Subscribers != n {
 			t.Fatal(p, err)
 		}
-		woken.Wait()
-		for i := range subs { // each is owned now by its sink, which is this test
+		notified.Wait()
+		for i := range subs { // the sinks own them now, and these belong to the test
 			if got := drain(&subs[i]); len(got) != 1 {
 				t.Fatalf("subscriber %d of %d got %v", i, n, got)
 			}
@@ -139,15 +139,15 @@ func TestEverybodyIsWoken(t *testing.T) {
 	}
 }
 
-type doneSink struct{ wg *sync.WaitGroup }
+type waitGroupSink struct{ wg *sync.WaitGroup }
 
-func (d doneSink) Ready() { d.wg.Done() }
+func (d waitGroupSink) Ready() { d.wg.Done() }
 
-// TestWakeUpMeetsLeave: the waker has scanned the place that a cursor is moved to, and not the one that it is moved
-// from. Whoever leaves notifies it.
-func TestWakeUpMeetsLeave(t *testing.T) {
+// TestLeaveDuringScan: the waker has scanned the place to which leave moves a cursor, and not yet the place from which
+// it moves. The subscriber that leaves notifies the moved one.
+func TestLeaveDuringScan(t *testing.T) {
 	e := start(t, Options{})
-	stopWakers(e) // no waker: the test is the only one who notifies
+	stopWakers(e) // without wakers only the test notifies
 	first, last := new(Subscriber), new(Subscriber)
 	sink := new(countSink)
 	for _, s := range []*Subscriber{first, last} {
@@ -156,12 +156,12 @@ func TestWakeUpMeetsLeave(t *testing.T) {
 		}
 	}
 	if !last.Release() {
-		t.Fatal("no release")
+		t.Fatal("not released")
 	}
 	publish(t, e, "k", 1)
 	first.Close(ReasonGone)
 	if got := sink.ready.Load(); got != 1 {
-		t.Errorf("%d wake-ups, want the one of the subscriber that was moved", got)
+		t.Errorf("%d wake-ups, want one, of the subscriber that was moved", got)
 	}
 	if got := drain(last); len(got) != 1 {
 		t.Errorf("got %v", got)
@@ -169,7 +169,7 @@ func TestWakeUpMeetsLeave(t *testing.T) {
 }
 
 // TestScanOfAReplacedSegment: a publisher has loaded the first segment just before a join replaces it by a larger one.
-// The old one serves those that were in it; who joins later finds the event in the ring.
+// The old segment notifies the subscribers that were in it. Whoever joins later finds the event in the ring.
 func TestScanOfAReplacedSegment(t *testing.T) {
 	e := start(t, Options{})
 	stopWakers(e)
@@ -184,7 +184,7 @@ func TestScanOfAReplacedSegment(t *testing.T) {
 	join(&subs[1])
 	subs[0].Release()
 	subs[1].Release()
-	k := theKey(t, e, "k")
+	k := mustKey(t, e, "k")
 	old := (*k.segments.Load())[0]
 	from := k.tail() + 1
 	publish(t, e, "k", 1)
@@ -196,23 +196,23 @@ func TestScanOfAReplacedSegment(t *testing.T) {
 		t.Errorf("%d wake-ups", got)
 	}
 	if subs[2].cursors[0].next != from+1 {
-		t.Errorf("a later subscriber stands at %d", subs[2].cursors[0].next)
+		t.Errorf("a later subscriber begins at %d", subs[2].cursors[0].next)
 	}
 	if second := (*k.segments.Load())[1]; !second.queued.Load() {
 		t.Error("the second segment is not scheduled")
 	}
 }
 
-// TestNothingKeepsAClosedSubscriber: neither the key's segments nor a waker's queue refers to a subscriber that has
-// left.
-func TestNothingKeepsAClosedSubscriber(t *testing.T) {
+// TestClosedSubscriberIsCollected: neither the key's segments nor a waker's queue refers to a subscriber that has left,
+// so the garbage collector frees it.
+func TestClosedSubscriberIsCollected(t *testing.T) {
 	e := start(t, Options{})
 	var gone []weak.Pointer[Subscriber]
-	var stay []*Subscriber
+	var staying []*Subscriber
 	for i := range 600 {
 		s := subscribe(t, e, "", "k", "other")
 		if i%3 == 0 {
-			stay = append(stay, s)
+			staying = append(staying, s)
 		} else {
 			gone = append(gone, weak.Make(s))
 		}
@@ -230,11 +230,11 @@ func TestNothingKeepsAClosedSubscriber(t *testing.T) {
 	for _, p := range gone {
 		for p.Value() != nil {
 			if runtime.GC(); time.Now().After(deadline) {
-				t.Fatal("a closed subscriber is still referred to")
+				t.Fatal("a closed subscriber is still referenced")
 			}
 		}
 	}
-	if e.Count("k") != len(stay) {
-		t.Errorf("%d subscribers, want %d", e.Count("k"), len(stay))
+	if e.Count("k") != len(staying) {
+		t.Errorf("%d subscribers, want %d", e.Count("k"), len(staying))
 	}
 }

@@ -9,17 +9,17 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails if an engine that a test has closed left a goroutine.
+// TestMain fails if a closed engine has left a goroutine.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start runs an engine for the time of the test.
+// start creates an engine and closes it at the end of the test.
 func start(t testing.TB, o Options) *Engine {
 	e := New(o)
 	t.Cleanup(e.Close)
 	return e
 }
 
-// bareKey is a key of an engine without goroutines, for tests of the ring alone.
+// bareKey returns a key of an engine without goroutines, for tests of the ring alone.
 func bareKey(o KeyOptions) (*Engine, *key) {
 	e := &Engine{evictionRequest: make(chan struct{}, 1), sweepInterval: time.Second}
 	e.maxHistoryBytes.Store(1 << 40)
@@ -37,7 +37,7 @@ func put(e *Engine, k *key, f Frame) (seq uint64) {
 	return d.ev.seq
 }
 
-// reader is a subscriber of bare keys, from their tails on.
+// reader returns a subscriber of bare keys that begins at their tails.
 func reader(keys ...*key) *Subscriber {
 	s := &Subscriber{sink: new(countSink), cursors: make([]cursor, len(keys))}
 	for i, k := range keys {
@@ -46,27 +46,42 @@ func reader(keys ...*key) *Subscriber {
 	return s
 }
 
-// countSink counts wake-ups, and leaves the subscriber where it is.
+// countSink counts the calls of Ready, and does not read.
 type countSink struct{ ready atomic.Int64 }
 
 func (c *countSink) Ready() { c.ready.Add(1) }
 
-// stopWakers leaves an engine on which nobody is notified.
+// stopWakers stops the goroutines of the engine without closing it: it notifies nobody any more.
 func stopWakers(e *Engine) {
 	e.stopOnce.Do(func() { close(e.stop) })
 	e.done.Wait()
 }
 
-// text is a frame without an id.
+// text returns a frame without an id.
 func text(data string) Frame { return Frame{Bytes: []byte(data), IDAt: -1} }
 
-// own is a frame with the publisher's own id.
-func own(id string) Frame {
+// publishAll publishes the data to all keys.
+func publishAll(t testing.TB, e *Engine, data string) {
+	t.Helper()
+	if _, _, err := e.PublishAll(text(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publishCopy publishes only the copy of broadcast n in this key, as PublishAll does for each key.
+func publishCopy(t testing.TB, e *Engine, key, data string, n uint32) {
+	t.Helper()
+	d := newDraft(text(data), 1, n)
+	mustKey(t, e, key).publish(e, &d)
+}
+
+// withID returns a frame with the publisher's own id.
+func withID(id string) Frame {
 	return Frame{Bytes: []byte("id: " + id + "\n\n"), IDAt: 4, IDLen: len(id)}
 }
 
-// stamped is a frame whose id the engine is to insert between head and tail.
-func stamped(head, tail string) Frame { return Frame{Bytes: []byte(head + tail), IDAt: len(head)} }
+// withIDRoom returns a frame for which the engine inserts the id between head and tail.
+func withIDRoom(head, tail string) Frame { return Frame{Bytes: []byte(head + tail), IDAt: len(head)} }
 
 // publish publishes the texts 1, 2, …, n, and returns the last position.
 func publish(t testing.TB, e *Engine, key string, n int) (last Position) {
@@ -91,7 +106,8 @@ func subscribe(t testing.TB, e *Engine, lastID string, keys ...string) *Subscrib
 	return s
 }
 
-// drain returns what Next has, as text: the bytes of events, and of gaps their key, reason and number of missed events.
+// drain calls Next until it returns nothing, and returns the items as text: the bytes of an event; the key, the reason
+// and the number of missed events of a gap.
 func drain(s *Subscriber) (got []string) {
 	for {
 		it, ok := s.Next(true)
@@ -106,7 +122,7 @@ func drain(s *Subscriber) (got []string) {
 	}
 }
 
-// numbers are the texts from first to last.
+// numbers returns the numbers from first to last as texts.
 func numbers(first, last int) (texts []string) {
 	for i := first; i <= last; i++ {
 		texts = append(texts, fmt.Sprint(i))
@@ -114,8 +130,8 @@ func numbers(first, last int) (texts []string) {
 	return texts
 }
 
-// theKey returns the engine's key of that name.
-func theKey(t testing.TB, e *Engine, name string) *key {
+// mustKey returns the engine's key with this name.
+func mustKey(t testing.TB, e *Engine, name string) *key {
 	t.Helper()
 	k, ok := e.shard(name).Load(name)
 	if !ok {

@@ -14,7 +14,7 @@ type Sink interface {
 //
 // It has two kinds of methods. Notify, Close, Closing and KeyName may be called by anyone at any time. Next, Unread,
 // Settle, Conflate, Positions, Lag and Release belong to the owner. The first owner is the caller of Subscribe; when it
-// has released the subscriber, the next owner is the Sink whose Ready was called, until Release returns true.
+// has released the subscriber, the next owner is whoever Ready is called on, until Release returns true.
 type Subscriber struct {
 	state  atomic.Uint32 // idle, busy, pending
 	reason atomic.Uint32 // Reason; 0 while open

@@ -140,7 +140,7 @@ func TestRedisIsAway(t *testing.T) {
 	if first, second := watcher.next(), watcher.next(); first != "by the API" || second != "back" {
 		t.Errorf("fanfare sub: %q, %q", first, second)
 	}
-	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was away`; !strings.Contains(watcher.log.String(), want) {
+	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was unavailable`; !strings.Contains(watcher.log.String(), want) {
 		t.Errorf("fanfare sub: %s", watcher.log)
 	}
 	if strings.Contains(s.Log.String(), "secret") {

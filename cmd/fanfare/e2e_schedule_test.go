@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"fanfare/internal/eventually"
+	"fanfare/internal/proctest"
 )
 
 // replaceFile writes a file as editors do: a new one in the place of the old.
@@ -97,7 +98,7 @@ func TestSchedulesOfAServer(t *testing.T) {
 	// A mistake changes nothing; then one is changed, and the others are gone.
 	replaceFile(t, file, strings.Replace(text, "every: 200ms", "every: 2ms", 1))
 	eventually.Holds(t, "the mistake is told", func() (bool, string) {
-		all := fmt.Sprint(s.Log.Records("configuration not reloaded: the one in force stays"))
+		all := fmt.Sprint(s.Log.Records("configuration not reloaded: the previous one stays in effect"))
 		return strings.Contains(all, file+":5:30: schedules[3].every: 2ms is less than 100ms"), all
 	})
 	if e := next(tick); e.Data != "tick" {
@@ -125,19 +126,11 @@ func TestDrainStopsSchedulesFirst(t *testing.T) {
 	file, pids := filepath.Join(dir, "fanfare.yaml"), filepath.Join(dir, "pids")
 	replaceFile(t, file, "schedules:\n  - {name: long, every: 1h, immediate: true, key: k, timeout: 1h, command: [sh, -c, 'echo $$ > "+pids+"; exec sleep 600']}\n")
 	s := start(t, "--config", file)
-	var pid int
-	eventually.Holds(t, "the command runs", func() (bool, string) {
-		b, err := os.ReadFile(pids)
-		n, _ := fmt.Sscan(string(b), &pid)
-		return err == nil && n == 1, string(b)
-	})
+	pid := proctest.AwaitPID(t, pids)
 	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually.Holds(t, "the command has ended", func() (bool, string) {
-		err := syscall.Kill(pid, 0)
-		return err == syscall.ESRCH, fmt.Sprint(pid, err)
-	})
+	proctest.AwaitEnd(t, pid)
 	if failed := s.Log.Records("a scheduled run failed: nothing is published"); failed != nil {
 		t.Errorf("%v", failed)
 	}

@@ -1,17 +1,13 @@
 package proctest
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
 	"fanfare/internal/failure"
 )
 
@@ -48,18 +44,12 @@ func TestKillEndsChildren(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	var child int
 	t.Run("test", func(t *testing.T) {
-		Start(t, exec.Command("sh", "-c", `sleep 600 >/dev/null & echo $! > "$0"; wait`, file)).Await("it has a child", func() error {
-			text, err := os.ReadFile(file)
-			if err == nil {
-				child, err = strconv.Atoi(strings.TrimSpace(string(text)))
-			}
-			return err
-		})
+		Start(t, exec.Command("sh", "-c", `sleep 600 >/dev/null & echo $! > "$0"; wait`, file))
+		if child = AwaitPID(t, file); !Running(child) {
+			t.Error("the child does not run")
+		}
 	})
-	eventually.Holds(t, "the child has ended", func() (bool, string) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
-		return errors.Is(syscall.Kill(child, 0), syscall.ESRCH) || err == nil && strings.Contains(string(stat), ") Z "), string(stat)
-	})
+	AwaitEnd(t, child)
 }
 
 func TestLogRecords(t *testing.T) {

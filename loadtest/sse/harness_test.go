@@ -20,19 +20,22 @@ import (
 	"go.k6.io/k6/metrics"
 	"go.uber.org/goleak"
 	"gopkg.in/guregu/null.v3"
+
+	"fanfare/internal/eventually"
+	"fanfare/internal/proctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long anything may take before a test gives up.
-const patience = 20 * time.Second
+const patience = eventually.Patience
 
 // vu is a VU with the module, and what it reported.
 type vu struct {
 	t      *testing.T
 	rt     *modulestest.Runtime
 	state  *lib.State
-	log    *logs
+	log    *proctest.Log
 	module *Module
 	// instance is touched between iterations only.
 	instance *instance
@@ -46,7 +49,7 @@ type vu struct {
 // newVU makes a VU whose globals are sse, EventSource, note(text) and the given ones.
 func newVU(t *testing.T, globals map[string]any) *vu {
 	t.Helper()
-	v := &vu{t: t, rt: modulestest.NewRuntime(t), log: new(logs), module: New(), changed: make(chan struct{}, 1)}
+	v := &vu{t: t, rt: modulestest.NewRuntime(t), log: new(proctest.Log), module: New(), changed: make(chan struct{}, 1)}
 	registry := v.rt.VU.InitEnvField.Registry
 	v.instance = v.module.NewModuleInstance(v.rt.VU).(*instance)
 	exports := v.instance.Exports()
@@ -217,23 +220,6 @@ func (v *vu) wantCount(want int, metric string, tags ...string) {
 	}
 }
 
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 // wire is a server of raw connections.
@@ -303,10 +289,5 @@ func streaming(t *testing.T, text string) *wire {
 // refused is the URL of a port on which nobody listens.
 func refused(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String()
+	return "http://" + proctest.FreeAddr(t)
 }

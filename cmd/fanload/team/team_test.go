@@ -14,10 +14,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +25,7 @@ import (
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/sequence"
 	"fanfare/internal/eventually"
+	"fanfare/internal/proctest"
 )
 
 // role makes the test binary a worker, or a parent of two.
@@ -264,24 +263,15 @@ func TestParentIsKilled(t *testing.T) {
 		}
 		workers = append(workers, pid)
 	}
-	if open() != 6 || !running(workers[0]) || !running(workers[1]) {
+	if open() != 6 || !proctest.Running(workers[0]) || !proctest.Running(workers[1]) {
 		t.Errorf("%d open, workers %v", open(), workers)
 	}
 	_ = c.Process.Kill()
 	if err := c.Wait(); err == nil {
 		t.Error("the parent was not killed")
 	}
-	eventually.True(t, "the workers have ended", func() bool { return !running(workers[0]) && !running(workers[1]) })
+	eventually.True(t, "the workers have ended", func() bool { return !proctest.Running(workers[0]) && !proctest.Running(workers[1]) })
 	eventually.True(t, "their streams are closed", func() bool { return open() == 0 })
-}
-
-// running tells whether there is such a process, and it is no zombie that nobody has waited for.
-func running(pid int) bool {
-	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		return false
-	}
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	return err == nil && !bytes.Contains(b, []byte(") Z "))
 }
 
 // TestWorkerEndsItself when the run's time is over, though its parent still is there and says nothing.

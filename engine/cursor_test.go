@@ -19,7 +19,7 @@ func TestPolicies(t *testing.T) {
 		s := subscribe(t, e, "", "k")
 		last := publish(t, e, "k", 20)
 		if it, ok := s.Next(false); ok {
-			t.Errorf("%v: %+v without leave to tell gaps", c.policy, it)
+			t.Errorf("%v: Next(false) returned %+v before the gap", c.policy, it)
 		}
 		if got := s.Lag(); got != 20 {
 			t.Errorf("%v: lag %d", c.policy, got)
@@ -35,19 +35,8 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("%v: got %v, want %v with 20 more missed", c.policy, got, want)
 		}
 		if s.Lag() != 0 {
-			t.Errorf("%v: lag %d at last", c.policy, s.Lag())
+			t.Errorf("%v: lag %d at the end", c.policy, s.Lag())
 		}
-	}
-}
-
-func TestParsePolicy(t *testing.T) {
-	for _, p := range []Policy{Skip, Latest, Disconnect} {
-		if got, err := ParsePolicy(p.String()); got != p || err != nil {
-			t.Errorf("ParsePolicy(%q) = %v, %v", p, got, err)
-		}
-	}
-	if _, err := ParsePolicy("slow"); err == nil {
-		t.Error("no error")
 	}
 }
 
@@ -60,7 +49,7 @@ func TestConflate(t *testing.T) {
 	}})
 	s := subscribe(t, e, "", "latest", "skip")
 	if n := s.Conflate(); n != 0 {
-		t.Errorf("%d of no events skipped", n)
+		t.Errorf("%d events skipped, want none", n)
 	}
 	publish(t, e, "latest", 5)
 	publish(t, e, "skip", 2)
@@ -68,16 +57,16 @@ func TestConflate(t *testing.T) {
 		t.Errorf("%d skipped, want 4", n)
 	}
 	if n := s.Conflate(); n != 0 {
-		t.Errorf("%d skipped at once again", n)
+		t.Errorf("%d skipped again", n)
 	}
 	if got, want := drain(s), []string{"5", "1", "2"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 
-	// A gap that is to be told stays, and nothing behind it is skipped.
+	// A pending gap stays, and no event after it is skipped.
 	r := subscribe(t, e, "unknown", "latest")
 	if n := r.Conflate(); n != 0 || len(drain(r)) != 6 {
-		t.Errorf("%d skipped behind a gap", n)
+		t.Errorf("%d skipped after a gap", n)
 	}
 }
 
@@ -86,7 +75,7 @@ func TestUnread(t *testing.T) {
 	s := subscribe(t, e, "", "a", "b")
 	for i := range 6 {
 		publish(t, e, []string{"a", "b"}[i%2], 1)
-		all(t, e, fmt.Sprint("all ", i))
+		publishAll(t, e, fmt.Sprint("all ", i))
 	}
 	positions := string(s.Positions(nil))
 	var items []Item
@@ -129,7 +118,7 @@ func TestUnread(t *testing.T) {
 	}
 }
 
-// TestKeysTakeTurns: a key that always has news must not starve another.
+// TestKeysTakeTurns: a key that always has events must not starve another key.
 func TestKeysTakeTurns(t *testing.T) {
 	e := start(t, Options{})
 	s := subscribe(t, e, "", "busy", "quiet")
@@ -142,7 +131,7 @@ func TestKeysTakeTurns(t *testing.T) {
 		}
 		publish(t, e, "busy", i)
 	}
-	t.Error("the quiet key's event has to wait")
+	t.Error("the event of the quiet key is starved")
 }
 
 func TestNextAfterClose(t *testing.T) {
@@ -167,12 +156,12 @@ func TestNextAfterClose(t *testing.T) {
 			if !s.Close(c.reason) || s.Closing() != c.reason {
 				t.Error("not closed")
 			}
-			// The owner looks, and takes back what it got: from now on nothing is added.
+			// The owner calls Next, and takes the item back: events that follow are not included.
 			if it, ok := s.Next(false); ok {
 				s.Unread([]Item{it})
 			}
 			if c.events == 20 {
-				later = 0 // laps more
+				later = 0 // more events would lap the subscriber further
 			}
 			publish(t, e, "k", later)
 			if got := drain(s); !slices.Equal(got, c.want) {
@@ -182,7 +171,7 @@ func TestNextAfterClose(t *testing.T) {
 	}
 }
 
-// TestClosedAndLapped: what was published after the end is not missed.
+// TestClosedAndLapped: events that are published after the close do not count as missed.
 func TestClosedAndLapped(t *testing.T) {
 	for _, policy := range []Policy{Skip, Latest} {
 		e := start(t, Options{Key: KeyOptions{History: 8, Slow: policy}})
@@ -204,36 +193,7 @@ func TestClosedAndLapped(t *testing.T) {
 			t.Errorf("%v: %+v, want a gap of %d up to %v", policy, it.Gap, want, last)
 		}
 		if got := drain(s); got != nil {
-			t.Errorf("%v: got %v behind the end", policy, got)
-		}
-	}
-}
-
-func TestCloseReasons(t *testing.T) {
-	e := start(t, Options{})
-	s := subscribe(t, e, "", "k")
-	for _, c := range []struct {
-		close, want Reason
-		first       bool
-	}{
-		{ReasonDrain, ReasonDrain, true},
-		{ReasonClosed, ReasonDrain, false},
-		{ReasonStalled, ReasonStalled, false}, // not graceful: replaces
-		{ReasonGone, ReasonStalled, false},
-		{ReasonClosed, ReasonStalled, false},
-	} {
-		if first := s.Close(c.close); first != c.first || s.Closing() != c.want {
-			t.Errorf("Close(%v) = %v, reason %v", c.close, first, s.Closing())
-		}
-	}
-	for _, r := range Reasons() {
-		if r.String() == "" {
-			t.Errorf("reason %d has no name", r)
-		}
-	}
-	for r := GapHistory; r <= GapLag; r++ {
-		if r.String() == "" {
-			t.Errorf("gap reason %d has no name", r)
+			t.Errorf("%v: got %v after the end", policy, got)
 		}
 	}
 }
