@@ -28,22 +28,31 @@ const maxLines = 450
 // are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
-	"codec":          {others: []string{"github.com/goccy/go-json"}},
-	"engine":         {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
-	"bridge/payload": {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"codec":            {others: []string{"github.com/goccy/go-json"}},
+	"internal/ratelog": {},
+	"engine":           {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"bridge/payload":   {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
-	"transport": {
-		own: []string{"engine", "codec"},
-		others: []string{
-			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
-			"github.com/goccy/go-json", "github.com/puzpuzpuz/xsync/v3",
-		},
+	"transport": { // and its rooms, of which none imports transport itself
+		own:    []string{"engine", "codec"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
+	"transport/internal/stream": {
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics"},
+		others: []string{"github.com/goccy/go-json", "golang.org/x/sys"},
+	},
+	"transport/internal/api": {
+		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
+	},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
+	"transport/internal/clientlog": {own: []string{rateLog}, others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
-		own: []string{"bridge/payload", "engine", "codec"},
+		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},
@@ -110,10 +119,13 @@ func TestOnlyTestsImportTestPackages(t *testing.T) {
 	}
 }
 
+// rateLog is the package below testPackages that is not only for tests.
+const rateLog = "internal/ratelog"
+
 // importsTestPackage reports whether the import is one that only tests may have, and s is not a test.
 func importsTestPackage(s source, imp string) bool {
 	own, ok := ownPackage(imp)
-	return ok && within(own, testPackages) && !within(s.dir, testPackages) && !s.test()
+	return ok && within(own, testPackages) && own != rateLog && !within(s.dir, testPackages) && !s.test()
 }
 
 func TestFileSizeAndNames(t *testing.T) {
@@ -140,6 +152,7 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"engine", "github.com/puzpuzpuz/xsync/v3", true},
 		{"engine", "fanfare/codec", false},
 		{"engine", "fanfare/transport", false},
+		{"internal/ratelog", "fanfare/engine", false},
 		{"engine", "github.com/valyala/fasthttp", false},
 		{"engine/ring", "fanfare/engine", true},
 		{"codec", "github.com/goccy/go-json", true},
@@ -148,6 +161,13 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"bridge/schedule", "fanfare/engine", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},
+		{"transport", "fanfare/transport/internal/stream", true},
+		{"transport/internal/stream", "fanfare/transport/internal/metrics", true},
+		{"transport/internal/stream", "fanfare/transport", false},
+		{"transport/internal/stream", "fanfare/codec", false},
+		{"transport/internal/stream", "github.com/valyala/fasthttp", false},
+		{"transport/internal/api", "fanfare/transport/internal/stream", false},
+		{"transport/internal/gate", "fanfare/engine", false},
 		{"transport", "fanfare/engine", true},
 		{"transport", "fanfare/cmd/fanfare", false},
 		{"transport", "github.com/prometheus/client_golang/prometheus", true},

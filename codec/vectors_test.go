@@ -35,7 +35,7 @@ func TestVectors(t *testing.T) {
 			if want := v.Want(); got != want {
 				t.Fatalf("%s\n got %q\nwant %q", v.JSON, got, want)
 			}
-			// What was published comes back as it is from a body of finished events.
+			// ParseFrames does not change the bytes.
 			frames, dst, err := ParseFrames(nil, nil, []byte(got), false)
 			if err != nil || len(frames) != 1 || string(frames[0].Bytes) != got || string(dst) != got {
 				t.Fatalf("ParseFrames(%q) = %q, %v", got, dst, err)

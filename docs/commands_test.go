@@ -18,7 +18,7 @@ import (
 
 // documents are those whose commands are run. The plugin's are run by its own tests.
 var documents = []string{
-	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "fanload.md", "operations.md",
+	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "operations.md",
 	"performance.md", "protocol.md", "redis.md", "schedule.md", "shell.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
 }
 
@@ -40,10 +40,8 @@ const (
 var commands = []how{
 	// Servers and clients that do not end.
 	{start: "go run ./cmd/fanfare", until: "curl"},
-	{start: "go run ./cmd/fanfare sub", until: "tick"},
 	{start: "go run ./cmd/fanfare pub"},
 	{start: "curl -N ", until: "data: tick"},
-	{start: "fanfare sub news log --json | jq", with: []string{"jq", "jq --unbuffered"}, until: "tick"},
 	{start: "fanfare sub news sport", until: "tick"},
 	{start: "fanfare sub news --json | jq", with: []string{"jq", "jq --unbuffered"}, until: `"data": "tick"`},
 	{start: "fanfare sub news -n 1 --timeout 5s", with: []string{"5s", "5m"}},

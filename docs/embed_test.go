@@ -38,10 +38,10 @@ func blocks(t *testing.T, file, section string) (found [][2]string) {
 	return found
 }
 
-// TestEmbed makes a module of its own with README's program and commands, and subscribes to what it serves. Only the port is
-// another, because 8080 may be taken.
+// TestEmbed builds a module from the program and the commands of docs/embed.md, and subscribes to what it serves. Only the port
+// differs, because 8080 may be taken.
 func TestEmbed(t *testing.T) {
-	found := blocks(t, "../README.md", "Embed it")
+	found := blocks(t, "embed.md", "A program")
 	if len(found) != 2 || found[0][0] != "go" || found[1][0] != "sh" {
 		t.Fatalf("the section has other blocks than a program and its commands: %q", found)
 	}

@@ -236,7 +236,7 @@ func TestWrongPassword(t *testing.T) {
 	for _, test := range []struct{ login, hint string }{
 		{"user:" + wrong + "@", "the user name or the password in redisURL is wrong"},
 		{":" + wrong + "@", "the user name or the password in redisURL is wrong"},
-		{"", "redis asks for a password"},
+		{"", "redis requires a password"},
 	} {
 		f := startFanfare(t, setup{url: "redis://" + test.login + r.Addr, channels: []string{"c"}, streams: []string{"s"}, backoffMax: 100 * time.Millisecond})
 		eventually.Holds(t, "some attempts", func() (bool, string) {

@@ -113,7 +113,7 @@ type setup struct {
 	timeout                   time.Duration
 	key                       engine.KeyOptions
 	maxEventBytes, maxStreams int
-	backoffMax, lookInterval  time.Duration
+	backoffMax, pollInterval  time.Duration
 	addr                      string // to listen on again
 	early                     func(*fanfare)
 }
@@ -156,7 +156,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 			return err
 		},
 		Registerer: f.srv.Registry(), Logger: logger,
-		backoffMin: 5 * time.Millisecond, backoffMax: s.backoffMax, lookInterval: s.lookInterval,
+		backoffMin: 5 * time.Millisecond, backoffMax: s.backoffMax, pollInterval: s.pollInterval,
 	})
 	if err != nil {
 		t.Fatal(err)

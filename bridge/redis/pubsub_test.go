@@ -68,7 +68,7 @@ func TestRulesNameKeys(t *testing.T) {
 	if n := f.metric("fanfare_redis_refused_total", "source=pubsub", "reason=name"); n != 2 {
 		t.Errorf("%v messages without a key", n)
 	}
-	if !strings.Contains(f.log.String(), `name=other error="no rule of redisKeys makes a key of this name"`) || strings.Contains(f.log.String(), "app:") {
+	if !strings.Contains(f.log.String(), `name=other error="no rule of redisKeys gives this name a key: add one"`) || strings.Contains(f.log.String(), "app:") {
 		t.Error("the log has not one line, of the first message without a key")
 	}
 }
@@ -248,7 +248,7 @@ func TestBurst(t *testing.T) {
 func TestHammer(t *testing.T) {
 	r := startRedis(t, "--appendonly", "yes", "--appendfsync", "no")
 	f := startFanfare(t, setup{url: r.URL(), channels: []string{"h.*", "h.1"}, streams: []string{"s.*"},
-		backoffMax: 20 * time.Millisecond, lookInterval: 20 * time.Millisecond})
+		backoffMax: 20 * time.Millisecond, pollInterval: 20 * time.Millisecond})
 	var publishers, subscribers sync.WaitGroup
 	stopPublishing, stopSubscribing := make(chan struct{}), make(chan struct{})
 	// until calls step with 0, 1, 2, … until stop is closed.

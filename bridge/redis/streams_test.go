@@ -51,7 +51,7 @@ func onlyGap(t *testing.T, events []wiretest.Message) (g wiretest.Gap, others []
 
 func TestEntriesReachSubscribers(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.URL(), streams: []string{"orders", "t:*"}, rules: []string{"t:* -> ticker/*", "* -> *"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"orders", "t:*"}, rules: []string{"t:* -> ticker/*", "* -> *"}, pollInterval: 20 * time.Millisecond})
 	orders, ticker := f.subscribe("orders"), f.subscribe("ticker/a", "orders")
 	a := r.add("orders", "data", "one", "event", "e")
 	b := r.add("orders", "x", `{"data":"two","id":"its own"}`)
@@ -290,7 +290,7 @@ func TestStreamOfOneEntry(t *testing.T) {
 
 func TestDeletedAndMadeAgain(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, pollInterval: 20 * time.Millisecond})
 	c := f.subscribe("s")
 	r.do("XADD", "s", "100-0", "x", "1")
 	r.do("XADD", "s", "200-0", "x", "2")
@@ -363,7 +363,7 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 		r.add(name, "x", "1")
 	}
 	f := startFanfare(t, setup{url: r.URL(), streams: []string{"text", "a:1", "b:*", "c:*", "x"}, maxStreams: 4,
-		rules: []string{"a:* -> *", "b:* -> *", "c:* -> c*", "text -> text"}, lookInterval: 20 * time.Millisecond})
+		rules: []string{"a:* -> *", "b:* -> *", "c:* -> c*", "text -> text"}, pollInterval: 20 * time.Millisecond})
 	c := f.subscribe("1")
 	r.add("b:1", "x", "not this one")
 	r.add("a:1", "x", "this one")

@@ -52,9 +52,9 @@ func TestCommandFailures(t *testing.T) {
 	}{
 		{[]string{"sh", "-c", "echo half; echo 'no such thing' >&2; exit 3"}, reasonCommand, "exit status 3: no such thing"},
 		{[]string{"fanfare-has-no-such-program"}, reasonCommand, "executable file not found"},
-		{[]string{"yes"}, reasonSize, "more than 1000 bytes (maxBytes)"},
+		{[]string{"yes"}, reasonSize, "more than 1000 bytes: raise maxBytes"},
 		{[]string{"sh", "-c", "trap '' PIPE; head -c 1001 /dev/zero; sleep 600"}, reasonSize, "more than 1000 bytes"},
-		{[]string{"sleep", "600"}, reasonTimeout, "longer than 2s (timeout)"},
+		{[]string{"sleep", "600"}, reasonTimeout, "longer than 2s: raise timeout"},
 		{[]string{"sh", "-c", "trap '' TERM INT; echo x; sleep 600; sleep 600"}, reasonTimeout, "longer than 2s"},
 	} {
 		r := newRig(t)
@@ -121,12 +121,12 @@ func TestTailKeepsTheEnd(t *testing.T) {
 			all = append(all, b...)
 			_, _ = to.Write(b)
 		}
-		if want := string(all[max(0, len(all)-maxComplaint):]); to.String() != want {
+		if want := string(all[max(0, len(all)-maxStderr):]); to.String() != want {
 			t.Errorf("%d writes: %q, want %q", writes, to, want)
 		}
 	}
 	to := new(tail)
-	if _, _ = to.Write([]byte(strings.Repeat("y", 5000))); len(to.String()) != maxComplaint {
+	if _, _ = to.Write([]byte(strings.Repeat("y", 5000))); len(to.String()) != maxStderr {
 		t.Errorf("%d bytes", len(to.String()))
 	}
 }

@@ -95,7 +95,7 @@ func TestFirstLogLines(t *testing.T) {
 		t.Errorf("openFiles: %v", s.Log.Find("limits"))
 	}
 	if code, _, stderr := run(t, nil, "--admin", "off", "--listen", strings.TrimPrefix(s.Stream, "http://")); code != 1 ||
-		stderr != "fanfare: listen "+strings.TrimPrefix(s.Stream, "http://")+": the address is in use: stop the program that has it, or choose another by --listen\n" {
+		stderr != "fanfare: listen "+strings.TrimPrefix(s.Stream, "http://")+": the address is in use: stop the program that uses it, or choose another address with --listen\n" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
@@ -116,8 +116,8 @@ func TestWhatStopsTheServerAtItsStart(t *testing.T) {
 		code      int
 		stderr    string // its last line
 	}{
-		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that has it, or choose another by --listen"},
-		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that has it, or choose another by --admin"},
+		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that uses it, or choose another address with --listen"},
+		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that uses it, or choose another address with --admin"},
 		{"--listen 127.0.0.1:0 --admin 0.0.0.0:0", "", 2, `fanfare: flag --admin: admin: "0.0.0.0:0" can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:0)`},
 		{"--max-client 5", "", 2, "fanfare: unknown flag --max-client; did you mean --max-clients?"},
 		{"", "FANFARE_MAX_CLIENT=5", 2, "fanfare: environment FANFARE_MAX_CLIENT: unknown variable; did you mean FANFARE_MAX_CLIENTS?"},
@@ -224,7 +224,7 @@ func TestReloadKeepsStreams(t *testing.T) {
 
 	// A mistake changes nothing, and is named with its place.
 	write("maxEventBytes: 1kB\nhistroy: 5\n")
-	awaitReload("configuration not reloaded: the one in force stays", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
+	awaitReload("configuration not reloaded: the previous one stays in effect", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
 	if ok, answer := accepts(); !ok {
 		t.Errorf("after a mistake: %s", answer)
 	}
@@ -271,7 +271,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s.AwaitCount("news", 1)
 	s.Signal(syscall.SIGTERM)
 	eventually.Holds(t, "it drains", func() (bool, string) {
-		return s.Log.Find("draining: a second signal ends it at once") != nil, s.Log.String()
+		return s.Log.Find("draining: a second signal stops at once") != nil, s.Log.String()
 	})
 	eventually.Equal(t, "/readyz", http.StatusServiceUnavailable, func() int {
 		status, _ := s.Get("/readyz")
@@ -287,7 +287,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	if d := time.Since(second); d > 10*time.Second {
 		t.Errorf("it took %s", d)
 	}
-	if s.Log.Find("ended at once by a second signal") == nil {
+	if s.Log.Find("stopped at once by a second signal") == nil {
 		t.Error("that is not logged")
 	}
 	l.end()

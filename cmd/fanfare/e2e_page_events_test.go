@@ -202,7 +202,7 @@ func TestPagePausesAndFilters(t *testing.T) {
 		clickOn(b, "pause")
 		s.Publish("k", `{"event":"tock","data":"beta"}`)
 		s.Publish("k", `{"event":"tock","data":"gamma"}`)
-		awaitTextOf(t, b, "held", "Paused: 2 rows behind these.")
+		awaitTextOf(t, b, "held", "Paused: 2 newer rows.")
 		awaitTextOf(t, b, "events", "3") // is counted all the same
 		if rows := rowsOf(b); len(rows) != 2 {
 			t.Errorf("paused, and %+v", rows)
@@ -235,7 +235,7 @@ func TestPagePausesAndFilters(t *testing.T) {
 			data[i] = fmt.Sprint("flood ", i)
 		}
 		s.publishBatch("k", data)
-		awaitTextOf(t, b, "held", "Paused: 3,000 rows behind these. The newest 500 are kept.")
+		awaitTextOf(t, b, "held", "Paused: 3,000 newer rows. The newest 500 are kept.")
 		clickOn(b, "pause")
 		if rows := awaitRows(t, b, 500); rows[0].Text != "flood 2500" || rows[499].Text != "flood 2999" {
 			t.Errorf("from %+v to %+v", rows[0], rows[499])

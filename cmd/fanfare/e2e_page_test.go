@@ -18,7 +18,7 @@ func TestPageSubscribesAndPublishes(t *testing.T) {
 	if state := tb.text("state"); state != "closed" {
 		t.Errorf("the state is %q before a key is given", state)
 	}
-	tb.awaitPart("toKeyText", "To this key: none, the pool")
+	tb.awaitPart("toKeyText", "To the default key")
 	tb.fill("key", "orders")
 	tb.awaitPart("toKeyText", "To this key: orders")
 	tb.click("connect")
@@ -128,7 +128,7 @@ func TestPageShowsHostileEventsAsText(t *testing.T) {
 	s.Publish(key, `{"event":"gap","data":{"key":"news","reason":"source","missed":null,"after":null,"next":null}}`)
 	tb.awaitText("events", "3")
 	tb.awaitText("gaps", "2")
-	if text := eval[string](tb, `document.querySelector("main").innerText`); !strings.Contains(text, "events was away, or has lost some. Reason: source. After nothing.") {
+	if text := eval[string](tb, `document.querySelector("main").innerText`); !strings.Contains(text, "events was disconnected, or has lost events. Reason: source. After nothing.") {
 		t.Errorf("the gap of a source: %s", text)
 	}
 	rows := tb.rows()
@@ -263,7 +263,7 @@ func TestPageSaysHowElseToPublish(t *testing.T) {
 		s := start(t)
 		tb := open(t, strings.Replace(s.Stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=it's")
 		tb.awaitText("state", "open")
-		tb.awaitPart("why", "The publish API answers on the server’s own machine.")
+		tb.awaitPart("why", "The publish API can be reached only on the server’s own machine.")
 		if tb.text("curl") != "curl '"+s.Admin+"/publish?key=it%27s' -H 'Content-Type: text/plain' -d hello" {
 			t.Error(tb.text("curl"))
 		}
@@ -277,7 +277,7 @@ func TestPageSaysHowElseToPublish(t *testing.T) {
 		s := startWith(proctest.Server{T: t, Args: []string{"--publish-token", "open-sesame"}, Token: "open-sesame"})
 		tb := open(t, strings.Replace(s.Stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=k")
 		tb.awaitText("state", "open")
-		tb.awaitPart("why", "The publish API answers on the server’s own machine.")
+		tb.awaitPart("why", "The publish API can be reached only on the server’s own machine.")
 		shell(t, []string{"FANFARE_PUBLISH_TOKEN=open-sesame"}, tb.text("curl")+" --fail")
 		tb.awaitText("events", "1")
 	})

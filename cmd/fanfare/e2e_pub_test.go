@@ -165,7 +165,7 @@ func TestWatchSurvivesARestart(t *testing.T) {
 	s.Kill()
 	eventually.Holds(t, "the loss is told", func() (bool, string) {
 		text := l.log.String()
-		return strings.Contains(text, "-- can't reach http") || strings.Contains(text, "-- the connection was lost"), text
+		return strings.Contains(text, "-- cannot reach http") || strings.Contains(text, "-- the connection was lost"), text
 	})
 	s.Restart()
 	s.AwaitCount("news", 1)
@@ -186,7 +186,7 @@ func TestWatchSurvivesARestart(t *testing.T) {
 
 func TestPubErrors(t *testing.T) {
 	s := startWith(proctest.Server{T: t, Env: []string{"FANFARE_PUBLISH_TOKEN=right"}, Token: "right", Args: []string{"--max-event-bytes", "1kB"}})
-	const wrong = "fanfare: this needs the publish token: send \"Authorization: Bearer TOKEN\" (--token, or FANFARE_PUBLISH_TOKEN)\n"
+	const wrong = "fanfare: this needs the publish token: send \"Authorization: Bearer TOKEN\" (set it by --token or FANFARE_PUBLISH_TOKEN)\n"
 	if code, _, stderr := s.pub("", "k", "x", "--token", "wrong"); code != 1 || stderr != wrong {
 		t.Errorf("wrong token: %d, %q", code, stderr)
 	}
@@ -203,7 +203,7 @@ func TestPubErrors(t *testing.T) {
 	for _, want := range []string{
 		"fanfare: line 3: is not valid JSON: unexpected end of JSON input (byte 8)\n",
 		"fanfare: line 4: the finished event has 2013 bytes, more than 1000 (maxEventBytes): send less, or raise the limit\n",
-		"fanfare: line 5: retry: must be a whole number of milliseconds, of the digits 0-9 only; got \"soon\"\n",
+		"fanfare: line 5: retry: must be a whole number of milliseconds: digits 0-9 only; got \"soon\"\n",
 		"fanfare: 3 of 7 lines were refused\n",
 	} {
 		if !strings.Contains(stderr, want) {
@@ -221,7 +221,7 @@ func TestPubErrors(t *testing.T) {
 	if code, _, stderr := s.pub("", "--nonsense"); code != 2 || stderr != "fanfare: unknown flag --nonsense\n" {
 		t.Errorf("%d, %q", code, stderr)
 	}
-	if code, _, stderr := s.pub(""); code != 2 || stderr != "fanfare: to which key? fanfare pub KEY [DATA], or --all\n" {
+	if code, _, stderr := s.pub(""); code != 2 || stderr != "fanfare: no key is given: write fanfare pub KEY [DATA], or --all\n" {
 		t.Errorf("%d, %q", code, stderr)
 	}
 	if code, _, stderr := s.pub("", "k", "x", "-l", "--ndjson"); code != 2 || !strings.Contains(stderr, "--lines and --ndjson can't be used together") {
@@ -234,16 +234,16 @@ func TestServerAway(t *testing.T) {
 	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Fatal(code)
 	}
-	if code, _, stderr := s.pub("", "k", "x"); code != 1 || stderr != "fanfare: can't publish to "+s.Admin+": connection refused: nothing listens there\n" {
+	if code, _, stderr := s.pub("", "k", "x"); code != 1 || stderr != "fanfare: cannot publish to "+s.Admin+": connection refused: no server is listening there\n" {
 		t.Errorf("pub: %d, %q", code, stderr)
 	}
-	if code, _, stderr := run(t, s.client(), "sub", "k"); code != 1 || !strings.HasPrefix(stderr, "fanfare: can't reach "+s.Stream) {
+	if code, _, stderr := run(t, s.client(), "sub", "k"); code != 1 || !strings.HasPrefix(stderr, "fanfare: cannot reach "+s.Stream) {
 		t.Errorf("sub: %d, %q", code, stderr)
 	}
 	// With --wait both sit it out.
 	l := listen(t, "env", append(s.client(), binary, "sub", "k", "-n", "1", "--raw", "--wait", "1m")...)
 	late := listen(t, "env", append(s.client(), "sh", "-c", `echo late | "$BIN" pub --all --wait 1m -v 2>&1`)...)
-	if got := late.next(); !strings.HasSuffix(got, "nothing listens there; trying again for 1m0s") {
+	if got := late.next(); !strings.HasSuffix(got, "no server is listening there; trying again for 1m0s") {
 		t.Errorf("pub: %q", got)
 	}
 	s.Restart()
@@ -289,7 +289,7 @@ func TestWatchSince(t *testing.T) {
 		}
 	}
 	code, stdout, stderr := run(t, s.client(), "sub", "k", "--since", last.ID, "-n", "1", "--timeout", "300ms", "-q")
-	if code != 1 || stdout != "" || stderr != "fanfare: 0 of 1 events within 300ms\n" {
+	if code != 1 || stdout != "" || stderr != "fanfare: only 0 of 1 events arrived within 300ms\n" {
 		t.Errorf("%d, %q, %q", code, stdout, stderr)
 	}
 }

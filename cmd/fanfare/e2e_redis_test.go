@@ -126,8 +126,8 @@ func TestRedisIsAway(t *testing.T) {
 	if status, body := s.Get("/readyz"); status != http.StatusOK {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
-	record := s.Log.Find("redis can't be reached: trying again, at least every 5s")
-	if record == nil || record["reason"] != "refused" || record["hint"] != "nothing listens there: start redis, or correct redisURL" {
+	record := s.Log.Find("cannot connect to redis: trying again, at least every 5s")
+	if record == nil || record["reason"] != "refused" || record["hint"] != "nothing listens at that address: start redis, or correct redisURL" {
 		t.Errorf("%v", record)
 	}
 	r.Start()
@@ -140,7 +140,7 @@ func TestRedisIsAway(t *testing.T) {
 	if first, second := watcher.next(), watcher.next(); first != "by the API" || second != "back" {
 		t.Errorf("fanfare sub: %q, %q", first, second)
 	}
-	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was away`; !strings.Contains(watcher.log.String(), want) {
+	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was unavailable`; !strings.Contains(watcher.log.String(), want) {
 		t.Errorf("fanfare sub: %s", watcher.log)
 	}
 	if strings.Contains(s.Log.String(), "secret") {

@@ -98,7 +98,7 @@ func TestSchedulesOfAServer(t *testing.T) {
 	// A mistake changes nothing; then one is changed, and the others are gone.
 	replaceFile(t, file, strings.Replace(text, "every: 200ms", "every: 2ms", 1))
 	eventually.Holds(t, "the mistake is told", func() (bool, string) {
-		all := fmt.Sprint(s.Log.Records("configuration not reloaded: the one in force stays"))
+		all := fmt.Sprint(s.Log.Records("configuration not reloaded: the previous one stays in effect"))
 		return strings.Contains(all, file+":5:30: schedules[3].every: 2ms is less than 100ms"), all
 	})
 	if e := next(tick); e.Data != "tick" {

@@ -67,7 +67,7 @@ func TestSocketActivation(t *testing.T) {
 	if s.Stream != "http://"+stream || s.Admin != "http://"+admin {
 		t.Fatalf("streams at %s, the publish API at %s: not on the sockets that were passed on", s.Stream, s.Admin)
 	}
-	if line := s.Log.Find("sockets were passed on by the program that started this one: these settings are not used"); line == nil || line["settings"] != "listen, admin" {
+	if line := s.Log.Find("using sockets inherited from the parent process in place of these settings"); line == nil || line["settings"] != "listen, admin" {
 		t.Errorf("the log doesn't say that --listen is not used: %s", s.Log)
 	}
 
@@ -151,10 +151,10 @@ func TestSocketActivationRefused(t *testing.T) {
 		args    []string
 		want    string
 	}{
-		{"web:admin", []*os.File{a, b}, nil, `socket "web" was passed on, and is neither "stream" nor "admin"`},
-		{"stream:stream", []*os.File{a, b}, nil, `more than one socket was passed on that is named "stream"`},
-		{"stream", []*os.File{udp}, nil, `socket "stream" was passed on, and can't be used`},
-		{"stream:admin", []*os.File{a, b}, []string{"--admin", "off"}, `admin: off, but a socket named "admin" was passed on`},
+		{"web:admin", []*os.File{a, b}, nil, `inherited socket "web" has an unknown name`},
+		{"stream:stream", []*os.File{a, b}, nil, `more than one inherited socket has the name "stream"`},
+		{"stream", []*os.File{udp}, nil, `inherited socket "stream" cannot be used`},
+		{"stream:admin", []*os.File{a, b}, []string{"--admin", "off"}, `admin: is off, but a socket named "admin" was inherited`},
 		{"stream:admin", []*os.File{a, open}, nil, `which other machines can reach, and anyone could publish: set publishToken`},
 	} {
 		out, err := passOn(test.names, test.sockets, append(test.args, "--listen", "127.0.0.1:0")...).CombinedOutput()
@@ -185,9 +185,9 @@ func TestReloadKeepsTheTokenOfAnOpenListener(t *testing.T) {
 	s.Admin = "http://127.0.0.1:" + port
 	write("admin: 127.0.0.1:0\n")
 	s.Signal(syscall.SIGHUP)
-	const refused = "configuration not reloaded: the one in force stays"
+	const refused = "configuration not reloaded: the previous one stays in effect"
 	eventually.Holds(t, "the reload is refused", func() (bool, string) {
-		return strings.Contains(fmt.Sprint(s.Log.Records(refused)), "publishToken: can't be taken away"), s.Log.String()
+		return strings.Contains(fmt.Sprint(s.Log.Records(refused)), "publishToken: cannot be removed"), s.Log.String()
 	})
 	if status, p := s.Call(http.MethodPost, "/publish?key=k", "application/json", `"x"`); status != http.StatusUnauthorized {
 		t.Errorf("without a token: %d %+v", status, p)

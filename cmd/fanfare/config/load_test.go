@@ -225,10 +225,10 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		`unknown flag --pth; did you mean --path?`,
 		`fanfare.yaml:1:1: histroy: unknown setting; did you mean history?`,
 		`environment FANFARE_LISTN: unknown variable; did you mean FANFARE_LISTEN?`,
-		`environment FANFARE_MAX_KEYS: maxKeys: "many" is not a whole number: write digits alone, such as 1000`,
+		`environment FANFARE_MAX_KEYS: maxKeys: "many" is not a whole number: write only digits, such as 1000`,
 		`flag --history-ttl: historyTTL: "soon" is not a duration: write a number with a unit (500ms, 10s, 1m30s, 2h) or milliseconds (10000)`,
 		`flag --max-clients: maxClients: 0 is out of range: 1 to 10000000`,
-		`fanfare.yaml:2:7: slow: "fast" is none of skip, latest, disconnect`,
+		`fanfare.yaml:2:7: slow: "fast" is not one of skip, latest, disconnect`,
 	}, "\n")
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
@@ -245,9 +245,9 @@ func TestUnreadableFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"none.yaml": "none.yaml: can't read the configuration file: no such file or directory",
-		".":         ".: can't read the configuration file: it is a directory",
-		"big.yaml":  "big.yaml: can't read the configuration file: it has 1048577 bytes; at most 1048576 are read",
+		"none.yaml": "none.yaml: cannot read the configuration file: no such file or directory",
+		".":         ".: cannot read the configuration file: it is a directory: name a file in it",
+		"big.yaml":  "big.yaml: cannot read the configuration file: it has 1048577 bytes, more than the limit of 1048576: is it the right file?",
 	} {
 		if _, err := load(t, "", nil, "--config", path); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)

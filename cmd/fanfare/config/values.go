@@ -11,10 +11,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// The values of pub's and sub's flags. kong puts the flag's name in front of an error; these say the value and an example,
-// where kong's own mappers hand on what Go's parsers say of it.
+// These are the decoders for the flags of pub and sub. Kong puts the flag's name before an error. Their errors name the value
+// and give an example; those of kong's own decoders are the errors of Go's parsers.
 
-// valueMapper reads a flag's text by parse; example is a value that it takes.
+// valueMapper decodes a flag's text with parse. example is a valid value.
 func valueMapper[T any](example string, parse func(text string) (T, error)) kong.Mapper {
 	return kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
 		token := ctx.Scan.Peek()
@@ -22,7 +22,7 @@ func valueMapper[T any](example string, parse func(text string) (T, error)) kong
 		case token.IsEOL():
 			return fmt.Errorf("needs a value, such as %s", example)
 		case !token.IsValue() && !negative.MatchString(token.String()):
-			return fmt.Errorf("needs a value, such as %s, and has %q behind it", example, token.String())
+			return fmt.Errorf("needs a value, such as %s; %q follows it", example, token.String())
 		}
 		text := ctx.Scan.Pop().String()
 		value, err := parse(text)
@@ -34,11 +34,11 @@ func valueMapper[T any](example string, parse func(text string) (T, error)) kong
 	})
 }
 
-// negative looks like a flag and is a number.
+// negative matches a negative number, which looks like a flag.
 var negative = regexp.MustCompile(`^-[0-9]`)
 
-// flagDuration takes no bare number, unlike the settings: egg-sse's milliseconds are not what a person at a shell means by
-// --timeout 5.
+// flagDuration refuses a number without a unit. The settings read it as milliseconds, as egg-sse does, but a person who writes
+// --timeout 5 in a shell does not mean that.
 func flagDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err == nil {
@@ -63,12 +63,12 @@ func flagNumber(text string) (int, error) {
 func flagSize(text string) (int, error) {
 	n, err := ParseSize(text)
 	if err == nil && int64(n) > math.MaxInt {
-		return 0, fmt.Errorf("%q is more than this machine can hold", text)
+		return 0, fmt.Errorf("%q is too large for this machine: write less", text)
 	}
 	return int(n), err
 }
 
-// flagBool is the mapper of flags without a value: --raw, and --raw=false.
+// flagBool decodes flags without a value: --raw, and --raw=false.
 type flagBool struct{}
 
 func (flagBool) IsBool() bool { return true }
@@ -81,7 +81,7 @@ func (flagBool) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	text := fmt.Sprint(ctx.Scan.Pop().Value)
 	value, err := parseBool(text)
 	if err != nil {
-		return fmt.Errorf("%w: write it without a value, or =true or =false", err)
+		return fmt.Errorf("%q is not a boolean: write the flag without a value, or with =true or =false", text)
 	}
 	target.SetBool(value)
 	return nil
