@@ -25,10 +25,11 @@ const maxLines = 450
 // are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
-	"codec":            {others: []string{"github.com/goccy/go-json"}},
-	"internal/ratelog": {},
-	"engine":           {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
-	"bridge/payload":   {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"codec":              {others: []string{"github.com/goccy/go-json"}},
+	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
+	"internal/ratelog":   {},
+	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"bridge/payload":     {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
@@ -47,14 +48,14 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec"},
+		own: []string{"transport", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
 		},
 	},
 	"cmd/fanload": {
-		own:    []string{"codec"},
+		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
 	},
 }

@@ -284,7 +284,7 @@ func TestParentIsKilled(t *testing.T) {
 	until(t, "their streams are closed", func() bool { return open() == 0 })
 }
 
-// running tells whether there is such a process, and it is no zombie that nobody has waited for.
+// running reports whether there is such a process, and it is no zombie that nobody has waited for.
 func running(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return false
