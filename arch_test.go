@@ -18,6 +18,9 @@ import (
 // module is the path of the main module; packages below it are its own.
 const module = "fanfare"
 
+// testPackages is the folder of what the tests of several packages share. Only tests import it.
+const testPackages = "internal"
+
 // maxLines bounds a non-test Go file: a file that has one job rarely needs more.
 const maxLines = 450
 
@@ -25,22 +28,30 @@ const maxLines = 450
 // are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
-	"codec":              {others: []string{"github.com/goccy/go-json"}},
-	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
-	"internal/ratelog":   {},
-	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
-	"bridge/payload":     {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"codec":            {others: []string{"github.com/goccy/go-json"}},
+	flagValue:          {others: []string{"github.com/alecthomas/kong"}},
+	"internal/ratelog": {},
+	"engine":           {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"bridge/payload":   {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
-	"transport": {
-		own: []string{"engine", "codec"},
-		others: []string{
-			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
-			"github.com/goccy/go-json", "github.com/puzpuzpuz/xsync/v3",
-		},
+	"transport": { // and its rooms, of which none imports transport itself
+		own:    []string{"engine", "codec"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
+	"transport/internal/stream": {
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics"},
+		others: []string{"github.com/goccy/go-json", "golang.org/x/sys"},
+	},
+	"transport/internal/api": {
+		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
+	},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
+	"transport/internal/clientlog": {own: []string{rateLog}, others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
 		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
 		others: []string{
@@ -48,14 +59,15 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "bridge", "engine", "codec", flagValue},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
 		},
 	},
+	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
-		own:    []string{"codec", "internal/flagvalue"},
+		own:    []string{"codec", flagValue},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
 	},
 }
@@ -75,7 +87,7 @@ type source struct {
 func (s source) test() bool { return strings.HasSuffix(s.file, "_test.go") }
 
 func TestImportArrows(t *testing.T) {
-	for _, s := range sources(t) {
+	for _, s := range sources(t, false) {
 		for _, imp := range s.imports {
 			if own, ok := ownPackage(imp); ok && within(own, "cmd") && command(s.dir) != command(own) {
 				t.Errorf("%s imports %s: nothing imports a command", s.file, imp)
@@ -97,8 +109,31 @@ func TestImportArrows(t *testing.T) {
 	}
 }
 
+// TestOnlyTestsImportTestPackages looks at nested modules, too: a program of theirs must not contain a test package either.
+func TestOnlyTestsImportTestPackages(t *testing.T) {
+	for _, s := range sources(t, true) {
+		for _, imp := range s.imports {
+			if importsTestPackage(s, imp) {
+				t.Errorf("%s imports %s: only tests import the packages of %s", s.file, imp, testPackages)
+			}
+		}
+	}
+}
+
+// The packages below testPackages that are not only for tests.
+const (
+	rateLog   = "internal/ratelog"
+	flagValue = "internal/flagvalue"
+)
+
+// importsTestPackage reports whether the import is one that only tests may have, and s is not a test.
+func importsTestPackage(s source, imp string) bool {
+	own, ok := ownPackage(imp)
+	return ok && within(own, testPackages) && own != rateLog && own != flagValue && !within(s.dir, testPackages) && !s.test()
+}
+
 func TestFileSizeAndNames(t *testing.T) {
-	for _, s := range sources(t) {
+	for _, s := range sources(t, false) {
 		if !s.test() && s.lines > maxLines {
 			t.Errorf("%s has %d lines, more than %d: split it by job", s.file, s.lines, maxLines)
 		}
@@ -130,12 +165,23 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"bridge/schedule", "fanfare/engine", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},
+		{"transport", "fanfare/transport/internal/stream", true},
+		{"transport/internal/stream", "fanfare/transport/internal/metrics", true},
+		{"transport/internal/stream", "fanfare/transport", false},
+		{"transport/internal/stream", "fanfare/codec", false},
+		{"transport/internal/stream", "github.com/valyala/fasthttp", false},
+		{"transport/internal/api", "fanfare/transport/internal/stream", false},
+		{"transport/internal/gate", "fanfare/engine", false},
 		{"transport", "fanfare/engine", true},
 		{"transport", "fanfare/cmd/fanfare", false},
 		{"transport", "github.com/prometheus/client_golang/prometheus", true},
 		{"bridge/redis", "fanfare/engine", true},
 		{"bridge/redis", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/redis", false},
+		{"engine", "fanfare/internal/race", false},
+		{"internal/wiretest", "fanfare/codec", true},
+		{"internal/wiretest", "fanfare/internal/eventually", true},
+		{"internal/wiretest", "fanfare/engine", false},
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
@@ -146,6 +192,11 @@ func TestArrowsAreEnforced(t *testing.T) {
 		}
 		if got := allowed(c.imp, at, rule.own, rule.others); got != c.want {
 			t.Errorf("%s importing %s: allowed = %v, want %v", c.dir, c.imp, got, c.want)
+		}
+	}
+	for file, want := range map[string]bool{"engine/ring.go": true, "loadtest/main.go": true, "engine/ring_test.go": false, "internal/race/on.go": false} {
+		if got := importsTestPackage(source{file: file, dir: path.Dir(file)}, "fanfare/internal/eventually"); got != want {
+			t.Errorf("%s importing a test package: refused = %v, want %v", file, got, want)
 		}
 	}
 }
@@ -186,9 +237,9 @@ func ownPackage(imp string) (dir string, ok bool) { return strings.CutPrefix(imp
 // within tells whether p is the folder dir or lies below it.
 func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
-// sources reads every Go file of this module. Like the go command it passes over testdata and hidden folders, and
-// nested modules are their own affair.
-func sources(t *testing.T) []source {
+// sources reads every Go file of this module, and of those nested in it if nested is set. Like the go command it passes
+// over testdata and hidden folders.
+func sources(t *testing.T, nested bool) []source {
 	t.Helper()
 	var all []source
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
@@ -196,7 +247,7 @@ func sources(t *testing.T) []source {
 		case err != nil:
 			return err
 		case d.IsDir():
-			return skipFolder(file, d.Name())
+			return skipFolder(file, d.Name(), nested)
 		case !strings.HasSuffix(file, ".go"):
 			return nil
 		}
@@ -210,14 +261,14 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-func skipFolder(dir, name string) error {
+func skipFolder(dir, name string, nested bool) error {
 	if dir == "." {
 		return nil
 	}
 	if name[0] == '.' || name[0] == '_' || name == "testdata" || name == "node_modules" {
 		return fs.SkipDir
 	}
-	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && !nested {
 		return fs.SkipDir
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/eventually"
 	"fanfare/transport"
 )
 
@@ -150,16 +151,14 @@ func startServer(b *testing.B, n int) (send func(), s *swarm) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	s = startSwarm(b, ln.Addr().(*net.TCPAddr).Port, n)
-	for deadline := time.Now().Add(time.Minute); e.Count("k") < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.Fatalf("%d of %d subscribers after a minute; is RLIMIT_NOFILE large enough?", e.Count("k"), n)
-		}
+	eventually.Equal(b, "subscribers (is RLIMIT_NOFILE large enough?)", n, func() int {
 		select {
 		case err := <-served:
 			b.Fatal("the server has ended: ", err)
 		default:
 		}
-	}
+		return e.Count("k")
+	})
 	ev := codec.Event{Data: []byte(eventData)}
 	return func() {
 		if _, err := srv.Publish("k", ev); err != nil {

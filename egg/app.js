@@ -34,6 +34,7 @@ class AppBoot {
     app.on('server', markServer);
     this.unmark = markMessenger(app.messenger);
     this.hold = new Hold(); // of the Fanfare that the agent has started
+    this.told = new Promise(resolve => app.messenger.once('sse-state', resolve));
     app.messenger.on('sse-state', state => {
       if (state.hold) this.hold.take(state.hold);
       else if (state.admin) this.hold.release(); // an agent that has just begun knows of none yet
@@ -52,6 +53,15 @@ class AppBoot {
       app.router.get(settings.path, this.route.handler);
     }
     this.sse = sse;
+  }
+
+  // The agent knows where this application's own Fanfare is. A worker that has not heard of it yet would tell browsers to
+  // come back, so it waits before it takes requests: readyTimeout at most, since the agent may be gone.
+  async willReady() {
+    if (!this.sse || !this.sse.settings.own || this.sse.settings.server.dryRun) return;
+    let timer;
+    await Promise.race([ this.told, new Promise(resolve => { timer = setTimeout(resolve, this.sse.settings.server.start.readyTimeout); }) ]);
+    clearTimeout(timer);
   }
 
   async beforeClose() {

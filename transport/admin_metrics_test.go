@@ -16,7 +16,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"github.com/valyala/fasthttp"
 
 	"fanfare/engine"
 )
@@ -77,8 +76,7 @@ func (l *failingListener) Accept() (net.Conn, error) {
 // TestMetrics: each series changes when what it counts happens, and there is
 // none that is not tested here.
 func TestMetrics(t *testing.T) {
-	routes["/panic"] = route{method: fasthttp.MethodGet, serve: func(*Server, *fasthttp.RequestCtx) { panic("for the test") }}
-	t.Cleanup(func() { delete(routes, "/panic") })
+	var b bug
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
 		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
@@ -91,6 +89,10 @@ func TestMetrics(t *testing.T) {
 				}
 				return nil
 			},
+		},
+		prepare: func(s *Server) {
+			b.Histogram = s.metrics.Publish
+			s.metrics.Publish = &b
 		},
 		listen: func() (net.Listener, error) {
 			ln, err := Listen(context.Background(), "127.0.0.1:0")
@@ -174,7 +176,8 @@ func TestMetrics(t *testing.T) {
 	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.expect(":\n"); e.close(); r.waitOpen(0) },
 		map[string]float64{"pings_total": 0})
 	step("panic", func() {
-		if a := r.call("GET", "/panic", ""); a.status != 500 || a.failed(t).Error == "" {
+		b.armed.Store(true)
+		if a := r.call("POST", "/publish?key=panic", "x", "Content-Type: text/plain"); a.status != 500 || a.failed(t).Error == "" {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 	}, map[string]float64{"panics_total": 1})
@@ -365,7 +368,7 @@ func TestHealth(t *testing.T) {
 			}
 		}
 	}
-	r.srv.ready.Store(false)
+	r.srv.api.Ready.Store(false)
 	for _, addr := range []string{r.addr, r.admin} {
 		w := dial(t, addr)
 		w.send(request11("GET", "/readyz"))

@@ -102,7 +102,7 @@ func TestAdminPublishRefuses(t *testing.T) {
 		{"application/json", `{"data":"` + strings.Repeat("y", 6000) + `"}`, 413, "maxBodyBytes", []string{"maxBodyBytes", "5000"}},
 		{"text/plain", "a\xc3", 400, "data", []string{"UTF-8", "byte 1"}},
 		{"text/plain", long, 413, "maxEventBytes", nil},
-		{"text/event-stream", "data: a\n\ndata: b", 400, "body", []string{"unfinished", "event 2", "byte 9"}},
+		{"text/event-stream", "data: a\n\ndata: b", 400, "body", []string{"incomplete", "event 2", "byte 9"}},
 		{"text/event-stream", "data: a\n\nid: b\x00\ndata: c\n\n", 400, "id", []string{"event 2"}},
 		{"text/event-stream", "data: a\n\nretry: 1s\n\n", 400, "retry", []string{"event 2"}},
 		{"text/event-stream", "data: a\n\ndata: " + long + "\n\n", 413, "maxEventBytes", nil},

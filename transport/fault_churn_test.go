@@ -58,7 +58,7 @@ func TestChurn(t *testing.T) {
 			t.Errorf("the heap has grown by %d bytes: %d per client", grown, grown/int64(clients))
 		}
 		t.Logf("the heap has grown by %d bytes", grown)
-		if n := len(r.streamsOf(func(*stream) bool { return true })); n != 0 {
+		if n := len(r.srv.streams.States()); n != 0 {
 			t.Errorf("%d streams are registered", n)
 		}
 	})
@@ -73,7 +73,7 @@ func streamGoroutines() int {
 			break
 		}
 	}
-	return strings.Count(string(b), "transport.(*stream).run(") + strings.Count(string(b), "transport.(*Server).start(")
+	return strings.Count(string(b), "stream.(*Stream).run(") + strings.Count(string(b), "transport.(*Server).start(")
 }
 
 func heapAlloc() int64 {

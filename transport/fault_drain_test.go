@@ -206,7 +206,7 @@ func TestDrainCancelled(t *testing.T) {
 				r.srv.Drain(ctx)
 				done <- time.Now()
 			}()
-			eventually(t, "not ready", func() bool { return !r.srv.ready.Load() })
+			eventually(t, "not ready", func() bool { return !r.srv.api.Ready.Load() })
 			start := time.Now()
 			cancel()
 			if took := (<-done).Sub(start); took > 2*time.Second {
@@ -246,7 +246,7 @@ func TestCloseWhileStreamsStart(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "a stream has been opened", func() bool { return r.srv.gens() > 4 })
+			eventually(t, "a stream has been opened", func() bool { return r.metric("fanfare_connections_opened_total") > 4 })
 			r.stop()
 			storm.Wait()
 			if n, counted := r.srv.Open(), r.eng.CountAll(); n != 0 || counted != 0 {
@@ -255,6 +255,3 @@ func TestCloseWhileStreamsStart(t *testing.T) {
 		})
 	}
 }
-
-// gens is how many streams the server has started.
-func (s *Server) gens() uint32 { return s.hangups.gen.Load() }

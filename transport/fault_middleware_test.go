@@ -129,7 +129,7 @@ func TestDrainAnswers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { r.srv.Drain(ctx); close(ended) }()
-	eventually(t, "the server drains", func() bool { return r.srv.draining.Load() })
+	eventually(t, "the server drains", func() bool { return r.srv.streams.Draining() })
 	for range 3 {
 		w := r.stream("connectKey=other")
 		if got := w.rest(); !strings.HasPrefix(got, "retry: ") || w.header.Get("Access-Control-Allow-Origin") != "*" {

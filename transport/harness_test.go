@@ -496,6 +496,27 @@ func (a reply) decode(t testing.TB, v any) {
 	}
 }
 
+// The JSON of the publish API, as a client sees it.
+type (
+	failure struct {
+		Error, Field string
+		Line         int
+	}
+	publishAnswer struct {
+		ID          string
+		IDs         []string
+		Events      int
+		Subscribers int
+	}
+	allAnswer    struct{ Keys, Subscribers, Events int }
+	closedAnswer struct{ Closed int }
+	countAnswer  struct{ Count int }
+	keysAnswer   struct {
+		Keys int64
+		Top  []engine.KeyStats
+	}
+)
+
 // failed is the error of an answer that must be one.
 func (a reply) failed(t testing.TB) failure {
 	t.Helper()

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanfare/internal/proctest"
 )
 
 func TestRequest(t *testing.T) {
@@ -84,12 +86,7 @@ func TestRequestFailures(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(gzipped(strings.Repeat("x", 100_000)))
 	})
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := "http://" + closed.Addr().String()
-	_ = closed.Close()
+	nobody := "http://" + proctest.FreeAddr(t)
 	for _, test := range []struct{ url, reason, says string }{
 		{srv.URL + "/404", reasonStatus, "404 Not Found"},
 		{srv.URL + "/500", reasonStatus, "500 Internal"},

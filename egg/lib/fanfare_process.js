@@ -16,6 +16,7 @@ const FIRST_DELAY = 100;
 const LAST_DELAY = 5000;
 const PATIENCE = 2000; // ms for one answer
 const TO_DRAIN = 1000; // ms in which a server notices that nobody holds it any more
+const HANGS = 30000; // ms without an answer after which a server hangs: on a busy machine one that runs may miss PATIENCE a few times
 const LIVED_LONG = 10000; // ms after which a start counts as a success
 
 const OTHER = 'leave sse.server.admin and sse.server.stream unset for a Fanfare of this application\'s own';
@@ -177,9 +178,19 @@ class FanfareProcess {
     }
     this.left = left;
     this.where = { admin: left.admin, stream: left.stream, token: left.token };
-    if (await this.probeAdmin() !== 'ready') { // it shuts down
-      this.abandon();
-      return;
+    for (;;) {
+      const found = await this.probeAdmin();
+      if (this.stopped) return;
+      if (found === 'ready') break;
+      if (found === 'draining' || found === 'nothing' || !this.lease.isRead(left.fifo)) { // it shuts down
+        this.abandon();
+        return;
+      }
+      // It may be busy. Its streams are open: another server in its place would end them.
+      this.sayOnce(`${left.admin}: ${found}`);
+      this.settled();
+      await this.sleep(FIRST_DELAY);
+      if (this.stopped) return;
     }
     this.token = left.token;
     this.follow(left.read);
@@ -354,8 +365,11 @@ class FanfareProcess {
     const began = Date.now();
     while (this.lease.isRead(fifo)) {
       const time = Date.now() - began;
-      if (time > TO_DRAIN && await this.probeAdmin() === 'ready') return; // others hold it
-      if (time > stopTimeout + TO_DRAIN) {
+      const found = time > TO_DRAIN ? await this.probeAdmin() : null;
+      if (found === 'ready') return; // others hold it
+      // Without an answer it is not known whether it shuts down: it may be busy, and others may hold it.
+      const most = found === 'draining' || found === 'nothing' ? stopTimeout : Math.max(stopTimeout, HANGS);
+      if (time > most + TO_DRAIN) {
         kill(pid, 'SIGKILL');
         break;
       }

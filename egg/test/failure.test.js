@@ -6,7 +6,8 @@ const assert = require('node:assert');
 const http = require('http');
 const { startFanfare } = require('./harness/fanfare');
 const { subscribe } = require('./harness/subscriber');
-const { until, freePort } = require('./harness/wait');
+const { until, PATIENCE } = require('./harness/wait');
+const { freePort } = require('./harness/ports');
 const { settingsOf } = require('../lib/settings');
 const { digestsOf, now } = require('../lib/election');
 const { makeSse } = require('./harness/sse');
@@ -144,7 +145,7 @@ test('what waits for too long is given up', async () => {
   const sse = makeSse({ admin: `http://127.0.0.1:${await freePort()}`, queue: { maxAge: 200 } });
   const begin = Date.now();
   await assert.rejects(sse.publish('k', 'x'), err => err.code === 'ERR_SSE_EXPIRED' && /server\.queue\.maxAge/.test(err.message));
-  assert.ok(Date.now() - begin < 5000);
+  assert.ok(Date.now() - begin < PATIENCE, 'not until another limit');
   await sse.shutdown();
 });
 
@@ -176,10 +177,11 @@ test('a slow server: time runs out, and it is not sent twice unless that is want
       bodies.push(lines.map(l => l.frame));
       if (bodies.length > 1) ok(lines, req, res); // the first is never answered
     });
-    const sse = makeSse({ admin: fake.url, timeout: 150, uncertain });
+    const sse = makeSse({ admin: fake.url, timeout: 1000, uncertain });
     const result = outcome(sse.publish('k', 'x'));
     assert.strictEqual(await result, uncertain === 'report' ? 'ERR_SSE_UNCERTAIN' : 'sent');
-    assert.strictEqual(bodies.length, uncertain === 'report' ? 1 : 2);
+    if (uncertain === 'report') assert.strictEqual(bodies.length, 1);
+    else assert.ok(bodies.length >= 2);
     await sse.shutdown();
     fake.close();
   }
@@ -264,7 +266,7 @@ test('a shutdown sends what waits, and reports the rest; nobody has to catch', a
   await cut.shutdown();
   await new Promise(resolve => setImmediate(resolve));
   assert.deepStrictEqual(codes.sort(), [ 'ERR_SSE_CLOSED', 'ERR_SSE_UNCERTAIN' ]);
-  assert.ok(Date.now() - begin < 5000, 'not until server.timeout');
+  assert.ok(Date.now() - begin < PATIENCE, 'not until server.timeout');
   silent.close();
   assert.deepStrictEqual(unhandled, []);
   process.off('unhandledRejection', note);

@@ -13,10 +13,10 @@ const { Hold, Lease } = require('../lib/lease');
 const { LogTail } = require('../lib/log_tail');
 const { binary } = require('./harness/build');
 const { subscribe } = require('./harness/subscriber');
-const { until } = require('./harness/wait');
+const { until, PATIENCE } = require('./harness/wait');
 const defaults = require('../config/config.default').sse;
 
-const settingsWith = change => settingsOf({ ...defaults, ...change, server: { ...defaults.server, start: { ...defaults.server.start, binary } } });
+const settingsWith = (change, start) => settingsOf({ ...defaults, ...change, server: { ...defaults.server, start: { ...defaults.server.start, binary, readyTimeout: PATIENCE, ...start } } });
 
 function makeDir(t) {
   const dir = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'fanfare-egg-lease-'));
@@ -25,16 +25,27 @@ function makeDir(t) {
 }
 
 // An agent, as far as Fanfare is concerned.
-function makeAgent(rundir, name, change) {
+function makeAgent(rundir, name, change, start) {
   const log = [];
   const write = (...args) => { log.push(format(...args)); };
   const agent = { log, states: [] };
-  agent.process = new FanfareProcess(settingsWith(change), { error: write, warn: write, info: write }, new Lease({ rundir, name }), state => agent.states.push(state));
+  agent.process = new FanfareProcess(settingsWith(change, start), { error: write, warn: write, info: write }, new Lease({ rundir, name }), state => agent.states.push(state));
   agent.start = async () => {
     await agent.process.start();
-    return agent.states.at(-1);
+    return until('a server is ready', () => agent.states.at(-1));
   };
   return agent;
+}
+
+// listen returns the answers of the server as the agent hears them.
+function listen(fanfareProcess) {
+  const answers = [];
+  const probe = fanfareProcess.probeAdmin;
+  fanfareProcess.probeAdmin = async function() {
+    answers.push(await probe.call(this));
+    return answers.at(-1);
+  };
+  return answers;
 }
 
 const gone = admin => until('the server has gone', () => fetch(`${admin}/readyz`).then(() => false, () => true));
@@ -68,6 +79,41 @@ test('the next agent of the same start takes the server over, with what it logge
   assert.ok(!worker.take(where.hold));
   assert.ok(!fs.existsSync(path.join(rundir, 'fanfare/a')));
   client.close();
+});
+
+test('a server that does not answer for a while, as on a busy machine, is neither killed nor replaced', async t => {
+  const rundir = makeDir(t);
+  const first = makeAgent(rundir, 'a', {}, { stopTimeout: 0 });
+  const where = await first.start();
+  const { pid } = first.process.child;
+  const worker = new Hold();
+  worker.take(where.hold);
+  const client = await subscribe(where.stream, 'k');
+  t.after(() => process.kill(pid, 'SIGCONT'));
+
+  // The agent ends, and leaves it to the worker.
+  const answers = listen(first.process);
+  process.kill(pid, 'SIGSTOP');
+  const stopped = first.process.stop();
+  await until('it is asked twice without an answer', () => answers.length >= 2);
+  process.kill(pid, 'SIGCONT');
+  await stopped;
+  assert.ok(!answers.includes('draining'), `${answers}`);
+
+  // The next one finds it.
+  process.kill(pid, 'SIGSTOP');
+  const next = makeAgent(rundir, 'a', {}, { stopTimeout: 0 });
+  t.after(() => next.process.stop());
+  const asked = listen(next.process);
+  const started = next.start();
+  await until('it is asked twice without an answer', () => asked.length >= 2);
+  process.kill(pid, 'SIGCONT');
+  assert.deepStrictEqual(await started, where);
+  assert.deepStrictEqual(next.log.filter(line => /started Fanfare/.test(line)), []);
+  assert.ok(!client.ended);
+  worker.release();
+  await next.process.stop();
+  await gone(where.admin);
 });
 
 test('an agent with other settings starts the server again', async t => {
@@ -139,8 +185,11 @@ for (const [ what, script, told ] of [
     settings.server = { ...settings.server, start: { ...settings.server.start, binary: program, readyTimeout: 500, stopTimeout: 100 } };
     const agent = new FanfareProcess(settings, { error: write, warn: write, info: write }, new Lease({ rundir: dir, name: 'a' }), () => assert.fail('it is no Fanfare'));
     await agent.start();
+    await until('the log tells of it', () => {
+      if (log.some(line => told.test(line.replace(program, 'BINARY')))) return true;
+      throw new Error(log.join('\n'));
+    });
     await agent.stop();
-    assert.ok(log.some(line => told.test(line.replace(program, 'BINARY'))), log.join('\n'));
   });
 }
 

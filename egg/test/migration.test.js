@@ -158,7 +158,7 @@ for (const version of VERSIONS) {
 
       test('the page of the documentation, in Chromium', async () => {
         const application = running[0];
-        const page = await browser.newPage();
+        const page = await browser.open();
         try {
           await page.goto(`${application.origin}/?key=page`);
           const seen = () => page.evaluate('seen');

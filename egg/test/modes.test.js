@@ -6,7 +6,9 @@ const assert = require('node:assert');
 const { startCluster } = require('./harness/application');
 const { binary } = require('./harness/build');
 const { subscribe } = require('./harness/subscriber');
-const { until, freePort } = require('./harness/wait');
+const { until } = require('./harness/wait');
+const { isAlive } = require('./harness/processes');
+const { freePort } = require('./harness/ports');
 
 const FREE = { admin: 'http://127.0.0.1:0', stream: 'http://127.0.0.1:0', start: { binary } };
 const texts = [ ...Array(10).keys() ].map(i => `message ${i}`);
@@ -15,15 +17,6 @@ const serverPid = application => until('the log tells of the server', () => {
   const found = /started Fanfare: .* pid (\d+)/.exec(application.log());
   return found && Number(found[1]);
 });
-
-const alive = pid => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 // Each client gets each message to all workers once, and its stream ends when it is closed.
 async function once(application, clients) {
@@ -72,6 +65,6 @@ for (const version of [ 'egg3', 'egg4' ]) {
     } finally {
       await application.stop();
     }
-    await until('the server ends with the application', () => !alive(pid));
+    await until('the server ends with the application', () => !isAlive(pid));
   });
 }

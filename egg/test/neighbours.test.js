@@ -7,20 +7,15 @@ const http = require('http');
 const { startCluster } = require('./harness/application');
 const { startFanfare } = require('./harness/fanfare');
 const { binary } = require('./harness/build');
-const { subscribe, Subscriber } = require('./harness/subscriber');
-const { until, freePort } = require('./harness/wait');
+const { subscribeAgain, Subscriber } = require('./harness/subscriber');
+const { until } = require('./harness/wait');
+const { freePort } = require('./harness/ports');
 
 const start = (server, env) => startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server, env });
 const says = (application, pattern) => until(`the log says ${pattern}`, () => pattern.exec(application.log()));
 const ended = client => client.ended || client.raw.includes('\r\n0\r\n\r\n');
 
-// A stream that answers; the first ones of an application may come before its Fanfare.
-const streamOf = (application, key) => until(`a stream of ${key}`, async () => {
-  const client = await subscribe(application.origin, key);
-  await new Promise(resolve => setTimeout(resolve, 20));
-  if (!client.text.includes('is away')) return client;
-  client.close();
-});
+const streamOf = (application, key) => subscribeAgain(application.origin, key);
 
 test('two applications with no settings but the program: publishAll, closeAll and counts do not cross over', async () => {
   const env = { EGG_FANFARE_BIN: binary };

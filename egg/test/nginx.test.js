@@ -10,7 +10,8 @@ const { binary } = require('./harness/build');
 const { startBrowser } = require('./harness/browser');
 const { startNginx, snippets } = require('./harness/nginx');
 const { Subscriber } = require('./harness/subscriber');
-const { until, freePort } = require('./harness/wait');
+const { until } = require('./harness/wait');
+const { freePort } = require('./harness/ports');
 
 // In the README's snippets: Fanfare's stream listener, and the application.
 const STREAM = 'http://127.0.0.1:8080';
@@ -87,7 +88,7 @@ for (const [ name, server, byFanfare ] of [
       assert.ok(!client.ended);
       client.close();
 
-      const page = await browser.newPage();
+      const page = await browser.open();
       const pageKey = `page ${byFanfare}`;
       await page.goto(`${nginx.origin}/?key=${encodeURIComponent(pageKey)}`);
       const seen = () => page.evaluate('seen');

@@ -10,14 +10,14 @@ const { VERSIONS, startCluster } = require('./harness/application');
 const { binary } = require('./harness/build');
 const { NODES, nodeProgram } = require('./harness/nodes');
 const { subscribe } = require('./harness/subscriber');
-const { until } = require('./harness/wait');
+const { until, PATIENCE } = require('./harness/wait');
 
 const PARTS = [ 'once', 'failure', 'vectors' ];
 
 // run resolves if the test file passes.
 function run(program, file) {
   return new Promise((resolve, reject) => {
-    execFile(program, [ file ], { timeout: 120000, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 }, (err, stdout, stderr) => {
+    execFile(program, [ file ], { timeout: 4 * PATIENCE, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 }, (err, stdout, stderr) => {
       if (err) reject(new Error(`${path.basename(file)}: ${err.signal || `exit status ${err.code}`}\n${stderr}${stdout}`));
       else resolve();
     });

@@ -9,6 +9,7 @@ const { EventEmitter } = require('events');
 const { Election, digestsOf, now } = require('../lib/election');
 const { Chair } = require('../lib/chair');
 const { currentOrigin, markServer, markMessenger } = require('../lib/origin');
+const { until } = require('./harness/wait');
 
 // The elections' timers keep no process alive, and here is nothing else.
 const alive = setInterval(() => {}, 1000);
@@ -43,7 +44,7 @@ function makeCluster(ids, options) {
   const sent = []; // by all
   for (const id of ids) {
     const worker = makeElection({
-      id, skew: 100, ...options, ask: deliver.asked, grant: deliver.granted,
+      id, skew: 1000, ...options, ask: deliver.asked, grant: deliver.granted,
       send: async (j, late) => {
         await new Promise(resolve => setImmediate(resolve));
         sent.push([ id, ...texts([ j ]) ]);
@@ -163,7 +164,7 @@ test('a leader that has it on its way, hangs or dies: the others wait, and ask a
   leader.election.lead('1');
   const own = leader.election.submit(job('slow'));
   leader.election.asked({ from: '2', questions: [ { serial: 7, ...told('slow') }, { serial: 8, ...told('unknown') } ] });
-  for (const end = now() + 10000; leader.granted.length === 0 && now() < end;) await new Promise(resolve => setTimeout(resolve, 5));
+  await until('a grant', () => leader.granted.length > 0);
   assert.deepStrictEqual(leader.granted, [ { to: '2', by: '1', serials: [ 8 ] } ]);
   answer({ sent: true });
   await own;
@@ -172,13 +173,13 @@ test('a leader that has it on its way, hangs or dies: the others wait, and ask a
   const { election, asked, sent } = makeElection({ skew: 20 });
   election.lead('1');
   const outcome = election.submit(job('x'));
-  for (const end = now() + 10000; asked.length === 0 && now() < end;) await new Promise(resolve => setTimeout(resolve, 5));
+  await until('a question', () => asked.length > 0);
   assert.strictEqual(sent.length, 0);
   election.granted({ to: '3', by: '1', serials: [ 1 ] });
   election.granted({ to: '2', by: '9', serials: [ 1 ] });
   assert.strictEqual(election.waiting, 1);
   election.lead('3');
-  for (const end = now() + 10000; asked.length < 2 && now() < end;) await new Promise(resolve => setTimeout(resolve, 5));
+  await until('another question', () => asked.length > 1);
   assert.deepStrictEqual(asked.map(a => a.questions.map(q => q.serial)), [[ 1 ], [ 1 ]]);
   election.granted({ to: '2', by: '3', serials: [ 1 ] });
   assert.deepStrictEqual(await outcome, { sent: true, late: true });
@@ -196,7 +197,7 @@ test('what is kept is bounded in time and number, and found without a search', a
   const { election, takeovers } = makeElection({ keep: 30, skew: 10 });
   election.lead('1');
   await election.submit(job('old'), true);
-  for (const end = now() + 10000; election.kept.size > 0 && now() < end;) await new Promise(resolve => setTimeout(resolve, 5));
+  await until('it is forgotten', () => election.kept.size === 0);
   await election.submit(job('new'), true);
   election.lead('2');
   assert.deepStrictEqual(takeovers[0][1], [ 'new' ]);

@@ -12,7 +12,7 @@ test('by default a page gets what was published while Fanfare was away, before t
   const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: { start: { binary }, uncertain: 'resend' } }); // a request may meet the kill
   const browser = await startBrowser();
   try {
-    const page = await browser.newPage();
+    const page = await browser.open();
     await page.goto(`${application.origin}/?key=page`);
     const seen = () => page.evaluate('seen');
     await until('the stream is open', async () => (await seen()).includes('open'));

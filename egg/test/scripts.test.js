@@ -5,17 +5,18 @@ const { test } = require('node:test');
 const assert = require('node:assert');
 const path = require('path');
 const { execFile } = require('child_process');
-const { makeApplication } = require('./harness/application');
+const { makeApplication, patient } = require('./harness/application');
 const { binary } = require('./harness/build');
 const { subscribe, Subscriber } = require('./harness/subscriber');
-const { until, freePort } = require('./harness/wait');
+const { until, PATIENCE } = require('./harness/wait');
+const { freePort } = require('./harness/ports');
 
 async function makeScripts(t, env) {
   const { dir, modules, remove } = makeApplication('egg3', 'fanfare-egg');
   const title = path.basename(dir);
   const port = await freePort();
   const run = (...args) => new Promise(resolve => {
-    const options = { cwd: dir, timeout: 90000, env: { ...process.env, EGG_SERVER_ENV: 'prod', HOME: dir, MOCK_HOME_DIR: dir, TEST_CONSOLE_LEVEL: 'INFO', ...env } };
+    const options = { cwd: dir, timeout: 2 * PATIENCE, env: { ...process.env, EGG_SERVER_ENV: 'prod', HOME: dir, MOCK_HOME_DIR: dir, TEST_SSE_SERVER: JSON.stringify(patient({})), TEST_CONSOLE_LEVEL: 'INFO', ...env } };
     execFile(process.execPath, [ path.join(modules, 'egg-scripts/bin/egg-scripts.js'), ...args ], options, (err, stdout, stderr) => resolve({ code: err ? err.code || err.signal : 0, text: stdout + stderr }));
   });
   const stop = () => run('stop', `--title=${title}`);
@@ -23,7 +24,7 @@ async function makeScripts(t, env) {
     await stop();
     remove();
   });
-  return { origin: `http://127.0.0.1:${port}`, start: (...more) => run('start', '--daemon', `--port=${port}`, '--workers=1', `--title=${title}`, `--stdout=${dir}/stdout.log`, `--stderr=${dir}/stderr.log`, ...more), stop };
+  return { origin: `http://127.0.0.1:${port}`, start: (...more) => run('start', '--daemon', `--port=${port}`, '--workers=1', `--timeout=${PATIENCE}`, `--title=${title}`, `--stdout=${dir}/stdout.log`, `--stderr=${dir}/stderr.log`, ...more), stop };
 }
 
 test('with the program it starts and stops', async t => {

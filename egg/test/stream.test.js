@@ -9,7 +9,8 @@ const { startFanfare } = require('./harness/fanfare');
 const { subscribe, Subscriber } = require('./harness/subscriber');
 const { startBrowser } = require('./harness/browser');
 const { binary } = require('./harness/build');
-const { until, freePort } = require('./harness/wait');
+const { until } = require('./harness/wait');
+const { freePort } = require('./harness/ports');
 
 let fanfare;
 before(async () => { fanfare = await startFanfare({ args: [ '--history', '64', '--write-timeout', '60s', '--cache-key', 'another pool' ] }); });
@@ -94,7 +95,7 @@ test('redirect: Chromium follows it', async () => {
     assert.strictEqual(res.status, 307);
     assert.strictEqual(res.headers.get('location'), `${fanfare.stream}/stream?connectKey=a%20b`);
     assert.strictEqual(res.headers.get('access-control-allow-origin'), '*');
-    const page = await browser.newPage();
+    const page = await browser.open();
     await page.goto(`${application.origin}/?key=redirected`);
     await until('the stream is open', async () => (await page.evaluate('seen')).includes('open'));
     await application.callAndWait('publish', 'redirected', 'hello');

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fanfare/cmd/fanfare/remote"
+	"fanfare/internal/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -253,7 +254,7 @@ func TestEachLineAtOnce(t *testing.T) {
 			if want := fmt.Sprintf(`{"key":"k","data":"%d"}`, i); line != want {
 				t.Fatalf("%s, want %s", line, want)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventually.Patience):
 			t.Fatalf("line %d is held back", i)
 		}
 	}
@@ -345,7 +346,7 @@ func TestInterrupt(t *testing.T) {
 			if lines != (err == nil) {
 				t.Errorf("lines %v: %v", lines, err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventually.Patience):
 			t.Errorf("lines %v: it goes on", lines)
 		}
 		_ = feed.Close()

@@ -20,6 +20,7 @@ import (
 
 	"fanfare/cmd/fanfare/remote"
 	"fanfare/codec"
+	"fanfare/internal/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -257,7 +258,7 @@ func TestInterrupt(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventually.Patience):
 			t.Error("it goes on")
 		}
 		srv.CloseClientConnections()

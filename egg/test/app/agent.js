@@ -2,11 +2,11 @@
 
 module.exports = agent => {
   agent.messenger.on('pick-one', message => agent.messenger.sendRandom('for-one', message));
-  agent.messenger.on('flood', n => {
-    let i = 0;
+  agent.messenger.on('flood', ({ from, n }) => {
+    let i = from;
     const timer = setInterval(() => {
       agent.messenger.sendToApp('news', String(i++));
-      if (i === n) clearInterval(timer);
+      if (i === from + n) clearInterval(timer);
     }, 2);
   });
 };

@@ -4,9 +4,25 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const { fork } = require('child_process');
-const { until, freePort } = require('./wait');
+const { until, PATIENCE } = require('./wait');
+const { freePort } = require('./ports');
 
 const VERSIONS = [ 'egg2', 'egg3', 'egg4' ];
+
+// Nothing in a test may run out of time because the machine is busy: a test about a limit sets it itself.
+const PATIENT = {
+  timeout: PATIENCE,
+  queue: { maxAge: PATIENCE },
+  once: { wait: PATIENCE, keep: 60000, skew: 3000 },
+  start: { readyTimeout: PATIENCE },
+};
+
+/** Settings of config.sse.server on top of PATIENT. */
+function patient(server) {
+  const merged = { ...PATIENT, ...server };
+  for (const part of [ 'queue', 'once', 'start' ]) merged[part] = { ...PATIENT[part], ...server[part] };
+  return merged;
+}
 
 /**
  * Makes a copy of the application in test/app that runs with a version of Egg, and has one line changed if the plugin is
@@ -45,7 +61,7 @@ async function startCluster({ version, plugin, workers, server = {}, env = {}, c
     cwd: dir,
     execPath: node,
     stdio: [ 'ignore', 'pipe', 'pipe', 'ipc' ],
-    env: { ...process.env, EGG_SERVER_ENV: 'prod', NODE_ENV: 'production', EGG_MASTER_CLOSE_TIMEOUT: '8000', HOME: dir, TEST_SSE_SERVER: JSON.stringify(server), ...env },
+    env: { ...process.env, EGG_SERVER_ENV: 'prod', NODE_ENV: 'production', EGG_MASTER_CLOSE_TIMEOUT: String(PATIENCE), HOME: dir, TEST_SSE_SERVER: JSON.stringify(patient(server)), ...env },
   });
   const application = { dir, child, port, origin: `http://127.0.0.1:${port}`, output: '' };
   for (const stream of [ child.stdout, child.stderr ]) stream.on('data', text => { application.output += text; });
@@ -69,7 +85,7 @@ async function startCluster({ version, plugin, workers, server = {}, env = {}, c
     return code;
   };
   try {
-    await until(`${version} with ${plugin} is ready`, () => ready || child.exitCode !== null, 60000);
+    await until(`${version} with ${plugin} is ready`, () => ready || child.exitCode !== null);
     if (!ready) throw new Error(`${version} with ${plugin} has ended: exit code ${child.exitCode}`);
   } catch (err) {
     err.message += `\n${tail()}`;
@@ -96,4 +112,4 @@ async function startCluster({ version, plugin, workers, server = {}, env = {}, c
   return application;
 }
 
-module.exports = { VERSIONS, makeApplication, startCluster };
+module.exports = { VERSIONS, patient, makeApplication, startCluster };

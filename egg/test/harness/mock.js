@@ -2,13 +2,13 @@
 
 const path = require('path');
 const { createRequire } = require('module');
-const { makeApplication } = require('./application');
+const { makeApplication, patient } = require('./application');
 
 /** Runs the application in this process by egg-mock. */
 async function mockApplication({ version, plugin = 'fanfare-egg', server = {}, dryRun = false }) {
   const { dir, remove } = makeApplication(version, plugin);
   process.env.NODE_ENV = 'test'; // as egg-bin does: Egg's environment is then unittest
-  process.env.TEST_SSE_SERVER = JSON.stringify(server);
+  process.env.TEST_SSE_SERVER = JSON.stringify(patient(server));
   process.env.TEST_SSE_DRY_RUN = dryRun ? 'on' : 'off';
   const require = createRequire(path.join(dir, 'app.js'));
   const mock = version === 'egg4' ? require('@eggjs/mock') : require('egg-mock');

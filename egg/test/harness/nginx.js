@@ -5,7 +5,8 @@ const os = require('os');
 const path = require('path');
 const { spawn } = require('child_process');
 const net = require('net');
-const { until, freePort } = require('./wait');
+const { until } = require('./wait');
+const { freePort } = require('./ports');
 
 /** The nginx blocks of the README, as they stand there. */
 function snippets() {

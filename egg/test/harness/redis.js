@@ -5,7 +5,8 @@ const os = require('os');
 const path = require('path');
 const net = require('net');
 const { spawn } = require('child_process');
-const { until, freePort } = require('./wait');
+const { until } = require('./wait');
+const { freePort } = require('./ports');
 
 /** A redis-server of the tests' own, without persistence. */
 async function startRedis() {

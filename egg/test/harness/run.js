@@ -1,35 +1,69 @@
 'use strict';
 
-// Runs each test file in a process of its own, one after the other (their servers share two cores), and says how long each
-// took: node test/harness/run.js [FILE...]
+// Runs each test file in a process of its own, one after the other, since their servers share two cores, and says how long
+// each took: node test/harness/run.js [FILE...]
+//
+// What failed comes last, in short: the end of a log is what is read first. If TEST_STEPS_FAILURES names a file, it goes
+// there, too (scripts/steps.sh).
 const { spawnSync } = require('child_process');
 const fs = require('fs');
+const os = require('os');
 const path = require('path');
+
+const LONGEST = 30 * 60 * 1000; // ms for one file: some minutes on a quiet machine
+const SHOWN = 15; // lines of a failure
 
 const dir = path.join(__dirname, '..');
 const wanted = process.argv.slice(2);
 const files = wanted.length > 0 ? wanted : fs.readdirSync(dir).filter(name => name.endsWith('.test.js')).map(name => path.join(dir, name));
 const env = Object.fromEntries(Object.entries(process.env).filter(([ name ]) => !/^(FANFARE_|EGG_|https?_proxy$)/i.test(name)));
+const report = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'fanfare-egg-run-')), 'report');
 
-let failed = 0;
+const failures = [];
 for (const file of files) {
   const begin = Date.now();
-  const { status, signal, stdout } = spawnSync(process.execPath, [ file ], {
-    env: { ...env, NODE_ENV: 'test' },
-    stdio: [ 'ignore', 'pipe', 'inherit' ],
-    timeout: 240000,
+  fs.writeFileSync(report, '');
+  const reporters = [ 'spec', path.join(__dirname, 'reporter.js') ].flatMap(name => [ `--test-reporter=${name}`, '--test-reporter-destination=stdout' ]);
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [ ...reporters, file ], {
+    env: { ...env, NODE_ENV: 'test', TEST_REPORT: report },
+    stdio: [ 'ignore', 'pipe', 'pipe' ],
+    timeout: LONGEST,
     killSignal: 'SIGKILL',
     maxBuffer: 64 * 1024 * 1024,
   });
   const text = stdout.toString();
-  const number = name => Number((new RegExp(`^(?:#|ℹ) ${name} (\\d+)$`, 'm').exec(text) || [])[1] || 0); // as Node.js reports before version 23, and since
+  const number = name => Number((new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(text) || [])[1] || 0);
   // A file of which no test has run says nothing: an exit status of 0 is not enough.
   const reason = status !== 0 ? signal || `exit status ${status}` : number('pass') === 0 ? 'no test has passed' : '';
-  const ok = reason === '';
-  if (!ok) {
-    failed++;
+  const name = path.basename(file);
+  process.stderr.write(stderr);
+  if (reason !== '') {
     console.log(text);
+    failures.push(...failuresOf(name, reason, stderr.toString()));
   }
-  console.log(`${ok ? 'ok    ' : 'FAILED'} ${path.basename(file)}: ${number('tests')} tests in ${((Date.now() - begin) / 1000).toFixed(1)} s${ok ? '' : ` (${reason})`}`);
+  console.log(`${reason === '' ? 'ok    ' : 'FAILED'} ${name}: ${number('tests')} tests in ${((Date.now() - begin) / 1000).toFixed(1)} s${reason && ` (${reason})`}`);
 }
-process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;
+fs.rmSync(path.dirname(report), { recursive: true });
+if (failures.length > 0) {
+  console.log(`\n${failures.join('\n')}`);
+  if (process.env.TEST_STEPS_FAILURES) fs.appendFileSync(process.env.TEST_STEPS_FAILURES, `${failures.join('\n')}\n`);
+}
+process.exitCode = failures.length > 0 || files.length === 0 ? 1 : 0;
+
+// failuresOf describes what failed in a file: its tests, and the one during which it ended, or what it said.
+function failuresOf(file, reason, stderr) {
+  const found = [];
+  const open = []; // tests that have begun, the outer ones first
+  for (const { begins, ends, nesting, error } of fs.readFileSync(report, 'utf8').split('\n').filter(Boolean).map(text => JSON.parse(text))) {
+    open.length = Math.min(open.length, nesting);
+    if (error) found.push(`${[ ...open, ends ].join(' > ')}\n${short(error)}`);
+    if (begins !== undefined) open.push(begins);
+  }
+  if (found.length === 0 || open.length > 0) found.push(`${reason}${open.length > 0 ? `, in: ${open.join(' > ')}` : ''}\n${short(stderr)}`);
+  return found.map(text => `FAILED ${file}: ${text.trimEnd()}`);
+}
+
+function short(text) {
+  const lines = text.split('\n').filter(line => !line.includes('(node:internal/') && !line.includes('at async node:internal/'));
+  return [ ...lines.slice(0, SHOWN), ...(lines.length > SHOWN ? [ `… and ${lines.length - SHOWN} lines` ] : []) ].map(line => `    ${line}`).join('\n');
+}

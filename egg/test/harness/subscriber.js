@@ -35,6 +35,11 @@ class Subscriber {
     return /\r\ntransfer-encoding: chunked\r\n/i.test(this.head) ? dechunk(rest) : rest;
   }
 
+  /** Whether the application has told it to come back, since it has no Fanfare: a stream of Fanfare's has no length. */
+  get turnedAway() {
+    return /\r\ncontent-length: /i.test(this.head);
+  }
+
   get text() {
     return this.body.toString();
   }
@@ -78,4 +83,13 @@ function subscribe(origin, key, headers, localAddress) {
   return new Subscriber(origin, key === undefined ? '/stream' : `/stream?connectKey=${encodeURIComponent(key)}`, headers, localAddress).opened();
 }
 
-module.exports = { Subscriber, subscribe };
+/** A stream of Fanfare's, through an application that may be without it at first. */
+function subscribeAgain(origin, key) {
+  return until(`a stream of ${key}`, async () => {
+    const client = await subscribe(origin, key);
+    if (!client.turnedAway) return client;
+    client.close();
+  });
+}
+
+module.exports = { Subscriber, subscribe, subscribeAgain };

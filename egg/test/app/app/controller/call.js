@@ -36,9 +36,10 @@ module.exports = class CallController extends Controller {
     this.ctx.body = this.app.sse.stats;
   }
 
-  // GET /flood?n=N: the agent sends messages 0, 1, 2, … N-1 to all workers, one each 2 ms.
+  // GET /flood?from=0&n=N: the agent sends messages 0, 1, 2, … N-1 to all workers, one each 2 ms.
   async flood() {
-    this.app.messenger.sendToAgent('flood', Number(this.ctx.query.n));
+    const { from = 0, n } = this.ctx.query;
+    this.app.messenger.sendToAgent('flood', { from: Number(from), n: Number(n) });
     this.ctx.body = '';
     this.ctx.status = 200;
   }
