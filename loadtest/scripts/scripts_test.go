@@ -73,7 +73,6 @@ var small = map[string][]string{
 	"connect-ramp.ts":    {"RATE=50"},
 	"connect-churn.ts":   {"RATE=40"},
 	"fanout.ts":          {"KEYS=3", "RATE=50"},
-	"many-keys.ts":       {"RATE=100"},
 	"reconnect-storm.ts": {"EVERY=2s"},
 	"resume.ts":          {"MISSED=600"},
 	"slow-consumer.ts":   {"RATE=30", "SIZE=20000", "PERCENT=20", "READ_DELAY=300ms"},

@@ -56,7 +56,8 @@ var views = []view{
 const docsHead = `# Benchmarks
 
 This page is for people who choose a server of event streams, and for those who doubt the figures. It compares Fanfare with the
-servers that they would use instead. You can repeat all of it: a command measures, and writes this page.
+servers that they would use instead. You can repeat all of it: a command measures, and writes this page. To measure
+a single server, use [fanload](fanload.md).
 
 [bench/peers](../bench/peers/README.md) describes the servers, their settings, the scenarios, and what the figures do not show.
 [performance.md](performance.md) explains Fanfare's figures.
