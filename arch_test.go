@@ -29,6 +29,7 @@ const maxLines = 450
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
 	"codec":            {others: []string{"github.com/goccy/go-json"}},
+	flagValue:          {others: []string{"github.com/alecthomas/kong"}},
 	"internal/ratelog": {},
 	"engine":           {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/payload":   {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
@@ -58,7 +59,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec"},
+		own: []string{"transport", "bridge", "engine", "codec", flagValue},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
@@ -66,7 +67,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
-		own:    []string{"codec"},
+		own:    []string{"codec", flagValue},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
 	},
 }
@@ -119,13 +120,16 @@ func TestOnlyTestsImportTestPackages(t *testing.T) {
 	}
 }
 
-// rateLog is the package below testPackages that is not only for tests.
-const rateLog = "internal/ratelog"
+// The packages below testPackages that are not only for tests.
+const (
+	rateLog   = "internal/ratelog"
+	flagValue = "internal/flagvalue"
+)
 
 // importsTestPackage reports whether the import is one that only tests may have, and s is not a test.
 func importsTestPackage(s source, imp string) bool {
 	own, ok := ownPackage(imp)
-	return ok && within(own, testPackages) && own != rateLog && !within(s.dir, testPackages) && !s.test()
+	return ok && within(own, testPackages) && own != rateLog && own != flagValue && !within(s.dir, testPackages) && !s.test()
 }
 
 func TestFileSizeAndNames(t *testing.T) {

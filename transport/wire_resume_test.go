@@ -213,7 +213,7 @@ func TestResumeRestart(t *testing.T) {
 	first := startRig(t, viaFast, rigOptions{})
 	id := first.publish("k", "x")
 	first.stop()
-	r := startRig(t, viaFast, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{HistoryTTL: 50 * time.Millisecond}, SweepInterval: 5 * time.Millisecond}})
+	r := startRig(t, viaFast, rigOptions{Engine: engine.Options{SweepInterval: 5 * time.Millisecond}})
 	e := r.subscribe("connectKey=k", "Last-Event-ID: "+id)
 	if g := e.next().gap(t); g.Reason != "epoch" || g.Missed != nil || g.After != id || g.Next != e.lastID() {
 		t.Errorf("%+v, id %q", g, e.lastID())
@@ -222,6 +222,7 @@ func TestResumeRestart(t *testing.T) {
 	e.wantData("y")
 	old := e.lastID()
 	e.close()
+	r.eng.Reconfigure(engine.Options{Key: engine.KeyOptions{HistoryTTL: 50 * time.Millisecond}}) // not before: an event must not expire on its way
 	eventually(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
 	e = r.subscribe("connectKey=k", "Last-Event-ID: "+old)
 	if g := e.next().gap(t); g.Reason != "epoch" || g.After != old {

@@ -13,6 +13,7 @@ import (
 	"fanfare/engine"
 	"fanfare/internal/eventually"
 	"fanfare/internal/proctest"
+	"fanfare/internal/wiretest"
 )
 
 // proxy is a TCP proxy in front of redis that can delay, fall silent, and cut.
@@ -20,7 +21,6 @@ type proxy struct {
 	t      testing.TB
 	target string
 	ln     net.Listener
-	work   sync.WaitGroup
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -31,25 +31,11 @@ type proxy struct {
 
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{t: t, target: target, ln: ln, conns: map[net.Conn]struct{}{}}
-	p.work.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			p.work.Go(func() { p.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
+	p := &proxy{t: t, target: target, conns: map[net.Conn]struct{}{}}
+	p.ln = wiretest.Serve(t, func(_ int, c *net.TCPConn) { p.serve(c) })
+	t.Cleanup(func() { // before the one of Serve, which waits
 		p.speak()
 		p.cut()
-		p.work.Wait()
 	})
 	return p
 }
@@ -57,6 +43,8 @@ func newProxy(t testing.TB, target string) *proxy {
 func (p *proxy) url() string { return "redis://" + p.ln.Addr().String() }
 
 func (p *proxy) serve(conn net.Conn) {
+	var forward sync.WaitGroup
+	defer forward.Wait() // after both connections are closed
 	defer conn.Close()
 	if !p.keep(conn) {
 		return
@@ -69,7 +57,7 @@ func (p *proxy) serve(conn net.Conn) {
 	if !p.keep(back) {
 		return
 	}
-	p.work.Go(func() {
+	forward.Go(func() {
 		_, _ = io.Copy(back, conn)
 		_ = back.Close()
 	})
@@ -321,24 +309,8 @@ func TestHugePayload(t *testing.T) {
 
 // Whatever else listens there is told as an error.
 func TestNotRedis(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var work sync.WaitGroup
 	answers := []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "\r\n", "", "+OK\r\n", "$5\r\nhel", "*-7\r\n", "-ERR max number of clients reached\r\n"}
-	work.Go(func() {
-		for i := 0; ; i++ {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, answers[i%len(answers)])
-			_ = conn.Close()
-		}
-	})
-	defer work.Wait()
-	defer ln.Close()
+	ln := wiretest.Serve(t, func(n int, c *net.TCPConn) { _, _ = io.WriteString(c, answers[n%len(answers)]) })
 	f := startFanfare(t, setup{url: "redis://" + ln.Addr().String(), channels: []string{"c"}, streams: []string{"s"}, timeout: 200 * time.Millisecond, backoffMax: 10 * time.Millisecond})
 	eventually.Holds(t, "many errors", func() (bool, string) {
 		n := 0.0

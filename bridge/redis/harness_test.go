@@ -169,7 +169,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	defer cancel()
 	f.bridge.Settled(settling)
 	if s.addr == "" {
-		s.addr = "127.0.0.1:0"
+		s.addr = proctest.FreeAddr(t)
 	}
 	ln, err := transport.Listen(context.Background(), s.addr)
 	if err != nil {

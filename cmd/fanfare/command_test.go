@@ -55,7 +55,7 @@ func TestRun(t *testing.T) {
 		{"sub --timeout 1 k", "", 2, "", "fanfare: --timeout: \"1\" has no unit: write 1s, or 1ms for milliseconds\n"},
 		{"pub --wait soon k x", "", 2, "", "fanfare: --wait: \"soon\" is not a duration: write a number with a unit, such as 500ms, 10s or 1m30s\n"},
 		{"pub --retry", "", 2, "", "fanfare: --retry: needs a value, such as 10s\n"},
-		{"pub --retry --all", "", 2, "", "fanfare: --retry: needs a value, such as 10s; \"--all\" follows it\n"},
+		{"pub --retry --all", "", 2, "", "fanfare: --retry: needs a value, such as 10s, but \"--all\" follows\n"},
 		{"sub -n -1 k", "", 2, "", "fanfare: --count (-n) is -1 and must not be negative: write 10, or 0 for no limit\n"},
 		{"sub -n many k", "", 2, "", "fanfare: --count: \"many\" is not a whole number: write only digits, such as 1000\n"},
 		{"sub -n1x k", "", 2, "", "fanfare: --count: \"1x\" is not a whole number: write only digits, such as 1000\n"},

@@ -94,15 +94,15 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"opne":                  `unknown command "opne": give one of closed, open,`,
-		"help nothing":          `unknown command "nothing": give one of`,
+		"opne":                  `unknown command "opne": use one of closed, open,`,
+		"help nothing":          `unknown command "nothing": use one of`,
 		"open extra":            "extra (fanload help open lists its flags)",
 		"open --percent 3":      "--percent is a flag of stall, not of open",
 		"open --nothing":        "unknown flag --nothing",
-		"open --no-checks=3":    `without a value, or =true or =false, but not "3"`,
-		"open --insecure=maybe": `--insecure: "maybe" is neither true nor false: write`,
+		"open --no-checks=3":    `without a value, or with =true or =false, not with "3"`,
+		"open --insecure=maybe": `--insecure: "maybe" is not a boolean: write`,
 		"open --subscribers":    "--subscribers: needs a value, such as 10: give 1 to 1000000",
-		"open --keys --size 3":  `--keys: needs a value, such as 10, and has "--size" behind it: give`,
+		"open --keys --size 3":  `--keys: needs a value, such as 10, but "--size" follows: give`,
 		"open --base":           "--base: needs a value",
 		"open -d 5":             `--duration: "5" has no unit: write 5s, or 5ms for milliseconds: give 1ms to 168h`,
 		"open -d soon":          `"soon" is not a duration: write`,
@@ -111,9 +111,9 @@ func TestHelpAndVersion(t *testing.T) {
 		"open --rate NaN":       `--rate: "NaN" is not a number: give 0 to 1000000`,
 		"open --rate Inf":       `"Inf" is not a number`,
 		"open --server-pid me":  `"me" is not a whole number: give the pid of a running process`,
-		"open --key {{.X":       `--key "{{.X": the template can't be read: unclosed action`,
+		"open --key {{.X":       `--key "{{.X": the template cannot be parsed: unclosed action`,
 		"open --progress maybe": `"auto","on","off"`,
-		"presets nothing":       `there is no preset "nothing": give one of`,
+		"presets nothing":       `unknown preset "nothing": give one of`,
 	} {
 		status, _, errs := fanload(strings.Fields(args)...)
 		if status != exitUsage || !strings.Contains(errs, want) || strings.Contains(errs, "strconv") || strings.Contains(errs, "64 bit") {

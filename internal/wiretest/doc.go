@@ -1,4 +1,4 @@
-// Package wiretest has clients that tests read streams with.
+// Package wiretest has clients that tests read streams with, and a server for tests of clients, [Serve].
 //
 // A [Conn] decides about every byte: it sends a request as it is written, and compares what comes back. An [Events] reads a
 // stream as an EventSource does.

@@ -1,6 +1,7 @@
 package wiretest
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -60,7 +61,7 @@ func TestConn(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	const text = "event: position\nid: e-1\n\ndata: one\nid: e-2\n\nevent: gap\ndata: {\"key\":\"k\",\"reason\":\"history\",\"missed\":3,\"after\":\"e-2\",\"next\":null}\n\n"
+	const text = "event: position\ndata: \nid: e-1\n\ndata: one\nid: e-2\n\nevent: gap\ndata: {\"key\":\"k\",\"reason\":\"history\",\"missed\":3,\"after\":\"e-2\",\"next\":null}\n\n"
 	w := pipe(t, streamHead+text, false)
 	w.ReadHead()
 	e := NewEvents(w)
@@ -85,5 +86,40 @@ func TestGapIsChecked(t *testing.T) {
 		if got := failure.Of(t, func(t testing.TB) { m.Gap(t) }); !strings.Contains(got, want) {
 			t.Errorf("%v: %q, want %q", m, got, want)
 		}
+	}
+}
+
+// TestServe: connections are counted, closed after handle, and at the end of the test the open ones are closed and waited for.
+func TestServe(t *testing.T) {
+	var held *Conn
+	ended, parent := false, t
+	t.Run("test", func(t *testing.T) {
+		hold := make(chan bool, 1)
+		l := Serve(t, func(n int, c *net.TCPConn) {
+			_, _ = fmt.Fprint(c, n)
+			if n == 1 {
+				hold <- true
+				_, _ = io.Copy(io.Discard, c)     // until it is closed
+				time.Sleep(20 * time.Millisecond) // a Serve that does not wait is gone by then
+				ended = true
+			}
+		})
+		first := Dial(t, l.Addr().String())
+		first.Body = first.In
+		if got := first.Rest(); got != "0" {
+			t.Errorf("%q", got)
+		}
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = New(parent, c) // open for longer than the server
+		<-hold
+	})
+	if !ended {
+		t.Error("handle was not waited for")
+	}
+	if _, err := net.Dial("tcp", held.NetConn().RemoteAddr().String()); err == nil {
+		t.Error("the listener is open after the test")
 	}
 }

@@ -291,7 +291,7 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// checkStream tells whether the answer is an event stream (WHATWG HTML 9.2.3), and has its body decoded.
+// checkStream reports whether the answer is an event stream (WHATWG HTML 9.2.3), and has its body decoded.
 func (c *connection) checkStream(res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
 		return &responseError{res.StatusCode, "status", fmt.Sprintf("the response is %s, not 200", res.Status)}

@@ -151,7 +151,7 @@ func (s *source) settle() error {
 	return nil
 }
 
-// heard tells whether somebody listens to events of this type, as far as is known.
+// heard reports whether somebody listens to events of this type, as far as is known.
 func (s *source) heard(kind []byte) bool {
 	types := s.types.Load()
 	if types == nil {
@@ -161,7 +161,7 @@ func (s *source) heard(kind []byte) bool {
 	return ok
 }
 
-// settled tells whether the script has returned to the event loop since the constructor.
+// settled reports whether the script has returned to the event loop since the constructor.
 func (s *source) settled() bool { return s.types.Load() != nil }
 
 // publishTypes lets the stream know who listens to what.

@@ -23,6 +23,7 @@ import (
 
 	"fanfare/internal/eventually"
 	"fanfare/internal/proctest"
+	"fanfare/internal/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -223,49 +224,18 @@ func (v *vu) wantCount(want int, metric string, tags ...string) {
 const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 // wire is a server of raw connections.
-type wire struct {
-	url      string
-	listener net.Listener
-}
+type wire struct{ url string }
 
 // serve starts a server whose nth connection (from 0), of which the request's head has been read, is given to handle and
 // closed after it. At the end of the test the connections are closed.
 func serve(t *testing.T, handle func(n int, c *net.TCPConn, req *http.Request)) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	wg.Go(func() {
-		for n := 0; ; n++ {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, conn)
-			mu.Unlock()
-			wg.Go(func() {
-				defer conn.Close()
-				if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					handle(n, conn.(*net.TCPConn), req)
-				}
-			})
+	l := wiretest.Serve(t, func(n int, c *net.TCPConn) {
+		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			handle(n, c, req)
 		}
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return &wire{url: "http://" + l.Addr().String(), listener: l}
+	return &wire{url: "http://" + l.Addr().String()}
 }
 
 // send writes; a client that has gone is no failure.

@@ -130,7 +130,7 @@ func (h *hub) run() error {
 	return failure
 }
 
-// silent tells whether JavaScript must not be called any more. Event loop only.
+// silent reports whether JavaScript must not be called any more. Event loop only.
 func (h *hub) silent() bool { return h.broken || h.ctx.Err() != nil }
 
 // warn logs what no listener hears of, each text once for the whole process.

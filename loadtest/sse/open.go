@@ -189,10 +189,10 @@ func (c *client) run(ctx context.Context, n connector) (*response, error) {
 	return res, err
 }
 
-// asked tells whether the stream ended because the script or the end of the iteration wanted it.
+// asked reports whether the stream ended because the script or the end of the iteration wanted it.
 func (c *client) asked() bool { return c.closed || c.failed != nil || c.interrupted() }
 
-// interrupted tells whether the iteration is over: by its gracefulStop, which is a deadline, or because it was cancelled.
+// interrupted reports whether the iteration is over: by its gracefulStop, which is a deadline, or because it was cancelled.
 func (c *client) interrupted() bool { return c.instance.vu.Context().Err() != nil }
 
 // tell lets the handlers of 'error' know, unless the end was asked for.

@@ -56,7 +56,7 @@ type options struct {
 	timeout time.Duration // of the stream as a whole; 0: none
 }
 
-// slow tells whether the stream is a slow consumer.
+// slow reports whether the stream is a slow consumer.
 func (o *options) slow() bool { return o.readDelay > 0 || o.readRate > 0 }
 
 // newOptions are the options of a stream that was given none, and its URL's.

@@ -59,7 +59,7 @@ func (s *stream) shutIfThrough() {
 	}
 }
 
-// through tells whether a stream that is leaving has got everything. It is called with mu held.
+// through reports whether a stream that is leaving has got everything. It is called with mu held.
 func (s *stream) through() bool {
 	p := s.plan()
 	if p == nil {

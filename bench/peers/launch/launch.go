@@ -46,7 +46,7 @@ type process struct {
 	ended chan struct{} // closed when it has ended
 }
 
-// Probe tells whether an event gets through a peer; check.Probe is the one to use.
+// Probe reports whether an event gets through a peer; check.Probe is the one to use.
 type Probe func(ctx context.Context, peer catalog.Peer, plan catalog.Plan) error
 
 // Start a peer. The error of one that doesn't come up has what it wrote to standard error.
@@ -166,7 +166,7 @@ func (r *Running) said() []byte {
 	return bytes.TrimSpace(all)
 }
 
-// Ended tells whether a process of the peer has ended by itself, which none should.
+// Ended reports whether a process of the peer has ended by itself, which none should.
 func (r *Running) Ended() error {
 	for _, p := range r.processes {
 		select {

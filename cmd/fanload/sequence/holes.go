@@ -2,19 +2,20 @@ package sequence
 
 import "slices"
 
-// maxHoles bounds what a checker remembers of what is missing before its window.
+// maxHoles bounds how many missing ranges before its window a checker remembers.
 const maxHoles = 64
 
-// past is what left a checker's window unseen: 16 bytes for each hole. Only a stream that misses something has one.
+// past has the sequences that left a checker's window unseen, with 16 bytes for each hole. Only a stream that misses some has
+// one.
 type past struct {
-	holes    []hole // in rising order
-	unlisted int64  // sequences that were missing in holes that are forgotten
+	holes    []hole // in ascending order
+	unlisted int64  // sequences in holes that were forgotten
 }
 
-// hole is a range of sequences that have not come.
+// hole is a range of sequences that have not arrived.
 type hole struct{ from, to int64 }
 
-// add a hole behind all others. The oldest one is forgotten, where there are too many.
+// add adds a hole after all others. If there are too many, the oldest one is forgotten.
 func (p *past) add(h hole) {
 	if n := len(p.holes); n > 0 && p.holes[n-1].to+1 == h.from {
 		p.holes[n-1].to = h.to
@@ -31,7 +32,7 @@ func (p *past) bound() {
 	}
 }
 
-// find the hole that a sequence is in.
+// find returns the hole that contains a sequence.
 func (p *past) find(seq int64) (at int, found bool) {
 	return slices.BinarySearchFunc(p.holes, seq, func(h hole, seq int64) int {
 		switch {
@@ -49,7 +50,7 @@ func (p *past) lacks(seq int64) bool {
 	return found
 }
 
-// fill takes a sequence out of its hole; false if it is in none.
+// fill removes a sequence from its hole. It returns false if no hole contains it.
 func (p *past) fill(seq int64) bool {
 	i, found := p.find(seq)
 	if !found {

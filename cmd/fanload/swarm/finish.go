@@ -6,22 +6,22 @@ import (
 	"fanfare/cmd/fanload/sequence"
 )
 
-// leaver is a subscriber that left, and had missed something by then. What the server never took of it is known at the end.
+// leaver is a subscriber that left and had missed events. Only at the end is it known which of them the server never accepted.
 type leaver struct {
 	key   int
 	until int64 // the newest sequence that it must have got
 	check sequence.Checker
 }
 
-// leave keeps what a subscriber has missed that another one takes the place of.
+// leave records what a subscriber has missed that is being replaced.
 func (l *loop) leave(s *subscriber, until int64) {
 	if lost := s.check.Lost(until); lost > 0 {
 		l.leavers = append(l.leavers, leaver{s.key, until, s.check})
-		l.counts.Lost += lost // for those who look on; finish says more
+		l.counts.Lost += lost // for the progress line; finish sets the final counts
 	}
 }
 
-// finish closes all and settles what each should have got.
+// finish closes all subscribers and settles what each should have got.
 func (l *loop) finish(p *sequence.Published) {
 	l.nowAgain()
 	l.churnRate, l.queue, l.counts.Lost = 0, nil, 0
@@ -39,7 +39,7 @@ func (l *loop) finish(p *sequence.Published) {
 			}
 		}
 		if s.left != 0 && (s.state == waiting || s.opening() || s.attempts >= maxAttempts) {
-			l.result.Reconnect.Record(l.now - s.left) // at least: left out, those who came back would look quick
+			l.result.Reconnect.Record(l.now - s.left) // a lower bound; without it, only quick reconnects would count
 			l.counts.NotBack++
 		}
 		if s.state == streaming && s.head.Status == 0 {
@@ -56,8 +56,8 @@ func (l *loop) finish(p *sequence.Published) {
 	l.result.Counts = l.counts
 }
 
-// settle counts what a subscriber has not got of what the server took up to a sequence. waits says that it still waits: then
-// what the server did not take is charged to the latency.
+// settle counts the events up to a sequence that the server accepted and a subscriber did not get. waits says that the subscriber
+// is still waiting; then events that the server did not accept are added to the latency.
 func (l *loop) settle(p *sequence.Published, key int, check *sequence.Checker, until int64, waits bool) {
 	var lost, undelivered int64
 	failed := func(due int64) {
@@ -82,13 +82,13 @@ func (l *loop) settle(p *sequence.Published, key int, check *sequence.Checker, u
 	l.counts.Undelivered += undelivered
 }
 
-// maxCharged bounds the slots that are looked at one by one. Of a schedule with more, every so many stand for the others.
+// maxCharged bounds how many slots are counted one by one. In a schedule with more, every n-th slot stands for n.
 const maxCharged = 1_000_000
 
-// charge records what readers have waited for events that were never sent.
+// charge records how long readers have waited for events that were never sent.
 func (l *loop) charge(u *sequence.Unsent, readers []int64) {
 	first := u.First()
-	// A stride that has no divisor in common with the keys doesn't pass over any of them.
+	// A stride without a common divisor with the number of keys does not skip any key.
 	stride := max(1, (u.To-first)/maxCharged)
 	for keys := int64(len(readers)); stride > 1 && divisor(stride, keys) > 1; {
 		stride++
