@@ -43,7 +43,7 @@ const counts: [string, string, string][] = [
   ['sse_undelivered', 'events undelivered', 'count'],
   ['sse_misrouted', 'events misrouted', 'count'],
   ['sse_malformed', 'events cut off', 'count'],
-  ['gap_events', 'gaps told', 'count'],
+  ['gap_events', 'gaps reported', 'count'],
   ['sse_disconnects', 'streams broken off', 'count'],
   ['sse_active', 'streams open, most', 'max'],
   ['backpressure', 'back-pressure seen', 'count'],
