@@ -34,7 +34,7 @@ var differs = map[string]string{
 
 func loadVectors(t testing.TB) []vector {
 	t.Helper()
-	text, err := os.ReadFile("../codec/testdata/egg-sse.json")
+	text, err := os.ReadFile("../internal/test/vectors/egg-sse.json")
 	if err != nil {
 		t.Fatal(err)
 	}

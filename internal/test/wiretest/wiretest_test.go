@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/failure"
+	"fanfare/internal/test/failure"
 )
 
 // pipe is a client of a server that sends text, and then ends unless open is set.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // Conn is a connection to a server. It is for one goroutine, but Close, Reset and Send may be called during a read.
