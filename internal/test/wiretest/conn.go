@@ -73,6 +73,13 @@ func (w *Conn) NetConn() net.Conn { return w.conn }
 // Close ends the connection by FIN.
 func (w *Conn) Close() { _ = w.conn.Close() }
 
+// CloseWrite ends what the client sends, by FIN, and leaves the other direction open.
+func (w *Conn) CloseWrite() {
+	if c, ok := w.conn.(*net.TCPConn); ok {
+		_ = c.CloseWrite()
+	}
+}
+
 // Reset ends the connection by RST.
 func (w *Conn) Reset() {
 	if c, ok := w.conn.(*net.TCPConn); ok {
