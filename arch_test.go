@@ -42,9 +42,10 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
-		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics"},
-		others: []string{"github.com/goccy/go-json", "golang.org/x/sys"},
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics", "transport/internal/socket"},
+		others: []string{"github.com/goccy/go-json"},
 	},
+	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
 		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},

@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/socket"
 	"fanfare/transport/internal/stream"
 )
 
@@ -57,7 +58,9 @@ func (s *Server) refuse(c net.Conn, o *settings, limit string, req request) {
 	b = append(b, r.body...)
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write(b)
-	stream.Discard(c)
+	if sock, ok := c.(*socket.Conn); ok {
+		sock.Discard()
+	}
 	_ = c.Close()
 }
 
