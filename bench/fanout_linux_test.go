@@ -16,7 +16,7 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 	"fanfare/transport"
 )
 

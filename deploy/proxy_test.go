@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/certtest"
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/certtest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // site is the name in the shipped files; clients dial the proxy under it.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // TestVarnish runs the shipped file, and Varnish's own defaults, in front of Fanfare. Varnish speaks no TLS.

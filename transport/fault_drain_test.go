@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 var retryLine = regexp.MustCompile(`retry: (\d+)\n\n$`)
@@ -23,7 +26,7 @@ func TestDrain(t *testing.T) {
 	for via, streams := range map[string]int{viaFast: 2000, viaStd: 500} {
 		t.Run(via, func(t *testing.T) {
 			const retryMin, retryMax = 2 * time.Second, 6 * time.Second
-			o := Options{PlainIDs: true, DrainRate: streams, DrainTimeout: patience, RetryMin: retryMin, RetryMax: retryMax}
+			o := Options{PlainIDs: true, DrainRate: streams, DrainTimeout: eventually.Patience, RetryMin: retryMin, RetryMax: retryMax}
 			r := startRig(t, via, rigOptions{Options: o})
 			type end struct {
 				text string
@@ -35,8 +38,8 @@ func TestDrain(t *testing.T) {
 			for i := range ends {
 				w := r.stream("connectKey=k" + strconv.Itoa(i%100))
 				reading.Go(func() {
-					_ = w.conn.SetReadDeadline(time.Now().Add(patience))
-					b, err := io.ReadAll(w.body)
+					_ = w.NetConn().SetReadDeadline(time.Now().Add(eventually.Patience))
+					b, err := io.ReadAll(w.Body)
 					ends[i] = end{string(b), time.Now(), err}
 				})
 			}
@@ -99,7 +102,7 @@ func TestDrainOrder(t *testing.T) {
 		defer close(done)
 		r.srv.Drain(context.Background())
 	}()
-	eventually(t, "readyz is 503", func() bool { return r.call("GET", "/readyz", "").status == 503 })
+	eventually.True(t, "readyz is 503", func() bool { return r.call("GET", "/readyz", "").status == 503 })
 	if time.Since(start) < 300*time.Millisecond { // else a machine too busy for this part
 		r.subscribe("connectKey=late")
 		if n := r.srv.Open(); n != 2 {
@@ -110,8 +113,8 @@ func TestDrainOrder(t *testing.T) {
 		t.Errorf("healthz %d", a.status)
 	}
 	r.publish("k", "in the delay")
-	c.wantData("in the delay")
-	c.ended2(t)
+	c.WantData("in the delay")
+	c.ExpectEnd()
 	if took := time.Since(start); took < 400*time.Millisecond {
 		t.Errorf("the stream ended %s after the drain began", took)
 	}
@@ -130,15 +133,15 @@ func TestDrainRefuses(t *testing.T) {
 	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
 		w := r.stream("connectKey=k")
 		kept := r.dial()
-		kept.send(request11("OPTIONS", r.path))
-		if kept.readHead(); kept.status != 204 {
-			t.Fatalf("OPTIONS: %d", kept.status)
+		kept.Send(wiretest.Request("OPTIONS", r.path))
+		if kept.ReadHead(); kept.Status != 204 {
+			t.Fatalf("OPTIONS: %d", kept.Status)
 		}
 		r.srv.Drain(context.Background())
-		w.rest()
-		kept.send(r.get("connectKey=k"))
-		if kept.readHead(); kept.status != 200 || !strings.HasPrefix(kept.read(100), "retry: ") {
-			t.Errorf("a stream of a server that drains: %d", kept.status)
+		w.Rest()
+		kept.Send(r.get("connectKey=k"))
+		if kept.ReadHead(); kept.Status != 200 || !strings.HasPrefix(kept.Read(100), "retry: ") {
+			t.Errorf("a stream of a server that drains: %d", kept.Status)
 		}
 		if n := r.metric(`fanfare_rejected_total{limit="drain"}`); n != 1 {
 			t.Errorf("%v refused", n)
@@ -161,7 +164,7 @@ func TestDrainStalled(t *testing.T) {
 		if took := time.Since(start); took < 400*time.Millisecond || took > 3*time.Second {
 			t.Errorf("took %s", took)
 		}
-		if rest := c.rest(); !retryLine.MatchString(rest) {
+		if rest := c.Rest(); !retryLine.MatchString(rest) {
 			t.Errorf("the healthy client got %q", rest)
 		}
 		if n := r.metric(`fanfare_connections_closed_total{reason="stalled"}`); n != 1 {
@@ -206,7 +209,7 @@ func TestDrainCancelled(t *testing.T) {
 				r.srv.Drain(ctx)
 				done <- time.Now()
 			}()
-			eventually(t, "not ready", func() bool { return !r.srv.api.Ready.Load() })
+			eventually.True(t, "not ready", func() bool { return !r.srv.api.Ready.Load() })
 			start := time.Now()
 			cancel()
 			if took := (<-done).Sub(start); took > 2*time.Second {
@@ -237,7 +240,7 @@ func TestCloseWhileStreamsStart(t *testing.T) {
 						}
 						_, _ = c.Write([]byte(r.get("connectKey=k")))
 						b := make([]byte, 100)
-						_ = c.SetReadDeadline(time.Now().Add(patience))
+						_ = c.SetReadDeadline(time.Now().Add(eventually.Patience))
 						n, _ := c.Read(b)
 						_ = c.Close()
 						if n == 0 {
@@ -246,7 +249,7 @@ func TestCloseWhileStreamsStart(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "a stream has been opened", func() bool { return r.metric("fanfare_connections_opened_total") > 4 })
+			eventually.True(t, "a stream has been opened", func() bool { return r.metric("fanfare_connections_opened_total") > 4 })
 			r.stop()
 			storm.Wait()
 			if n, counted := r.srv.Open(), r.eng.CountAll(); n != 0 || counted != 0 {

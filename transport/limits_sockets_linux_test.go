@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fanfare/engine"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestUserTimeoutIsTheWriteTimeout: what the kernel has taken for a client that has vanished counts as the client's for as
@@ -17,9 +18,9 @@ func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
 	userTimeout := func() (ms int) {
 		before := r.srv.Open()
 		w := r.stream("connectKey=k")
-		defer w.close()
+		defer w.Close()
 		r.waitOpen(before + 1)
-		client := w.conn.LocalAddr().(*net.TCPAddr)
+		client := w.NetConn().LocalAddr().(*net.TCPAddr)
 		for fd := range 1 << 12 { // the server's side is the one whose peer is the client
 			peer, err := unix.Getpeername(fd)
 			if at, ok := peer.(*unix.SockaddrInet4); err != nil || !ok || at.Port != client.Port {
@@ -53,11 +54,11 @@ func TestIdleConnectionsOutlastProxies(t *testing.T) {
 	}
 	r := startRig(t, viaFast, rigOptions{Options: Options{IdleTimeout: 300 * time.Millisecond}})
 	w := r.dial()
-	w.send(request11("GET", "/healthz"))
-	w.readHead()
-	w.rest()
+	w.Send(wiretest.Request("GET", "/healthz"))
+	w.ReadHead()
+	w.Rest()
 	start := time.Now()
-	w.ended()
+	w.Ended()
 	if d := time.Since(start); d < 250*time.Millisecond {
 		t.Errorf("closed after %v", d)
 	}

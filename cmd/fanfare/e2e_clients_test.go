@@ -15,8 +15,8 @@ import (
 
 	sse "github.com/tmaxmax/go-sse"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // clientScript runs npm's EventSource client.

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // Made by TestMain.

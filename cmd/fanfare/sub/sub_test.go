@@ -20,7 +20,7 @@ import (
 
 	"fanfare/cmd/fanfare/remote"
 	"fanfare/codec"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -15,7 +15,7 @@ import (
 
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/run"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/wiretest"
 )
 
 // secureBroker speaks TLS, and would like to speak HTTP/2. ca is the file that its certificate is in: it is for 127.0.0.1

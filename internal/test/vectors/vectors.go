@@ -1,12 +1,10 @@
-// Package vectors loads the recorded calls of egg-sse 1.0.7, codec/testdata/egg-sse.json: what each call was given, and the
-// bytes that a subscriber received. Fanfare sends the same bytes.
+// Package vectors has the recorded calls of egg-sse 1.0.7, egg-sse.json: what each call was given, and the bytes that a
+// subscriber received. Fanfare sends the same bytes. The tests of the Egg plugin read the file, too.
 package vectors
 
 import (
+	_ "embed"
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -20,6 +18,9 @@ const (
 	Refused  HTTP = "400"       // the request is refused
 	NodeOnly HTTP = "node only" // JSON cannot express what egg-sse was given
 )
+
+//go:embed egg-sse.json
+var recorded []byte
 
 // Vector is one recorded call.
 type Vector struct {
@@ -56,16 +57,8 @@ var differs = map[string]string{
 // Load returns all vectors. It fails the test if one is missing or has no expectation.
 func Load(t testing.TB) []Vector {
 	t.Helper()
-	_, self, _, ok := runtime.Caller(0)
-	if !ok {
-		t.Fatal("the source's place is unknown")
-	}
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(self), "..", "..", "codec", "testdata", "egg-sse.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []Vector
-	if err := json.Unmarshal(text, &all); err != nil {
+	if err := json.Unmarshal(recorded, &all); err != nil {
 		t.Fatal(err)
 	}
 	if err := check(all); err != nil {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // Conn is a connection to a server. It is for one goroutine, but Close, Reset and Send may be called during a read.
@@ -72,6 +72,13 @@ func (w *Conn) NetConn() net.Conn { return w.conn }
 
 // Close ends the connection by FIN.
 func (w *Conn) Close() { _ = w.conn.Close() }
+
+// CloseWrite ends what the client sends, by FIN, and leaves the other direction open.
+func (w *Conn) CloseWrite() {
+	if c, ok := w.conn.(*net.TCPConn); ok {
+		_ = c.CloseWrite()
+	}
+}
 
 // Reset ends the connection by RST.
 func (w *Conn) Reset() {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // direct is a client without the proxies of the environment.

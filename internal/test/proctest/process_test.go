@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/failure"
+	"fanfare/internal/test/failure"
 )
 
 func TestStop(t *testing.T) {

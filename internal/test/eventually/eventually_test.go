@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fanfare/internal/failure"
+	"fanfare/internal/test/failure"
 )
 
 func TestConditionsThatComeTrue(t *testing.T) {

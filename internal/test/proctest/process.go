@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // Build compiles the command in folder, which may be of another module, to a file of the folder's name in dir, and returns

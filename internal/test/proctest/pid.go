@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // Running reports whether there is a process with this id. One that has ended and that nobody has waited for yet, a

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/failure"
+	"fanfare/internal/test/failure"
 )
 
 // pipe is a client of a server that sends text, and then ends unless open is set.
@@ -61,20 +61,58 @@ func TestConn(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	const text = "event: position\ndata: \nid: e-1\n\ndata: one\nid: e-2\n\nevent: gap\ndata: {\"key\":\"k\",\"reason\":\"history\",\"missed\":3,\"after\":\"e-2\",\"next\":null}\n\n"
+	const text = "retry: 1500\nevent: position\ndata: \nid: e-1\n\ndata: one\nid: e-2\n\nevent: gap\ndata: {\"key\":\"k\",\"reason\":\"history\",\"missed\":3,\"after\":\"e-2\",\"next\":null}\n\n"
 	w := pipe(t, streamHead+text, false)
 	w.ReadHead()
 	e := NewEvents(w)
 	e.AwaitPosition()
+	if e.Position() != "e-1" {
+		t.Errorf("position %q", e.Position())
+	}
 	if m := e.Next(); m != (Message{Type: "message", Data: "one", ID: "e-2"}) {
 		t.Errorf("%v", m)
 	}
 	if g := e.Next().Gap(t); g.Key != "k" || g.Reason != "history" || *g.Missed != 3 || g.After != "e-2" || g.Next != "" {
 		t.Errorf("%+v", g)
 	}
+	if d, set := e.Retry(); d != 1500*time.Millisecond || !set {
+		t.Errorf("retry %s, %v", d, set)
+	}
 	if got := failure.Of(t, func(t testing.TB) { e.T = t; e.Next() }); !strings.Contains(got, "no next message: EOF") {
 		t.Errorf("%q", got)
 	}
+}
+
+// TestExpectEnd: a message before the end, and an end that is not one, are failures.
+func TestExpectEnd(t *testing.T) {
+	for text, want := range map[string]string{
+		chunked + "0\r\n\r\n":                     "",
+		chunked + "9\r\ndata: x\n\n\r\n0\r\n\r\n": `messages before the end: [message "x"`,
+		chunked: "the stream ended with: unexpected EOF",
+	} {
+		got := failure.Of(t, func(t testing.TB) {
+			w := pipe(t, text, false)
+			w.ReadHead()
+			NewEvents(w).ExpectEnd()
+		})
+		if !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestCloseWrite: the server sees the end, and its response still comes.
+func TestCloseWrite(t *testing.T) {
+	l := Serve(t, func(_ int, c *net.TCPConn) {
+		request, _ := io.ReadAll(c)
+		_, _ = fmt.Fprintf(c, "got %q", request)
+	})
+	w := Dial(t, l.Addr().String())
+	w.Send("all")
+	w.CloseWrite()
+	w.Body = w.In
+	w.Expect(`got "all"`)
+	w.Ended()
 }
 
 func TestGapIsChecked(t *testing.T) {

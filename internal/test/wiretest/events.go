@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
+	"time"
 
 	"fanfare/codec"
 )
@@ -58,9 +60,10 @@ type Events struct {
 	*Conn
 	Err error // why no more messages come
 
-	parser codec.Parser
-	buf    [16 << 10]byte
-	queue  []Message
+	parser   codec.Parser
+	buf      [16 << 10]byte
+	queue    []Message
+	position string
 }
 
 // Subscribe opens a stream, which must succeed, and reads its events.
@@ -86,17 +89,25 @@ func (e *Events) AwaitPosition() {
 	}
 }
 
+// Position is the id with which the stream began, "" if it has told none.
+func (e *Events) Position() string { return e.position }
+
 // LastID is the last event id, with which a client resumes.
 func (e *Events) LastID() string { return string(e.parser.LastEventID()) }
+
+// Retry is the reconnection time that the stream has set last.
+func (e *Events) Retry() (d time.Duration, set bool) { return e.parser.Retry() }
 
 // Feed reads once. What came is in the queue of Take and Next, how it failed in Err.
 func (e *Events) Feed() {
 	e.wait()
 	n, err := e.Body.Read(e.buf[:])
 	parseErr := e.parser.Feed(e.buf[:n], func(m codec.Message) {
-		if string(m.Type) != "position" || len(m.Data) > 0 {
-			e.queue = append(e.queue, Message{string(m.Type), string(m.Data), string(m.LastEventID)})
+		if string(m.Type) == "position" && len(m.Data) == 0 {
+			e.position = string(m.LastEventID)
+			return
 		}
+		e.queue = append(e.queue, Message{string(m.Type), string(m.Data), string(m.LastEventID)})
 	})
 	e.Err = errors.Join(err, parseErr)
 }
@@ -129,5 +140,19 @@ func (e *Events) WantData(data ...string) {
 		if m := e.Next(); m.Data != want {
 			e.T.Fatalf("message %d: %+v, want data %q", i, m, want)
 		}
+	}
+}
+
+// ExpectEnd fails the test unless the stream ends without another message.
+func (e *Events) ExpectEnd() {
+	e.T.Helper()
+	for e.Err == nil {
+		e.Feed()
+	}
+	if len(e.queue) > 0 {
+		e.T.Errorf("messages before the end: %v", e.queue)
+	}
+	if !errors.Is(e.Err, io.EOF) {
+		e.T.Errorf("the stream ended with: %v", e.Err)
 	}
 }
