@@ -40,8 +40,8 @@ func findPeers(ctx context.Context, env *catalog.Env, names string) ([]found, er
 	return all, nil
 }
 
-// prepare finds the peers with the given names, and an Env with a temporary folder for what is built. The returned function removes
-// the folder.
+// prepare finds the peers with the given names, and an Env with a temporary folder for what is built. The returned function
+// removes the folder.
 func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), error) {
 	bin, err := os.MkdirTemp("", "peers-")
 	if err != nil {

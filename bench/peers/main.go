@@ -1,6 +1,7 @@
-// Command peers compares Fanfare with the servers that a user would choose instead: it starts each server, runs fanload against it,
-// and makes tables and plots of the figures. To measure a single server, or one that is already running, use fanload. To write tests in
-// JavaScript, or to load a server from several machines, use the k6 scripts in loadtest. README.md describes the comparison.
+// Command peers compares Fanfare with the servers that a user would choose instead: it starts each server, runs fanload against
+// it, and makes tables and plots of the figures. To measure a single server, or one that is already running, use fanload. To
+// write tests in JavaScript, or to load a server from several machines, use the k6 scripts in loadtest. README.md describes the
+// comparison.
 package main
 
 import (

@@ -1,9 +1,9 @@
 // Does the server keep up while clients come and go, and does it forget clients that have left?
 //
-// VUS x STREAMS streams are open at the same time. For DURATION, RATE of them per second are closed and replaced by new ones, while
-// 10 events per second are published. No stream may miss an event that was published between its opening and its replacement: it
-// stays until it has them, or for DRAIN. Opening a stream takes at most P99 milliseconds, including failed attempts. At the end the
-// server must not count any stream of the run.
+// VUS x STREAMS streams are open at the same time. For DURATION, RATE of them per second are closed and replaced by new ones,
+// while 10 events per second are published. No stream may miss an event that was published between its opening and its
+// replacement: it stays until it has them, or for DRAIN. Opening a stream takes at most P99 milliseconds, including failed
+// attempts. At the end the server must not count any stream of the run.
 //
 //   VUS=20 STREAMS=50 RATE=300 DURATION=1m loadtest/k6 run loadtest/scripts/connect-churn.ts
 import exec from 'k6/execution';

@@ -1,7 +1,7 @@
 // How fast can streams be opened, how many can be held, and is each of them alive?
 //
-// VUS x STREAMS streams are opened, RATE per second, and held for DURATION with one event per second. P99 is for the time from the
-// first packet to the response's head. Thresholds: no stream is refused or ends early, and each gets every event.
+// VUS x STREAMS streams are opened, RATE per second, and held for DURATION with one event per second. P99 is for the time from
+// the first packet to the response's head. Thresholds: no stream is refused or ends early, and each gets every event.
 //
 //   VUS=100 STREAMS=180 RATE=2000 KEYS=10 loadtest/k6 run loadtest/scripts/connect-ramp.ts      # 18,000 streams
 import { publishToAll, publisherThresholds } from './lib/publisher.ts';

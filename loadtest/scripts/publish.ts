@@ -1,8 +1,8 @@
 // How many events per second does the publish API accept, and how long does a request take?
 //
 // VUS publishers, each with its own key, together send RATE events per second for DURATION. All events that are due go into one
-// request, so a higher rate makes larger requests and not a backlog. STREAMS subscribers on each key (default 1) check that accepted
-// events arrive. P99 is for a publish request. KEYS has no effect.
+// request, so a higher rate makes larger requests and not a backlog. STREAMS subscribers on each key (default 1) check that
+// accepted events arrive. P99 is for a publish request. KEYS has no effect.
 //
 //   VUS=4 RATE=50000 SIZE=200 loadtest/k6 run loadtest/scripts/publish.ts
 import exec from 'k6/execution';

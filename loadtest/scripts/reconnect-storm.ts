@@ -1,8 +1,8 @@
 // What happens when all clients are disconnected at once and reconnect?
 //
-// RATE events per second are published. Every EVERY (default 5s) the server ends all streams (POST /close). Each client reconnects
-// after 0.5 to 1.5 s with its Last-Event-ID. No event may be lost or duplicated, and all clients must be back within P99 milliseconds.
-// The server must keep the events published meanwhile (history), and set ids (ids: auto).
+// RATE events per second are published. Every EVERY (default 5s) the server ends all streams (POST /close). Each client
+// reconnects after 0.5 to 1.5 s with its Last-Event-ID. No event may be lost or duplicated, and all clients must be back within
+// P99 milliseconds. The server must keep the events published meanwhile (history), and set ids (ids: auto).
 //
 //   VUS=50 STREAMS=100 EVERY=10s DURATION=1m loadtest/k6 run loadtest/scripts/reconnect-storm.ts
 import { check, sleep } from 'k6';

@@ -1,9 +1,9 @@
 // Does a client that was away get exactly what it missed, and how soon?
 //
-// For DURATION, each VU repeats this: it opens a stream on its own key, closes it, and publishes MISSED events (default 500). Then
-// STREAMS clients connect at once with the last event id of the closed stream. Each must get these events once, in order and without a
-// gap, within P99 milliseconds from connecting to the last event. MISSED must be less than the server's history (1024 by default).
-// RATE and KEYS have no effect.
+// For DURATION, each VU repeats this: it opens a stream on its own key, closes it, and publishes MISSED events (default 500).
+// Then STREAMS clients connect at once with the last event id of the closed stream. Each must get these events once, in order and
+// without a gap, within P99 milliseconds from connecting to the last event. MISSED must be less than the server's history (1024
+// by default). RATE and KEYS have no effect.
 //
 //   VUS=10 STREAMS=20 MISSED=1000 loadtest/k6 run loadtest/scripts/resume.ts
 import exec from 'k6/execution';

@@ -1,12 +1,12 @@
 // Do clients that read slowly affect the others?
 //
-// PERCENT (default 10) of the VUS x STREAMS streams pause for READ_DELAY (default 1s) after each 4 KiB that they read. Events have SIZE
-// bytes (default 4000), so these streams fall behind at once. The other streams must get everything within P99. What happens to the slow
-// ones depends on the server's policy (slow). They and their gaps are reported, but have no thresholds.
+// PERCENT (default 10) of the VUS x STREAMS streams pause for READ_DELAY (default 1s) after each 4 KiB that they read. Events
+// have SIZE bytes (default 4000), so these streams fall behind at once. The other streams must get everything within P99. What
+// happens to the slow ones depends on the server's policy (slow). They and their gaps are reported, but have no thresholds.
 //
 // Slow streams have a receive buffer of RECEIVE_BUFFER bytes (default 4096). With the default buffers, the kernels would buffer
-// megabytes. If the server still does not notice them, by blocked streams in its /metrics, gaps or disconnects, nothing was tested and
-// the run fails: give a larger SIZE, RATE or DURATION.
+// megabytes. If the server still does not notice them, by blocked streams in its /metrics, gaps or disconnects, nothing was
+// tested and the run fails: give a larger SIZE, RATE or DURATION.
 //
 //   PERCENT=20 SIZE=16000 RATE=100 loadtest/k6 run loadtest/scripts/slow-consumer.ts
 import exec from 'k6/execution';

@@ -1,7 +1,7 @@
 // Does the server work at all: are events delivered in order and with ids, and are missed events replayed after a reconnect?
 //
-// It has one VU and takes some seconds. Run it first against a new installation, and after each deployment. VUS, STREAMS, KEYS, RATE
-// and DURATION have no effect. It needs ids (ids: auto).
+// It has one VU and takes some seconds. Run it first against a new installation, and after each deployment. VUS, STREAMS, KEYS,
+// RATE and DURATION have no effect. It needs ids (ids: auto).
 //
 //   BASE_URL=https://sse.example loadtest/k6 run loadtest/scripts/smoke.ts
 import http from 'k6/http';

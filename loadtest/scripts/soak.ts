@@ -1,8 +1,8 @@
 // Does the server stay the same for hours: no loss, no slower delivery, no growing memory?
 //
-// VUS x STREAMS streams get RATE events per second for DURATION (default 1h). Every EVERY (default 1m) the server ends the streams of
-// one key, in turn, and they reconnect. Every 10 s the server's memory, goroutines and files are read from /metrics. Since WARMUP
-// (default a tenth of DURATION) they may grow by at most GROWTH percent (default 25).
+// VUS x STREAMS streams get RATE events per second for DURATION (default 1h). Every EVERY (default 1m) the server ends the
+// streams of one key, in turn, and they reconnect. Every 10 s the server's memory, goroutines and files are read from /metrics.
+// Since WARMUP (default a tenth of DURATION) they may grow by at most GROWTH percent (default 25).
 //
 //   DURATION=8h REPORT=soak loadtest/k6 run loadtest/scripts/soak.ts
 import http from 'k6/http';

@@ -47,8 +47,8 @@ type responseError struct {
 
 func (e *responseError) Error() string { return e.reason }
 
-// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS and TLS, and the proxy
-// of the environment.
+// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS and TLS, and the
+// proxy of the environment.
 type connector struct {
 	dialer       lib.DialContexter
 	tls          *tls.Config // nil: Go's defaults
@@ -91,8 +91,8 @@ type connection struct {
 // close ends the connection. It is safe for concurrent use, and wakes a read.
 func (c *connection) close() { _ = c.conn.Close() }
 
-// read waits for bytes of the stream and copies them to a buffer. It calls borrow for the buffer only when bytes have arrived, so a
-// waiting stream needs none.
+// read waits for bytes of the stream and copies them to a buffer. It calls borrow for the buffer only when bytes have arrived, so
+// a waiting stream needs none.
 func (c *connection) read(borrow func() []byte) (int, error) {
 	if !c.sized {
 		if _, err := c.input.Peek(1); err != nil {
@@ -106,8 +106,8 @@ func (c *connection) read(borrow func() []byte) (int, error) {
 	return c.body.Read(borrow())
 }
 
-// connect requests the stream, follows redirects, and returns the stream when its head has arrived. The error is a *responseError if
-// the response is not an event stream. The connection ends when ctx ends.
+// connect requests the stream, follows redirects, and returns the stream when its head has arrived. The error is a *responseError
+// if the response is not an event stream. The connection ends when ctx ends.
 func (n connector) connect(ctx context.Context, o *options, lastEventID string) (*connection, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.connectTimeout, fmt.Errorf("%w within %v (connectTimeout)", errNoAnswer, o.connectTimeout))
 	defer cancel()
@@ -293,8 +293,8 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// checkStream returns an error if the response is not an event stream (WHATWG HTML 9.2.3). Otherwise it sets up the decoding of the
-// body.
+// checkStream returns an error if the response is not an event stream (WHATWG HTML 9.2.3). Otherwise it sets up the decoding of
+// the body.
 func (c *connection) checkStream(res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
 		return &responseError{res.StatusCode, "status", fmt.Sprintf("the response is %s, not 200", res.Status)}

@@ -31,8 +31,8 @@ func (c *connection) decode(res *http.Response) error {
 	return nil
 }
 
-// inflated reads body through the decoder that open makes. It calls open at the first read, because open may block until the first
-// event.
+// inflated reads body through the decoder that open makes. It calls open at the first read, because open may block until the
+// first event.
 type inflated struct {
 	body  io.Reader
 	open  func(io.Reader) (io.Reader, error)
@@ -54,8 +54,8 @@ func (d *inflated) Read(p []byte) (n int, err error) {
 	return n, d.worded(err)
 }
 
-// worded explains an error of the decoder. A missing trailer at the end of a stream is not an error, because a server does not know
-// which event is the last.
+// worded explains an error of the decoder. A missing trailer at the end of a stream is not an error, because a server does not
+// know which event is the last.
 func (d *inflated) worded(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {

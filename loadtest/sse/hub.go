@@ -136,5 +136,5 @@ func (h *hub) silent() bool { return h.broken || h.ctx.Err() != nil }
 
 // warn logs a text for which there is no listener, once for the whole process.
 func (h *hub) warn(text string) {
-	h.module.warn(h.state, text+" (an error listener gets this instead; it isn't logged again)")
+	h.module.warn(h.state, text+" (logged once; an error listener would get it instead)")
 }

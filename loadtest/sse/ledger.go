@@ -11,9 +11,9 @@ import (
 	"go.k6.io/k6/js/common"
 )
 
-// ledger records what was published in a run. Publishers write it, and streams compare what they got with it. The server under test
-// cannot be asked for its own losses: a stream that gets nothing does not know that it should have got something. All VUs of the
-// process share the ledger.
+// ledger records what was published in a run. Publishers write it, and streams compare what they got with it. The server under
+// test cannot be asked for its own losses: a stream that gets nothing does not know that it should have got something. All VUs of
+// the process share the ledger.
 type ledger struct {
 	mu    sync.Mutex
 	plans map[string]*plan // by key
@@ -61,8 +61,8 @@ func (p *plan) sentUpTo() int {
 // of is how many of the first n events of the plan belong to key number i.
 func (p *plan) of(i, n int) int64 { return int64((n - i + len(p.keys) - 1) / len(p.keys)) }
 
-// expected returns the range of a key's numbers that a stream must have got: those that were sent after it was opened and accepted
-// before the time up to which it is read. There are none if to is less than from.
+// expected returns the range of a key's numbers that a stream must have got: those that were sent after it was opened and
+// accepted before the time up to which it is read. There are none if to is less than from.
 func (p *plan) expected(key string, opened, until time.Time) (from, to int64) {
 	i := p.index[key]
 	p.mu.Lock()
@@ -97,8 +97,8 @@ func (p *plan) takenIn(key string, from, to int64) (n int64) {
 	return n
 }
 
-// waited calls wait for each event of a key that was due while a stream was open and that the server has not accepted, with the time
-// for which the stream has waited. seen is the newest number that has arrived.
+// waited calls wait for each event of a key that was due while a stream was open and that the server has not accepted, with the
+// time for which the stream has waited. seen is the newest number that has arrived.
 func (p *plan) waited(key string, opened, until time.Time, seen int64, wait func(time.Duration)) {
 	i := p.index[key]
 	p.mu.Lock()
@@ -118,8 +118,8 @@ func (p *plan) waited(key string, opened, until time.Time, seen int64, wait func
 	}
 }
 
-// newPlan is sse.plan(ledger, keys, count, begin, interval). A publisher calls it before its first event. begin and interval are in
-// microseconds, begin since 1970.
+// newPlan is sse.plan(ledger, keys, count, begin, interval). A publisher calls it before its first event. begin and interval are
+// in microseconds, begin since 1970.
 func (i *instance) newPlan(name string, keys []string, count int, begin, interval float64) (*sobek.Object, error) {
 	rt := i.vu.Runtime()
 	switch {

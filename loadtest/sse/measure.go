@@ -27,8 +27,8 @@ type observation struct {
 	misrouted bool // of another key than the stream's
 }
 
-// observe reads sequence and time from an event's data. If the data is not a JSON object, or has neither, nothing is measured. named
-// says that the event is not of type message.
+// observe reads sequence and time from an event's data. If the data is not a JSON object, or has neither, nothing is measured.
+// named says that the event is not of type message.
 func (m *measure) observe(data []byte, named bool, s *sequences, now time.Time) (got observation) {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	strict := m.expected != "" && !named

@@ -93,8 +93,8 @@ func (c *client) emit(kind string, arg func() any) {
 	}
 }
 
-// open is sse.open(url, params, fn), the call of xk6-sse. It blocks until the stream has ended. It calls the function before it makes
-// the connection, so the handlers get everything.
+// open is sse.open(url, params, fn), the call of xk6-sse. It blocks until the stream has ended. It calls the function before it
+// makes the connection, so the handlers get everything.
 func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, error) {
 	rt, state := i.vu.Runtime(), i.vu.State()
 	if state == nil {

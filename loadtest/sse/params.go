@@ -123,7 +123,8 @@ type parser struct {
 	rt    *sobek.Runtime
 	state *lib.State
 	o     *options
-	// ignored is called for unknown options and for headers that the connection sets, which xk6-sse ignores. nil: they are errors.
+	// ignored is called for unknown options and for headers that the connection sets, which xk6-sse ignores. nil: they are
+	// errors.
 	ignored func(key string)
 }
 

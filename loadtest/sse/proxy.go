@@ -11,8 +11,8 @@ import (
 	"net/url"
 )
 
-// proxyOf is the proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for a URL, or nil. As for k6's own requests,
-// loopback addresses have none.
+// proxyOf is the proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for a URL, or nil. As for k6's own
+// requests, loopback addresses have none.
 func (n connector) proxyOf(u *url.URL) (*url.URL, error) {
 	via, err := n.proxy(u)
 	switch {

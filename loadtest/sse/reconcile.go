@@ -6,8 +6,8 @@ import (
 	"go.k6.io/k6/metrics"
 )
 
-// tailGrace is how old an event must be at the end of a stream to count as missing, because an event that was accepted just before
-// may still be on its way. It does not apply to a stream that ended by leave.
+// tailGrace is how old an event must be at the end of a stream to count as missing, because an event that was accepted just
+// before may still be on its way. It does not apply to a stream that ended by leave.
 const tailGrace = time.Second
 
 // expectation is what a stream expects of its events.
@@ -35,8 +35,8 @@ func (s *stream) settle(now time.Time, end bool) int64 {
 	return s.seqs.settle(now, end, nil)
 }
 
-// leave closes the stream when it has got everything that the server has accepted for it up to now, or after patience. So an event
-// that is then missing was not just on its way.
+// leave closes the stream when it has got everything that the server has accepted for it up to now, or after patience. So an
+// event that is then missing was not just on its way.
 func (s *stream) leave(patience time.Duration) {
 	s.mu.Lock()
 	if !s.leftAt.IsZero() || s.shutIt {
@@ -114,8 +114,8 @@ func (s *stream) reconcile() {
 	}
 }
 
-// undelivered returns how many events a stream should have got, and how many of them are missing before the first one that arrived
-// or after the last. left is zero if the stream ended without leaving.
+// undelivered returns how many events a stream should have got, and how many of them are missing before the first one that
+// arrived or after the last. left is zero if the stream ended without leaving.
 func (p *plan) undelivered(key string, opened, left, end time.Time, t track) (expected, undelivered int64) {
 	until := left
 	if left.IsZero() {

@@ -9,12 +9,12 @@ import (
 	"go.k6.io/k6/metrics"
 )
 
-// reportEvery is how long samples are collected. k6 handles each container of samples separately, and a container for each event of
-// ten thousand streams would cost more than the streams.
+// reportEvery is how long samples are collected. k6 handles each container of samples separately, and a container for each event
+// of ten thousand streams would cost more than the streams.
 const reportEvery = 200 * time.Millisecond
 
-// activeEvery is how often sse_active is reported while it is unchanged. k6 does the same with vus, because outputs such as Prometheus
-// forget a value that is not repeated.
+// activeEvery is how often sse_active is reported while it is unchanged. k6 does the same with vus, because outputs such as
+// Prometheus forget a value that is not repeated.
 const activeEvery = time.Second
 
 // reporter collects the samples of a VU's streams and passes them to k6. The counts of a time series become one sample.
@@ -62,8 +62,8 @@ func (r *reporter) loop() {
 	}
 }
 
-// end pushes the remaining samples. It is called while the iteration has a callback of the event loop or runs on it. So k6 still reads
-// samples: it pushes its own ones later.
+// end pushes the remaining samples. It is called while the iteration has a callback of the event loop or runs on it. So k6 still
+// reads samples: it pushes its own ones later.
 func (r *reporter) end() {
 	close(r.done)
 	r.ended.Wait()

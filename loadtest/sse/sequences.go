@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// maxKeys bounds how many sequences a stream distinguishes by measure.key. Events of further keys are counted and their latency
-	// is measured, but not their order.
+	// maxKeys bounds how many sequences a stream distinguishes by measure.key. Events of further keys are counted and their
+	// latency is measured, but not their order.
 	maxKeys = 10_000
 
 	// reorderGrace is how long a skipped number may still arrive. After it, or at the end of the stream, the number is lost.
@@ -35,8 +35,8 @@ func (h hole) size() int64 { return h.to - h.from + 1 }
 
 // sequences are the sequences of a stream. The zero value has seen nothing.
 //
-// A number that arrives late is reordered, and neither lost nor a duplicate. So a hole is not counted as lost when it opens, but when
-// it has been open for reorderGrace, or at the end of the stream.
+// A number that arrives late is reordered, and neither lost nor a duplicate. So a hole is not counted as lost when it opens, but
+// when it has been open for reorderGrace, or at the end of the stream.
 type sequences struct {
 	one     track // without keys
 	keys    map[string]*track
@@ -134,8 +134,8 @@ func (s *sequences) fill(t *track, seq int64) bool {
 	return true
 }
 
-// settle counts holes as lost that have been open for reorderGrace, or, at the end, all of them. taken returns how many numbers of a
-// range were published; nil: all.
+// settle counts holes as lost that have been open for reorderGrace, or, at the end, all of them. taken returns how many numbers
+// of a range were published; nil: all.
 func (s *sequences) settle(now time.Time, end bool, taken func(from, to int64) int64) (lost int64) {
 	if s.pending == 0 || !end && now.Sub(s.oldest) < reorderGrace {
 		return 0

@@ -10,8 +10,8 @@ import (
 	"go.k6.io/k6/lib/netext"
 )
 
-// receiving returns a connector whose sockets have a receive buffer with this number of bytes; 0 is the system's default. The buffer is
-// set before the handshake, because a window that was offered to the server is not withdrawn.
+// receiving returns a connector whose sockets have a receive buffer with this number of bytes; 0 is the system's default. The
+// buffer is set before the handshake, because a window that was offered to the server is not withdrawn.
 func (n connector) receiving(buffer int) connector {
 	if k6, ok := n.dialer.(*netext.Dialer); ok && buffer > 0 {
 		n.dialer = &smallDialer{k6, buffer}

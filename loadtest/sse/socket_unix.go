@@ -4,8 +4,8 @@ package sse
 
 import "golang.org/x/sys/unix"
 
-// networkSegment is the largest TCP segment on an Ethernet. On loopback, segments have 64 kB, and the sender's kernel sizes its buffer by
-// them. It would then buffer megabytes before the server notices that a client does not read.
+// networkSegment is the largest TCP segment on an Ethernet. On loopback, segments have 64 kB, and the sender's kernel sizes its
+// buffer by them. It would then buffer megabytes before the server notices that a client does not read.
 const networkSegment = 1460
 
 func setReceiveBuffer(fd uintptr, size int) error {

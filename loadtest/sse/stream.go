@@ -22,12 +22,12 @@ const (
 	closed     = 2
 )
 
-// maxBatches bounds how many reads' events may wait for the event loop. If the listeners of a stream are slower than its events, the
-// stream is not read until they have caught up.
+// maxBatches bounds how many reads' events may wait for the event loop. If the listeners of a stream are slower than its events,
+// the stream is not read until they have caught up.
 const maxBatches = 16
 
-// stream is the part of an EventSource that needs no JavaScript. One goroutine at a time works for it, and owns conn and the fields of
-// its role. connect and read start each other as new goroutines, so the deep stack of a handshake is not kept.
+// stream is the part of an EventSource that needs no JavaScript. One goroutine at a time works for it, and owns conn and the
+// fields of its role. connect and read start each other as new goroutines, so the deep stack of a handshake is not kept.
 type stream struct {
 	hub    *hub
 	source *source // only its methods heard and settled are used, and the tasks that it queues

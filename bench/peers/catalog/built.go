@@ -55,8 +55,8 @@ func goPeer(name, library, settings string, routes Routes) Peer {
 	}
 }
 
-// fanfare is the server of the main module. It has its default configuration, except for the log and for the limit of subscribers per
-// key, which is so high that, as for the others, it does not matter.
+// fanfare is the server of the main module. It has its default configuration, except for the log and for the limit of subscribers
+// per key, which is so high that, as for the others, it does not matter.
 func fanfare() Peer {
 	return Peer{
 		Name: "fanfare", Settings: "default configuration, 20,000 subscribers on a key allowed, log from warnings on", Routes: ours(),

@@ -28,8 +28,8 @@ const within = 60 * time.Second
 // settle is how long to wait for a peer that holds the head back to register its subscribers. Nothing shows when it has.
 const settle = 500 * time.Millisecond
 
-// Run opens the subscribers, publishes, and reads until each has all events of its key. It fails at the first event that is missing,
-// duplicated, out of order or of another key.
+// Run opens the subscribers, publishes, and reads until each has all events of its key. It fails at the first event that is
+// missing, duplicated, out of order or of another key.
 func Run(ctx context.Context, peer catalog.Peer, plan catalog.Plan, size Size) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package check tests that each subscriber of a peer gets each event of its key exactly once and in order, and no event of another
-// key.
+// Package check tests that each subscriber of a peer gets each event of its key exactly once and in order, and no event of
+// another key.
 package check
 
 import (

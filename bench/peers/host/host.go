@@ -23,8 +23,8 @@ const maxBody = 2 << 20
 // Publish sends data to the subscribers of a key.
 type Publish func(ctx context.Context, key string, data []byte) error
 
-// Run serves both routes on the address of the flag -listen until SIGTERM or SIGINT, and exits with 1 on an error. It has no timeouts
-// and no log, because they are not to be measured.
+// Run serves both routes on the address of the flag -listen until SIGTERM or SIGINT, and exits with 1 on an error. It has no
+// timeouts and no log, because they are not to be measured.
 func Run(subscribe http.Handler, publish Publish) {
 	listen := flag.String("listen", "127.0.0.1:0", "address of both routes; loopback only")
 	flag.Parse()

@@ -152,7 +152,7 @@ func (p *process) end() error {
 	case <-p.ended:
 	case <-time.After(stopWithin):
 	}
-	// The group still exists while any process of it does; its number can't be given to another before that.
+	// The group still exists while any process of it does; its number cannot be reused before that.
 	for deadline := time.Now().Add(stopWithin); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if syscall.Kill(-pid, syscall.SIGKILL) != nil {
 			<-p.ended

@@ -157,8 +157,8 @@ func write(dir string, files map[string]string) error {
 	return nil
 }
 
-// Continue makes d, which has no runs yet, the continuation of an earlier comparison. New runs are added to those of the earlier one.
-// The earlier one must have all peers of d, with the same versions and settings.
+// Continue makes d, which has no runs yet, the continuation of an earlier comparison. New runs are added to those of the earlier
+// one. The earlier one must have all peers of d, with the same versions and settings.
 func (d *Document) Continue(earlier *Document) error {
 	for _, p := range d.Peers {
 		if !slices.Contains(earlier.Peers, p) {

@@ -21,8 +21,8 @@ limits or heartbeat. They show the cost of the kernel, which no server can avoid
 
 `
 
-// Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong. prefix is the path of
-// the plots.
+// Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong. prefix is the path
+// of the plots.
 func (d *Document) Markdown(prefix string) string {
 	var b strings.Builder
 	m := d.Machine
@@ -93,7 +93,7 @@ func (v *view) cell(s stat) string {
 // much is a change of the CPU per delivery within a run that is reported.
 const much = 1.2
 
-// drifts lists what still changed during the runs, and so is no figure of a server that runs for long.
+// drifts lists the servers whose CPU per delivery still changed during the runs, so that a longer run would give another figure.
 func (d *Document) drifts(b *strings.Builder) {
 	b.WriteString("\n### What still changed\n\n")
 	fmt.Fprintf(b, "CPU per delivery in the second half of a run divided by that in the first half, if the median over the rounds is above %.1f or below %.2f. "+

@@ -1,8 +1,9 @@
 /// <reference path="../../types/k6-x-sse.d.ts" />
 // The k6 extension, or a clear error if it is missing. The scripts import it from here.
 //
-// It uses require and not import. For an import that stock k6 cannot resolve, it asks a build service on the internet for an extension
-// with that name, or, offline, fails with the service's address. A missing module that is required is an empty object instead.
+// It uses require and not import. For an import that stock k6 cannot resolve, it asks a build service on the internet for an
+// extension with that name, or, offline, fails with the service's address. A missing module that is required is an empty object
+// instead.
 declare function require(name: string): any;
 
 const sse: typeof import('k6/x/sse') = require('k6/x/sse');

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command floor-go is the floor in Go. It does the same as conf/floor.c, in one goroutine on its own thread, with raw system calls of
-// which the scheduler does not know. The difference from the floor in C is the cost of Go itself.
+// Command floor-go is the floor in Go. It does the same as conf/floor.c, in one goroutine on its own thread, with raw system
+// calls of which the scheduler does not know. The difference from the floor in C is the cost of Go itself.
 package main
 
 import (
@@ -127,8 +127,8 @@ func (f *floor) drop(fd int) {
 	_ = unix.Close(fd)
 }
 
-// sendAll returns false if the connection is broken, or full for fullMillis. It waits for a full socket, because the floor must not
-// lose anything.
+// sendAll returns false if the connection is broken, or full for fullMillis. It waits for a full socket, because the floor must
+// not lose anything.
 func sendAll(fd int, b []byte) bool {
 	for len(b) > 0 {
 		// Safety: b is not empty, and stays alive and unmoved during the call, as syscall.RawSyscall6 promises for
@@ -199,8 +199,8 @@ func (f *floor) readable(fd int) {
 	}
 }
 
-// serve handles a request if it is complete. It returns the request's length, 0 if more bytes are needed, and -1 if the connection
-// must no longer be read.
+// serve handles a request if it is complete. It returns the request's length, 0 if more bytes are needed, and -1 if the
+// connection must no longer be read.
 func (f *floor) serve(fd int, c *conn) int {
 	end := bytes.Index(c.buf, []byte("\r\n\r\n"))
 	if end < 0 {
