@@ -114,7 +114,7 @@ func TestMetrics(t *testing.T) {
 				t.Errorf("%s: no series %s", name, series)
 				continue
 			}
-			ok := eventually.Within(eventually.Patience/2, func() bool {
+			ok := eventually.Within(eventually.Patience, func() bool {
 				d := r.values()[series] - before[series]
 				return d == by || by == 0 && d > 0
 			})

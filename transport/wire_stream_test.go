@@ -430,8 +430,8 @@ func TestStreamRequestTimeoutEnds(t *testing.T) {
 // TestStreamPing: a quiet stream gets a comment, a busy one does not need one.
 func TestStreamPing(t *testing.T) {
 	onBoth(t, rigOptions{Options: Options{PlainIDs: true, PingInterval: 200 * time.Millisecond}}, func(t *testing.T, r *rig) {
-		w := r.stream("connectKey=k")
 		start := time.Now()
+		w := r.stream("connectKey=k")
 		w.Expect(": ping\n\n: ping\n\n: ping\n\n")
 		if d := time.Since(start); d < 200*time.Millisecond {
 			t.Errorf("three pings in %s", d)
