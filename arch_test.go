@@ -51,7 +51,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
-	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang", "github.com/valyala/fasthttp"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
 		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/socket"
 )
 
@@ -71,7 +72,7 @@ func (a *acceptor) work(c *conn) {
 func (a *acceptor) serveConn(c *conn) {
 	defer a.srv.log.RecoverPanic(func() { _ = c.Close() })
 	if err := a.http.ServeConn(c); err != nil && !errors.Is(err, errTaken) {
-		a.srv.log.Debug("a connection ended by an error", "error", err, "remote", c.RemoteAddr())
+		a.srv.log.Debug("a connection ended by an error", "error", clientlog.ConnError(err), "remote", c.RemoteAddr())
 	}
 }
 

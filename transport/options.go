@@ -77,6 +77,21 @@ type Options struct {
 	RefuseReserved bool
 	// MaxBodyBytes bounds a request body on the admin listener. Default 16 MiB.
 	MaxBodyBytes int
+	// MaxBodyTotalBytes bounds what the bodies of all requests on the admin listener
+	// take at once, until they are published. Default four times MaxBodyBytes.
+	MaxBodyTotalBytes int
+	// MaxBatchLines bounds the lines of a batch, and the events of a body of
+	// text/event-stream. Default 100,000.
+	MaxBatchLines int
+	// MaxAdminConnections bounds the connections on the admin listener. One more
+	// takes the place of the one that has waited longest without a request that is
+	// allowed. Default 1000.
+	MaxAdminConnections int
+	// MaxHeadBytes bounds the line and the header fields of a request. The default
+	// has room for MaxKeysPerConnection keys of MaxKeyBytes, percent-encoded, and for
+	// the positions of as many keys, but is at most 64 KiB for the keys. What it says
+	// when Serve and ServeAdmin are called counts.
+	MaxHeadBytes int
 
 	// DrainDelay is the time between turning readiness off and ending the first
 	// stream. Default 0.

@@ -32,7 +32,8 @@ type Server struct {
 
 	// idle bounds the connections of stream listeners that have no request; together
 	// with the streams they leave descriptors for the admin listener.
-	idle *socket.Idle
+	idle       *socket.Idle
+	adminConns adminConns
 
 	requestTimeout time.Duration // the constant, except in tests
 
@@ -62,6 +63,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	s.api = api.New(eng, m, s.log, set.api())
 	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
 	s.settings.Store(set)
+	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes})
 	streams.Run(m, s.log)
 	return s, nil
 }
@@ -117,9 +119,9 @@ func (s *Server) Serve(ln net.Listener) error {
 		s.api.StreamPort.CompareAndSwap(0, port(ln))
 	}
 	return s.serve(&acceptor{Listener: ln, srv: s, streams: true, idle: s.idle}, &fasthttp.Server{
-		Handler:            s.handle,
-		ErrorHandler:       s.streamError,
-		MaxRequestBodySize: maxStreamBody,
+		Handler:        s.handle,
+		HeaderReceived: s.streamHead,
+		ErrorHandler:   s.streamError,
 	})
 }
 
@@ -128,14 +130,18 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 	if ln != nil {
 		s.api.AdminPort.CompareAndSwap(0, port(ln))
 	}
-	return s.serve(&acceptor{Listener: ln, srv: s}, &fasthttp.Server{
-		Handler: s.api.Handle,
-		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{MaxRequestBodySize: s.api.MaxBodyBytes(), ReadTimeout: s.requestTimeout + s.api.BodyTime(h.ContentLength())}
-		},
+	var limited net.Listener
+	if ln != nil {
+		limited = &adminListener{Listener: ln, srv: s}
+	}
+	return s.serve(&acceptor{Listener: limited, srv: s}, &fasthttp.Server{
+		Handler:        s.handleAdmin,
+		HeaderReceived: s.adminHead,
+		// A body is read in the handler, after the head has been decided on.
+		StreamRequestBody: true,
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
 			status, problem := s.requestProblem(ctx, err)
-			s.api.RefuseRequest(ctx, err, status, problem)
+			s.api.RefuseRequest(ctx, status, problem)
 		},
 	})
 }
@@ -161,10 +167,15 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 		}
 	}
 	srv.NoDefaultServerHeader = true
+	srv.SecureErrorLogMessage = true // the others hold the head of the request
+	srv.DisablePreParseMultipartForm = true
 	srv.ReadTimeout = s.requestTimeout
 	srv.WriteTimeout = s.requestTimeout
 	srv.IdleTimeout = s.settings.Load().IdleTimeout
-	srv.ReadBufferSize = s.settings.Load().maxHead()
+	srv.ReadBufferSize = s.settings.Load().maxHead(ln.streams)
+	// The buffer for the head of a stream is large. With this option a connection has
+	// none before its first byte and between two requests.
+	srv.ReduceMemoryUsage = ln.streams
 	srv.Logger = fasthttpLog{s.log}
 	ln.http = srv
 	return ln.serve()

@@ -13,6 +13,22 @@ import (
 	"fanfare/transport"
 )
 
+// checkParts returns the error with which a part of the server would refuse a configuration that is valid by itself.
+func checkParts(c *config.Config) error {
+	names, err := redisNames(c)
+	if err != nil {
+		return err
+	}
+	if _, err := engineOptions(c, names); err != nil {
+		return err
+	}
+	o, err := transportOptions(c, 1, nil)
+	if err != nil {
+		return err
+	}
+	return o.Check()
+}
+
 // engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.
 func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error) {
 	slow, err := engine.ParsePolicy(c.Slow)
@@ -124,6 +140,10 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxIDBytes:               c.MaxIDBytes,
 		MaxEventBytes:            int(c.MaxEventBytes),
 		MaxBodyBytes:             int(c.MaxBodyBytes),
+		MaxBodyTotalBytes:        int(c.MaxBodyTotalBytes),
+		MaxBatchLines:            c.MaxBatchLines,
+		MaxAdminConnections:      c.MaxAdminConnections,
+		MaxHeadBytes:             int(c.MaxHeadBytes),
 		DrainDelay:               c.DrainDelay,
 		DrainRate:                c.DrainRate,
 		DrainTimeout:             c.DrainTimeout,

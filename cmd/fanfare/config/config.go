@@ -22,7 +22,7 @@ import (
 type Config struct {
 	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
 	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
-	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
+	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
 	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
 	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8. The log takes a client's address from the X-Forwarded-For of these proxies. Empty: the field is ignored, because any client can send it."`
 	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
@@ -50,6 +50,10 @@ type Config struct {
 	MaxIDBytes               int           `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher sets, in bytes. Clients send it back in a header field."`
 	MaxEventBytes            Size          `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
 	MaxBodyBytes             Size          `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
+	MaxBodyTotalBytes        Size          `yaml:"maxBodyTotalBytes" group:"Limits" default:"0" min:"0" max:"64GiB" help:"Bytes that the bodies of all requests on the admin listener take at once, until they are published. A request beyond it gets 503. 0: four times maxBodyBytes."`
+	MaxBatchLines            int           `yaml:"maxBatchLines" group:"Limits" default:"100000" min:"1" max:"100000000" help:"Lines of one batch, and events of one body of text/event-stream."`
+	MaxAdminConnections      int           `yaml:"maxAdminConnections" group:"Limits" default:"1000" min:"1" max:"1000000" help:"Connections on the admin listener. One more replaces the connection that has waited longest for a request. If all of them serve one, it gets 503."`
+	MaxHeadBytes             Size          `yaml:"maxHeadBytes" group:"Limits" default:"0" min:"0" max:"4MiB" reload:"no" help:"Length of a request's line and header fields. A longer one gets 431. 0: as much as maxKeysPerConnection keys of maxKeyBytes need when they are percent-encoded, up to 64KiB, and the ids and other fields."`
 	OverLimit                string        `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Response to a subscriber over a limit. retry: a stream that sends a random reconnection delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then never reconnect."`
 
 	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key, for clients that resume or are slow; rounded up to a power of two, at least 8."`
@@ -90,7 +94,9 @@ type Config struct {
 
 	origins map[string]Origin // by path ("history", "headers.X-A", "keys[0].match"); absent: default
 	file    string            // "" without a file
-	sum     [32]byte          // SHA-256 of the file's bytes, the baseline of Watch
+	// untrusted says why others than root and this user can change the file, or is "".
+	untrusted string
+	sum       [32]byte // SHA-256 of the file's bytes, the baseline of Watch
 }
 
 // Off is the value of Admin that disables the admin listener.

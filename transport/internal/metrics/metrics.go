@@ -56,8 +56,21 @@ type Streams struct {
 	Limit   int          // maxConnections
 }
 
+// Admin are the figures of the admin listener that are computed when they are read.
+type Admin struct {
+	Connections func() int   // open on the admin listener
+	BodyBytes   func() int64 // that the bodies of requests take
+}
+
+// Serve registers the figures of the admin listener.
+func (m *Metrics) Serve(a Admin) {
+	r := registrar{m.Registry}
+	r.gauge("fanfare_admin_connections", "Connections open on the admin listener (maxAdminConnections).", func() float64 { return float64(a.Connections()) })
+	r.gauge("fanfare_admin_body_bytes", "Bytes that the bodies of requests on the admin listener take (maxBodyTotalBytes).", func() float64 { return float64(a.BodyBytes()) })
+}
+
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
