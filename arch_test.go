@@ -32,6 +32,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
 	"internal/ratelog":   {},
 	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"auth/pattern":       {},
 	"bridge/payload":     {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
@@ -60,7 +61,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "auth/pattern", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",

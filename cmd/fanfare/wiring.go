@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path"
 	"time"
 
+	"fanfare/auth/pattern"
 	"fanfare/bridge/redis"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/engine"
@@ -89,7 +89,7 @@ func keyRules(base engine.KeyOptions, rules []config.KeyRule, names *redis.Names
 	return func(key string) *engine.KeyOptions {
 		isStreamed := names != nil && names.Streamed(key)
 		for i, r := range rules {
-			if ok, err := path.Match(r.Match, key); ok && err == nil {
+			if pattern.Match(r.Match, key) {
 				if isStreamed {
 					return ofStreams[i]
 				}
