@@ -95,13 +95,13 @@ func drainAll(t *testing.T, via string, streams int) (problem string) {
 		}
 	}
 	slices.Sort(late)
-	median, allowance := late[streams/2], 150*time.Millisecond
+	median, allowance := late[streams/2], 100*time.Millisecond
 	if race.Enabled {
 		allowance = 300 * time.Millisecond
 	}
 	t.Logf("%d streams in %s, half of them not more than %s late, delays up to %s; retry: %d in the first quarter, %d in the last",
 		streams, took, median, delay, low, high)
-	if median > allowance+4*delay {
+	if median > allowance+2*delay {
 		return fmt.Sprintf("half of the streams ended more than %s after their turn", median)
 	}
 	return ""

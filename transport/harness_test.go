@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -62,6 +63,9 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 	r := &rig{t: t, via: via, log: &proctest.Log{}}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if o.PingInterval == 0 {
+		o.PingInterval = time.Hour // so that no heartbeat comes in between, however slow the machine is
 	}
 	r.eng = engine.New(o.Engine)
 	srv, err := NewServer(r.eng, o.Options)

@@ -225,16 +225,22 @@ func TestReconnectsReconcile(t *testing.T) {
 		}
 		ended := make(chan struct{})
 		go func() { running.Wait(); close(ended) }()
-		for range clients { // both are through with their reconnects, or have failed
+		for through, before := 0, 0.0; through < len(clients); { // their reconnects are made, or have failed
 			select {
 			case finished <- func() map[string]uint64 {
 				mu.Lock()
 				defer mu.Unlock()
 				return map[string]uint64{"a": published["a"], "b": published["b"]}
 			}():
+				through++
 			case <-ended:
-			case <-time.After(60 * time.Second):
-				t.Fatal("the clients are not through after a minute")
+				through = len(clients)
+			case <-time.After(eventually.Patience):
+				opened := r.metric("fanfare_connections_opened_total")
+				if opened == before {
+					t.Fatal("the clients do not come back")
+				}
+				before = opened
 			}
 		}
 		stop.Store(true)
