@@ -32,6 +32,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
 	"internal/ratelog":   {},
 	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"auth/pattern":       {},
 	"bridge/payload":     {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
@@ -42,15 +43,16 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
-		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics"},
-		others: []string{"github.com/goccy/go-json", "golang.org/x/sys"},
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics", "transport/internal/socket"},
+		others: []string{"github.com/goccy/go-json"},
 	},
+	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
 		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
-	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang", "github.com/valyala/fasthttp"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
 		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
@@ -59,7 +61,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "auth/pattern", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages.
+# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages. With FANFARE_LONG=1
+# it installs what the long form of the tests needs, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -74,9 +75,11 @@ install_debian_packages() {
     as_root "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
-# npm_folders are those that have packages of their own: the clients of the server's tests and of docs/clients.md, the Egg plugin's tools, an
-# application with each version of Egg, and other versions of Node.js to run these with.
-readonly npm_folders=(node ../docs/clients/node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4 ../egg/test/node)
+# npm_folders have packages of their own: the clients of the server's tests and of docs/clients.md, the Egg plugin's tools, an
+# application with each version of Egg, and other versions of Node.js to run these with. The long form has one Egg more.
+npm_folders=(node ../docs/clients/node ../egg ../egg/test/egg2 ../egg/test/egg4 ../egg/test/node)
+[ -z "${FANFARE_LONG:-}" ] || npm_folders+=(../egg/test/egg3)
+readonly npm_folders
 
 install_npm_packages() {
     local major folder

@@ -114,7 +114,7 @@ func TestMetrics(t *testing.T) {
 				t.Errorf("%s: no series %s", name, series)
 				continue
 			}
-			ok := eventually.Within(eventually.Patience/2, func() bool {
+			ok := eventually.Within(eventually.Patience, func() bool {
 				d := r.values()[series] - before[series]
 				return d == by || by == 0 && d > 0
 			})
@@ -177,6 +177,18 @@ func TestMetrics(t *testing.T) {
 	step("unknown parameter", func() { r.subscribe("key=zz").Close(); r.waitOpen(0) }, map[string]float64{"unknown_parameters_total": 1})
 	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.Expect(":\n"); e.Close(); r.waitOpen(0) },
 		map[string]float64{"pings_total": 0})
+	step("connections without a request", func() {
+		before := r.values()["idle_connections_closed_total"]
+		for range 2 * minIdle {
+			r.dial()
+		}
+		eventually.True(t, "the oldest are closed", func() bool { return r.values()["idle_connections_closed_total"] > before })
+	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
+	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife and TestConnectionsPerAddress have
+	// them.
+	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "connections_closed_total,age"} {
+		tested[series] = true
+	}
 	step("panic", func() {
 		b.armed.Store(true)
 		if a := r.call("POST", "/publish?key=panic", "x", "Content-Type: text/plain"); a.status != 500 || a.failed(t).Error == "" {

@@ -3,19 +3,57 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/transport/internal/api"
 	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/gate"
 )
 
-const (
-	requestTimeout = 10 * time.Second // to send a request's head, and to take its answer
-	minRequestHead = 16 << 10         // bytes, see settings.maxHead
-	maxStreamBody  = 64 << 10         // of a request that should have none
-)
+const requestTimeout = 10 * time.Second // to send a request's head, and to take its answer
+
+// streamHead looks at the head of a request on the stream listener. None of its
+// requests has a body: what comes with one is refused, and its body not read.
+func (s *Server) streamHead(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+	if gate.HasBody(h) {
+		gate.SkipBody(h)
+	}
+	return c
+}
+
+// adminHead looks at the head of a request on the admin listener. The body of one
+// that it refuses is not read, see api.API.Handle.
+func (s *Server) adminHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	body, admitted := gate.HasBody(h), s.api.Admits(h)
+	if body && !admitted {
+		gate.SkipBody(h)
+	}
+	return fasthttp.RequestConfig{MaxRequestBodySize: math.MaxInt, ReadTimeout: s.requestTimeout + s.api.BodyTime(h.ContentLength())}
+}
+
+// handleAdmin answers a request on the admin listener.
+func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
+	c, _ := ctx.Conn().(*conn)
+	var counted *adminConn
+	if c != nil {
+		counted, _ = c.Conn.(*adminConn)
+	}
+	if counted != nil {
+		defer counted.state.CompareAndSwap(handling, answering)
+	}
+	s.api.Handle(ctx, func() {
+		if counted != nil {
+			counted.state.Store(handling)
+		}
+	})
+	if c != nil && api.Unread(ctx) {
+		c.unread = true
+	}
+}
 
 // handle answers a request on the stream listener.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
@@ -41,12 +79,21 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 			}
 		}()
 	}
-	switch path := string(ctx.Path()); path {
+	target, valid := gate.TargetOf(&ctx.Request.Header)
+	if problem, status := headProblem(&ctx.Request.Header, valid); problem != "" {
+		ctx.Error(problem+"\n", status)
+		ctx.SetConnectionClose()
+		return
+	}
+	if ok && gate.Skipped(&ctx.Request.Header) {
+		c.unread = true
+	}
+	switch path := target.Path; path {
 	case o.Path:
 		s.handleStream(ctx, o)
 	case "/healthz", "/readyz":
 		if !ctx.IsGet() && !ctx.IsHead() {
-			ctx.Error(fmt.Sprintf("method %s: health is read by GET\n", ctx.Method()), fasthttp.StatusMethodNotAllowed)
+			ctx.Error(fmt.Sprintf("method %q: health is read by GET\n", clientlog.Cut(string(ctx.Method()))), fasthttp.StatusMethodNotAllowed)
 			ctx.Response.Header.Set("Allow", "GET, HEAD")
 			return
 		}
@@ -62,8 +109,19 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+// headProblem returns what is wrong with a request whatever it is for.
+func headProblem(h *fasthttp.RequestHeader, valid bool) (problem string, status int) {
+	switch {
+	case !gate.KnownVersion(h):
+		return "the version of HTTP is not supported: use HTTP/1.1", fasthttp.StatusHTTPVersionNotSupported
+	case !valid:
+		return "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment", fasthttp.StatusBadRequest
+	}
+	return "", 0
+}
+
 func (o *settings) notFound(path string) string {
-	return fmt.Sprintf("nothing at %q: streams are at %s?connectKey=KEY\n", path, o.Path)
+	return fmt.Sprintf("nothing at %q: streams are at %s?connectKey=KEY\n", clientlog.CutTo(path, 256), o.Path)
 }
 
 // allowedMethods is the Allow field of the stream resource (RFC 9110, 10.2.1).
@@ -87,6 +145,11 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	default:
 		ctx.Error(methodProblem(string(ctx.Method()))+"\n", fasthttp.StatusMethodNotAllowed)
 		ctx.Response.Header.Set("Allow", allowedMethods)
+		return
+	}
+	if gate.Skipped(&ctx.Request.Header) {
+		s.metrics.Refused["request"].Inc()
+		ctx.Error("the request has a body: a stream is opened by GET, without one\n", fasthttp.StatusRequestEntityTooLarge)
 		return
 	}
 	req, problem := o.parse(ctx.QueryArgs(), string(ctx.Request.Header.Peek("Last-Event-ID")))
@@ -133,16 +196,16 @@ func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 
 // requestProblem says why a request could not be read to its end.
 func (s *Server) requestProblem(ctx *fasthttp.RequestCtx, err error) (status int, problem string) {
+	streams := false
 	if c, ok := ctx.Conn().(*conn); ok {
 		c.unread = true
+		streams = c.from.streams
 	}
 	var small *fasthttp.ErrSmallBuffer
 	var network net.Error
 	switch {
 	case errors.As(err, &small):
-		return fasthttp.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request line and headers have more than %d bytes", s.settings.Load().maxHead())
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		return fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("the request has a body of more than %d bytes: a stream is opened by GET, without one", maxStreamBody)
+		return fasthttp.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request line and headers have more than %d bytes", s.settings.Load().maxHead(streams))
 	case errors.As(err, &network) && network.Timeout():
 		return fasthttp.StatusRequestTimeout, "the request took too long to arrive"
 	default:
@@ -152,7 +215,7 @@ func (s *Server) requestProblem(ctx *fasthttp.RequestCtx, err error) (status int
 }
 
 func methodProblem(method string) string {
-	return fmt.Sprintf("method %s: a stream is opened by GET", method)
+	return fmt.Sprintf("method %q: a stream is opened by GET", clientlog.Cut(method))
 }
 
 // preflight is the answer to a CORS preflight (Fetch, 3.2): polyfills send

@@ -56,7 +56,7 @@ func TestChurn(t *testing.T) {
 			t.Errorf("%d descriptors, %d before", openFiles(), files)
 		}
 		grown := int64(0)
-		if !eventually.Within(5*time.Second, func() bool { grown = heapAlloc() - heap; return grown < 2<<20 }) {
+		if !eventually.Within(eventually.Patience, func() bool { grown = heapAlloc() - heap; return grown < 2<<20 }) {
 			t.Errorf("the heap has grown by %d bytes: %d per client", grown, grown/int64(clients))
 		}
 		t.Logf("the heap has grown by %d bytes", grown)

@@ -117,6 +117,9 @@ func TestGarbage(t *testing.T) {
 	onBoth(t, o, func(t *testing.T, r *rig) {
 		c := r.subscribe("connectKey=k")
 		garbage := strings.Repeat("GET / HTTP/1.1\r\nnonsense \x00\xff", 40<<10) // 1.1 MB
+		if r.via == viaFast {
+			garbage = garbage[:40<<10] // more, and the client counts as gone: see TestJunkAfterTheRequest
+		}
 		w := r.dial()
 		w.Send(r.get("connectKey=k", "Connection: close") + garbage[:8<<10])
 		var sending sync.WaitGroup

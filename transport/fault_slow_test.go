@@ -372,17 +372,20 @@ func TestSlowDisconnect(t *testing.T) {
 	})
 }
 
-// TestGracefulCloseOfStalled: a client that takes nothing cannot put off the
-// end that its stream was given beyond WriteTimeout.
+// TestGracefulCloseOfStalled: a client that takes nothing cannot put off the end of its stream for longer than WriteTimeout.
 func TestGracefulCloseOfStalled(t *testing.T) {
-	o := rigOptions{Options: Options{WriteTimeout: 500 * time.Millisecond}}
+	const writeTimeout = time.Second
+	o := rigOptions{Options: Options{WriteTimeout: writeTimeout}}
 	onBoth(t, o, func(t *testing.T, r *rig) {
 		c := r.stuckClient("connectKey=k")
 		r.waitCount("k", 1)
 		for r.blocked() == 0 {
 			r.must("k", numbered(1, 64<<10))
 		}
-		start := time.Now()
+		blocked := time.Now() // at the latest: the write began before
+		for _, st := range r.srv.streams.States() {
+			blocked = blocked.Add(-st.Blocked)
+		}
 		if n := r.eng.CloseKey("k"); n != 1 {
 			t.Fatalf("%d closed", n)
 		}
@@ -390,7 +393,7 @@ func TestGracefulCloseOfStalled(t *testing.T) {
 			t.Errorf("count is %d after close", n)
 		}
 		r.waitOpen(0)
-		if took := time.Since(start); took < 200*time.Millisecond || took > 3*time.Second {
+		if took := time.Since(blocked); took < writeTimeout || took > 20*writeTimeout {
 			t.Errorf("the stream ended after %s", took)
 		}
 		if n := r.metric(`fanfare_connections_closed_total{reason="stalled"}`); n != 1 {
@@ -421,6 +424,7 @@ func TestFastPublisher(t *testing.T) {
 			}
 		})
 	}
+	worst := disturbance()
 	var late []time.Duration
 	for range 50 {
 		start := time.Now()
@@ -434,8 +438,9 @@ func TestFastPublisher(t *testing.T) {
 	r.eng.CloseAll()
 	reading.Wait()
 	slices.Sort(late)
-	t.Logf("the other key's events came after %s, the latest %s", late[len(late)/2], late[len(late)-1])
-	if late[len(late)/2] > time.Second {
+	delay := worst()
+	t.Logf("the other key's events came after %s, the latest %s, delays up to %s", late[len(late)/2], late[len(late)-1], delay)
+	if late[len(late)/2] > time.Second+4*delay {
 		t.Error("the other key's subscriber has to wait")
 	}
 }

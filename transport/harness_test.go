@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -140,14 +139,14 @@ func checkLeaks(t testing.TB) {
 	t.Cleanup(func() {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		var err error
-		if !eventually.Within(10*time.Second, func() bool {
+		if !eventually.Within(eventually.Patience, func() bool {
 			err = goleak.Find(before, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1")) // one for the process
 			return err == nil
 		}) {
 			t.Errorf("goroutines are left: %v", err)
 		}
 		// The runtime's own poller takes descriptors when first used.
-		if ok := eventually.Within(5*time.Second, func() bool { return openFiles() <= files+3 }); !ok {
+		if ok := eventually.Within(eventually.Patience, func() bool { return openFiles() <= files+3 }); !ok {
 			t.Errorf("%d descriptors are open, %d before", openFiles(), files)
 		}
 	})

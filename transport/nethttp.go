@@ -40,7 +40,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		setFields(header, o.cors(origin))
 		s.log.Refused(clientlog.Refusal{
 			Kind: "handler 405", Listener: "handler", Status: http.StatusMethodNotAllowed, Method: r.Method, Path: r.URL.Path,
-			Reason: methodProblem(clientlog.Cut(r.Method)), Remote: remote,
+			Reason: methodProblem(r.Method), Remote: remote,
 		})
 		http.Error(w, methodProblem(r.Method), http.StatusMethodNotAllowed)
 		return

@@ -28,6 +28,13 @@ type Options struct {
 	// WriteTimeout is how long a connection may take no byte while there is
 	// something to send. Default 30 s.
 	WriteTimeout time.Duration
+	// MinReadRate is how many bytes per second a client must read while it is
+	// behind, on average over WriteTimeout. Default 1024; 1 is no limit in effect.
+	MinReadRate int
+	// MaxPinnedBytes bounds the bytes of events that the history has dropped and
+	// that slow clients keep in memory, since they have got a part of one. Beyond
+	// it the streams at the oldest events end. Default 64 MiB.
+	MaxPinnedBytes int64
 	// IdleTimeout is how long a connection without a stream is kept between two
 	// requests. Default 90 s. Proxies usually keep theirs for 60 s; the server must
 	// not close a connection on which a proxy is sending a request.
@@ -44,6 +51,18 @@ type Options struct {
 	// MaxConnections bounds the streams open at once. Default 100,000; cmd/fanfare
 	// derives it from RLIMIT_NOFILE.
 	MaxConnections int
+	// MaxConnectionsPerAddress bounds the streams of one client address, of an IPv6
+	// network of 64 bits. Behind a proxy it needs TrustedProxies. Default no limit.
+	MaxConnectionsPerAddress int
+	// MaxLife is the longest life of a stream, give or take a tenth; then the client
+	// gets a reconnection time and comes back, perhaps to another server. Default
+	// no limit.
+	MaxLife time.Duration
+	// MaxIdleConnections bounds the connections to stream listeners that have not
+	// sent a request; streams take their place when there are MaxConnections in
+	// all. The one that has been without a request for the longest time is closed
+	// first. Default 4096. On Linux only.
+	MaxIdleConnections int
 	// MaxKeysPerConnection bounds the keys of one stream. Default 16.
 	MaxKeysPerConnection int
 	// MaxKeyBytes bounds the length of a key. Default 1024.
@@ -58,6 +77,21 @@ type Options struct {
 	RefuseReserved bool
 	// MaxBodyBytes bounds a request body on the admin listener. Default 16 MiB.
 	MaxBodyBytes int
+	// MaxBodyTotalBytes bounds what the bodies of all requests on the admin listener
+	// take at once, until they are published. Default four times MaxBodyBytes.
+	MaxBodyTotalBytes int
+	// MaxBatchLines bounds the lines of a batch, and the events of a body of
+	// text/event-stream. Default 100,000.
+	MaxBatchLines int
+	// MaxAdminConnections bounds the connections on the admin listener. One more
+	// takes the place of the one that has waited longest without a request that is
+	// allowed. Default 1000.
+	MaxAdminConnections int
+	// MaxHeadBytes bounds the line and the header fields of a request. The default
+	// has room for MaxKeysPerConnection keys of MaxKeyBytes, percent-encoded, and for
+	// the positions of as many keys, but is at most 64 KiB for the keys. What it says
+	// when Serve and ServeAdmin are called counts.
+	MaxHeadBytes int
 
 	// DrainDelay is the time between turning readiness off and ending the first
 	// stream. Default 0.

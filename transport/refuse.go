@@ -11,6 +11,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/gate"
+	"fanfare/transport/internal/socket"
 	"fanfare/transport/internal/stream"
 )
 
@@ -57,7 +59,9 @@ func (s *Server) refuse(c net.Conn, o *settings, limit string, req request) {
 	b = append(b, r.body...)
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write(b)
-	stream.Discard(c)
+	if sock, ok := c.(*socket.Conn); ok {
+		sock.Discard()
+	}
 	_ = c.Close()
 }
 
@@ -74,8 +78,9 @@ func (s *Server) countRefusal(limit string, status int, remote string) {
 // body says what.
 func (s *Server) logFailure(ctx *fasthttp.RequestCtx) {
 	if status := ctx.Response.StatusCode(); status >= 400 {
+		target, _ := gate.TargetOf(&ctx.Request.Header)
 		s.log.Refused(clientlog.Refusal{
-			Listener: "streams", Status: status, Method: string(ctx.Method()), Path: string(ctx.Path()),
+			Listener: "streams", Status: status, Method: string(ctx.Method()), Path: target.Path,
 			Reason: strings.TrimSpace(string(ctx.Response.Body())), Remote: s.settings.Load().proxies.ClientOf(ctx),
 		})
 	}
@@ -90,13 +95,13 @@ func (s *Server) warnUnknown(req request) {
 	s.metrics.Strange.Inc()
 	// One kind for all names, since a flood would change them.
 	s.log.Limited(slog.LevelWarn, "unknown parameter", "a stream was asked for with a parameter that is not understood: keys are given by connectKey",
-		"parameter", req.unknown, "keys", clientlog.Keys(req.Keys), "remote", req.Remote)
+		"parameter", clientlog.Word(req.unknown), "keys", clientlog.Keys(req.Keys), "remote", req.Remote)
 }
 
-// fasthttpLog passes on what fasthttp logs: broken requests, mostly, and so at
-// the debug level.
+// fasthttpLog passes on that fasthttp logs something: broken requests, mostly, and
+// so at the debug level. The arguments would have what clients sent in them.
 type fasthttpLog struct{ log *clientlog.Log }
 
-func (l fasthttpLog) Printf(format string, args ...any) {
-	l.log.Debug(fmt.Sprintf(format, args...), "from", "fasthttp")
+func (l fasthttpLog) Printf(format string, _ ...any) {
+	l.log.Debug(format, "from", "fasthttp")
 }

@@ -68,12 +68,29 @@ const (
 	maxPositionText = 50
 )
 
-// maxHead bounds a request's line and header. It has room for the longest key,
-// percent-encoded, for the positions of as many keys as a stream may have, and for
-// what browsers and proxies add.
-func (o *settings) maxHead() int {
-	return max(minRequestHead, minRequestHead/2+3*o.MaxKeyBytes, minRequestHead/2+2*maxPositionText*o.MaxKeysPerConnection)
+// maxHead bounds a request's line and header. It is MaxHeadBytes, or else has room
+// for what the limits on keys allow, percent-encoded, for the positions of as many
+// keys, sent back twice, and for what browsers and proxies add. Where that would be
+// much, a request with many keys must have short ones, since every connection may
+// take so much for a while. A request on the admin listener names one key.
+func (o *settings) maxHead(streams bool) int {
+	if o.MaxHeadBytes > 0 {
+		return o.MaxHeadBytes
+	}
+	const (
+		others    = 8 << 10
+		parameter = len("&connectKey=")
+		mostKeys  = 64 << 10
+	)
+	key := parameter + 3*o.MaxKeyBytes
+	if !streams {
+		return max(minHead, others+key)
+	}
+	return max(minHead, others+max(key, min(mostKeys, o.MaxKeysPerConnection*key))+2*maxPositionText*o.MaxKeysPerConnection)
 }
+
+// minHead is the least that maxHead gives, in bytes.
+const minHead = 16 << 10
 
 // maxAgent bounds the user agent in a log line, in bytes.
 const maxAgent = 200

@@ -15,6 +15,7 @@ import (
 	"fanfare/transport/internal/api"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/metrics"
+	"fanfare/transport/internal/socket"
 	"fanfare/transport/internal/stream"
 )
 
@@ -28,6 +29,11 @@ type Server struct {
 	log      *clientlog.Log
 	streams  *stream.Hub
 	api      *api.API
+
+	// idle bounds the connections of stream listeners that have no request; together
+	// with the streams they leave descriptors for the admin listener.
+	idle       *socket.Idle
+	adminConns adminConns
 
 	requestTimeout time.Duration // the constant, except in tests
 
@@ -51,20 +57,26 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Limit: set.MaxConnections})
-	log := clientlog.New(set.Logger, m.Panics)
-	s := &Server{
-		eng:            eng,
-		metrics:        m,
-		log:            log,
-		streams:        streams,
-		api:            api.New(eng, m, log, set.api()),
-		requestTimeout: requestTimeout,
-		stop:           make(chan struct{}),
-	}
+	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, stop: make(chan struct{})}
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Limit: set.MaxConnections})
+	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
+	s.api = api.New(eng, m, s.log, set.api())
+	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
 	s.settings.Store(set)
-	streams.Run(m, log)
+	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes})
+	streams.Run(m, s.log)
 	return s, nil
+}
+
+// minIdle is how many connections without a request there may be, however many
+// streams are open.
+const minIdle = 32
+
+// maxIdle is how many connections without a request there may be now: streams
+// take their place.
+func (s *Server) maxIdle() int {
+	o := s.settings.Load()
+	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()), minIdle)
 }
 
 // Reconfigure replaces the options, except MaxConnections and Logger, for new
@@ -106,10 +118,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	if ln != nil {
 		s.api.StreamPort.CompareAndSwap(0, port(ln))
 	}
-	return s.serve(&acceptor{Listener: ln, srv: s, streams: true}, &fasthttp.Server{
-		Handler:            s.handle,
-		ErrorHandler:       s.streamError,
-		MaxRequestBodySize: maxStreamBody,
+	return s.serve(&acceptor{Listener: ln, srv: s, streams: true, idle: s.idle}, &fasthttp.Server{
+		Handler:        s.handle,
+		HeaderReceived: s.streamHead,
+		ErrorHandler:   s.streamError,
 	})
 }
 
@@ -118,14 +130,18 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 	if ln != nil {
 		s.api.AdminPort.CompareAndSwap(0, port(ln))
 	}
-	return s.serve(&acceptor{Listener: ln, srv: s}, &fasthttp.Server{
-		Handler: s.api.Handle,
-		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{MaxRequestBodySize: s.api.MaxBodyBytes(), ReadTimeout: s.requestTimeout + s.api.BodyTime(h.ContentLength())}
-		},
+	var limited net.Listener
+	if ln != nil {
+		limited = &adminListener{Listener: ln, srv: s}
+	}
+	return s.serve(&acceptor{Listener: limited, srv: s}, &fasthttp.Server{
+		Handler:        s.handleAdmin,
+		HeaderReceived: s.adminHead,
+		// A body is read in the handler, after the head has been decided on.
+		StreamRequestBody: true,
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
 			status, problem := s.requestProblem(ctx, err)
-			s.api.RefuseRequest(ctx, err, status, problem)
+			s.api.RefuseRequest(ctx, status, problem)
 		},
 	})
 }
@@ -133,6 +149,10 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	if ln.Listener == nil {
 		return errors.New("transport: the listener is nil: use one of Listen")
+	}
+	var err error
+	if ln.from, err = socket.Listen(ln.Listener, s.streams.Poller(), ln.idle); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, ln)
@@ -147,10 +167,15 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 		}
 	}
 	srv.NoDefaultServerHeader = true
+	srv.SecureErrorLogMessage = true // the others hold the head of the request
+	srv.DisablePreParseMultipartForm = true
 	srv.ReadTimeout = s.requestTimeout
 	srv.WriteTimeout = s.requestTimeout
 	srv.IdleTimeout = s.settings.Load().IdleTimeout
-	srv.ReadBufferSize = s.settings.Load().maxHead()
+	srv.ReadBufferSize = s.settings.Load().maxHead(ln.streams)
+	// The buffer for the head of a stream is large. With this option a connection has
+	// none before its first byte and between two requests.
+	srv.ReduceMemoryUsage = ln.streams
 	srv.Logger = fasthttpLog{s.log}
 	ln.http = srv
 	return ln.serve()

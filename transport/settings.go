@@ -38,19 +38,31 @@ func setDefault[T comparable](v *T, def T) {
 	}
 }
 
+// Check returns the error that NewServer would return for the options.
+func (o Options) Check() error {
+	_, err := newSettings(o)
+	return err
+}
+
 func newSettings(o Options) (*settings, error) {
 	setDefault(&o.Path, "/stream")
 	setDefault(&o.CacheKey, "@sse/count")
 	setDefault(&o.PingInterval, 10*time.Second)
 	setDefault(&o.WriteTimeout, 30*time.Second)
 	setDefault(&o.IdleTimeout, 90*time.Second)
+	setDefault(&o.MinReadRate, 1024)
+	setDefault(&o.MaxPinnedBytes, 64<<20)
 	setDefault(&o.RetryMin, time.Second)
 	setDefault(&o.RetryMax, max(5*time.Second, o.RetryMin))
 	setDefault(&o.MaxConnections, 100_000)
+	setDefault(&o.MaxIdleConnections, 4096)
 	setDefault(&o.MaxKeysPerConnection, 16)
 	setDefault(&o.MaxKeyBytes, 1024)
 	setDefault(&o.MaxEventBytes, 2<<20)
 	setDefault(&o.MaxBodyBytes, 16<<20)
+	setDefault(&o.MaxBodyTotalBytes, max(4*o.MaxBodyBytes, o.MaxBodyBytes))
+	setDefault(&o.MaxBatchLines, 100_000)
+	setDefault(&o.MaxAdminConnections, 1000)
 	setDefault(&o.MaxIDBytes, 1024)
 	setDefault(&o.DrainRate, 1000)
 	setDefault(&o.DrainTimeout, 10*time.Second)
@@ -59,6 +71,15 @@ func newSettings(o Options) (*settings, error) {
 	}
 	if !strings.HasPrefix(o.Path, "/") || strings.ContainsAny(o.Path, "?# ") {
 		return nil, fmt.Errorf("path %q: must begin with / and have no ?, # or space", o.Path)
+	}
+	if o.Path == "/healthz" || o.Path == "/readyz" {
+		return nil, fmt.Errorf("path %q: is that of a health check, which the stream would hide: choose another", o.Path)
+	}
+	if o.Path == "/" && !o.NoPage {
+		return nil, errors.New(`path "/": is that of the built-in page: choose another, or set NoPage`)
+	}
+	if o.MaxBodyTotalBytes > 0 && o.MaxBodyTotalBytes < o.MaxBodyBytes {
+		return nil, fmt.Errorf("maxBodyTotalBytes %d: must not be less than maxBodyBytes %d", o.MaxBodyTotalBytes, o.MaxBodyBytes)
 	}
 	if o.MaxIDBytes > maxLastID {
 		return nil, fmt.Errorf("maxIdBytes %d: must not be more than %d, the longest id that a client may come back with", o.MaxIDBytes, maxLastID)
@@ -87,13 +108,17 @@ func newSettings(o Options) (*settings, error) {
 		origins: origins,
 		proxies: gate.Proxies(o.TrustedProxies),
 		stream: &stream.Config{
-			PlainIDs:     o.PlainIDs,
-			PingInterval: o.PingInterval,
-			WriteTimeout: o.WriteTimeout,
-			Retry:        o.Retry,
-			RetryMin:     o.RetryMin,
-			RetryMax:     o.RetryMax,
-			AccessLog:    o.AccessLog,
+			PlainIDs:       o.PlainIDs,
+			PingInterval:   o.PingInterval,
+			WriteTimeout:   o.WriteTimeout,
+			MaxLife:        o.MaxLife,
+			MaxPerAddress:  o.MaxConnectionsPerAddress,
+			MinReadRate:    o.MinReadRate,
+			MaxPinnedBytes: o.MaxPinnedBytes,
+			Retry:          o.Retry,
+			RetryMin:       o.RetryMin,
+			RetryMax:       o.RetryMax,
+			AccessLog:      o.AccessLog,
 		},
 	}
 	return set, set.makeHead()
@@ -102,18 +127,20 @@ func newSettings(o Options) (*settings, error) {
 // api are the settings of package api.
 func (o *settings) api() *api.Config {
 	return &api.Config{
-		Path:           o.Path,
-		Keys:           o.keys,
-		PlainIDs:       o.PlainIDs,
-		MaxEventBytes:  o.MaxEventBytes,
-		MaxIDBytes:     o.MaxIDBytes,
-		RefuseReserved: o.RefuseReserved,
-		MaxBodyBytes:   o.MaxBodyBytes,
-		PublishToken:   o.PublishToken,
-		AdminOrigins:   o.AdminOrigins,
-		Proxies:        o.proxies,
-		NoPage:         o.NoPage,
-		Pprof:          o.Pprof,
+		Path:              o.Path,
+		Keys:              o.keys,
+		PlainIDs:          o.PlainIDs,
+		MaxEventBytes:     o.MaxEventBytes,
+		MaxIDBytes:        o.MaxIDBytes,
+		RefuseReserved:    o.RefuseReserved,
+		MaxBodyBytes:      o.MaxBodyBytes,
+		MaxBodyTotalBytes: o.MaxBodyTotalBytes,
+		MaxBatchLines:     o.MaxBatchLines,
+		PublishToken:      o.PublishToken,
+		AdminOrigins:      o.AdminOrigins,
+		Proxies:           o.proxies,
+		NoPage:            o.NoPage,
+		Pprof:             o.Pprof,
 	}
 }
 
@@ -121,10 +148,11 @@ func (o *settings) api() *api.Config {
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
-		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
+		"maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)

@@ -152,7 +152,7 @@ func TestStreamMethods(t *testing.T) {
 					if w.Status != 405 || w.Header.Get("Allow") != "GET, HEAD, OPTIONS" || w.Header.Get("Access-Control-Allow-Origin") != "*" {
 						t.Errorf("%s: %d %v", method, w.Status, w.Header)
 					}
-					if body := w.Read(len("method : a stream is opened by GET\n") + len(method)); body != "method "+method+": a stream is opened by GET\n" {
+					if body := w.Read(len("method \"\": a stream is opened by GET\n") + len(method)); body != "method \""+method+"\": a stream is opened by GET\n" {
 						t.Errorf("%s: %q", method, body)
 					}
 				}
@@ -362,20 +362,21 @@ func TestStreamHalfClose(t *testing.T) {
 // head by its end.
 func TestStreamBadRequests(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{prepare: func(s *Server) { s.requestTimeout = 300 * time.Millisecond }})
-	long := strings.Repeat("x", 20<<10)
+	long := strings.Repeat("x", 80<<10)
 	for _, test := range []struct {
 		send   string
 		status int
 		text   string
 	}{
-		{r.get("connectKey=" + long), 431, "more than 16384 bytes"},
-		{r.get("connectKey=k", "X: "+long), 431, "more than 16384 bytes"},
+		{r.get("connectKey=" + long), 431, "more than 59136 bytes"},
+		{r.get("connectKey=k", "X: "+long), 431, "more than 59136 bytes"},
 		{"nonsense\r\n\r\n", 400, "request"},
-		{"POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n", 413, "body of more than 65536 bytes"},
+		{"POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n", 405, "opened by GET"},
+		{"GET /stream HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n", 413, "without one"},
 		{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "request"}, // a TLS client
 		{"GET " + r.path, 408, "too long"},
 		{r.get("connectKey=k")[:40], 408, "too long"},
-		{r.get("connectKey=k", "Content-Length: 10") + "half", 408, "too long"},
+		{r.get("connectKey=k", "Content-Length: 10") + "half", 413, "without one"},
 	} {
 		w := r.dial()
 		w.Send(test.send)
@@ -430,8 +431,8 @@ func TestStreamRequestTimeoutEnds(t *testing.T) {
 // TestStreamPing: a quiet stream gets a comment, a busy one does not need one.
 func TestStreamPing(t *testing.T) {
 	onBoth(t, rigOptions{Options: Options{PlainIDs: true, PingInterval: 200 * time.Millisecond}}, func(t *testing.T, r *rig) {
-		w := r.stream("connectKey=k")
 		start := time.Now()
+		w := r.stream("connectKey=k")
 		w.Expect(": ping\n\n: ping\n\n: ping\n\n")
 		if d := time.Since(start); d < 200*time.Millisecond {
 			t.Errorf("three pings in %s", d)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
+	"strings"
 	"time"
 )
 
@@ -56,11 +58,23 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// withoutURL takes the URL out of an error of net/http, since its query may hold a credential. The log names the schedule.
+func withoutURL(err error) error {
+	var outer, inner *neturl.Error
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
+	if errors.As(err, &inner) || strings.Contains(err.Error(), "Location") {
+		return errors.New("the URL, or one that it redirects to, is not valid")
+	}
+	return err
+}
+
 // get returns the body of a 2xx answer.
 func (r *Runner) get(ctx context.Context, url string, header http.Header, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(context.WithValue(ctx, headerFields{}, header), http.MethodGet, url, nil)
 	if err != nil {
-		return nil, &failure{reasonRequest, err}
+		return nil, &failure{reasonRequest, withoutURL(err)}
 	}
 	req.Header.Set("User-Agent", "fanfare")
 	for name, values := range header {
@@ -68,7 +82,7 @@ func (r *Runner) get(ctx context.Context, url string, header http.Header, limit 
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, fetchError(ctx, reasonRequest, err)
+		return nil, fetchError(ctx, reasonRequest, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {

@@ -57,6 +57,10 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 			return exitRuntime
 		}
 	case "config check":
+		if err := checkParts(cmd.Config); err != nil {
+			printError(stderr, err)
+			return exitUsage
+		}
 		text = "ok: " + cmd.Config.Sources() + "\n"
 	case "config print":
 		text = cmd.Config.YAML()

@@ -51,6 +51,9 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
 		return nil, fmt.Errorf("inherited socket %q listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
 	}
+	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {
+		return nil, shortToken(cfg, l.admin.Addr())
+	}
 	if l.stream == nil {
 		if l.stream, err = listen("listen", cfg.Listen); err != nil {
 			return nil, err
@@ -116,4 +119,9 @@ func listen(setting, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s %s: %w", setting, addr, err)
 	}
 	return ln, nil
+}
+
+// shortToken is the error for a token that other machines could guess.
+func shortToken(cfg *config.Config, at net.Addr) error {
+	return fmt.Errorf("publishToken: has %d bytes, and other machines can reach the admin listener on %s and guess it: give it %d or more", len(cfg.PublishToken), at, config.MinToken)
 }

@@ -3,14 +3,30 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"path"
 	"time"
 
+	"fanfare/auth/pattern"
 	"fanfare/bridge/redis"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/engine"
 	"fanfare/transport"
 )
+
+// checkParts returns the error with which a part of the server would refuse a configuration that is valid by itself.
+func checkParts(c *config.Config) error {
+	names, err := redisNames(c)
+	if err != nil {
+		return err
+	}
+	if _, err := engineOptions(c, names); err != nil {
+		return err
+	}
+	o, err := transportOptions(c, 1, nil)
+	if err != nil {
+		return err
+	}
+	return o.Check()
+}
 
 // engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.
 func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error) {
@@ -72,7 +88,7 @@ func keyRules(base engine.KeyOptions, rules []config.KeyRule, names *redis.Names
 	return func(key string) *engine.KeyOptions {
 		isStreamed := names != nil && names.Streamed(key)
 		for i, r := range rules {
-			if ok, err := path.Match(r.Match, key); ok && err == nil {
+			if pattern.Match(r.Match, key) {
 				if isStreamed {
 					return ofStreams[i]
 				}
@@ -99,36 +115,45 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		return transport.Options{}, err
 	}
 	return transport.Options{
-		Path:                 c.Path,
-		Headers:              c.Headers,
-		CacheKey:             c.CacheKey,
-		PlainIDs:             c.IDs == "off",
-		RefuseReserved:       c.ReservedEvents == "refuse",
-		TrustedProxies:       c.Proxies(),
-		IdleTimeout:          c.IdleTimeout,
-		PingInterval:         c.PingInterval,
-		WriteTimeout:         c.WriteTimeout,
-		Retry:                c.Retry,
-		RetryMin:             c.RetryMin,
-		RetryMax:             c.RetryMax,
-		OverLimit:            over,
-		MaxConnections:       maxConnections,
-		MaxKeysPerConnection: c.MaxKeysPerConnection,
-		MaxKeyBytes:          int(c.MaxKeyBytes),
-		MaxIDBytes:           c.MaxIDBytes,
-		MaxEventBytes:        int(c.MaxEventBytes),
-		MaxBodyBytes:         int(c.MaxBodyBytes),
-		DrainDelay:           c.DrainDelay,
-		DrainRate:            c.DrainRate,
-		DrainTimeout:         c.DrainTimeout,
-		NoPage:               !c.Page,
-		PublishToken:         string(c.PublishToken),
-		AdminOrigins:         c.AdminOrigins,
-		AllowedOrigins:       c.AllowedOrigins,
-		AllowCredentials:     c.AllowCredentials,
-		Pprof:                c.PProf,
-		AccessLog:            c.AccessLog,
-		Logger:               logger,
+		Path:                     c.Path,
+		Headers:                  c.Headers,
+		CacheKey:                 c.CacheKey,
+		PlainIDs:                 c.IDs == "off",
+		RefuseReserved:           c.ReservedEvents == "refuse",
+		TrustedProxies:           c.Proxies(),
+		IdleTimeout:              c.IdleTimeout,
+		PingInterval:             c.PingInterval,
+		WriteTimeout:             c.WriteTimeout,
+		Retry:                    c.Retry,
+		RetryMin:                 c.RetryMin,
+		RetryMax:                 c.RetryMax,
+		OverLimit:                over,
+		MaxConnections:           maxConnections,
+		MaxIdleConnections:       c.MaxIdleConnections,
+		MaxConnectionsPerAddress: c.MaxConnectionsPerAddress,
+		MaxLife:                  c.MaxLife,
+		MinReadRate:              int(c.MinReadRate),
+		MaxPinnedBytes:           int64(c.MaxPinnedBytes),
+		MaxKeysPerConnection:     c.MaxKeysPerConnection,
+		MaxKeyBytes:              int(c.MaxKeyBytes),
+		MaxIDBytes:               c.MaxIDBytes,
+		MaxEventBytes:            int(c.MaxEventBytes),
+		MaxBodyBytes:             int(c.MaxBodyBytes),
+		MaxBodyTotalBytes:        int(c.MaxBodyTotalBytes),
+		MaxBatchLines:            c.MaxBatchLines,
+		MaxAdminConnections:      c.MaxAdminConnections,
+		MaxHeadBytes:             int(c.MaxHeadBytes),
+		DrainDelay:               c.DrainDelay,
+		DrainRate:                c.DrainRate,
+		DrainTimeout:             c.DrainTimeout,
+		NoPage:                   !c.Page,
+		PublishToken:             string(c.PublishToken),
+		AdminOrigins:             c.AdminOrigins,
+		AllowedOrigins:           c.AllowedOrigins,
+		AllowCredentials:         c.AllowCredentials,
+		Pprof:                    c.PProf,
+		AccessLog:                c.AccessLog,
+		Logger:                   logger,
 	}, nil
 }
 

@@ -251,6 +251,9 @@ func (p *process) apply(next *config.Config) error {
 	if p.admin != nil && next.PublishToken == "" && !loopback(p.admin.Addr()) {
 		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s, which other machines can reach: restart the server", p.admin.Addr())
 	}
+	if p.admin != nil && config.ShortToken(string(next.PublishToken)) && !loopback(p.admin.Addr()) {
+		return shortToken(next, p.admin.Addr())
+	}
 	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	if err := p.srv.Reconfigure(to); err != nil {
 		return err

@@ -24,7 +24,7 @@ let mocked;
 // Tests, since the oldest Node.js that this runs on has no before and after.
 test('the application and the server start', async () => {
   fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
-  mocked = await mockApplication({ version: 'egg3', server: { admin: fanfare.admin, stream: fanfare.stream } });
+  mocked = await mockApplication({ version: 'egg4', server: { admin: fanfare.admin, stream: fanfare.stream } });
 });
 
 test('there are vectors of every kind', () => {

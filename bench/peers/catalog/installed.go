@@ -123,7 +123,7 @@ func planPushpin(ctx context.Context, env *Env, ports Ports, dir string) (Plan, 
 	}, err
 }
 
-// eggSSE is an Egg application with egg-sse, in server/egg.
+// eggSSE is an Egg application with egg-sse; server/egg has it. Its packages are those of the plugin's tests, egg/test/egg3.
 func eggSSE() Peer {
 	routes := ours()
 	routes.HoldsHead = true
@@ -131,13 +131,13 @@ func eggSSE() Peer {
 		Name: "egg-sse", Settings: "egg in one process, no log, unused plugins off, 20,000 subscribers on a key allowed", Routes: routes,
 		Version: func(ctx context.Context, env *Env) (string, error) {
 			if _, ok := program("node"); !ok {
-				return "", &Missing{"Node.js", "apt-get install nodejs npm, then npm ci in " + eggDir(env)}
+				return "", &Missing{"Node.js", "apt-get install nodejs npm, then " + eggInstall}
 			}
 			var versions []string
 			for _, name := range []string{"egg-sse", "egg"} {
 				v, err := npmVersion(eggDir(env), name)
 				if err != nil {
-					return "", &Missing{name, "npm ci --no-audit --no-fund in " + eggDir(env)}
+					return "", &Missing{name, eggInstall}
 				}
 				versions = append(versions, name+" "+v)
 			}
@@ -150,6 +150,9 @@ func eggSSE() Peer {
 		},
 	}
 }
+
+// eggInstall is run in the repository.
+const eggInstall = "npm ci --no-audit --no-fund --prefix egg/test/egg3"
 
 func eggDir(env *Env) string { return filepath.Join(env.Root, "server", "egg") }
 

@@ -22,7 +22,7 @@ import (
 type Config struct {
 	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
 	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
-	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
+	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
 	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
 	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8. The log takes a client's address from the X-Forwarded-For of these proxies. Empty: the field is ignored, because any client can send it."`
 	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
@@ -39,15 +39,22 @@ type Config struct {
 	ReservedEvents   string            `yaml:"reservedEvents" group:"Stream" default:"warn" enum:"warn,refuse" help:"What happens to events with a reserved name: error and open run a page's onerror or onopen, gap and position are the server's own events. warn: publish them and log a warning. refuse: publishing one is an error (400)."`
 	Retry            time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay sent to the client at the start of a stream. 0: none is sent."`
 
-	MaxClients           int    `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
-	MaxConnections       int    `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams in the whole process. 0: as many as RLIMIT_NOFILE allows."`
-	MaxKeys              int    `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at the same time."`
-	MaxKeysPerConnection int    `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
-	MaxKeyBytes          Size   `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
-	MaxIDBytes           int    `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher sets, in bytes. Clients send it back in a header field."`
-	MaxEventBytes        Size   `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
-	MaxBodyBytes         Size   `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
-	OverLimit            string `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Response to a subscriber over a limit. retry: a stream that sends a random reconnection delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then never reconnect."`
+	MaxClients               int           `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
+	MaxConnections           int           `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams in the whole process. 0: as many as RLIMIT_NOFILE allows."`
+	MaxConnectionsPerAddress int           `yaml:"maxConnectionsPerAddress" group:"Limits" default:"0" min:"0" max:"10000000" help:"Streams of one client address; an IPv6 network of 64 bits counts as one. 0: no limit. Behind a proxy it needs trustedProxies, or everybody comes from the address of the proxy."`
+	MaxLife                  time.Duration `yaml:"maxLife" group:"Limits" default:"0s" min:"0s" max:"8760h" help:"Longest life of a stream, give or take a tenth. Then the client gets a reconnection time and comes back, so that new servers get their share and dead browsers behind proxies go. 0s: no limit."`
+	MaxIdleConnections       int           `yaml:"maxIdleConnections" group:"Limits" default:"4096" min:"32" max:"1000000" help:"Connections to the stream listener that have not sent a request: silent ones and those between two requests. Streams take their place when maxConnections is reached in all. The oldest is closed first. On Linux only."`
+	MaxKeys                  int           `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at the same time."`
+	MaxKeysPerConnection     int           `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
+	MaxKeyBytes              Size          `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
+	MaxIDBytes               int           `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher sets, in bytes. Clients send it back in a header field."`
+	MaxEventBytes            Size          `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
+	MaxBodyBytes             Size          `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
+	MaxBodyTotalBytes        Size          `yaml:"maxBodyTotalBytes" group:"Limits" default:"0" min:"0" max:"64GiB" help:"Bytes that the bodies of all requests on the admin listener take at once, until they are published. A request beyond it gets 503. 0: four times maxBodyBytes."`
+	MaxBatchLines            int           `yaml:"maxBatchLines" group:"Limits" default:"100000" min:"1" max:"100000000" help:"Lines of one batch, and events of one body of text/event-stream."`
+	MaxAdminConnections      int           `yaml:"maxAdminConnections" group:"Limits" default:"1000" min:"1" max:"1000000" help:"Connections on the admin listener. One more replaces the connection that has waited longest for a request. If all of them serve one, it gets 503."`
+	MaxHeadBytes             Size          `yaml:"maxHeadBytes" group:"Limits" default:"0" min:"0" max:"4MiB" reload:"no" help:"Length of a request's line and header fields. A longer one gets 431. 0: as much as maxKeysPerConnection keys of maxKeyBytes need when they are percent-encoded, up to 64KiB, and the ids and other fields."`
+	OverLimit                string        `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Response to a subscriber over a limit. retry: a stream that sends a random reconnection delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then never reconnect."`
 
 	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key, for clients that resume or are slow; rounded up to a power of two, at least 8."`
 	HistoryBytes      Size          `yaml:"historyBytes" group:"History" default:"16MiB" min:"1KiB" max:"64GiB" help:"Bytes of events kept per key. At most historyTotalBytes."`
@@ -57,8 +64,10 @@ type Config struct {
 
 	FlushInterval time.Duration `yaml:"flushInterval" group:"History" default:"0" min:"0" max:"1s" help:"Shortest time between two wake-ups of a key's subscribers. 0: every event wakes them. Otherwise, all events of an interval are sent in one write at its end. This takes less CPU time per delivery for keys with more than one or two events per interval, and adds up to one interval of latency. An event after a quiet interval is sent at once."`
 
-	Slow         string        `yaml:"slow" group:"Slow subscribers" default:"skip" enum:"skip,latest,disconnect" help:"What happens to a subscriber that is so slow that its next event is no longer in the history. skip: a gap event reports what was missed, and the oldest event kept follows. latest: it continues with the newest event. disconnect: its stream ends."`
-	WriteTimeout time.Duration `yaml:"writeTimeout" group:"Slow subscribers" default:"30s" min:"100ms" max:"1h" help:"A connection that accepts no data for this long is closed."`
+	Slow           string        `yaml:"slow" group:"Slow subscribers" default:"skip" enum:"skip,latest,disconnect" help:"What happens to a subscriber that is so slow that its next event is no longer in the history. skip: a gap event reports what was missed, and the oldest event kept follows. latest: it continues with the newest event. disconnect: its stream ends."`
+	MinReadRate    Size          `yaml:"minReadRate" group:"Slow subscribers" default:"1KiB" min:"1B" max:"1GiB" help:"Bytes per second that a client must read while it is behind, on average over writeTimeout. Otherwise its stream is closed. 1: no limit in effect."`
+	MaxPinnedBytes Size          `yaml:"maxPinnedBytes" group:"Slow subscribers" default:"64MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events that the history has dropped and slow clients keep in memory, because they have got a part of one. Beyond it the streams at the oldest events are closed."`
+	WriteTimeout   time.Duration `yaml:"writeTimeout" group:"Slow subscribers" default:"30s" min:"100ms" max:"1h" help:"A connection that accepts no data for this long is closed."`
 
 	RetryMin     time.Duration `yaml:"retryMin" group:"Drain" default:"1s" min:"1ms" max:"1h" help:"Shortest reconnection delay sent to clients during a drain or over a limit."`
 	RetryMax     time.Duration `yaml:"retryMax" group:"Drain" default:"5s" min:"1ms" max:"1h" help:"Longest reconnection delay sent to clients during a drain or over a limit."`
@@ -85,7 +94,9 @@ type Config struct {
 
 	origins map[string]Origin // by path ("history", "headers.X-A", "keys[0].match"); absent: default
 	file    string            // "" without a file
-	sum     [32]byte          // SHA-256 of the file's bytes, the baseline of Watch
+	// untrusted says why others than root and this user can change the file, or is "".
+	untrusted string
+	sum       [32]byte // SHA-256 of the file's bytes, the baseline of Watch
 }
 
 // Off is the value of Admin that disables the admin listener.

@@ -30,6 +30,9 @@ func loadFile(c *Config, path string) Problems {
 		return Problems{{Origin: at, Text: "cannot read the configuration file: " + err.Error()}}
 	}
 	c.file, c.sum = path, sha256.Sum256(data)
+	if info, err := os.Stat(path); err == nil {
+		c.untrusted = untrusted(info)
+	}
 	return decodeFile(c, path, data)
 }
 

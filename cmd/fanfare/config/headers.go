@@ -11,6 +11,7 @@ import (
 var fixedHeaders = map[string]string{
 	"transfer-encoding": "the stream has no transfer coding and ends with its connection (RFC 9112 6.3); clients refuse a value such as \"off\"",
 	"content-length":    "a stream has no length (RFC 9112 6.2)",
+	"date":              "every response has its own (RFC 9110 6.6.1)",
 	"content-type":      "an EventSource accepts only text/event-stream (WHATWG HTML 9.2)",
 }
 

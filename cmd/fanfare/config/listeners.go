@@ -30,6 +30,35 @@ func checkAdmin(c *Config, at place) {
 	case !admin.loopback() && c.PublishToken == "":
 		at.fail("%q can be reached from other machines, and anyone could publish: set publishToken (environment %s), or listen on loopback (127.0.0.1:%d)",
 			c.Admin, byName["publishToken"].Env, admin.port)
+	case !admin.loopback() && ShortToken(string(c.PublishToken)):
+		c.tokenTooShort(at.v.at("publishToken"), c.Admin)
+	}
+}
+
+// MinToken is the least length of a token that other machines may use, in bytes.
+const MinToken = 16
+
+// ShortToken reports whether a token is so short that it can be guessed. On a loopback listener it is no worse than none,
+// which is allowed there.
+func ShortToken(token string) bool { return token != "" && len(token) < MinToken }
+
+func (c *Config) tokenTooShort(at place, admin string) {
+	at.fail("has %d bytes, and other machines can reach %q and guess it: give it %d or more, for example from \"openssl rand -hex 16\", and change it in the publishers, too; or listen on loopback",
+		len(c.PublishToken), admin, MinToken)
+}
+
+func checkBodyTotal(c *Config, at place) {
+	if c.MaxBodyTotalBytes != 0 && c.MaxBodyTotalBytes < c.MaxBodyBytes {
+		at.tooSmall(c.MaxBodyTotalBytes, byName["maxBodyBytes"])
+	}
+}
+
+// minHead is what browsers and proxies send besides keys, with room to spare.
+const minHead = 4 << 10
+
+func checkHead(c *Config, at place) {
+	if c.MaxHeadBytes != 0 && c.MaxHeadBytes < minHead {
+		at.fail("%s is less than %s, which the fields of browsers and proxies may need: raise it, or write 0 for the default", c.MaxHeadBytes, Size(minHead))
 	}
 }
 

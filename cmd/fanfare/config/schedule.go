@@ -23,7 +23,7 @@ type Schedule struct {
 	All bool   `yaml:"all" default:"false" help:"Publish to all keys that exist."`
 
 	Data    JSON              `yaml:"data" form:"any value" help:"Fixed data: a text, or any other value, which is sent as its JSON text. One of data, command and url."`
-	Command []string          `yaml:"command" form:"ARGUMENT" help:"Program to run, with its arguments. What it writes to standard output is the data. No shell is involved unless the program is one: [sh, -c, 'date | rev']."`
+	Command []string          `yaml:"command" form:"ARGUMENT" help:"Program to run, with its arguments. What it writes to standard output is the data. No shell is involved unless the program is one: [sh, -c, 'date | rev']. The configuration file must then be writable only for its owner, and belong to root or to the user that fanfare runs as."`
 	URL     string            `yaml:"url" form:"URL" help:"http or https URL to GET. The body of a 2xx response is the data."`
 	Headers map[string]string `yaml:"headers" form:"NAME: VALUE" redact:"yes" help:"Header fields of the request for url."`
 
@@ -64,6 +64,9 @@ func checkSchedules(c *Config, at place) {
 			schedule.part("name").fail("%s is also the name of schedules[%d]: choose another", quoteShort(s.Name), j)
 		default:
 			first[s.Name] = i
+		}
+		if at := schedule.part("command"); s.Command != nil && c.untrusted != "" && c.Origin(at.path).Layer == LayerFile {
+			at.fail("is refused, because others can change the file and run programs as this user: %s", c.untrusted)
 		}
 		s.checkTimes(schedule)
 		s.checkSource(schedule)
@@ -125,16 +128,25 @@ func (s *Schedule) checkSource(at place) {
 }
 
 func (s *Schedule) checkURL(at place) {
+	// Until it is clear that the URL holds no password it is not repeated.
 	switch u, err := url.Parse(s.URL); {
 	case err != nil:
-		at.fail("%s is not a valid URL: write one such as https://app.example/status", quoteShort(s.URL))
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		at.fail("%s must begin with http:// or https:// and a host", quoteShort(s.URL))
+		at.fail("is not a valid URL: write one such as https://app.example/status")
 	case u.User != nil:
 		at.fail("must not contain a user and password, which would be printed: put them into headers (Authorization)")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		at.fail("%s must begin with http:// or https:// and a host", quoteShort(withoutQuery(s.URL)))
 	case u.Fragment != "":
-		at.fail("%s must not have a fragment (#…): it is never sent to a server", quoteShort(s.URL))
+		at.fail("%s must not have a fragment (#…): it is never sent to a server", quoteShort(withoutQuery(s.URL)))
 	}
+}
+
+// withoutQuery cuts a URL where a credential may begin.
+func withoutQuery(text string) string {
+	if i := strings.IndexAny(text, "?#@"); i >= 0 {
+		return text[:i] + "…"
+	}
+	return text
 }
 
 func (s *Schedule) checkTarget(c *Config, at place) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -105,6 +106,9 @@ func TestScheduleErrors(t *testing.T) {
 		{"{name: a, every: 1s, key: k, command: []}", "fanfare.yaml:2:5: schedules[0]: needs data, command or url"},
 		{"{name: a, every: 1s, key: k, command: ['']}", "fanfare.yaml:2:43: schedules[0].command: must begin with a program"},
 		{"{name: a, every: 1s, key: k, url: 'ftp://a'}", `fanfare.yaml:2:39: schedules[0].url: "ftp://a" must begin with http:// or https:// and a host`},
+		{"{name: a, every: 1s, key: k, url: 'ftp://a?token=t0ken'}", `fanfare.yaml:2:39: schedules[0].url: "ftp://a…" must begin with http:// or https:// and a host`},
+		{"{name: a, every: 1s, key: k, url: 'http://u:p@a:b/'}", "fanfare.yaml:2:39: schedules[0].url: is not a valid URL: write one such as https://app.example/status"},
+		{"{name: a, every: 1s, key: k, url: 'ftp://u:p@a'}", "fanfare.yaml:2:39: schedules[0].url: must not contain a user and password, which would be printed: put them into headers (Authorization)"},
 		{"{name: a, every: 1s, key: k, url: 'http://u:p@a'}", "fanfare.yaml:2:39: schedules[0].url: must not contain a user and password, which would be printed: put them into headers (Authorization)"},
 		{"{name: a, " + ok + ", headers: {A: b}}", "fanfare.yaml:2:52: schedules[0].headers: are only used with url: remove them, or set url"},
 		{"{name: a, every: 1s, key: k, url: 'http://a', headers: {Host: b}}", "fanfare.yaml:2:61: schedules[0].headers.Host: must not be set: it follows from url"},
@@ -124,5 +128,38 @@ func TestScheduleErrors(t *testing.T) {
 	}
 	if _, err := load(t, "", []string{"FANFARE_SCHEDULES=a"}); text(err) != "environment FANFARE_SCHEDULES: unknown variable; schedules can be set in the file only" {
 		t.Error(err)
+	}
+}
+
+// TestCommandInFileOfOthers: who can change the file could run programs, so a file that others can change has no commands.
+func TestCommandInFileOfOthers(t *testing.T) {
+	const command, data = "schedules: [{name: a, every: 1s, key: k, command: [date]}]\n", "schedules: [{name: a, every: 1s, key: k, data: 1}]\n"
+	for _, test := range []struct {
+		text  string
+		mode  os.FileMode
+		owner int
+		want  string
+	}{
+		{command, 0o600, -1, ""},
+		{command, 0o644, -1, ""},
+		{command, 0o664, -1, "its mode is 0664: chmod go-w"},
+		{command, 0o602, -1, "its mode is 0602: chmod go-w"},
+		{command, 0o666, -1, "its mode is 0666: chmod go-w"},
+		{command, 0o644, 12345, "it belongs to user 12345, and fanfare runs as user"},
+		{data, 0o666, -1, ""},
+		{data, 0o644, 12345, ""},
+	} {
+		file := writeFile(t, test.text)
+		if err := os.Chmod(file, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		if test.owner >= 0 && os.Chown(file, test.owner, -1) != nil {
+			continue // only root can give files away
+		}
+		_, err := Load([]string{"config", "check", "--config", file}, nil)
+		const place = "schedules[0].command: is refused, because others can change the file and run programs as this user: "
+		if got := text(err); test.want == "" && got != "" || test.want != "" && !strings.Contains(got, place+test.want) {
+			t.Errorf("%q of mode %o and owner %d: %q, want %q", test.text, test.mode, test.owner, got, test.want)
+		}
 	}
 }

@@ -19,7 +19,9 @@ func checkPath(c *Config, at place) {
 	case strings.ContainsFunc(c.Path, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' || r == '\\' }):
 		at.fail("%s may contain only visible ASCII characters other than %% and backslash", quoteShort(c.Path))
 	case clean != c.Path:
-		at.fail("%s can never match, because request paths are cleaned: write %q", quoteShort(c.Path), clean)
+		at.fail("%s can never match, because clients clean the paths that they request: write %q", quoteShort(c.Path), clean)
+	case c.Path == "/healthz" || c.Path == "/readyz":
+		at.fail("%q is the path of a health check, which the stream would hide: choose another path", c.Path)
 	case c.Path == "/" && c.Page:
 		at.fail("\"/\" is the path of the built-in page: choose another path, or set page to false")
 	}

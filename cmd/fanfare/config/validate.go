@@ -50,6 +50,8 @@ var checks = []struct {
 	{"headers", func(c *Config, at place) { checkHeaders(c.Headers, fixedHeaders, at) }},
 	{"allowedOrigins", checkAllowedOrigins},
 	{"allowCredentials", checkCredentials},
+	{"maxBodyTotalBytes", checkBodyTotal},
+	{"maxHeadBytes", checkHead},
 	{"cacheKey", checkCacheKey},
 	{"redisURL", checkRedisURL},
 	{"redisChannels", func(c *Config, at place) { checkRedisNames(c, c.RedisChannels, at) }},

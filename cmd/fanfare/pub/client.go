@@ -127,7 +127,7 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		err = fmt.Errorf("cannot publish to %s: %s", c.server.Redacted(), remote.Explain(err))
+		err = fmt.Errorf("cannot publish to %s: %s", remote.Show(c.server), remote.Explain(err))
 		if sent.Load() {
 			err = &uncertainError{err}
 		}
@@ -136,7 +136,7 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, &uncertainError{fmt.Errorf("the answer of %s was cut off: %s", c.server.Redacted(), remote.Explain(err))}
+		return nil, &uncertainError{fmt.Errorf("the answer of %s was cut off: %s", remote.Show(c.server), remote.Explain(err))}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return text, nil

@@ -129,7 +129,7 @@ func (p *publisher) single(ctx context.Context, in io.Reader) error {
 	}
 	var a answer
 	if err := json.Unmarshal(text, &a); err != nil {
-		return fmt.Errorf("the answer of %s is not that of a publish API: %w", p.o.Server, err)
+		return fmt.Errorf("the answer of %s is not that of a publish API: %w", remote.Show(p.client.server), err)
 	}
 	p.print(0, a, text)
 	return nil

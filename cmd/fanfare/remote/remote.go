@@ -36,23 +36,64 @@ func Usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(fo
 func ParseURL(setting, text, example string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, Usage("%s %q is not a valid URL: write %s", setting, text, suggestURL(text, example))
+		return nil, Usage("%s %q is not a valid URL: write %s", setting, withoutSecrets(text), suggestURL(text, example))
 	}
 	if u.Hostname() == "" {
 		u.Host = "127.0.0.1" + u.Host
-		return nil, Usage("%s %q has no host: write %s", setting, text, u)
+		return nil, Usage("%s %q has no host: write %s", setting, withoutSecrets(text), Show(u))
 	}
 	if _, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || u.Port() != "" && err != nil {
-		return nil, Usage("%s %q has no valid port: write 1 to 65535, as in %s, or none for the default of %s", setting, text, example, u.Scheme)
+		return nil, Usage("%s %q has no valid port: write 1 to 65535, as in %s, or none for the default of %s", setting, withoutSecrets(text), example, u.Scheme)
 	}
 	if u.Fragment != "" {
-		return nil, Usage("%s %q must not have a fragment: remove the # and what follows it", setting, text)
+		return nil, Usage("%s %q must not have a fragment: remove the # and what follows it", setting, withoutSecrets(text))
 	}
 	return u, nil
 }
 
+// Show is a URL for messages. A password, and the values of parameters that are not Fanfare's own, are left out: they may be
+// credentials.
+func Show(u *url.URL) string {
+	shown := *u
+	shown.Fragment = ""
+	parameters := strings.Split(shown.RawQuery, "&")
+	for i, p := range parameters {
+		switch name, _, valued := strings.Cut(p, "="); name {
+		case "", "connectKey", "lastEventId", "envelope":
+		default:
+			parameters[i] = "…"
+			if valued {
+				parameters[i] = name + "=…"
+			}
+		}
+	}
+	shown.RawQuery = strings.Join(parameters, "&")
+	return shown.Redacted()
+}
+
+// withoutSecrets cuts the query out of a text that should be a URL, and what stands before an @.
+func withoutSecrets(text string) string {
+	cut := false
+	if i := strings.IndexAny(text, "?#"); i >= 0 {
+		text, cut = text[:i], true
+	}
+	if i := strings.LastIndexByte(text, '@'); i >= 0 {
+		scheme, _, ok := strings.Cut(text, "://")
+		if text = "…" + text[i:]; ok && !strings.Contains(scheme, "@") {
+			text = scheme + "://" + text
+		}
+	}
+	if cut {
+		text += "…"
+	}
+	return text
+}
+
 // suggestURL returns the complete URL for an address without http://, and "one such as …" for any other text.
 func suggestURL(text, example string) string {
+	if i := strings.IndexAny(text, "?#"); i >= 0 {
+		text = text[:i]
+	}
 	authority, path, _ := strings.Cut(strings.TrimPrefix(text, "//"), "/")
 	host, port, err := net.SplitHostPort(authority)
 	want, _ := url.Parse(example)

@@ -243,7 +243,7 @@ func (p *printer) connected(u *url.URL, lastID string, again bool) {
 	if lastID != "" {
 		where = ", resuming after " + clean(lastID)
 	}
-	p.note("%s to %s%s", what, u.Redacted(), where)
+	p.note("%s to %s%s", what, remote.Show(u), where)
 }
 
 func (p *printer) summary(streams int) {

@@ -157,7 +157,7 @@ func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Durati
 	}
 	resp, err := w.http.Do(req)
 	if err != nil {
-		return nil, 0, fmt.Errorf("cannot reach %s: %s", w.url.Redacted(), remote.Explain(err))
+		return nil, 0, fmt.Errorf("cannot reach %s: %s", remote.Show(w.url), remote.Explain(err))
 	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && kind == "text/event-stream" {
@@ -165,16 +165,16 @@ func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Durati
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	why := fmt.Errorf("%s answered %s: %s", w.url.Redacted(), resp.Status, clean(strings.TrimSpace(string(text))))
+	why := fmt.Errorf("%s answered %s: %s", remote.Show(w.url), resp.Status, clean(strings.TrimSpace(string(text))))
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		hint := ""
 		if w.url.Path == "" || w.url.Path == "/" {
-			hint = "; the default path of streams is /stream: try " + w.url.JoinPath("stream").Redacted()
+			hint = "; the default path of streams is /stream: try " + remote.Show(w.url.JoinPath("stream"))
 		}
-		return nil, 0, fatal{fmt.Errorf("%s is not an event stream: its type is %q%s", w.url.Redacted(), resp.Header.Get("Content-Type"), hint)}
+		return nil, 0, fatal{fmt.Errorf("%s is not an event stream: its type is %q%s", remote.Show(w.url), resp.Header.Get("Content-Type"), hint)}
 	case resp.StatusCode == http.StatusNoContent:
-		return nil, 0, fatal{fmt.Errorf("%s answered 204, which asks clients not to reconnect", w.url.Redacted())}
+		return nil, 0, fatal{fmt.Errorf("%s answered 204, which asks clients not to reconnect", remote.Show(w.url))}
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		return nil, time.Duration(min(max(seconds, 0), 3600)) * time.Second, why

@@ -13,46 +13,62 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/gate"
 )
 
 // authorized compares the bearer token (RFC 6750, 2.1) in constant time.
-func authorized(ctx *fasthttp.RequestCtx, token string) bool {
-	if token == "" {
+func (c *Config) authorized(h *fasthttp.RequestHeader) bool {
+	if c.PublishToken == "" {
 		return true
 	}
-	scheme, given, _ := strings.Cut(string(ctx.Request.Header.Peek("Authorization")), " ")
-	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(strings.TrimSpace(given)))
+	scheme, given, _ := strings.Cut(string(h.Peek("Authorization")), " ")
+	want, got := sha256.Sum256([]byte(c.PublishToken)), sha256.Sum256([]byte(strings.TrimSpace(given)))
 	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
 // checkOrigin keeps pages of other sites, in a browser that can reach this
-// listener, from using it. The Origin of a request, if there is one, must be
-// allowed. Without a token the Host must be an address or localhost, which
-// defeats DNS rebinding, where a name of the attacker's points to this machine.
-func (a *API) checkOrigin(ctx *fasthttp.RequestCtx, c *Config) bool {
-	host, _, err := net.SplitHostPort(string(ctx.Host()))
-	if err != nil {
-		host = strings.Trim(string(ctx.Host()), "[]")
+// listener, from using it. Without a token the host must be an address or localhost,
+// which defeats DNS rebinding, where a name of the attacker's points to this machine.
+// The Origin of a request, if there is one, must be allowed. A page also makes
+// requests without an Origin: an image, a script, a frame, a link. Browsers mark
+// them by Sec-Fetch-Site (Fetch Metadata, 2.3), at least where they consider this
+// listener trustworthy, as they do with loopback.
+func (a *API) checkOrigin(h *fasthttp.RequestHeader, authority string, c *Config) *problem {
+	host, ok := gate.HostName(authority)
+	if c.PublishToken == "" && (!ok || host != "" && host != "localhost" && net.ParseIP(host) == nil) {
+		return &problem{fasthttp.StatusForbidden, "Host", fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", clientlog.CutTo(authority, maxEcho))}
 	}
-	if c.PublishToken == "" && host != "" && host != "localhost" && net.ParseIP(host) == nil {
-		fail(ctx, fasthttp.StatusForbidden, "Host", fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", host))
-		return false
-	}
-	origin := string(ctx.Request.Header.Peek("Origin"))
+	origin := string(h.Peek("Origin"))
 	if origin == "" {
-		return true
+		switch site := string(h.Peek("Sec-Fetch-Site")); site {
+		case "", "none", "same-origin":
+			return nil
+		default:
+			return &problem{fasthttp.StatusForbidden, "Sec-Fetch-Site", "another site's page may not send a browser here: open the address itself, or call it by fetch from an origin of adminOrigins"}
+		}
 	}
-	if !slices.Contains(c.AdminOrigins, origin) && !slices.Contains(c.AdminOrigins, gate.AnyOrigin) && !a.pageOrigin(origin, c) {
-		fail(ctx, fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %s may not call this listener: add the origin to adminOrigins", origin))
-		return false
+	if !a.allows(origin, c) {
+		return &problem{fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %q may not call this listener: add the origin to adminOrigins", clientlog.CutTo(origin, maxEcho))}
+	}
+	return nil
+}
+
+func (a *API) allows(origin string, c *Config) bool {
+	return slices.Contains(c.AdminOrigins, origin) || slices.Contains(c.AdminOrigins, gate.AnyOrigin) || a.pageOrigin(origin, c)
+}
+
+// setCORS lets an allowed page see the answer.
+func (a *API) setCORS(ctx *fasthttp.RequestCtx, c *Config) {
+	origin := string(ctx.Request.Header.Peek("Origin"))
+	if origin == "" || !a.allows(origin, c) {
+		return
 	}
 	h := &ctx.Response.Header
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Vary", "Origin")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
 	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-	return true
 }
 
 // pageOrigin reports whether origin is that of the built-in page on this machine.

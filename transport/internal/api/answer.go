@@ -56,7 +56,7 @@ func describe(err error) (int, failure) {
 }
 
 // logFailure logs an error answer: its body says what is wrong.
-func (a *API) logFailure(ctx *fasthttp.RequestCtx) {
+func (a *API) logFailure(ctx *fasthttp.RequestCtx, path string) {
 	status := ctx.Response.StatusCode()
 	if status < 400 {
 		return
@@ -67,7 +67,7 @@ func (a *API) logFailure(ctx *fasthttp.RequestCtx) {
 		reason = f.Error
 	}
 	a.log.Refused(clientlog.Refusal{
-		Listener: "admin", Status: status, Method: string(ctx.Method()), Path: string(ctx.Path()), Reason: reason, Remote: a.config.Load().Proxies.ClientOf(ctx),
+		Listener: "admin", Status: status, Method: string(ctx.Method()), Path: path, Reason: reason, Remote: a.config.Load().Proxies.ClientOf(ctx),
 	})
 }
 

@@ -3,7 +3,9 @@
 // which the stream listener serves.
 //
 //	api.go       API, its configuration, the routes and how a request is dispatched
-//	access.go    who may call it: the token, the Host and Origin fields
+//	head.go      what the head of a request decides, before a body is read
+//	access.go    who may call it: the token, the Host, Origin and Sec-Fetch-Site fields
+//	body.go      reading a body, within the limits on one and on all
 //	publisher.go from an event to the engine: what may be published
 //	publish.go   POST /publish and /publishAll
 //	batch.go     POST /batch
@@ -13,10 +15,8 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +42,9 @@ type Config struct {
 	MaxIDBytes     int
 	RefuseReserved bool
 	MaxBodyBytes   int
+	// MaxBodyTotalBytes bounds what the bodies of all requests take at once.
+	MaxBodyTotalBytes int
+	MaxBatchLines     int
 
 	PublishToken string
 	AdminOrigins []string
@@ -59,6 +62,8 @@ type API struct {
 	Ready atomic.Bool
 	// The ports of the listeners, for the page and its origin; 0 if unknown.
 	StreamPort, AdminPort atomic.Int32
+
+	bodies bodies
 }
 
 // New returns the API of an engine.
@@ -80,12 +85,16 @@ type route struct {
 	param string
 	// open resources need no token: load balancers and orchestrators request them.
 	open bool
+	// publishes is set if the body is what to publish, and typed if its type matters.
+	publishes, typed bool
+	// seconds is set if the parameter seconds says how long the request takes.
+	seconds bool
 }
 
 var routes = map[string]route{
-	"/publish":    {method: fasthttp.MethodPost, serve: (*API).servePublish, param: "key"},
-	"/publishAll": {method: fasthttp.MethodPost, serve: (*API).servePublishAll},
-	"/batch":      {method: fasthttp.MethodPost, serve: (*API).serveBatch},
+	"/publish":    {method: fasthttp.MethodPost, serve: (*API).servePublish, param: "key", publishes: true, typed: true},
+	"/publishAll": {method: fasthttp.MethodPost, serve: (*API).servePublishAll, publishes: true, typed: true},
+	"/batch":      {method: fasthttp.MethodPost, serve: (*API).serveBatch, publishes: true},
 	"/close":      {method: fasthttp.MethodPost, serve: (*API).serveClose, param: "key"},
 	"/closeAll":   {method: fasthttp.MethodPost, serve: (*API).serveCloseAll},
 	"/count":      {method: fasthttp.MethodGet, serve: (*API).serveCount, param: "key"},
@@ -96,77 +105,34 @@ var routes = map[string]route{
 	"/readyz":     {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/readyz") }, open: true, param: anyParam},
 }
 
-// Handle answers a request on the admin listener.
-func (a *API) Handle(ctx *fasthttp.RequestCtx) {
-	defer a.log.RecoverPanic(func() {
-		fail(ctx, fasthttp.StatusInternalServerError, "", "internal error; see the server's log")
-	})
-	defer a.logFailure(ctx)
-	c := a.config.Load()
-	path := string(ctx.Path())
-	r, ok := routes[path]
-	if !ok && c.Pprof && strings.HasPrefix(path, "/debug/pprof/") {
-		r, ok = route{method: fasthttp.MethodGet, serve: func(_ *API, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }, param: anyParam}, true
-	}
-	if !a.checkOrigin(ctx, c) {
-		return
-	}
-	method := string(ctx.Method())
-	switch {
-	case !ok:
-		fail(ctx, fasthttp.StatusNotFound, "path", fmt.Sprintf("nothing at %q: use one of %s", path, strings.Join(routeNames(), ", ")))
-	case method == fasthttp.MethodOptions:
-		ctx.Response.Header.Set("Allow", r.allow())
-		ctx.SetStatusCode(fasthttp.StatusNoContent)
-	case !r.open && !authorized(ctx, c.PublishToken):
-		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
-		if r.method == fasthttp.MethodPost {
-			a.metrics.PublishFails.Inc()
-		}
-		fail(ctx, fasthttp.StatusUnauthorized, "Authorization", `this needs the publish token: send "Authorization: Bearer TOKEN"`)
-	case method != r.method && !(method == fasthttp.MethodHead && r.method == fasthttp.MethodGet):
-		ctx.Response.Header.Set("Allow", r.allow())
-		fail(ctx, fasthttp.StatusMethodNotAllowed, "method", fmt.Sprintf("%s does not take %s: use %s", path, method, r.method))
-	default:
-		if name, problem := r.checkQuery(path, ctx.QueryArgs()); problem != "" {
-			if method == fasthttp.MethodPost {
-				a.metrics.PublishFails.Inc()
-			}
-			fail(ctx, fasthttp.StatusBadRequest, name, problem)
-			return
-		}
-		r.serve(a, ctx)
-	}
-}
+var pprofRoute = route{method: fasthttp.MethodGet, serve: func(_ *API, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }, param: anyParam, seconds: true}
 
 // anyParam allows every parameter: probes and scrapers add their own.
 const anyParam = "*"
 
-// checkQuery refuses a parameter that the resource does not have, or that is given
-// twice: the request would not do what was meant.
-func (r route) checkQuery(path string, args *fasthttp.Args) (name, problem string) {
-	if r.param == anyParam {
-		return "", ""
+// Handle answers a request on the admin listener. It calls begin when it has found
+// that the request may go on.
+func (a *API) Handle(ctx *fasthttp.RequestCtx, begin func()) {
+	defer a.log.RecoverPanic(func() {
+		fail(ctx, fasthttp.StatusInternalServerError, "", "internal error; see the server's log")
+	})
+	c := a.config.Load()
+	r, target, p := a.decide(&ctx.Request.Header, c)
+	defer a.logFailure(ctx, target.Path)
+	if p == nil && gate.Skipped(&ctx.Request.Header) {
+		p = &problem{fasthttp.StatusServiceUnavailable, "request", "the settings changed while this request arrived: send it again"}
 	}
-	given := 0
-	for k, v := range args.All() {
-		switch {
-		case len(k) == 0 && len(v) == 0: // "&&"
-		case string(k) != r.param || r.param == "":
-			takes := "takes none"
-			if r.param != "" {
-				takes = fmt.Sprintf("takes %s, as in %s?%s=VALUE", r.param, path, r.param)
-			}
-			name := clientlog.Cut(strings.ToValidUTF8(string(k), "\uFFFD"))
-			return name, fmt.Sprintf("the parameter %q is unknown: %s %s", name, path, takes)
-		default:
-			given++
-		}
+	a.setCORS(ctx, c)
+	switch {
+	case p != nil:
+		a.refuse(ctx, r, p)
+	case ctx.IsOptions():
+		ctx.Response.Header.Set("Allow", r.allow())
+		ctx.SetStatusCode(fasthttp.StatusNoContent)
+	default:
+		begin()
+		r.serve(a, ctx)
 	}
-	if given > 1 {
-		return r.param, fmt.Sprintf("the parameter %s is given %d times: make one request for each", r.param, given)
-	}
-	return "", ""
 }
 
 // allow is the Allow field of the resource (RFC 9110, 10.2.1).
@@ -205,7 +171,7 @@ func (a *API) ServeHealth(ctx *fasthttp.RequestCtx, path string) {
 // minBodyRate is the slowest rate at which a body may arrive, in bytes per second.
 const minBodyRate = 256 << 10
 
-// BodyTime is the longest time that the body of a request may take, by its
+// BodyTime is the longest time that the body of an admitted request may take, by its
 // Content-Length, or by the limit if that is not known (negative).
 func (a *API) BodyTime(length int) time.Duration {
 	most := a.config.Load().MaxBodyBytes
@@ -215,21 +181,11 @@ func (a *API) BodyTime(length int) time.Duration {
 	return time.Duration(length) * time.Second / minBodyRate
 }
 
-// MaxBodyBytes is the limit on a request's body.
-func (a *API) MaxBodyBytes() int { return a.config.Load().MaxBodyBytes }
-
-// RefuseRequest answers a request that could not be read, because of err. status
-// and problem are what the front end makes of the error.
-func (a *API) RefuseRequest(ctx *fasthttp.RequestCtx, err error, status int, problem string) {
-	field := "request"
-	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
-		a.metrics.Refused["maxBodyBytes"].Inc()
-		a.metrics.PublishFails.Inc()
-		status, field = fasthttp.StatusRequestEntityTooLarge, "maxBodyBytes"
-		problem = fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", a.MaxBodyBytes())
-	}
-	fail(ctx, status, field, problem)
+// RefuseRequest answers a request whose head, or the first bytes of whose body,
+// could not be read. status and problem are what the front end makes of the error.
+func (a *API) RefuseRequest(ctx *fasthttp.RequestCtx, status int, problem string) {
+	fail(ctx, status, "request", problem)
 	a.log.Refused(clientlog.Refusal{
-		Kind: fmt.Sprint("admin", status, field), Listener: "admin", Status: status, Reason: problem, Remote: ctx.RemoteAddr().String(),
+		Kind: fmt.Sprint("admin", status, "request"), Listener: "admin", Status: status, Reason: problem, Remote: ctx.RemoteAddr().String(),
 	})
 }

@@ -3,7 +3,10 @@ package api
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-json"
 	"github.com/goccy/go-json/jsontext"
@@ -109,44 +112,121 @@ func (c *command) misplaced() error {
 // serveBatch runs a body of NDJSON commands in order and answers a line for
 // each. A line that fails does not stop those after it.
 func (a *API) serveBatch(ctx *fasthttp.RequestCtx) {
-	if !a.plain(ctx) {
+	c := a.config.Load()
+	b, ok := a.readBody(ctx, c.MaxBodyBytes)
+	if !ok {
 		return
 	}
-	var out []byte
-	line, failed := 0, 0
-	var first failure
-	for rest := ctx.PostBody(); len(rest) > 0; {
-		var text []byte
-		text, rest, _ = bytes.Cut(rest, []byte("\n"))
-		line++
-		if text = bytes.TrimSpace(text); len(text) == 0 {
-			continue
-		}
-		result, err := a.run(text)
-		if err != nil {
-			a.metrics.PublishFails.Inc()
-			_, f := describe(err)
-			f.Line = line
-			result = f
-			if failed++; failed == 1 {
-				first = f
-			}
-		}
-		b, err := json.Marshal(result)
-		if err != nil {
-			b = []byte(`{"error":"the answer could not be encoded"}`)
-		}
-		out = append(append(out, b...), '\n')
-	}
-	if failed > 0 { // the answer's status is 200, for which logFailure logs nothing
-		a.log.Refused(clientlog.Refusal{
-			Kind: "batch " + first.Field, Listener: "admin", Status: fasthttp.StatusOK, Method: fasthttp.MethodPost, Path: "/batch",
-			Reason: fmt.Sprintf("lines refused: %d; the first is line %d: %s", failed, first.Line, first.Error),
-			Remote: a.config.Load().Proxies.ClientOf(ctx),
-		})
+	if n := countLines(b.bytes); n > c.MaxBatchLines {
+		b.release()
+		a.refuse(ctx, route{method: fasthttp.MethodPost}, tooManyLines("lines", n, c.MaxBatchLines))
+		return
 	}
 	ctx.SetContentType("application/x-ndjson")
-	ctx.SetBody(out)
+	ctx.SetBodyStream(&batch{api: a, body: b, rest: b.bytes, remote: c.Proxies.ClientOf(ctx), conn: ctx.Conn(), began: time.Now()}, -1)
+}
+
+func countLines(text []byte) int {
+	n := bytes.Count(text, []byte("\n"))
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		n++
+	}
+	return n
+}
+
+func tooManyLines(what string, n, most int) *problem {
+	return &problem{fasthttp.StatusRequestEntityTooLarge, "maxBatchLines", fmt.Sprintf("the body has %d %s, more than %d (maxBatchLines): send fewer at once, or raise the limit", n, what, most)}
+}
+
+// batch is the answer to a batch, an io.ReadCloser. It runs the commands as the
+// client takes the answers, so that few answers are kept at a time. The whole body
+// arrived before the first command ran, so a batch that arrived is always run to its
+// end: what the client does not read any more is run by Close. It belongs to the
+// goroutine that writes the answer.
+type batch struct {
+	api    *API
+	body   body
+	rest   []byte // of the body
+	out    []byte // answers that Read has not returned yet
+	line   int
+	failed int
+	first  failure // the first line that failed
+	remote string  // the client's address
+
+	conn   net.Conn
+	began  time.Time // of the writing, which a slow client must not make last
+	ran    time.Duration
+	length int // bytes returned
+}
+
+// The answers are made a few at a time.
+const answersAtOnce = 32 << 10
+
+func (b *batch) Read(p []byte) (int, error) {
+	if len(b.out) == 0 {
+		start := time.Now()
+		b.out = b.out[:0:cap(b.out)]
+		for len(b.out) < answersAtOnce && b.next() {
+		}
+		// The time of the commands is not the client's.
+		b.ran += time.Since(start)
+		_ = b.conn.SetWriteDeadline(b.began.Add(b.ran + answerTime + time.Duration(b.length+len(b.out))*time.Second/minBodyRate))
+	}
+	if len(b.out) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.out)
+	b.out, b.length = b.out[n:], b.length+n
+	return n, nil
+}
+
+// answerTime is how long a client may take besides the time that the length of the
+// answer allows.
+const answerTime = 10 * time.Second
+
+// next runs the next command and appends its answer to out. It returns false at the
+// end.
+func (b *batch) next() bool {
+	var text []byte
+	for len(text) == 0 {
+		if len(b.rest) == 0 {
+			return false
+		}
+		text, b.rest, _ = bytes.Cut(b.rest, []byte("\n"))
+		b.line++
+		text = bytes.TrimSpace(text)
+	}
+	result, err := b.api.run(text)
+	if err != nil {
+		b.api.metrics.PublishFails.Inc()
+		_, f := describe(err)
+		f.Line = b.line
+		result = f
+		if b.failed++; b.failed == 1 {
+			b.first = f
+		}
+	}
+	line, err := json.Marshal(result)
+	if err != nil {
+		line = []byte(`{"error":"the answer could not be encoded"}`)
+	}
+	b.out = append(append(b.out, line...), '\n')
+	return true
+}
+
+// Close ends the answer.
+func (b *batch) Close() error {
+	for b.out = nil; b.next(); b.out = b.out[:0] {
+	}
+	b.body.release()
+	if b.failed > 0 { // the answer's status is 200, for which logFailure logs nothing
+		b.api.log.Refused(clientlog.Refusal{
+			Kind: "batch " + b.first.Field, Listener: "admin", Status: fasthttp.StatusOK, Method: fasthttp.MethodPost, Path: "/batch",
+			Reason: fmt.Sprintf("lines refused: %d; the first is line %d: %s", b.failed, b.first.Line, b.first.Error), Remote: b.remote,
+		})
+	}
+	b.failed = 0
+	return nil
 }
 
 // run runs one command.
@@ -179,7 +259,7 @@ func (a *API) run(text []byte) (any, error) {
 	case "countAll":
 		return countAnswer{a.eng.CountAll()}, nil
 	default:
-		return nil, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close, closeAll, count or countAll", c.op)}
+		return nil, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close, closeAll, count or countAll", clientlog.Cut(c.op))}
 	}
 	buf := scratch.Get()
 	defer scratch.Put(buf)

@@ -28,7 +28,12 @@ func (a *API) keyOf(ctx *fasthttp.RequestCtx) (key string, ok bool) {
 // noBody refuses an object in the body of a request that does not read it: the key
 // in it would be ignored.
 func (a *API) noBody(ctx *fasthttp.RequestCtx, path string) bool {
-	if b := bytes.TrimSpace(ctx.PostBody()); len(b) == 0 || b[0] != '{' || string(b) == "{}" {
+	b, ok := a.readBody(ctx, smallBody)
+	defer b.release()
+	if !ok {
+		return false
+	}
+	if text := bytes.TrimSpace(b.bytes); len(text) == 0 || text[0] != '{' || string(text) == "{}" {
 		return true
 	}
 	fail(ctx, fasthttp.StatusBadRequest, "body", path+" takes no body: the streams of a key are closed by POST /close?key=KEY, all by POST /closeAll")

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"fmt"
 	"mime"
 	"strings"
 
@@ -98,26 +96,18 @@ func mediaType(contentType string) string {
 	return t
 }
 
-// plain reports whether the body is not compressed. If it is, plain answers the
-// request.
-func (a *API) plain(ctx *fasthttp.RequestCtx) bool {
-	enc := ctx.Request.Header.ContentEncoding()
-	if len(enc) == 0 || bytes.EqualFold(enc, []byte("identity")) {
-		return true
-	}
-	a.metrics.PublishFails.Inc()
-	fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Encoding", fmt.Sprintf("%q is not supported: send the body as it is", enc))
-	return false
-}
-
 // framesOf makes the frames of a publish body in buf, all of them before the first
 // is published. finished is set if the publisher had encoded them. On an error it
 // answers the request.
 func (a *API) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Frame, finished, ok bool) {
-	if !a.plain(ctx) {
+	c := a.config.Load()
+	b, ok := a.readBody(ctx, c.MaxBodyBytes)
+	if !ok {
 		return nil, false, false
 	}
-	body := ctx.PostBody()
+	// The frames are copies, and released with buf.
+	defer b.release()
+	body := b.bytes
 	var err error
 	t := mediaType(string(ctx.Request.Header.ContentType()))
 	switch t {
@@ -131,19 +121,36 @@ func (a *API) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Fr
 			frames[0], err = a.encode(buf, ev)
 		}
 	case typeFrames:
-		frames, *buf, err = codec.ParseFrames(frames, *buf, body, !a.config.Load().PlainIDs)
+		if n := countBlocks(body); n > c.MaxBatchLines {
+			a.refuse(ctx, route{method: fasthttp.MethodPost}, tooManyLines("events", n, c.MaxBatchLines))
+			return nil, false, false
+		}
+		frames, *buf, err = codec.ParseFrames(frames, *buf, body, !c.PlainIDs)
 		for i := 0; err == nil && i < len(frames); i++ {
 			err = a.check(frames[i], string(codec.EventName(frames[i].Bytes)))
 		}
-	default:
-		a.metrics.PublishFails.Inc()
-		fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Type",
-			fmt.Sprintf("%q is not a type to publish: send %s (a string or an object with data, event, id, retry), %s (the data) or %s (finished events), in UTF-8", t, typeJSON, typeText, typeFrames))
-		return nil, false, false
 	}
 	if err != nil {
 		a.refusePublish(ctx, err)
 		return nil, false, false
 	}
 	return frames, t == typeFrames, true
+}
+
+// countBlocks returns at least the number of events in a text/event-stream body: a
+// blank line ends each. Lines end in CR LF, LF or CR (WHATWG HTML, 9.2.5).
+func countBlocks(body []byte) int {
+	n, filled := 0, false
+	for i, c := range body {
+		switch {
+		case c == '\n' && i > 0 && body[i-1] == '\r': // of the line end before
+		case c != '\n' && c != '\r':
+			filled = true
+		case filled:
+			filled = false
+		default:
+			n++
+		}
+	}
+	return n
 }

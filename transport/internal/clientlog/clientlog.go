@@ -1,6 +1,6 @@
 // Package clientlog writes what the log says about clients: refusals, one line
-// of each kind a second, with everything that a client sent cut to a length, and
-// panics that a request caused.
+// of each kind a second, with what a client sent masked where it might be a
+// credential and cut to a length, and panics that a request caused.
 package clientlog
 
 import (
@@ -48,7 +48,8 @@ type Refusal struct {
 	Status   int    // of the answer
 	Method   string
 	Path     string // without the query
-	// Reason says what is wrong and what to do. It must not hold a credential.
+	// Reason says what is wrong and what to do. What the client sent must be quoted
+	// in it (%q): it is logged masked, see Word.
 	Reason string
 	Remote string // the client's address
 }
@@ -59,8 +60,8 @@ func (l *Log) Refused(r Refusal) {
 		first, _, _ := strings.Cut(r.Reason, " ")
 		r.Kind = fmt.Sprint(r.Listener, r.Status, Cut(first))
 	}
-	l.Limited(slog.LevelInfo, r.Kind, "a request was refused", "listener", r.Listener, "status", r.Status, "method", Cut(r.Method), "path", Cut(r.Path),
-		"reason", CutTo(r.Reason, maxReason), "remote", r.Remote)
+	l.Limited(slog.LevelInfo, r.Kind, "a request was refused", "listener", r.Listener, "status", r.Status, "method", Method(r.Method), "path", Word(r.Path),
+		"reason", CutTo(MaskQuoted(r.Reason), maxReason), "remote", r.Remote)
 }
 
 // RecoverPanic, deferred, limits a panic to the request that caused it: it logs

@@ -1,6 +1,6 @@
 //go:build linux && !386 && !s390x
 
-package stream
+package socket
 
 import (
 	"syscall"
@@ -19,6 +19,26 @@ func sendNow(fd int, b []byte) (int, error) {
 		syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
 		return 0, errno
+	}
+	return int(n), nil
+}
+
+// recvNow is recv(2) without blocking, by the same way.
+func recvNow(fd int, b []byte) (int, error) {
+	// Safety: as in sendNow; the kernel writes at most len(b) bytes.
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		syscall.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// accept is accept4(2) of a non-blocking listener.
+func accept(fd int) (int, error) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), 0, 0, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, errno
 	}
 	return int(n), nil
 }
