@@ -45,7 +45,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"transport": { // and its rooms, of which none imports transport itself
-		own:    []string{"engine", "codec"},
+		own:    []string{"auth", "engine", "codec"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {

@@ -118,6 +118,8 @@ func newSettings(o Options) (*settings, error) {
 			Retry:          o.Retry,
 			RetryMin:       o.RetryMin,
 			RetryMax:       o.RetryMax,
+			OnConnect:      o.OnConnect,
+			OnDisconnect:   o.OnDisconnect,
 			AccessLog:      o.AccessLog,
 		},
 	}

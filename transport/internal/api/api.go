@@ -58,6 +58,11 @@ type Config struct {
 type API struct {
 	*Publisher
 
+	// Disconnect ends the streams of a subject, Presence counts those on a key by
+	// their subjects. Both are set before the first request.
+	Disconnect func(subject string) int
+	Presence   func(key string) map[string]int
+
 	// Ready is what /readyz answers.
 	Ready atomic.Bool
 	// The ports of the listeners, for the page and its origin; 0 if unknown.
@@ -99,6 +104,8 @@ var routes = map[string]route{
 	"/closeAll":   {method: fasthttp.MethodPost, serve: (*API).serveCloseAll},
 	"/count":      {method: fasthttp.MethodGet, serve: (*API).serveCount, param: "key"},
 	"/countAll":   {method: fasthttp.MethodGet, serve: (*API).serveCountAll},
+	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, param: "subject"},
+	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, param: "key"},
 	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, param: "top"},
 	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, param: anyParam},
 	"/healthz":    {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/healthz") }, open: true, param: anyParam},
