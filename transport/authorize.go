@@ -133,6 +133,9 @@ func (s *Server) Disconnect(subject string) int {
 	if subject == "" {
 		return 0
 	}
+	if forget := s.settings.Load().Forget; forget != nil {
+		forget(subject)
+	}
 	return s.streams.Disconnect(subject)
 }
 

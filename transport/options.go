@@ -138,6 +138,13 @@ type Options struct {
 	// and may wait. When the grant expires the stream ends with "event: expired".
 	// Default nil: everybody may subscribe.
 	Authorize func(context.Context, auth.Request) (auth.Grant, error)
+	// Forget is called by Disconnect before the streams of a subject end: an
+	// Authorize that caches must ask anew about it.
+	Forget func(subject string)
+	// Mint makes a token for POST /token: one with which Authorize grants the keys to a
+	// subscriber. Errors that wrap auth.ErrBadToken are answered by 400, and an
+	// *auth.Denied by its status. Default nil: there is no POST /token.
+	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
 	// OnConnect is called when a stream begins, before its first event, and
 	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
 	// return soon and may be called from many goroutines at once.

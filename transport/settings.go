@@ -142,6 +142,7 @@ func (o *settings) api() *api.Config {
 		AdminOrigins:      o.AdminOrigins,
 		Proxies:           o.proxies,
 		NoPage:            o.NoPage,
+		Mint:              o.Mint,
 		Pprof:             o.Pprof,
 	}
 }

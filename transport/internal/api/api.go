@@ -9,6 +9,7 @@
 //	publisher.go from an event to the engine: what may be published
 //	publish.go   POST /publish and /publishAll
 //	batch.go     POST /batch
+//	token.go     POST /token: tokens for subscribers
 //	keys.go      closing, counting, listing keys
 //	answer.go    answers, errors, and the JSON of both
 //	page.go      the built-in page
@@ -51,6 +52,9 @@ type Config struct {
 	Proxies      gate.Proxies
 	NoPage       bool
 	Pprof        bool
+
+	// Mint makes tokens, nil for none.
+	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
 }
 
 // API answers the requests of the admin listener. All methods may be called
@@ -104,6 +108,7 @@ var routes = map[string]route{
 	"/closeAll":   {method: fasthttp.MethodPost, serve: (*API).serveCloseAll},
 	"/count":      {method: fasthttp.MethodGet, serve: (*API).serveCount, param: "key"},
 	"/countAll":   {method: fasthttp.MethodGet, serve: (*API).serveCountAll},
+	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken},
 	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, param: "subject"},
 	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, param: "key"},
 	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, param: "top"},
