@@ -18,6 +18,9 @@ import (
 // module is the path of the main module; packages below it are its own.
 const module = "fanfare"
 
+// testPackages is the folder of what the tests of several packages share. Only tests import it.
+const testPackages = "internal/test"
+
 // maxLines bounds a non-test Go file: a file that has one job rarely needs more.
 const maxLines = 450
 
@@ -25,35 +28,47 @@ const maxLines = 450
 // are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
-	"codec":          {others: []string{"github.com/goccy/go-json"}},
-	"engine":         {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
-	"bridge/payload": {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"codec":              {others: []string{"github.com/goccy/go-json"}},
+	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
+	"internal/ratelog":   {},
+	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"bridge/payload":     {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
-	"transport": {
-		own: []string{"engine", "codec"},
-		others: []string{
-			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys",
-			"github.com/goccy/go-json", "github.com/puzpuzpuz/xsync/v3",
-		},
+	"transport": { // and its rooms, of which none imports transport itself
+		own:    []string{"engine", "codec"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
+	"transport/internal/stream": {
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics", "transport/internal/socket"},
+		others: []string{"github.com/goccy/go-json"},
+	},
+	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
+	"transport/internal/api": {
+		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
+	},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
+	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
-		own: []string{"bridge/payload", "engine", "codec"},
+		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec"},
+		own: []string{"transport", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
 		},
 	},
+	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
-		own:    []string{"codec"},
+		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
 	},
 }
@@ -73,7 +88,7 @@ type source struct {
 func (s source) test() bool { return strings.HasSuffix(s.file, "_test.go") }
 
 func TestImportArrows(t *testing.T) {
-	for _, s := range sources(t) {
+	for _, s := range sources(t, false) {
 		for _, imp := range s.imports {
 			if own, ok := ownPackage(imp); ok && within(own, "cmd") && command(s.dir) != command(own) {
 				t.Errorf("%s imports %s: nothing imports a command", s.file, imp)
@@ -95,8 +110,25 @@ func TestImportArrows(t *testing.T) {
 	}
 }
 
+// TestOnlyTestsImportTestPackages looks at nested modules, too: a program of theirs must not contain a test package either.
+func TestOnlyTestsImportTestPackages(t *testing.T) {
+	for _, s := range sources(t, true) {
+		for _, imp := range s.imports {
+			if importsTestPackage(s, imp) {
+				t.Errorf("%s imports %s: only tests import the packages of %s", s.file, imp, testPackages)
+			}
+		}
+	}
+}
+
+// importsTestPackage reports whether the import is one that only tests may have, and s is not a test.
+func importsTestPackage(s source, imp string) bool {
+	own, ok := ownPackage(imp)
+	return ok && within(own, testPackages) && !within(s.dir, testPackages) && !s.test()
+}
+
 func TestFileSizeAndNames(t *testing.T) {
-	for _, s := range sources(t) {
+	for _, s := range sources(t, false) {
 		if !s.test() && s.lines > maxLines {
 			t.Errorf("%s has %d lines, more than %d: split it by job", s.file, s.lines, maxLines)
 		}
@@ -119,6 +151,7 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"engine", "github.com/puzpuzpuz/xsync/v3", true},
 		{"engine", "fanfare/codec", false},
 		{"engine", "fanfare/transport", false},
+		{"internal/ratelog", "fanfare/engine", false},
 		{"engine", "github.com/valyala/fasthttp", false},
 		{"engine/ring", "fanfare/engine", true},
 		{"codec", "github.com/goccy/go-json", true},
@@ -127,12 +160,23 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"bridge/schedule", "fanfare/engine", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},
+		{"transport", "fanfare/transport/internal/stream", true},
+		{"transport/internal/stream", "fanfare/transport/internal/metrics", true},
+		{"transport/internal/stream", "fanfare/transport", false},
+		{"transport/internal/stream", "fanfare/codec", false},
+		{"transport/internal/stream", "github.com/valyala/fasthttp", false},
+		{"transport/internal/api", "fanfare/transport/internal/stream", false},
+		{"transport/internal/gate", "fanfare/engine", false},
 		{"transport", "fanfare/engine", true},
 		{"transport", "fanfare/cmd/fanfare", false},
 		{"transport", "github.com/prometheus/client_golang/prometheus", true},
 		{"bridge/redis", "fanfare/engine", true},
 		{"bridge/redis", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/redis", false},
+		{"engine", "fanfare/internal/test/race", false},
+		{"internal/test/wiretest", "fanfare/codec", true},
+		{"internal/test/wiretest", "fanfare/internal/test/eventually", true},
+		{"internal/test/wiretest", "fanfare/engine", false},
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
@@ -143,6 +187,11 @@ func TestArrowsAreEnforced(t *testing.T) {
 		}
 		if got := allowed(c.imp, at, rule.own, rule.others); got != c.want {
 			t.Errorf("%s importing %s: allowed = %v, want %v", c.dir, c.imp, got, c.want)
+		}
+	}
+	for file, want := range map[string]bool{"engine/ring.go": true, "loadtest/main.go": true, "engine/ring_test.go": false, "internal/test/race/on.go": false, "internal/ratelog/ratelog.go": true} {
+		if got := importsTestPackage(source{file: file, dir: path.Dir(file)}, "fanfare/internal/test/eventually"); got != want {
+			t.Errorf("%s importing a test package: refused = %v, want %v", file, got, want)
 		}
 	}
 }
@@ -183,9 +232,9 @@ func ownPackage(imp string) (dir string, ok bool) { return strings.CutPrefix(imp
 // within tells whether p is the folder dir or lies below it.
 func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
-// sources reads every Go file of this module. Like the go command it passes over testdata and hidden folders, and
-// nested modules are their own affair.
-func sources(t *testing.T) []source {
+// sources reads every Go file of this module, and of those nested in it if nested is set. Like the go command it passes
+// over testdata and hidden folders.
+func sources(t *testing.T, nested bool) []source {
 	t.Helper()
 	var all []source
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
@@ -193,7 +242,7 @@ func sources(t *testing.T) []source {
 		case err != nil:
 			return err
 		case d.IsDir():
-			return skipFolder(file, d.Name())
+			return skipFolder(file, d.Name(), nested)
 		case !strings.HasSuffix(file, ".go"):
 			return nil
 		}
@@ -207,14 +256,14 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-func skipFolder(dir, name string) error {
+func skipFolder(dir, name string, nested bool) error {
 	if dir == "." {
 		return nil
 	}
 	if name[0] == '.' || name[0] == '_' || name == "testdata" || name == "node_modules" {
 		return fs.SkipDir
 	}
-	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && !nested {
 		return fs.SkipDir
 	}
 	return nil

@@ -2,8 +2,9 @@ package codec
 
 import "unicode/utf8"
 
-// commentText is the text of data that is a comment, by egg-sse's rule: data that matches /^\s*:\s*/ is a comment, and
-// its text is what follows the match. \s is JavaScript's (ECMA-262, WhiteSpace and LineTerminator).
+// commentText returns the text of the comment if data is a comment, and data itself otherwise. The rule is egg-sse's:
+// data that matches /^\s*:\s*/ is a comment, and its text is what follows the match. \s is JavaScript's (ECMA-262,
+// WhiteSpace and LineTerminator).
 func commentText(data []byte) (text []byte, comment bool) {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != ':' {
@@ -12,7 +13,7 @@ func commentText(data []byte) (text []byte, comment bool) {
 	return data[skipSpace(data, i+1):], true
 }
 
-// skipSpace is the offset of the first byte at or after i that begins no white space.
+// skipSpace returns the offset of the first byte at or after i that does not begin white space.
 func skipSpace(b []byte, i int) int {
 	for i < len(b) {
 		if c := b[i]; c < utf8.RuneSelf {
@@ -31,8 +32,8 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// isSpace reports whether r, which isn't ASCII, is matched by JavaScript's \s. unicode.IsSpace is another set: it has
-// U+0085 and lacks U+FEFF.
+// isSpace reports whether JavaScript's \s matches r, which is not ASCII. unicode.IsSpace differs: it includes U+0085
+// and excludes U+FEFF.
 func isSpace(r rune) bool {
 	switch r {
 	case 0x00A0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF:

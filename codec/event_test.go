@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/race"
 )
 
 func TestAppend(t *testing.T) {
@@ -37,7 +39,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// Every character that JavaScript's \s matches may stand before and behind the colon of a comment, and no other.
+// TestCommentSpace: exactly the characters that JavaScript's \s matches may be before and after the colon of a comment.
 func TestCommentSpace(t *testing.T) {
 	const space = "\t\n\v\f\r \u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A" +
 		"\u2028\u2029\u202F\u205F\u3000\uFEFF"
@@ -57,10 +59,10 @@ func TestCommentSpace(t *testing.T) {
 		}
 	}
 	if text, comment := commentText([]byte(space + ":" + space)); !comment || len(text) != 0 {
-		t.Fatalf("all of them: %q, %v", text, comment)
+		t.Fatalf("all white space characters: %q, %v", text, comment)
 	}
 	if _, comment := commentText([]byte(space)); comment {
-		t.Fatal("white space alone is no comment")
+		t.Fatal("white space alone is not a comment")
 	}
 }
 
@@ -69,7 +71,7 @@ func TestAppendRefuses(t *testing.T) {
 		ev     Event
 		field  string
 		offset int
-		says   string
+		reason string
 	}{
 		{Event{Event: "a\nb"}, "event", 1, "line feed"},
 		{Event{Event: "a\rb"}, "event", 1, "carriage return"},
@@ -88,12 +90,12 @@ func TestAppendRefuses(t *testing.T) {
 	} {
 		got, err := Append([]byte("before"), c.ev)
 		var e *Error
-		if !errors.As(err, &e) || e.Field != c.field || e.Offset != c.offset || !strings.Contains(e.Reason, c.says) {
-			t.Errorf("%+v: error %v; want %s at %d: %s", c.ev, err, c.field, c.offset, c.says)
+		if !errors.As(err, &e) || e.Field != c.field || e.Offset != c.offset || !strings.Contains(e.Reason, c.reason) {
+			t.Errorf("%+v: error %v; want %s at %d: %s", c.ev, err, c.field, c.offset, c.reason)
 			continue
 		}
 		if !strings.HasPrefix(err.Error(), c.field+": ") {
-			t.Errorf("%q doesn't name the field", err)
+			t.Errorf("%q does not name the field", err)
 		}
 		if string(got) != "before" {
 			t.Errorf("%+v: dst = %q", c.ev, got)
@@ -108,7 +110,7 @@ func TestEncode(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		ev          Event
-		stamp       bool
+		reserveID   bool
 		want        string
 		idAt, idLen int
 	}{
@@ -117,12 +119,12 @@ func TestEncode(t *testing.T) {
 		{"own id is kept", Event{ID: "42", Data: []byte("d")}, true, "data: d\nid: 42\n\n", 12, 2},
 		{"room", Event{Data: []byte("d")}, true, "data: d\nid: \n\n", 12, 0},
 		{"two lines", Event{ID: "7", Data: []byte("a\nb")}, true, "data: a\ndata: b\nid: 7\n\n", 20, 1},
-		{"room behind fields", Event{Event: "e", Retry: "7", Data: []byte("d")}, true, "event: e\nretry: 7\ndata: d\nid: \n\n", 30, 0},
+		{"room after fields", Event{Event: "e", Retry: "7", Data: []byte("d")}, true, "event: e\nretry: 7\ndata: d\nid: \n\n", 30, 0},
 		{"comment", Event{Data: []byte(":c")}, true, ": c\n\n", -1, 0},
 		{"comment with id", Event{ID: "x", Data: []byte(":c")}, true, ": c\nid: x\n\n", 8, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f, err := Encode([]byte("other bytes"), c.ev, c.stamp)
+			f, err := Encode([]byte("other bytes"), c.ev, c.reserveID)
 			if err != nil || string(f.Bytes) != c.want || f.IDAt != c.idAt || f.IDLen != c.idLen {
 				t.Fatalf("got %q, id at %d, %d long, %v; want %q, %d, %d", f.Bytes, f.IDAt, f.IDLen, err, c.want, c.idAt, c.idLen)
 			}
@@ -134,13 +136,13 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// checkFrame checks what everyone downstream relies on.
+// checkFrame checks what everybody downstream relies on.
 func checkFrame(t *testing.T, f Frame) {
 	t.Helper()
 	s := string(f.Bytes)
 	if !strings.HasSuffix(s, "\n\n") || strings.Contains(s[:len(s)-1], "\n\n") || strings.HasPrefix(s, "\n") ||
 		strings.Contains(s, "\r") {
-		t.Fatalf("%q is not one finished event", s)
+		t.Fatalf("%q is not one complete event", s)
 	}
 	if f.IDAt < 0 {
 		if f.IDAt != -1 || f.IDLen != 0 {
@@ -153,8 +155,8 @@ func checkFrame(t *testing.T, f Frame) {
 	}
 }
 
-// Frames can be encoded one behind the other in one buffer.
-func TestEncodeBehind(t *testing.T) {
+// TestEncodeInOneBuffer: frames can be encoded one after the other in one buffer.
+func TestEncodeInOneBuffer(t *testing.T) {
 	a, _ := Encode(make([]byte, 0, 64), Event{Data: []byte("a")}, false)
 	b, _ := Encode(a.Bytes[len(a.Bytes):], Event{Data: []byte("b")}, false)
 	if string(a.Bytes) != "data: a\n\n" || string(b.Bytes) != "data: b\n\n" ||
@@ -174,10 +176,10 @@ func TestAppendAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations with room; want 0", n)
+		t.Errorf("%v allocations with enough capacity; want 0", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = Append(nil, ev) }); n != 1 && !raceEnabled {
-		t.Errorf("%v allocations without room; want 1", n)
+	if n := testing.AllocsPerRun(100, func() { _, _ = Append(nil, ev) }); n != 1 && !race.Enabled {
+		t.Errorf("%v allocations without capacity; want 1", n)
 	}
 }
 
@@ -197,8 +199,8 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
-// TestIDsThatComeBack: what a client cannot send back as it came is refused, by each way to make a frame.
-func TestIDsThatComeBack(t *testing.T) {
+// TestIDsCanBeSentBack: every way to make a frame refuses an id that a client cannot send back unchanged.
+func TestIDsCanBeSentBack(t *testing.T) {
 	for id, good := range map[string]bool{
 		"": true, "7": true, "a b": true, "a\tb": true, "\u00a0x\u00a0": true, "\u4f60\U0001F600": true, "\ufeffx": true, "\u0085": true,
 		"a\u0001b": false, "\x1f": false, "a\x7f": false, "\x1b[0m": false, " x": false, "x ": false, "\tx": false, "x\t": false, " ": false,

@@ -20,7 +20,7 @@ func ExampleAppend() {
 	// id: must not contain a line feed; remove it, or move the text to data (byte 1)
 }
 
-// A frame with room for an id that is given later.
+// A frame with room for an id that is set later.
 func ExampleEncode() {
 	f, _ := codec.Encode(nil, codec.Event{Event: "tick", Data: []byte("now")}, true)
 	fmt.Printf("%s%s%s", f.Bytes[:f.IDAt], "hd9k2a9x1b4c-42", f.Bytes[f.IDAt+f.IDLen:])
@@ -45,7 +45,7 @@ func ExampleDecodeJSON() {
 	// id: 9007199254740993
 	// data: {"total":1.50,"items":[1,2]}
 	//
-	// retry 10 retry: must be a whole number of milliseconds, of the digits 0-9 only; got 1.5 (byte 10)
+	// retry 10 retry: must be a whole number of milliseconds: digits 0-9 only; got 1.5 (byte 10)
 }
 
 func ExampleParseFrames() {
@@ -61,7 +61,7 @@ func ExampleParseFrames() {
 	// "data: a\nid: 1\n\n" id at 12, 1 long
 	// "data: b\nid: \n\n" id at 12, 0 long
 	// <nil>
-	// body: is unfinished: the last event has no empty line behind it; end every event with an empty line (event 2, byte 9)
+	// body: is incomplete: the last event has no empty line after it; end every event with an empty line (event 2, byte 9)
 }
 
 func ExampleParser() {

@@ -6,44 +6,48 @@ import (
 	"slices"
 )
 
-// reasonUnfinished is the reason to refuse a last block that a client would drop (WHATWG HTML 9.2.6, at the end).
-const reasonUnfinished = "is unfinished: the last event has no empty line behind it; end every event with an empty line"
+// reasonIncomplete is the reason to refuse a last block that a client would drop (WHATWG HTML 9.2.6, at the end).
+const reasonIncomplete = "is incomplete: the last event has no empty line after it; end every event with an empty line"
 
-// reasonUnknown is the reason to refuse a block that would be sent, and never be seen.
-const reasonUnknown = `has nothing that a client knows: write "data: " in front of each line of the text, names in lower case`
+// reasonUnknown is the reason to refuse a block that clients would ignore.
+const reasonUnknown = `has no field that a client knows: write "data: " before each line of the text, and field names in lower case`
 
-// ParseFrames reads a text/event-stream body of one or more finished events, and appends a frame for each to frames
-// and its bytes to dst. Both may be nil, or empty slices of earlier calls that are to be used again. The frames alias
-// the dst that is returned, not body. At an error, an [*Error] that names the field, the event and the byte, both are
-// returned as they were.
+// ParseFrames parses a text/event-stream body of one or more complete events. It appends a frame for each event to
+// frames, and the bytes of the frame to dst. Both may be nil, or empty slices of earlier calls that are to be reused.
+// The frames alias the returned dst, not body. On an error, which is an [*Error] that names the field, the event and
+// the byte, both are returned unchanged.
 //
-// The bytes of a block are kept, lines in their order and fields that no client knows included, except that
+// ParseFrames keeps the bytes of a block, with the lines in their order and including unknown fields, except that
 //
 //   - line ends become LF, and a byte order mark at the start of the body is dropped;
 //   - an id line is written "id: value", so that the frame's IDAt is known;
 //   - empty lines between the blocks are dropped.
 //
-// Refused are: a body without an event; a last block without its empty line; bytes that are not UTF-8; in a block, more
-// than one id line, NUL in an id or an event name, and a retry that is not digits (a client ignores such lines, so
-// their publisher is wrong); a line that begins with another byte order mark (a client ignores that one too, unless the
-// frame happens to be the first of its stream), and a block of which clients would take nothing: no comment, and no field
-// that they know.
+// It refuses
 //
-// If stamp is set, the id line becomes the last one (see [Encode]), and room for a server's id is made: the id line of a
-// block that has one without a value, and a new id line of a block that has none. A block without data lines, such as a
-// comment, gets no new line. If stamp is not set, an id line stays in its place; one without a value, which resets the
-// client's last event id, is kept as it is, and the frame has IDAt -1.
+//   - a body without an event, and a last block without its empty line;
+//   - bytes that are not UTF-8;
+//   - in a block, more than one id line, NUL in an id or an event name, and a retry that is not digits (clients ignore
+//     such lines, so the publisher has made a mistake);
+//   - a line that begins with another byte order mark (clients ignore such a line too, unless the frame happens to be
+//     the first of its stream);
+//   - a block that clients would ignore: without a comment, and without a field that they know.
 //
-// What [Encode] made with the same stamp comes back as the same bytes. The caller bounds the size of body; dst grows to
-// less than twice that size.
-func ParseFrames(frames []Frame, dst, body []byte, stamp bool) ([]Frame, []byte, error) {
-	p := frameParser{dst: dst, stamp: stamp, firstFrame: len(frames), firstByte: len(dst)}
+// If reserveID is set, the id line becomes the last one (see [Encode]), and ParseFrames makes room for a server's id.
+// The room is the block's id line if that has no value, or a new id line if the block has none. A block without data
+// lines, such as a comment, gets no new line. If reserveID is not set, an id line stays in its place. An id line
+// without a value, which resets the client's last event id, is then kept as it is, and the frame has IDAt -1.
+//
+// The bytes of a frame that [Encode] made with the same reserveID do not change. The caller limits the size of body,
+// and dst grows to less than twice that size.
+func ParseFrames(frames []Frame, dst, body []byte, reserveID bool) ([]Frame, []byte, error) {
+	p := frameParser{dst: dst, reserveID: reserveID, firstFrame: len(frames), firstByte: len(dst)}
 	p.dst = slices.Grow(p.dst, len(body)+len(idRoom))
 	out, err := p.parse(frames, body)
 	if err != nil {
 		return frames, dst, err
 	}
-	// Only now that dst stays where it is can the frames refer to it: they lie in it one behind the other.
+	// dst does not grow any more, so the frames can refer to it now. They are in it one after the other.
 	at := p.firstByte
 	for i := range out[p.firstFrame:] {
 		f := &out[p.firstFrame+i]
@@ -54,14 +58,14 @@ func ParseFrames(frames []Frame, dst, body []byte, stamp bool) ([]Frame, []byte,
 	return out, p.dst, nil
 }
 
-// ParseFrame is [ParseFrames] for a text that holds exactly one event, whose publisher encoded it by egg-sse's rules:
-// there a retry that isn't digits, which clients ignore, is sent as it is, and so it is kept. The frame aliases the dst
-// that is returned; at an error dst is returned as it was.
-func ParseFrame(dst, text []byte, stamp bool) (Frame, []byte, error) {
-	p := frameParser{dst: slices.Grow(dst, len(text)+len(idRoom)), stamp: stamp, firstByte: len(dst), anyRetry: true}
+// ParseFrame is [ParseFrames] for a text of exactly one event, which its publisher encoded by egg-sse's rules. egg-sse
+// sends a retry that is not digits as it is, and clients ignore it; so ParseFrame keeps it. The frame aliases the
+// returned dst. On an error dst is returned unchanged.
+func ParseFrame(dst, text []byte, reserveID bool) (Frame, []byte, error) {
+	p := frameParser{dst: slices.Grow(dst, len(text)+len(idRoom)), reserveID: reserveID, firstByte: len(dst), allowAnyRetry: true}
 	frames, err := p.parse(make([]Frame, 0, 1), text)
 	if err == nil && len(frames) > 1 {
-		err = &Error{Field: fieldBody, Offset: -1, Reason: "holds more than one event; send one at a time"}
+		err = &Error{Field: fieldBody, Offset: -1, Reason: "contains more than one event; send one at a time"}
 	}
 	if err != nil {
 		return Frame{IDAt: -1}, dst, err
@@ -71,28 +75,28 @@ func ParseFrame(dst, text []byte, stamp bool) (Frame, []byte, error) {
 	return f, p.dst, nil
 }
 
-// frameParser is the state of one ParseFrames.
+// frameParser is the state of one call of ParseFrames or ParseFrame.
 type frameParser struct {
-	dst        []byte
-	body       []byte
-	stamp      bool
-	anyRetry   bool // a retry need not be digits
-	firstFrame int  // of this call
-	firstByte  int  // of this call, in dst
+	dst           []byte
+	body          []byte
+	reserveID     bool
+	allowAnyRetry bool // accept a retry that is not digits
+	firstFrame    int  // the index in frames of the first frame of this call
+	firstByte     int  // the offset in dst of the first byte of this call
 
 	frame      int  // the number of the block, from 1
 	blockAt    int  // where the block begins in the body
 	start      int  // where the block begins in dst
-	lines      int  // the lines of the block so far
-	data       bool // it has a data line
-	known      bool // it has a comment, or a field that clients know
-	idAt       int  // where its id's value begins in dst or, with stamp, in the body; -1 without an id line
+	lines      int  // the number of lines of the block so far
+	hasData    bool // the block has a data line
+	knownField bool // the block has a comment, or a field that clients know
+	idAt       int  // where the id's value begins in dst or, with reserveID, in the body; -1 without an id line
 	idLen      int
-	invalidUTF int // the first byte of the body that isn't UTF-8, or -1
+	invalidAt  int // the offset of the first byte of the body that is not UTF-8, or -1
 }
 
 func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
-	p.body, p.invalidUTF = body, invalidUTF8(body)
+	p.body, p.invalidAt = body, indexInvalidUTF8(body)
 	lines := newLineCursor(body)
 	i := 0
 	if bytes.HasPrefix(body, byteOrderMark) {
@@ -110,7 +114,7 @@ func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
 				return nil, err
 			}
 		case p.lines > 0:
-			if !p.known {
+			if !p.knownField {
 				return nil, p.refuse(fieldLine, p.blockAt, reasonUnknown)
 			}
 			frames = append(frames, p.finish())
@@ -123,53 +127,55 @@ func (p *frameParser) parse(frames []Frame, body []byte) ([]Frame, error) {
 	}
 	switch {
 	case p.lines > 0:
-		return nil, &Error{Field: fieldBody, Offset: p.blockAt, Frame: p.frame, Reason: reasonUnfinished}
+		return nil, &Error{Field: fieldBody, Offset: p.blockAt, Frame: p.frame, Reason: reasonIncomplete}
 	case p.frame == 1:
-		return nil, &Error{Field: fieldBody, Offset: -1, Reason: `holds no event; send at least one, such as "data: text" and an empty line`}
+		return nil, &Error{Field: fieldBody, Offset: -1,
+			Reason: `holds no event; send at least one, such as "data: text" and an empty line`}
 	}
 	return frames, nil
 }
 
-// begin begins a block.
+// begin starts a block.
 func (p *frameParser) begin(frame, blockAt int) {
 	p.frame, p.blockAt, p.start = frame, blockAt, len(p.dst)
-	p.lines, p.data, p.known, p.idAt, p.idLen = 0, false, false, -1, 0
+	p.lines, p.hasData, p.knownField, p.idAt, p.idLen = 0, false, false, -1, 0
 }
 
-// line appends a line of the block, which begins at at in the body and isn't empty.
+// line appends a line of the block, which is not empty and begins at offset at in the body.
 func (p *frameParser) line(line []byte, at int) error {
 	p.lines++
 	name, value, valueAt := splitField(line)
-	if p.invalidUTF >= at && p.invalidUTF < at+len(line) {
-		return p.refuse(fieldOf(name), p.invalidUTF, reasonUTF8)
+	if p.invalidAt >= at && p.invalidAt < at+len(line) {
+		return p.refuse(errorField(name), p.invalidAt, reasonUTF8)
 	}
 	if bytes.HasPrefix(line, byteOrderMark) {
-		return p.refuse(fieldLine, at, "must not begin with a byte order mark, which is taken off at the start of the body only; remove it")
+		return p.refuse(fieldLine, at,
+			"must not begin with a byte order mark, which is allowed only at the start of the body; remove it")
 	}
-	p.known = p.known || fieldOf(name) != fieldLine
+	p.knownField = p.knownField || errorField(name) != fieldLine
 	switch string(name) {
 	case fieldID:
 		if p.idAt >= 0 {
-			return p.refuse(fieldID, at, "must not be given twice in an event; keep one id line")
+			return p.refuse(fieldID, at, "must not occur twice in an event; keep one id line")
 		}
-		if err := checkID(string(value), p.stamp); err != nil {
+		if err := checkID(string(value), p.reserveID); err != nil {
 			var e *Error
 			errors.As(err, &e)
 			return p.refuse(fieldID, at+valueAt+e.Offset, e.Reason)
 		}
 		p.idAt, p.idLen = at+valueAt, len(value)
-		if !p.stamp {
+		if !p.reserveID {
 			p.appendID(value)
 		}
 		return nil
 	case fieldData:
-		p.data = true
+		p.hasData = true
 	case fieldEvent:
 		if i := bytes.IndexByte(value, 0); i >= 0 {
 			return p.refuse(fieldEvent, at+valueAt+i, reasonControl(0))
 		}
 	case fieldRetry:
-		if i := notDigit(value); !p.anyRetry && (i >= 0 || len(value) == 0) {
+		if i := indexNonDigit(value); !p.allowAnyRetry && (i >= 0 || len(value) == 0) {
 			return p.refuse(fieldRetry, at+valueAt+max(i, 0), reasonRetry)
 		}
 	}
@@ -184,19 +190,19 @@ func (p *frameParser) appendID(value []byte) {
 	p.dst = append(append(p.dst, value...), '\n')
 }
 
-// finish ends the block. Of the frame's bytes only the length counts (see ParseFrames).
+// finish ends the block. Only the length of the frame's Bytes is used (see ParseFrames).
 func (p *frameParser) finish() Frame {
-	if p.stamp {
+	if p.reserveID {
 		switch {
 		case p.idAt >= 0:
 			p.appendID(p.body[p.idAt : p.idAt+p.idLen])
-		case p.data:
+		case p.hasData:
 			p.appendID(nil)
 		}
 	}
 	p.dst = append(p.dst, '\n')
-	f := Frame{Bytes: p.dst[p.start:], IDAt: -1, IDLen: p.idLen, Silent: !p.data}
-	if p.idAt >= 0 && (p.idLen > 0 || p.stamp) {
+	f := Frame{Bytes: p.dst[p.start:], IDAt: -1, IDLen: p.idLen, Silent: !p.hasData}
+	if p.idAt >= 0 && (p.idLen > 0 || p.reserveID) {
 		f.IDAt = p.idAt - p.start
 	}
 	return f
@@ -206,8 +212,8 @@ func (p *frameParser) refuse(field string, at int, reason string) error {
 	return &Error{Field: field, Offset: at, Frame: p.frame, Reason: reason}
 }
 
-// fieldOf is the [Error].Field of a line whose field has the name.
-func fieldOf(name []byte) string {
+// errorField returns the [Error].Field of a line whose field has this name.
+func errorField(name []byte) string {
 	switch string(name) {
 	case "":
 		return fieldComment
@@ -224,8 +230,8 @@ func fieldOf(name []byte) string {
 	}
 }
 
-// EventName returns the type that a client gives the event of a frame of [Encode], [ParseFrame] or [ParseFrames]: the value
-// of its last event line (WHATWG HTML 9.2.6), nil for "message". It aliases frame.
+// EventName returns the type with which clients dispatch a frame of [Encode], [ParseFrame] or [ParseFrames]. It is the
+// value of the frame's last event line (WHATWG HTML 9.2.6), or nil for "message". It aliases frame.
 func EventName(frame []byte) (name []byte) {
 	for len(frame) > 0 {
 		var line []byte

@@ -13,7 +13,7 @@ func TestParseFrames(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, body string
-		stamp      bool
+		reserveID  bool
 		want       []frame
 	}{
 		{"one", "data: a\n\n", false, []frame{{"data: a\n\n", -1, 0}}},
@@ -34,7 +34,7 @@ func TestParseFrames(t *testing.T) {
 		{"retry again", "retry: 1\nretry: 2\n\n", false, []frame{{"retry: 1\nretry: 2\n\n", -1, 0}}},
 
 		{"room", "data: a\n\n", true, []frame{{"data: a\nid: \n\n", 12, 0}}},
-		{"room behind all lines", ": c\nevent: e\ndata\ndata: b\nretry: 5\n\n", true,
+		{"room after all lines", ": c\nevent: e\ndata\ndata: b\nretry: 5\n\n", true,
 			[]frame{{": c\nevent: e\ndata\ndata: b\nretry: 5\nid: \n\n", 39, 0}}},
 		{"room in each", "data: a\n\nid: 1\ndata: b\n\n:c\n\ndata: d\n\n", true, []frame{{"data: a\nid: \n\n", 12, 0},
 			{"data: b\nid: 1\n\n", 12, 1}, {":c\n\n", -1, 0}, {"data: d\nid: \n\n", 12, 0}}},
@@ -44,7 +44,7 @@ func TestParseFrames(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old := Frame{Bytes: []byte("data: old\n\n"), IDAt: -1}
-			frames, dst, err := ParseFrames([]Frame{old}, []byte("before|"), []byte(c.body), c.stamp)
+			frames, dst, err := ParseFrames([]Frame{old}, []byte("before|"), []byte(c.body), c.reserveID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,16 +74,16 @@ func TestParseFramesRefuses(t *testing.T) {
 	for _, c := range []struct {
 		body, field   string
 		frame, offset int
-		says          string
+		reason        string
 	}{
 		{"", "body", 0, -1, "holds no event"},
 		{"\uFEFF", "body", 0, -1, "holds no event"},
 		{"\n\r\n\r", "body", 0, -1, "holds no event"},
-		{"data: a", "body", 1, 0, "unfinished"},
-		{"data: a\n", "body", 1, 0, "unfinished"},
-		{"data: a\r\n", "body", 1, 0, "unfinished"},
-		{"data: a\n\n\ndata: b\n", "body", 2, 10, "unfinished"},
-		{"data: a\n\n: c", "body", 2, 9, "unfinished"},
+		{"data: a", "body", 1, 0, "incomplete"},
+		{"data: a\n", "body", 1, 0, "incomplete"},
+		{"data: a\r\n", "body", 1, 0, "incomplete"},
+		{"data: a\n\n\ndata: b\n", "body", 2, 10, "incomplete"},
+		{"data: a\n\n: c", "body", 2, 9, "incomplete"},
 		{"id: 1\nid: 2\ndata: a\n\n", "id", 1, 6, "twice"},
 		{"id\nid\n\n", "id", 1, 3, "twice"},
 		{"data: a\n\nid: 1\x002\n\n", "id", 2, 14, "NUL"},
@@ -102,14 +102,14 @@ func TestParseFramesRefuses(t *testing.T) {
 		{"data: a\n\n\uFEFFdata: b\n\n", "line", 2, 9, "byte order mark"},
 		{"data: a\n\uFEFF\n\n", "line", 1, 8, "byte order mark"},
 		{"x\xff\n\n", "line", 1, 1, "UTF-8"},
-		{"Data: a\n\n", "line", 1, 0, "nothing that a client knows"},
-		{": c\n\n{\"data\":1}\nDATA: b\n\n", "line", 2, 5, "nothing that a client knows"},
+		{"Data: a\n\n", "line", 1, 0, "no field that a client knows"},
+		{": c\n\n{\"data\":1}\nDATA: b\n\n", "line", 2, 5, "no field that a client knows"},
 		{"\xff", "line", 1, 0, "UTF-8"},
 	} {
 		frames, dst, err := ParseFrames([]Frame{{IDAt: -1}}, []byte("before"), []byte(c.body), true)
 		var e *Error
-		if !errors.As(err, &e) || e.Field != c.field || e.Frame != c.frame || e.Offset != c.offset || !strings.Contains(e.Reason, c.says) {
-			t.Errorf("%q: %v; want %s: %s (event %d, byte %d)", c.body, err, c.field, c.says, c.frame, c.offset)
+		if !errors.As(err, &e) || e.Field != c.field || e.Frame != c.frame || e.Offset != c.offset || !strings.Contains(e.Reason, c.reason) {
+			t.Errorf("%q: %v; want %s: %s (event %d, byte %d)", c.body, err, c.field, c.reason, c.frame, c.offset)
 		}
 		if len(frames) != 1 || string(dst) != "before" {
 			t.Errorf("%q: %d frames, dst %q", c.body, len(frames), dst)
@@ -117,7 +117,7 @@ func TestParseFramesRefuses(t *testing.T) {
 	}
 }
 
-// A frame can be appended to without a change to the one behind it, and its bytes survive the growth of dst.
+// TestParseFramesAliases: appending to a frame does not change the next one, and frames are valid after dst has grown.
 func TestParseFramesAliases(t *testing.T) {
 	body := []byte(strings.Repeat("data\n\n", 1000))
 	frames, dst, err := ParseFrames(nil, make([]byte, 0, 8), body, true)
@@ -152,11 +152,11 @@ func TestParseFramesAllocations(t *testing.T) {
 
 func TestParseFrame(t *testing.T) {
 	for _, c := range []struct {
-		text  string
-		stamp bool
-		want  string // or ...
-		field string // ... of the error
-		idAt  int
+		text      string
+		reserveID bool
+		want      string // or ...
+		field     string // ... of the error
+		idAt      int
 	}{
 		{"event: e\nretry: 1.5\nid: 7\ndata: x\n\n", false, "event: e\nretry: 1.5\nid: 7\ndata: x\n\n", "", 24},
 		{"retry: -1\ndata: x\n\n", true, "retry: -1\ndata: x\nid: \n\n", "", 22},
@@ -167,7 +167,7 @@ func TestParseFrame(t *testing.T) {
 		{"id: a\x00\ndata: x\n\n", false, "", "id", 0},
 		{"data: \xff\n\n", false, "", "data", 0},
 	} {
-		f, dst, err := ParseFrame([]byte("before|"), []byte(c.text), c.stamp)
+		f, dst, err := ParseFrame([]byte("before|"), []byte(c.text), c.reserveID)
 		var refused *Error
 		switch {
 		case c.field != "":
@@ -180,7 +180,7 @@ func TestParseFrame(t *testing.T) {
 	}
 }
 
-// TestEventName: the name is the one that a client dispatches the event by.
+// TestEventName: the result is the type with which a client dispatches the event.
 func TestEventName(t *testing.T) {
 	for _, text := range []string{
 		"data: x\n\n", "event: a\ndata: x\n\n", "data: x\nevent:a\n\n", "event: a\nevent: b\ndata: x\n\n", "event: a\nevent\ndata: x\n\n",
@@ -200,7 +200,7 @@ func TestEventName(t *testing.T) {
 			got = "message"
 		}
 		if got != want {
-			t.Errorf("%q: %q, a client says %q", text, got, want)
+			t.Errorf("%q: got %q, but a client dispatches %q", text, got, want)
 		}
 	}
 }

@@ -10,15 +10,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/tmaxmax/go-sse"
+
+	"fanfare/internal/test/vectors"
 )
 
-// dataLines is data as a client sees it: its line ends are LF.
+// dataLines returns data as a client sees it, with LF as its line ends.
 func dataLines(data string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(data, "\r\n", "\n"), "\r", "\n")
 }
 
-// checkBlock checks that the block, the bytes of ev, says to a client what ev means, by the Parser and by another
-// project's client.
+// checkBlock checks that clients get ev from the block of bytes. The clients are the Parser and the client of another
+// project.
 func checkBlock(t *testing.T, ev Event, block []byte) {
 	t.Helper()
 	text, comment := commentText(ev.Data)
@@ -64,16 +66,17 @@ func FuzzAppend(f *testing.F) {
 	f.Add(":", ":", "", []byte("\uFEFF:\u3000x\u2028y"), true)
 	f.Add("é", "\uFEFF", "007", []byte("\uFEFF\x00"), false)
 	f.Add("a\nb", "\x00", "1.5", []byte("\xff"), true)
-	for _, v := range loadVectors(f) {
+	for _, v := range vectors.Load(f) {
 		if ev, err := DecodeJSON([]byte(v.JSON)); err == nil {
 			f.Add(ev.Event, ev.ID, ev.Retry, ev.Data, true)
 		}
 	}
-	f.Fuzz(func(t *testing.T, event, id, retry string, data []byte, stamp bool) {
+	f.Fuzz(func(t *testing.T, event, id, retry string, data []byte, reserveID bool) {
 		ev := Event{Event: event, ID: id, Retry: retry, Data: data}
 		plain, err := Append(nil, ev)
 		control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
-		good := !strings.ContainsAny(event, "\r\n\x00") && !strings.ContainsFunc(id, control) && utf8.ValidString(event) && utf8.ValidString(id) &&
+		good := !strings.ContainsAny(event, "\r\n\x00") && !strings.ContainsFunc(id, control) &&
+			utf8.ValidString(event) && utf8.ValidString(id) &&
 			strings.Trim(retry, "0123456789") == "" && utf8.Valid(data)
 		if good != (err == nil) {
 			t.Fatalf("%+v: %v", ev, err)
@@ -83,10 +86,10 @@ func FuzzAppend(f *testing.F) {
 		}
 		checkBlock(t, ev, plain)
 
-		frame, err := Encode(nil, ev, stamp)
-		if stamp && CheckID(ev.ID) != nil {
+		frame, err := Encode(nil, ev, reserveID)
+		if reserveID && CheckID(ev.ID) != nil {
 			if err == nil {
-				t.Fatalf("the id %q was let through", ev.ID)
+				t.Fatalf("the id %q was accepted", ev.ID)
 			}
 			return
 		}
@@ -94,7 +97,7 @@ func FuzzAppend(f *testing.F) {
 			t.Fatal(err)
 		}
 		checkFrame(t, frame)
-		if !stamp && !bytes.Equal(frame.Bytes, plain) {
+		if !reserveID && !bytes.Equal(frame.Bytes, plain) {
 			t.Fatalf("Encode: %q, Append: %q", frame.Bytes, plain)
 		}
 		if frame.IDAt >= 0 {
@@ -102,16 +105,16 @@ func FuzzAppend(f *testing.F) {
 				t.Fatalf("id %q, want %q", got, id)
 			}
 		}
-		// A finished event comes back as it is, with the same room.
-		frames, _, err := ParseFrames(nil, nil, plain, stamp)
+		// ParseFrames does not change an encoded event, and makes the same room.
+		frames, _, err := ParseFrames(nil, nil, plain, reserveID)
 		if err != nil || len(frames) != 1 || !reflect.DeepEqual(frames[0], frame) {
 			t.Fatalf("ParseFrames(%q) = %v, %v; want %v", plain, frames, err, frame)
 		}
-		// An id put into the room is the event's id.
+		// An id that is inserted into the room is the event's id.
 		if frame.IDAt >= 0 && frame.IDLen == 0 {
-			stamped := string(frame.Bytes[:frame.IDAt]) + "mf3k2a9x1b-42" + string(frame.Bytes[frame.IDAt:])
+			withID := string(frame.Bytes[:frame.IDAt]) + "mf3k2a9x1b-42" + string(frame.Bytes[frame.IDAt:])
 			ev.ID = "mf3k2a9x1b-42"
-			checkBlock(t, ev, []byte(stamped))
+			checkBlock(t, ev, []byte(withID))
 		}
 	})
 }
@@ -155,7 +158,7 @@ func FuzzParser(f *testing.F) {
 			t.Fatalf("%q\n got %+v, %v\nwant %+v", chunks, got, err, want)
 		}
 
-		// With a limit it either says so or parses the same.
+		// With a limit, the result is either an error or the same.
 		small := &Parser{MaxBytes: 8}
 		if got, err = parseAll(small, chunks...); err == nil {
 			got.Retry = want.Retry
@@ -167,7 +170,7 @@ func FuzzParser(f *testing.F) {
 }
 
 func FuzzDecodeJSON(f *testing.F) {
-	for _, v := range loadVectors(f) {
+	for _, v := range vectors.Load(f) {
 		if v.JSON != "" {
 			f.Add([]byte(v.JSON))
 		}
@@ -190,7 +193,7 @@ func FuzzDecodeJSON(f *testing.F) {
 		valid := utf8.Valid(body) && json.Valid(body)
 		if !valid {
 			if err == nil || e.Field != fieldBody {
-				t.Fatalf("%q is not valid, error %v", body, err)
+				t.Fatalf("%q is not valid, but the error is %v", body, err)
 			}
 			return
 		}
@@ -226,7 +229,7 @@ func FuzzDecodeJSON(f *testing.F) {
 	})
 }
 
-// checkObject checks what DecodeJSON made of an object against its members as encoding/json has them.
+// checkObject compares the result of DecodeJSON for an object with the members that encoding/json decodes.
 func checkObject(t *testing.T, object map[string]json.RawMessage, ev Event, err error) {
 	t.Helper()
 	if data := object["data"]; err == nil && data != nil {
@@ -272,7 +275,7 @@ func checkObject(t *testing.T, object map[string]json.RawMessage, ev Event, err 
 			want = raw
 			if m.name == fieldRetry && strings.Trim(raw, "0123456789") != "" {
 				f, err := v.Float64()
-				// what a double counts exactly has its digits in encoding/json's own form of it
+				// encoding/json writes a whole number that a double represents exactly in digits
 				digits, _ := json.Marshal(f)
 				want = string(digits)
 				refused = err != nil || strings.Trim(want, "0123456789") != "" || want == "0" || f > 1<<53
@@ -297,7 +300,7 @@ func checkObject(t *testing.T, object map[string]json.RawMessage, ev Event, err 
 		}
 	}
 	if err != nil {
-		t.Fatalf("nothing to refuse in %q: %v", object, err)
+		t.Fatalf("%q is valid, but the error is %v", object, err)
 	}
 }
 
@@ -308,9 +311,9 @@ func FuzzParseFrames(f *testing.F) {
 	f.Add([]byte("data: \xff\n\n"), true)
 	f.Add([]byte("retry: 1.5\n\n"), true)
 	f.Add([]byte("data: a\n"), true)
-	f.Fuzz(func(t *testing.T, body []byte, stamp bool) {
+	f.Fuzz(func(t *testing.T, body []byte, reserveID bool) {
 		given := string(body)
-		frames, dst, err := ParseFrames(nil, nil, body, stamp)
+		frames, dst, err := ParseFrames(nil, nil, body, reserveID)
 		if string(body) != given {
 			t.Fatal("the body was changed")
 		}
@@ -324,8 +327,8 @@ func FuzzParseFrames(f *testing.F) {
 		if len(frames) == 0 {
 			t.Fatalf("%q: no frames", body)
 		}
-		// One event alone is the same, and several are refused.
-		one, _, err := ParseFrame(nil, body, stamp)
+		// ParseFrame has the same result for one event, and refuses several.
+		one, _, err := ParseFrame(nil, body, reserveID)
 		if (err == nil) != (len(frames) == 1) || err == nil && !reflect.DeepEqual(one.Bytes, frames[0].Bytes) {
 			t.Fatalf("%q: ParseFrame = %q, %v; ParseFrames has %d", body, one.Bytes, err, len(frames))
 		}
@@ -333,16 +336,16 @@ func FuzzParseFrames(f *testing.F) {
 		for _, fr := range frames {
 			checkFrame(t, fr)
 			all = append(all, fr.Bytes...)
-			if fr.IDLen == 0 && fr.IDAt >= 0 && !stamp {
-				t.Fatalf("room that nobody asked for in %q", fr.Bytes)
+			if fr.IDLen == 0 && fr.IDAt >= 0 && !reserveID {
+				t.Fatalf("unexpected room in %q", fr.Bytes)
 			}
 		}
 		if !bytes.Equal(all, dst) || len(dst) > 2*len(body) {
 			t.Fatalf("%q: dst = %q of frames %q", body, dst, all)
 		}
-		// To a client, the frames are what the body is, but for the rooms.
+		// For a client, the frames are equal to the body, except for the rooms.
 		want, got := refParse(body), refParse(all)
-		if stamp {
+		if reserveID {
 			for _, r := range []*refResult{&want, &got} {
 				r.LastEventID = ""
 				for i := range r.Messages {
@@ -353,8 +356,8 @@ func FuzzParseFrames(f *testing.F) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q -> %q\n got %+v\nwant %+v", body, all, got, want)
 		}
-		// What comes out goes in unchanged.
-		frames2, dst2, err := ParseFrames(nil, nil, dst, stamp)
+		// Parsing the result again does not change it.
+		frames2, dst2, err := ParseFrames(nil, nil, dst, reserveID)
 		if err != nil || !bytes.Equal(dst, dst2) || !reflect.DeepEqual(frames, frames2) {
 			t.Fatalf("%q again: %q, %v", dst, dst2, err)
 		}

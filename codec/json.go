@@ -4,137 +4,64 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-json/jsontext"
 )
 
-// jsonOptions make go-json's jsontext take JSON as RFC 8259 defines it, and keep its tokens as they are written.
+// jsonOptions make go-json's jsontext accept JSON as RFC 8259 defines it, and keep its tokens as they are written.
 //
-// jsontext, and not the functions of the go-json package itself: its Unmarshal matches member names without regard to
-// case (an object's "Data" would be its data), and its Valid, which is faster, copies the body into a pooled buffer that
-// never shrinks.
-// Invalid UTF-8 is allowed here only because jsontext counts an escaped lone surrogate as such: DecodeJSON has refused
-// bytes that are not UTF-8 before.
+// The functions of the go-json package itself are not suitable. Its Unmarshal matches member names without regard to
+// case (an object's "Data" would be its data). Its Valid is faster, but copies the body into a pooled buffer that never
+// shrinks.
+//
+// Invalid UTF-8 is allowed here only because jsontext treats an escaped lone surrogate as such. DecodeJSON refuses
+// bytes that are not UTF-8 before it calls jsontext.
 var jsonOptions = []jsontext.Options{
 	jsontext.AllowDuplicateNames(true),
 	jsontext.AllowInvalidUTF8(true),
 	jsontext.PreserveRawStrings(true),
 }
 
-// maxDepth is how deep a body may be nested, which jsontext decides. It and this package walk nested values without
-// recursion.
+// maxDepth is the maximum nesting depth of a body, which jsontext enforces. Neither jsontext nor this package uses
+// recursion for nested values.
 const maxDepth = 10_000
 
-// DecodeJSON decodes the event of a publish call: a JSON string, which is the data, or an object with the members
-// data, event, id and retry. All of them may be absent; unknown members are ignored, names are compared exactly, and
-// of members with the same name the last one wins.
+// DecodeJSON decodes the event of a publish call: a JSON string, which is the data, or an object with the members data,
+// event, id and retry. All members are optional. Unknown members are ignored. Names are compared exactly. If several
+// members have the same name, the last one counts.
 //
-//   - data: a string's text, where an escaped lone surrogate becomes U+FFFD. Any other value is its JSON text, without
-//     white space between the tokens and otherwise as it came.
-//   - event, id: a string, or a number, of which the token is taken as it came.
-//   - retry: a whole number of milliseconds that is not negative, or a string of digits. Digits are taken as they came;
-//     another form of a whole number up to 2^53, such as 1e3 or 3000.0, is written in digits.
+//   - data: the text of a string, in which an escaped lone surrogate becomes U+FFFD; or any other value, as its JSON
+//     text without white space between the tokens and otherwise unchanged.
+//   - event, id: a string; or a number, as its token.
+//   - retry: a whole number of milliseconds that is not negative, or a string of digits. Digits are kept as they are. A
+//     whole number up to 2^53 in another form, such as 1e3 or 3000.0, is converted to digits.
 //
-// event, id and retry that are false in JavaScript (null, false, "" and zero, but not "0") are left out, as egg-sse
-// leaves them out.
+// If event, id or retry is false in JavaScript (null, false, "" and zero, but not "0"), it is left out, as in egg-sse.
 //
 // The body must be one valid JSON value (RFC 8259) in UTF-8, without a byte order mark, nested at most 10,000 deep.
-// Every error is an [*Error]. CR, LF and NUL in event and id are left to [Append] to refuse.
+// Every error is an [*Error]. DecodeJSON does not refuse CR, LF and NUL in event and id: [Append] does.
 //
-// Data may alias body. Nothing is allocated for it unless its text has escapes or its JSON has white space.
+// Data may alias body. DecodeJSON allocates memory for it only if its text has escapes or its JSON has white space.
 func DecodeJSON(body []byte) (Event, error) { return decodeJSON(body, nil) }
 
-// DecodePublish is [DecodeJSON] for a body that can only be meant as an event: an unknown member that looks like one
-// which is misspelt ("Data", or "retyr" where there is no retry) or misplaced ("key", which belongs elsewhere) is refused
-// by its name, since the event would be another than its publisher meant. Others are passed over, as egg-sse does. Members named in also are the caller's own.
-func DecodePublish(body []byte, also ...string) (Event, error) {
-	return decodeJSON(body, &unknowns{also: also})
+// DecodePublish is [DecodeJSON] for a body that must be an event. It refuses an unknown member that looks like a
+// mistake, because the event would not be what the publisher intended: a misspelled name ("Data", or "retyr" without a
+// retry), or a member that belongs elsewhere ("key"). It ignores other unknown members, as egg-sse does. The caller
+// uses the members in allowed itself.
+func DecodePublish(body []byte, allowed ...string) (Event, error) {
+	return decodeJSON(body, &unknownMembers{allowed: allowed})
 }
 
-// unknowns looks at the members of an object that are not an event's.
-type unknowns struct {
-	also  []string
-	typo  [2]string // name and known name of the first with a slip
-	known []string  // members that are there: the event's, and those in also
-}
-
-func (u *unknowns) has(name string) { u.known = append(u.known, name) }
-
-// see refuses a name that is a known one but for the case of its letters, or one that belongs elsewhere.
-func (u *unknowns) see(name string) error {
-	if slices.Contains(u.also, name) {
-		u.has(name)
-		return nil
-	}
-	for _, k := range [...]string{fieldData, fieldEvent, fieldID, fieldRetry, "key", "connectKey", "lastEventId", "op", "frame"} {
-		switch {
-		case strings.EqualFold(k, name):
-			return u.refuse(name, k)
-		case u.typo[0] == "" && alike(k, name):
-			u.typo = [2]string{name, k}
-		}
-	}
-	return nil
-}
-
-// end refuses a slip in the name of a member that is not there.
-func (u *unknowns) end() error {
-	if u.typo[0] != "" && !slices.Contains(u.known, u.typo[1]) {
-		return u.refuse(u.typo[0], u.typo[1])
-	}
-	return nil
-}
-
-func (u *unknowns) refuse(name, known string) error {
-	reason := "is no member of an event; remove it"
-	switch {
-	case known == fieldData || known == fieldEvent || known == fieldID || known == fieldRetry || slices.Contains(u.also, known):
-		reason = "is no member of an event; did you mean " + known + "?"
-	case known == "key" || known == "connectKey":
-		reason = "is no member of an event: name the key outside of it, as in POST /publish?key=KEY"
-	}
-	return &Error{Field: name, Offset: -1, Reason: reason}
-}
-
-// alike reports whether name is known but for the case of its letters and one slip: a character too many, too few, another
-// one, or two in the wrong order. Of a name of two characters nothing is a slip but an s behind it.
-func alike(known, name string) bool {
-	a, b := strings.ToLower(known), strings.ToLower(name)
-	if len(a) < 3 {
-		return a == b || a+"s" == b
-	}
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	switch {
-	case i == len(a): // equal, or one more at the end
-		return true
-	case len(a) < len(b):
-		return a[i:] == b[i+1:]
-	case a[i+1:] == b[i+1:]:
-		return true
-	}
-	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
-}
-
-func decodeJSON(body []byte, u *unknowns) (Event, error) {
-	if i := invalidUTF8(body); i >= 0 {
+func decodeJSON(body []byte, u *unknownMembers) (Event, error) {
+	if i := indexInvalidUTF8(body); i >= 0 {
 		return Event{}, &Error{Field: fieldBody, Offset: i, Reason: reasonUTF8}
 	}
 	if !jsontext.Value(body).IsValid(jsonOptions...) {
 		return Event{}, syntaxError(body)
 	}
-	// From here on the body is known to be one valid value: what walks it needs no checks of its own.
+	// From here on the body is one valid value, and the code that reads it needs no checks.
 	i := skipJSONSpace(body, 0)
 	switch body[i] {
 	case '"':
@@ -147,7 +74,7 @@ func decodeJSON(body []byte, u *unknowns) (Event, error) {
 	}
 }
 
-// syntaxError is the error of a body that is not valid JSON, which jsontext reports when it is asked to format it.
+// syntaxError returns the error for a body that is not valid JSON. jsontext finds the place when it formats the body.
 func syntaxError(body []byte) error {
 	_, err := jsontext.AppendFormat(nil, body, jsonOptions...)
 	e := &Error{Field: fieldBody, Offset: -1, Reason: "is not valid JSON"}
@@ -169,14 +96,15 @@ func syntaxError(body []byte) error {
 	return e
 }
 
-// member is the value of a member of a valid object: body[at:end]. end is 0 if the object has no such member.
+// member is the value of a member of a valid object: body[at:end]. end is 0 if the object does not have the member.
 type member struct {
 	at, end int
 	spaced  bool // there is white space between its tokens
 }
 
-// decodeObject decodes the valid object at i. u, if set, is asked about members that are not an event's.
-func decodeObject(body []byte, i int, u *unknowns) (ev Event, err error) {
+// decodeObject decodes the valid object at i. If u is set, it checks the members that are not members of an event.
+func decodeObject(body []byte, i int, u *unknownMembers) (ev Event, err error) {
+	// Find the members.
 	var data, event, id, retry member
 	for i = skipJSONSpace(body, i+1); body[i] != '}'; {
 		end := stringEnd(body, i)
@@ -188,7 +116,7 @@ func decodeObject(body []byte, i int, u *unknowns) (ev Event, err error) {
 			name = name[1 : len(name)-1]
 		}
 		var v member
-		v.at = skipJSONSpace(body, skipJSONSpace(body, end)+1) // behind the colon
+		v.at = skipJSONSpace(body, skipJSONSpace(body, end)+1) // after the colon
 		v.end, v.spaced = valueEnd(body, v.at)
 		switch string(name) {
 		case fieldData:
@@ -201,7 +129,7 @@ func decodeObject(body []byte, i int, u *unknowns) (ev Event, err error) {
 			retry = v
 		default:
 			if u != nil {
-				if err := u.see(string(name)); err != nil {
+				if err := u.check(string(name)); err != nil {
 					return Event{}, err
 				}
 			}
@@ -212,19 +140,22 @@ func decodeObject(body []byte, i int, u *unknowns) (ev Event, err error) {
 		}
 	}
 
+	// Refuse a misspelled member if the member that it resembles does not occur.
 	if u != nil {
 		for _, m := range [...]struct {
 			name string
 			member
 		}{{fieldData, data}, {fieldEvent, event}, {fieldID, id}, {fieldRetry, retry}} {
 			if m.end > 0 {
-				u.has(m.name)
+				u.add(m.name)
 			}
 		}
-		if err := u.end(); err != nil {
+		if err := u.finish(); err != nil {
 			return Event{}, err
 		}
 	}
+
+	// Decode the values.
 	if ev.Event, err = decodeName(fieldEvent, body, event); err != nil {
 		return Event{}, err
 	}
@@ -239,7 +170,7 @@ func decodeObject(body []byte, i int, u *unknowns) (ev Event, err error) {
 	case raw[0] == '"':
 		ev.Data = unquote(raw)
 	case data.spaced:
-		// It can't fail: raw is part of a valid value.
+		// This cannot fail, because raw is part of a valid value.
 		ev.Data, _ = jsontext.AppendFormat(make([]byte, 0, len(raw)), raw, jsonOptions...)
 	default:
 		ev.Data = raw
@@ -275,14 +206,14 @@ func decodeRetry(body []byte, m member) (string, error) {
 		text = unquote(raw)
 	case !isNumber(c):
 		return "", &Error{Field: fieldRetry, Offset: m.at, Reason: reasonRetry + "; got " + kindName(c)}
-	case notDigit(raw) >= 0:
-		// 1e3 and 3000.0 are whole numbers to JavaScript, and some languages write theirs so. 2^53 is what a double
-		// still counts exactly.
+	case indexNonDigit(raw) >= 0:
+		// 1e3 and 3000.0 are whole numbers in JavaScript, and some languages write whole numbers this way. A double
+		// represents whole numbers exactly up to 2^53.
 		if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f >= 1 && f <= 1<<53 && f == float64(int64(f)) {
 			return strconv.FormatInt(int64(f), 10), nil
 		}
 	}
-	if notDigit(text) >= 0 {
+	if indexNonDigit(text) >= 0 {
 		return "", &Error{Field: fieldRetry, Offset: m.at, Reason: reasonRetry + "; got " + excerpt(raw)}
 	}
 	return string(text), nil
@@ -306,7 +237,7 @@ func falsy(raw []byte) bool {
 			return false
 		}
 		if c == 'e' || c == 'E' {
-			break // the digits of the exponent count for nothing
+			break // the digits of the exponent do not matter
 		}
 	}
 	return true
@@ -314,7 +245,7 @@ func falsy(raw []byte) bool {
 
 func isNumber(c byte) bool { return c == '-' || '0' <= c && c <= '9' }
 
-// kindName names the kind of the value that begins with c.
+// kindName returns the name of the kind of a value that begins with c.
 func kindName(c byte) string {
 	switch c {
 	case '"':
@@ -332,81 +263,11 @@ func kindName(c byte) string {
 	}
 }
 
-// excerpt is the beginning of a value, for an error.
+// excerpt returns the beginning of a value, for an error message.
 func excerpt(raw []byte) string {
-	const most = 40
-	if len(raw) <= most {
+	const limit = 40
+	if len(raw) <= limit {
 		return string(raw)
 	}
-	return strings.ToValidUTF8(string(raw[:most]), "") + "…"
-}
-
-// unquote is the text of a valid JSON string: a part of raw if it has no escapes.
-func unquote(raw []byte) []byte {
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1]
-	}
-	// The error can only be an escaped lone surrogate, which has become U+FFFD.
-	text, _ := jsontext.AppendUnquote(make([]byte, 0, len(raw)), raw)
-	return text
-}
-
-// skipJSONSpace is the offset of the first byte at or after i that isn't white space (RFC 8259, section 2).
-func skipJSONSpace(b []byte, i int) int {
-	for i < len(b) && isJSONSpace(b[i]) {
-		i++
-	}
-	return i
-}
-
-func isJSONSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
-
-// stringEnd is the offset behind the valid JSON string that begins at i.
-func stringEnd(b []byte, i int) int {
-	for i++; ; i++ {
-		i = indexFrom(b, i, '"')
-		escapes := 0
-		for b[i-1-escapes] == '\\' { // it ends at the opening quote at the latest
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return i + 1
-		}
-	}
-}
-
-// valueEnd is the offset behind the valid JSON value that begins at i, and whether it has white space between its
-// tokens.
-func valueEnd(b []byte, i int) (end int, spaced bool) {
-	for depth := 0; ; {
-		switch c := b[i]; {
-		case c == '"':
-			i = stringEnd(b, i)
-		case c == '{' || c == '[':
-			depth++
-			i++
-		case c == '}' || c == ']':
-			depth--
-			i++
-		case isJSONSpace(c):
-			spaced = true
-			i++
-		default: // a number, a literal, a comma or a colon
-			for i++; !endsToken(b[i]); i++ {
-			}
-		}
-		if depth == 0 {
-			return i, spaced
-		}
-	}
-}
-
-// endsToken reports whether c ends a run of bytes that need no look: it opens or closes something, or separates.
-// Members are always followed by such a byte, as the object's brace comes last.
-func endsToken(c byte) bool {
-	switch c {
-	case '"', '{', '}', '[', ']', ',', ' ', '\n', '\r', '\t':
-		return true
-	}
-	return false
+	return strings.ToValidUTF8(string(raw[:limit]), "") + "…"
 }

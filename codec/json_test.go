@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/race"
 )
 
 func TestDecodeJSON(t *testing.T) {
@@ -76,7 +78,7 @@ func TestDecodeJSONRefuses(t *testing.T) {
 	for _, c := range []struct {
 		body, field string
 		offset      int
-		says        string
+		reason      string
 	}{
 		{``, "body", 0, "is empty"},
 		{" \n", "body", 2, "is empty"},
@@ -142,11 +144,11 @@ func TestDecodeJSONRefuses(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 			continue
 		}
-		if e.Field != c.field || e.Offset != c.offset || !strings.Contains(e.Reason, c.says) {
-			t.Errorf("%s: %v; want %s: %s (byte %d)", name, err, c.field, c.says, c.offset)
+		if e.Field != c.field || e.Offset != c.offset || !strings.Contains(e.Reason, c.reason) {
+			t.Errorf("%s: %v; want %s: %s (byte %d)", name, err, c.field, c.reason, c.offset)
 		}
 		if len(err.Error()) > 300 {
-			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
+			t.Errorf("%s: the error has %d bytes", name, len(err.Error()))
 		}
 	}
 }
@@ -162,7 +164,8 @@ func TestDecodeJSONDepth(t *testing.T) {
 	}
 }
 
-// Long runs of quotes and backslashes take linear time: with quadratic time this test would not end.
+// TestDecodeJSONHostile: long runs of quotes and backslashes take linear time. With quadratic time this test would not
+// end.
 func TestDecodeJSONHostile(t *testing.T) {
 	for _, unit := range []string{`\"`, `\\`, `\\\"`, `\u0022`} {
 		body := `{"x":"` + strings.Repeat(unit, 1<<20) + `","data":1}`
@@ -192,7 +195,8 @@ func TestDecodeJSONAliases(t *testing.T) {
 	}
 }
 
-// The publish path allocates what it must: a string each for the event and the id, and text that isn't in the body.
+// TestDecodeJSONAllocations: decoding allocates only a string each for the event, the id and the retry, and text that
+// is not in the body.
 func TestDecodeJSONAllocations(t *testing.T) {
 	for _, c := range []struct {
 		body string
@@ -212,25 +216,29 @@ func TestDecodeJSONAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		if n > c.most && !raceEnabled {
+		if n > c.most && !race.Enabled {
 			t.Errorf("%s: %v allocations; want at most %v", c.body, n, c.most)
 		}
 	}
 }
 
-func TestDecodePublishRefusesWhatLooksMeant(t *testing.T) {
+// TestDecodePublishRefuses: DecodePublish refuses members that look like mistakes, and DecodeJSON does not.
+func TestDecodePublishRefuses(t *testing.T) {
 	for body, field := range map[string]string{
-		`{"Data":"typo"}`: "Data", `{"DATA":1,"data":2}`: "DATA", `{"data":1,"ID":7}`: "ID", `{"key":"k","data":1}`: "key", `{"connectKey":"k"}`: "connectKey",
-		`{"connectkey":"k"}`: "connectkey", `{"lastEventId":"k"}`: "lastEventId", `{"data":1,"retyr":5}`: "retyr", `{"data":1,"events":"e"}`: "events", `{"evnt":"e","data":1}`: "evnt", `{"dat":1}`: "dat",
+		`{"Data":"typo"}`: "Data", `{"DATA":1,"data":2}`: "DATA", `{"data":1,"ID":7}`: "ID", `{"key":"k","data":1}`: "key",
+		`{"connectKey":"k"}`: "connectKey",
+		`{"connectkey":"k"}`: "connectkey", `{"lastEventId":"k"}`: "lastEventId", `{"data":1,"retyr":5}`: "retyr", `{"data":1,"events":"e"}`: "events",
+		`{"evnt":"e","data":1}`: "evnt", `{"dat":1}`: "dat",
 		`{"dta":1,"event":"e"}`: "dta", `{"data":1,"ids":["a"]}`: "ids", `{"data":1,"kye":"k"}`: "kye",
-		`{"data":1,"keys":["k"]}`: "keys", `{"data":1,"date":"2026","user":"x"}`: "", `{"data":1,"event":"e","events":2}`: "", `{"data":1,"idx":2,"rate":1}`: "",
-		`{"op":"close"}`: "op", `{"frame":"x"}`: "frame", `{"Retr\u0079":5}`: "Retry",
+		`{"data":1,"keys":["k"]}`: "keys", `{"data":1,"date":"2026","user":"x"}`: "", `{"data":1,"event":"e","events":2}`: "",
+		`{"data":1,"idx":2,"rate":1}`: "",
+		`{"op":"close"}`:              "op", `{"frame":"x"}`: "frame", `{"Retr\u0079":5}`: "Retry",
 		`{"data":1,"user":"x"}`: "", `"Data"`: "", `{"data":{"Data":1,"key":2}}`: "", `{}`: "", `{"dataset":1}`: "", `{"msg":"x"}`: "",
 	} {
 		_, err := DecodePublish([]byte(body))
 		var e *Error
 		if got := errors.As(err, &e); got != (field != "") || got && e.Field != field {
-			t.Errorf("%s: %v, want an error of %q", body, err, field)
+			t.Errorf("%s: %v, want an error for %q", body, err, field)
 		}
 		if _, err := DecodeJSON([]byte(body)); err != nil {
 			t.Errorf("%s: DecodeJSON: %v", body, err)
@@ -240,7 +248,8 @@ func TestDecodePublishRefusesWhatLooksMeant(t *testing.T) {
 		t.Error(err)
 	}
 	for body, refused := range map[string]bool{
-		`{"op":"publish","kye":"k","data":1}`: true, `{"op":"publish","key":"k","kye":"k","data":1}`: false, `{"op":"count","key":"k","trace":"x"}`: false,
+		`{"op":"publish","kye":"k","data":1}`: true, `{"op":"publish","key":"k","kye":"k","data":1}`: false,
+		`{"op":"count","key":"k","trace":"x"}`:   false,
 		`{"op":"publish","key":"k","farme":"x"}`: true, `{"ops":"publish","key":"k","data":1}`: true,
 	} {
 		if _, err := DecodePublish([]byte(body), "key", "op", "frame"); (err != nil) != refused {
@@ -248,6 +257,6 @@ func TestDecodePublishRefusesWhatLooksMeant(t *testing.T) {
 		}
 	}
 	if _, err := DecodePublish([]byte(`{"Key":"k"}`), "key"); err == nil {
-		t.Error("Key is not key")
+		t.Error("Key was accepted for key")
 	}
 }

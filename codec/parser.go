@@ -8,77 +8,80 @@ import (
 	"unicode/utf8"
 )
 
-// DefaultMaxBytes is how long a line, and a value of an event, may be unless [Parser].MaxBytes says otherwise: 16 MiB.
+// DefaultMaxBytes is the default of [Parser].MaxBytes: 16 MiB.
 const DefaultMaxBytes = 16 << 20
 
-// keepBytes is the largest buffer that a Parser keeps for the next event, so that one large event doesn't cost each of
-// ten thousand parsers its size for ever.
-const keepBytes = 64 << 10
+// maxKeptBuffer is the size of the largest buffer that a Parser keeps for the next event. Without it, one large event
+// could cost each of ten thousand parsers its size indefinitely.
+const maxKeptBuffer = 64 << 10
 
 // messageType is the type of an event without a name.
 const messageType = "message"
 
 var byteOrderMark = []byte("\xEF\xBB\xBF")
 
-// Message is an event that a stream dispatches (WHATWG HTML 9.2.6). Its slices are the parser's: they are valid until
-// emit returns, and must not be written to.
+// Message is an event that a stream dispatches (WHATWG HTML 9.2.6). Its slices belong to the parser: they are valid
+// until emit returns, and must not be modified.
 type Message struct {
-	// Type is the event's name; "message" if the stream gave none.
+	// Type is the event's name, or "message" if the stream gave none.
 	Type []byte
-	// Named tells whether the stream gave the name: "message" may be given, too.
+	// Named says whether the stream gave the name. A stream may give the name "message" too.
 	Named bool
 	// Data is the event's data, its lines joined by LF.
 	Data []byte
-	// LastEventID is the last event id as of this event. The id may have come with an earlier one.
+	// LastEventID is the last event id as of this event. It may be the id of an earlier event.
 	LastEventID []byte
 }
 
-// Parser parses an event stream that comes in chunks, by WHATWG HTML 9.2.5 and 9.2.6, as a browser's EventSource does:
+// Parser parses an event stream that arrives in chunks, by WHATWG HTML 9.2.5 and 9.2.6, as a browser's EventSource
+// does:
 //
 //   - one byte order mark at the very start is dropped;
-//   - a line ends with CRLF, CR or LF; how the stream is cut into chunks makes no difference;
-//   - an id with NUL is ignored, a retry that is not all digits too, and so are fields that it doesn't know;
-//   - an event is dispatched at the empty line that ends it, if it has data; a last block without its empty line never;
+//   - a line ends with CRLF, CR or LF, and it makes no difference how the stream is cut into chunks;
+//   - an id with NUL, a retry that is not all digits, and unknown fields are ignored;
+//   - an event with data is dispatched at the empty line that ends it; a last block without its empty line is never
+//     dispatched;
 //   - bytes that are not UTF-8 become U+FFFD.
 //
-// The zero value is ready for a stream. It allocates nothing per event once its buffers have grown. It isn't safe for
+// The zero value is ready to use. A Parser allocates nothing per event once its buffers have grown. It is not safe for
 // concurrent use, and emit and OnComment must not call Feed or Reset.
 type Parser struct {
-	// MaxBytes is how many bytes a line, and the data, the name and the id of an event, may have; 0 is DefaultMaxBytes.
-	// It bounds the memory that a hostile stream can take to a small multiple. Set it before the first Feed.
+	// MaxBytes is the maximum length of a line, and of the data, the name and the id of an event; 0 means
+	// DefaultMaxBytes. It limits the memory that a hostile stream can use to a small multiple of MaxBytes. Set it
+	// before the first Feed.
 	MaxBytes int
-	// OnComment, if it isn't nil, gets the text of each comment line, without the colon and one space behind it. The
-	// text is valid until OnComment returns.
+	// OnComment, if it is not nil, is called with the text of each comment line, without the colon and one space after
+	// it. The text is valid until OnComment returns.
 	OnComment func(text []byte)
 
-	line   []byte // the beginning of a line whose end hasn't come yet
-	data   []byte // the data buffer: each line with an LF behind it
+	line   []byte // the beginning of a line whose end has not arrived yet
+	data   []byte // the data buffer: each line with an LF after it
 	typ    []byte // the event type buffer
 	id     []byte // the last event ID buffer
-	lastID []byte // the last event ID string: what id was at the last empty line
-	valid  []byte // scratch for a comment that wasn't UTF-8
+	lastID []byte // the last event ID string: the value of id at the last empty line
+	valid  []byte // scratch for a comment that is not UTF-8
 
 	retry    time.Duration
 	hasRetry bool
-	idNew    bool  // id has been set since the last empty line
-	mark     uint8 // the bytes of the byte order mark seen at the start; afterMark once it is settled
-	skipLF   bool  // the last chunk ended with CR: an LF now belongs to it
+	idNew    bool  // id was set since the last empty line
+	bomBytes uint8 // how many bytes of a byte order mark were seen at the start; bomDone once that is decided
+	skipLF   bool  // the last chunk ended with CR: an LF at the start of the next one belongs to it
 	err      error
 }
 
-const afterMark = 0xFF
+const bomDone = 0xFF
 
 // Feed parses the next chunk of the stream, of any length, and calls emit, which may be nil, for each event that the
-// chunk finishes. chunk isn't kept.
+// chunk completes. It does not keep chunk.
 //
-// The only error is an [*Error] for a line, or a value of an event, longer than MaxBytes. The stream can't be parsed any
-// further then: each later Feed returns the error again, until Reset.
+// The only error is an [*Error] for a line, or a value of an event, that is longer than MaxBytes. After that the stream
+// cannot be parsed any further: every later Feed returns the same error, until Reset.
 func (p *Parser) Feed(chunk []byte, emit func(Message)) error {
 	if p.err != nil {
 		return p.err
 	}
-	if p.mark != afterMark {
-		chunk = p.skipMark(chunk)
+	if p.bomBytes != bomDone {
+		chunk = p.skipBOM(chunk)
 	}
 	if len(chunk) == 0 {
 		return nil
@@ -116,20 +119,20 @@ func (p *Parser) Feed(chunk []byte, emit func(Message)) error {
 	return nil
 }
 
-// Reset makes the parser ready for a new stream of the same source, as after a reconnect: what was unfinished is
-// dropped, the last event id and the reconnection time stay.
+// Reset prepares the parser for a new stream of the same source, for example after a reconnect. It drops an incomplete
+// event, and keeps the last event id and the reconnection time.
 func (p *Parser) Reset() {
 	p.line, p.data, p.typ = reuse(p.line), reuse(p.data), reuse(p.typ)
 	p.id = append(p.id[:0], p.lastID...)
-	p.idNew, p.skipLF, p.mark, p.err = false, false, 0, nil
+	p.idNew, p.skipLF, p.bomBytes, p.err = false, false, 0, nil
 }
 
-// LastEventID is what a client would send as Last-Event-ID when it reconnects now: the last id that was followed by an
+// LastEventID returns what a client that reconnects now sends as Last-Event-ID: the last id that was followed by an
 // empty line, with or without data. It is valid until the next Feed.
 func (p *Parser) LastEventID() []byte { return p.lastID }
 
-// Retry is the reconnection time that the stream asked for last. ok is false if it has asked for none. A time beyond
-// what a Duration holds (292 years) is the longest Duration.
+// Retry returns the last reconnection time of the stream. ok is false if the stream has not sent one. A time that is
+// longer than a Duration can hold (292 years) becomes the longest Duration.
 func (p *Parser) Retry() (d time.Duration, ok bool) { return p.retry, p.hasRetry }
 
 func (p *Parser) maxBytes() int {
@@ -139,7 +142,7 @@ func (p *Parser) maxBytes() int {
 	return DefaultMaxBytes
 }
 
-// tooLong ends the stream.
+// tooLong sets and returns the error for a line or value that is longer than MaxBytes.
 func (p *Parser) tooLong(field string) error {
 	p.line, p.data, p.typ = nil, nil, nil
 	p.err = &Error{Field: field, Offset: -1, Reason: "is longer than " + strconv.Itoa(p.maxBytes()) +
@@ -147,24 +150,24 @@ func (p *Parser) tooLong(field string) error {
 	return p.err
 }
 
-// skipMark drops the byte order mark, or what has come of it, from the first bytes of the stream.
-func (p *Parser) skipMark(chunk []byte) []byte {
-	for len(chunk) > 0 && int(p.mark) < len(byteOrderMark) {
-		if chunk[0] != byteOrderMark[p.mark] {
-			p.line = append(p.line, byteOrderMark[:p.mark]...) // it was none
-			p.mark = afterMark
+// skipBOM drops a byte order mark, or the part of it that has arrived, from the first bytes of the stream.
+func (p *Parser) skipBOM(chunk []byte) []byte {
+	for len(chunk) > 0 && int(p.bomBytes) < len(byteOrderMark) {
+		if chunk[0] != byteOrderMark[p.bomBytes] {
+			p.line = append(p.line, byteOrderMark[:p.bomBytes]...) // it was not a byte order mark
+			p.bomBytes = bomDone
 			return chunk
 		}
 		chunk = chunk[1:]
-		p.mark++
+		p.bomBytes++
 	}
-	if int(p.mark) == len(byteOrderMark) {
-		p.mark = afterMark
+	if int(p.bomBytes) == len(byteOrderMark) {
+		p.bomBytes = bomDone
 	}
 	return chunk
 }
 
-// field processes a line that isn't empty. It returns false if the event's data gets too long with it.
+// field processes a line that is not empty. It returns false if the event's data would be too long.
 func (p *Parser) field(line []byte) bool {
 	name, value, _ := splitField(line)
 	switch string(name) {
@@ -180,7 +183,7 @@ func (p *Parser) field(line []byte) bool {
 			p.id, p.idNew = appendValid(p.id[:0], value), true
 		}
 	case fieldRetry:
-		if len(value) > 0 && notDigit(value) < 0 {
+		if len(value) > 0 && indexNonDigit(value) < 0 {
 			p.retry, p.hasRetry = milliseconds(value), true
 		}
 	case "":
@@ -196,7 +199,7 @@ func (p *Parser) field(line []byte) bool {
 	return true
 }
 
-// dispatch ends a block, and emits its event if it has data.
+// dispatch ends a block, and emits the event if it has data.
 func (p *Parser) dispatch(emit func(Message)) {
 	if p.idNew {
 		p.lastID, p.idNew = append(p.lastID[:0], p.id...), false
@@ -212,15 +215,15 @@ func (p *Parser) dispatch(emit func(Message)) {
 	p.data, p.typ = reuse(p.data), reuse(p.typ)
 }
 
-// reuse empties a buffer, and drops a large one.
+// reuse empties a buffer, or drops it if it is large.
 func reuse(b []byte) []byte {
-	if cap(b) > keepBytes {
+	if cap(b) > maxKeptBuffer {
 		return nil
 	}
 	return b[:0]
 }
 
-// milliseconds is the duration of that many milliseconds, written in digits.
+// milliseconds returns a duration from its number of milliseconds in digits.
 func milliseconds(digits []byte) time.Duration {
 	const most = math.MaxInt64 / int64(time.Millisecond)
 	var ms int64
@@ -232,8 +235,8 @@ func milliseconds(digits []byte) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// appendValid appends b as "UTF-8 decode" (WHATWG Encoding) takes it: each maximal part of b that is the beginning of a
-// character without its rest, and each byte that begins none, becomes U+FFFD.
+// appendValid appends b as "UTF-8 decode" (WHATWG Encoding) decodes it. Each maximal part of b that is the beginning of
+// an incomplete character becomes U+FFFD, and so does each byte that cannot begin a character.
 func appendValid(dst, b []byte) []byte {
 	if utf8.Valid(b) { // fast path
 		return append(dst, b...)
@@ -251,10 +254,10 @@ func appendValid(dst, b []byte) []byte {
 	return dst
 }
 
-// invalidLen is how many bytes at the start of b, where no valid character begins, are replaced together. The ranges
-// are those of the Unicode standard's table of well-formed UTF-8.
+// invalidLen returns how many bytes at the start of b are replaced by one U+FFFD. No valid character begins there. The
+// ranges are those of the Unicode standard's table of well-formed UTF-8.
 func invalidLen(b []byte) int {
-	low, high, rest := byte(0x80), byte(0xBF), 0 // of the second byte; how many follow the first one
+	low, high, rest := byte(0x80), byte(0xBF), 0 // the range of the second byte, and how many bytes follow the first
 	switch c := b[0]; {
 	case 0xC2 <= c && c <= 0xDF:
 		rest = 1

@@ -79,7 +79,7 @@ func TestParser(t *testing.T) {
 	}
 }
 
-// An event is dispatched with the byte that ends it: a CR doesn't wait for an LF.
+// TestParserDispatchesAtOnce: an event is dispatched with the byte that ends it. A CR does not wait for an LF.
 func TestParserDispatchesAtOnce(t *testing.T) {
 	for _, end := range []string{"\n\n", "\r\r", "\r\n\r"} {
 		var p Parser
@@ -93,7 +93,7 @@ func TestParserDispatchesAtOnce(t *testing.T) {
 func TestParserRetry(t *testing.T) {
 	var p Parser
 	if _, ok := p.Retry(); ok {
-		t.Fatal("a retry before any")
+		t.Fatal("a retry before the first")
 	}
 	for _, c := range []struct {
 		line string
@@ -113,7 +113,7 @@ func TestParserRetry(t *testing.T) {
 		{"retry: 9223372036855", math.MaxInt64},
 		{"retry: " + strings.Repeat("9", 400), math.MaxInt64},
 	} {
-		// A retry counts at once, without an empty line.
+		// A retry takes effect at once, without an empty line.
 		if err := p.Feed([]byte(c.line+"\n"), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -191,11 +191,11 @@ func TestParserLimit(t *testing.T) {
 	}
 	var p Parser
 	if err := p.Feed([]byte("data: "+line(DefaultMaxBytes)), nil); err == nil {
-		t.Error("no limit by default")
+		t.Error("there is no default limit")
 	}
 }
 
-// A large event doesn't leave its buffers behind.
+// TestParserReleases: the parser does not keep the buffers of a large event.
 func TestParserReleases(t *testing.T) {
 	var p Parser
 	n := 0
@@ -204,7 +204,7 @@ func TestParserReleases(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n != 1<<20+1 || cap(p.line) > keepBytes || cap(p.data) > keepBytes {
+	if n != 1<<20+1 || cap(p.line) > maxKeptBuffer || cap(p.data) > maxKeptBuffer {
 		t.Errorf("%d bytes; %d and %d kept", n, cap(p.line), cap(p.data))
 	}
 }
@@ -224,7 +224,7 @@ func TestParserAllocations(t *testing.T) {
 	}
 }
 
-// invalidLen against the decoder of the standard, for every start of a character.
+// TestAppendValid compares appendValid with the decoder of the standard, for every kind of first bytes of a character.
 func TestAppendValid(t *testing.T) {
 	bytes := []byte{0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE,
 		0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF}
@@ -236,14 +236,14 @@ func TestAppendValid(t *testing.T) {
 				t.Fatalf("%x: %q, want %q", b, got, want)
 			}
 			b = b[:len(b)-1]
-			if i%7 != 0 { // the shorter ones come up often enough
+			if i%7 != 0 { // shorter inputs are tested often enough
 				break
 			}
 		}
 	}
 }
 
-// A name that is given is told from one that isn't, even if it is "message".
+// TestParserNamed: Named is true for every name that the stream gives, even for "message".
 func TestParserNamed(t *testing.T) {
 	var got []string
 	p := new(Parser)

@@ -13,15 +13,15 @@ type refResult struct {
 	Retry       string // the digits
 }
 
-// refParse is a second implementation of WHATWG HTML 9.2.6 to test the Parser against: on the whole stream at once,
-// with strings, and with no code in common.
+// refParse is a second implementation of WHATWG HTML 9.2.6, with which the Parser is compared. It works on the whole
+// stream at once, with strings, and shares no code with the Parser.
 func refParse(stream []byte) refResult {
 	var res refResult
 	text := strings.TrimPrefix(refDecode(stream), "\uFEFF")
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = strings.ReplaceAll(text, "\r", "\n")
 	lines := strings.Split(text, "\n")
-	lines = lines[:len(lines)-1] // what has no line end isn't processed
+	lines = lines[:len(lines)-1] // a line without a line end is not processed
 
 	var data, typ, id string
 	for _, line := range lines {
@@ -55,7 +55,7 @@ func refParse(stream []byte) refResult {
 	return res
 }
 
-// refDecode is the decoder of WHATWG Encoding 8.1.1 (UTF-8 decoder), step by step, with errors replaced.
+// refDecode implements the decoder of WHATWG Encoding 8.1.1 (UTF-8 decoder) step by step. It replaces errors.
 func refDecode(in []byte) string {
 	var out strings.Builder
 	var point rune
@@ -94,7 +94,7 @@ func refDecode(in []byte) string {
 			point, needed, seen = 0, 0, 0
 			lower, upper = 0x80, 0xBF
 			out.WriteRune(0xFFFD)
-			i-- // the byte is read again
+			i-- // read the byte again
 			continue
 		}
 		lower, upper = 0x80, 0xBF
@@ -110,7 +110,7 @@ func refDecode(in []byte) string {
 	return out.String()
 }
 
-// parseAll feeds the chunks to a new Parser.
+// parseAll feeds the chunks to p, which must be new, and returns everything that it emits.
 func parseAll(p *Parser, chunks ...[]byte) (refResult, error) {
 	var res refResult
 	p.OnComment = func(text []byte) { res.Comments = append(res.Comments, string(text)) }

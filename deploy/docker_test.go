@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/proctest"
 )
 
 // The Dockerfile's steps are run as they stand there, without Docker: what is checked is the build's command line and
@@ -102,16 +104,13 @@ func TestDockerHealthcheck(t *testing.T) {
 	fanfare := startServer(t)
 	check := func() ([]byte, error) {
 		c := exec.Command(binary, command[1:]...)
-		c.Env = append(os.Environ(), "FANFARE_ADMIN="+fanfare.admin)
+		c.Env = append(os.Environ(), "FANFARE_ADMIN="+proctest.Addr(fanfare.Admin))
 		return c.CombinedOutput()
 	}
 	if out, err := check(); err != nil {
 		t.Errorf("%v with a healthy server: %v\n%s", command, err, out)
 	}
-	if err := fanfare.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-fanfare.exited
+	fanfare.Kill()
 	if out, err := check(); err == nil {
 		t.Errorf("%v without a server: success, %q", command, out)
 	}

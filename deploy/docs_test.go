@@ -19,8 +19,9 @@ func TestDocumentedMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	fanfare := startServer(t, "--config", file, "--redis-url", "redis://127.0.0.1:1", "--redis-channels", "c", "--redis-streams", "s")
+	_, metrics := fanfare.Get("/metrics")
 	exported := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllStringSubmatch(fanfare.metrics(t), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllStringSubmatch(metrics, -1) {
 		exported[m[1]] = true
 	}
 	names := regexp.MustCompile(`\b(?:fanfare_|process_|go_)\w+`).FindAllString(string(text), -1)

@@ -2,15 +2,9 @@ package deploy_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/certtest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // site is the name in the shipped files; clients dial the proxy under it.
@@ -63,7 +61,7 @@ var proxies = []proxy{
 		},
 		shorten: []string{"proxy_read_timeout 60s", "proxy_read_timeout 2s"},
 		command: func(t *testing.T, p places) (string, []string) {
-			return needTool(t, "nginx"), []string{"-e", "stderr", "-c", p.config, "-g", "daemon off;"}
+			return "nginx", []string{"-e", "stderr", "-c", p.config, "-g", "daemon off;"}
 		},
 	},
 	{
@@ -83,7 +81,7 @@ var proxies = []proxy{
 		shorten: []string{"timeout server 60s", "timeout server 2s"},
 		checked: true,
 		command: func(t *testing.T, p places) (string, []string) {
-			return needTool(t, "haproxy"), []string{"-db", "-f", p.config}
+			return "haproxy", []string{"-db", "-f", p.config}
 		},
 	},
 	{
@@ -91,14 +89,14 @@ var proxies = []proxy{
 		edits: func(p places) []string {
 			return []string{
 				"admin localhost:2019", "admin " + p.ctl,
-				"http_port 80\n", "http_port " + port(p.http) + "\n",
-				"https_port 443\n", "https_port " + port(p.https) + "\n",
+				"http_port 80\n", "http_port " + proctest.Port(p.http) + "\n",
+				"https_port 443\n", "https_port " + proctest.Port(p.https) + "\n",
 				"# tls /etc/ssl/fanfare/cert.pem /etc/ssl/fanfare/key.pem", "tls " + p.cert + " " + p.key,
 				"127.0.0.1:8080", p.stream,
 			}
 		},
 		command: func(t *testing.T, p places) (string, []string) {
-			return needTool(t, "caddy"), []string{"run", "--adapter", "caddyfile", "--config", p.config}
+			return "caddy", []string{"run", "--adapter", "caddyfile", "--config", p.config}
 		},
 	},
 }
@@ -110,9 +108,10 @@ func startProxy(t *testing.T, px proxy, stream string, extra ...string) (*tls.Co
 	dir := t.TempDir()
 	p := places{
 		dir: dir, config: filepath.Join(dir, px.file),
-		http: freeAddr(t), https: freeAddr(t), ctl: freeAddr(t), stream: stream,
+		http: proctest.FreeAddr(t), https: proctest.FreeAddr(t), ctl: proctest.FreeAddr(t), stream: stream,
 	}
-	roots := makeCertificate(t, &p)
+	cert := certtest.New(t, site)
+	p.cert, p.key, p.pair = cert.Cert, cert.Key, cert.Pair
 	text, err := os.ReadFile(px.file)
 	if err != nil {
 		t.Fatal(err)
@@ -129,19 +128,14 @@ func startProxy(t *testing.T, px proxy, stream string, extra ...string) (*tls.Co
 	}
 	name, args := px.command(t, p)
 	child := start(t, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, name, args...)
-	until(t, px.name+" listens", func() error {
-		select {
-		case <-child.exited:
-			t.Fatalf("%s ended: %s", px.name, child.output)
-		default:
-		}
+	child.Await(px.name+" listens", func() error {
 		conn, err := net.Dial("tcp", p.https)
 		if err != nil {
 			return err
 		}
 		return conn.Close()
 	})
-	return &tls.Config{RootCAs: roots, ServerName: site}, p
+	return &tls.Config{RootCAs: cert.Roots, ServerName: site}, p
 }
 
 // newClient speaks one version of HTTP to the proxy, whatever name a URL has.
@@ -174,7 +168,7 @@ func TestProxy(t *testing.T) {
 	for _, px := range proxies {
 		t.Run(px.name, func(t *testing.T) {
 			fanfare := startServer(t, "--ping-interval", "1h")
-			trust, p := startProxy(t, px, fanfare.stream)
+			trust, p := startProxy(t, px, fanfare.addr())
 			for version := 1; version <= 2; version++ {
 				client := newClient(t, trust, p, version)
 				t.Run(fmt.Sprintf("HTTP%d", version), func(t *testing.T) { checkStream(t, fanfare, client, version) })
@@ -185,7 +179,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-func checkStream(t *testing.T, fanfare *server, client *http.Client, version int) {
+func checkStream(t *testing.T, fanfare server, client *http.Client, version int) {
 	key := fmt.Sprintf("proxy-%d", version)
 	s := subscribe(t, client, base, key, "")
 	if s.res.StatusCode != http.StatusOK || s.res.ProtoMajor != version {
@@ -200,22 +194,22 @@ func checkStream(t *testing.T, fanfare *server, client *http.Client, version int
 	if cc := s.res.Header.Get("Cache-Control"); !strings.Contains(cc, "no-cache") {
 		t.Errorf("Cache-Control = %q", cc)
 	}
-	fanfare.waitCount(t, key, 1, patience)
+	fanfare.AwaitCount(key, 1)
 
 	// No buffering: each event is there before the next is sent.
 	var ids []string
 	for i := range 5 {
 		data := fmt.Sprintf("event %d", i)
-		ids = append(ids, fanfare.publish(t, key, data))
+		ids = append(ids, fanfare.PublishText(key, data).ID)
 		s.expect(t, "data: "+data, time.Second)
 	}
 	big := strings.Repeat("0123456789abcdef", 8<<10) // 128 KiB: many of a proxy's buffers
-	fanfare.publish(t, key, big)
+	fanfare.PublishText(key, big)
 	s.expect(t, "data: "+big, 5*time.Second)
 
 	// The client goes: the server knows within a second, without an event or a ping to find out by.
 	s.cancel()
-	fanfare.waitCount(t, key, 0, time.Second)
+	fanfare.countWithin(t, key, 0, time.Second)
 
 	// It comes back and says what it had last.
 	s = subscribe(t, client, base, key, ids[1])
@@ -223,7 +217,7 @@ func checkStream(t *testing.T, fanfare *server, client *http.Client, version int
 		s.expect(t, fmt.Sprintf("data: event %d", i), time.Second)
 	}
 	s.cancel()
-	fanfare.waitCount(t, key, 0, time.Second)
+	fanfare.countWithin(t, key, 0, time.Second)
 }
 
 func checkRedirect(t *testing.T, client *http.Client) {
@@ -241,16 +235,16 @@ func checkRedirect(t *testing.T, client *http.Client) {
 
 // checkDrain ends the server under open streams. Each response must end whole, with the hint when to come back; who comes
 // back too early must get an answer that an EventSource survives; and once a new server runs, streams run again.
-func checkDrain(t *testing.T, fanfare *server, trust *tls.Config, p places) {
+func checkDrain(t *testing.T, fanfare server, trust *tls.Config, p places) {
 	const key = "drain"
 	var streams []*subscription
 	for version := 1; version <= 2; version++ {
 		streams = append(streams, subscribe(t, newClient(t, trust, p, version), base, key, ""))
 	}
-	fanfare.waitCount(t, key, len(streams), patience)
-	fanfare.signal(t, syscall.SIGTERM)
+	fanfare.AwaitCount(key, len(streams))
+	fanfare.Signal(syscall.SIGTERM)
 	for _, s := range streams {
-		lines := s.rest(t, patience)
+		lines := s.rest(t, eventually.Patience)
 		if s.err != nil {
 			t.Errorf("HTTP/%d: the response ended with %v, want a clean end", s.res.ProtoMajor, s.err)
 		}
@@ -258,11 +252,11 @@ func checkDrain(t *testing.T, fanfare *server, trust *tls.Config, p places) {
 			t.Errorf("HTTP/%d: no retry hint before the end: %q", s.res.ProtoMajor, lines)
 		}
 	}
-	<-fanfare.exited
+	fanfare.Wait()
 
 	for version := 1; version <= 2; version++ {
 		s := subscribe(t, newClient(t, trust, p, version), base, key, "")
-		lines := s.rest(t, patience)
+		lines := s.rest(t, eventually.Patience)
 		if ct := s.res.Header.Get("Content-Type"); s.res.StatusCode != http.StatusOK || !strings.HasPrefix(ct, "text/event-stream") {
 			t.Errorf("while Fanfare is away: %s %q; an EventSource would never come back", s.res.Status, ct)
 		}
@@ -274,12 +268,12 @@ func checkDrain(t *testing.T, fanfare *server, trust *tls.Config, p places) {
 		}
 	}
 
-	fanfare.restart(t, "--ping-interval", "1h")
-	until(t, "a stream through the proxy", func() error {
+	fanfare.Restart()
+	eventually.NoError(t, "a stream through the proxy", func() error {
 		s := subscribe(t, newClient(t, trust, p, 2), base, key, "")
 		defer s.cancel()
-		if n, err := fanfare.count(key); n == 0 {
-			return fmt.Errorf("%s, nobody subscribed: %v", s.res.Status, err)
+		if fanfare.Count(key) == 0 {
+			return fmt.Errorf("%s, nobody subscribed", s.res.Status)
 		}
 		return nil
 	})
@@ -301,18 +295,18 @@ func TestProxyIdle(t *testing.T) {
 		t.Run(px.name, func(t *testing.T) {
 			t.Parallel()
 			pinged, silent := startServer(t, "--ping-interval", "500ms"), startServer(t, "--ping-interval", "1h")
-			open := func(to *server) *subscription {
-				trust, p := startProxy(t, px, to.stream, px.shorten...)
+			open := func(to server) *subscription {
+				trust, p := startProxy(t, px, to.addr(), px.shorten...)
 				return subscribe(t, newClient(t, trust, p, 1), base, "quiet", "")
 			}
 			kept, dropped := open(pinged), open(silent)
 			if len(px.shorten) > 0 {
-				dropped.rest(t, patience)
+				dropped.rest(t, eventually.Patience)
 			}
 			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
 				kept.expect(t, ":", 2*time.Second)
 			}
-			pinged.publish(t, "quiet", "still here")
+			pinged.PublishText("quiet", "still here")
 			kept.expect(t, "data: still here", time.Second)
 		})
 	}
@@ -328,12 +322,12 @@ func TestProxyReadiness(t *testing.T) {
 		t.Run(px.name, func(t *testing.T) {
 			t.Parallel()
 			fanfare := startServer(t, "--ping-interval", "1h", "--drain-delay", "1h")
-			trust, p := startProxy(t, px, fanfare.stream)
+			trust, p := startProxy(t, px, fanfare.addr())
 			client := newClient(t, trust, p, 2)
 			open := subscribe(t, client, base, "ready", "")
-			fanfare.waitCount(t, "ready", 1, patience)
-			fanfare.signal(t, syscall.SIGTERM)
-			until(t, "new streams are turned away", func() error {
+			fanfare.AwaitCount("ready", 1)
+			fanfare.Signal(syscall.SIGTERM)
+			eventually.NoError(t, "new streams are turned away", func() error {
 				s := subscribe(t, client, base, "ready", "")
 				defer s.cancel()
 				select {
@@ -346,7 +340,7 @@ func TestProxyReadiness(t *testing.T) {
 					return errors.New("nothing came")
 				}
 			})
-			fanfare.publish(t, "ready", "still open")
+			fanfare.PublishText("ready", "still open")
 			open.expect(t, "data: still open", time.Second)
 		})
 	}
@@ -370,7 +364,7 @@ func TestProxyHeaders(t *testing.T) {
 			t.Cleanup(func() { backend.Close() })
 
 			trust, p := startProxy(t, px, ln.Addr().String())
-			subscribe(t, newClient(t, trust, p, 2), base, "a b&c=ü", "e-41").rest(t, patience)
+			subscribe(t, newClient(t, trust, p, 2), base, "a b&c=ü", "e-41").rest(t, eventually.Patience)
 			r := <-got
 			if r.ProtoMajor != 1 || r.ProtoMinor != 1 {
 				t.Errorf("%s to the server, want HTTP/1.1", r.Proto)
@@ -390,37 +384,4 @@ func TestProxyHeaders(t *testing.T) {
 			}
 		})
 	}
-}
-
-// makeCertificate writes a certificate for the site that signs itself.
-func makeCertificate(t *testing.T, p *places) *x509.CertPool {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{site},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	p.cert, p.key, p.pair = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem"), filepath.Join(p.dir, "pair.pem")
-	for file, text := range map[string][]byte{p.cert: certPEM, p.key: keyPEM, p.pair: append(certPEM, keyPEM...)} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certPEM)
-	return roots
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/proctest"
 )
 
 // maxExposure is the highest score of `systemd-analyze security`, in tenths (0 is sealed, 100 is open), that the unit
@@ -35,7 +37,7 @@ func unit(t *testing.T) (file, text string) {
 }
 
 func TestUnitIsValid(t *testing.T) {
-	tool := needTool(t, "systemd-analyze")
+	tool := proctest.Tool(t, "systemd-analyze")
 	file, _ := unit(t)
 	out, err := exec.Command(tool, "verify", "--man=no", file).CombinedOutput()
 	if err != nil {
@@ -52,7 +54,7 @@ func TestUnitIsValid(t *testing.T) {
 // TestSocketUnit: the socket unit is valid beside the service, and systemd's own tool passes its sockets on so that they are
 // used, by the name that the unit gives.
 func TestSocketUnit(t *testing.T) {
-	tool := needTool(t, "systemd-analyze")
+	tool := proctest.Tool(t, "systemd-analyze")
 	service, _ := unit(t)
 	shipped, err := os.ReadFile("fanfare.socket")
 	if err != nil {
@@ -67,40 +69,23 @@ func TestSocketUnit(t *testing.T) {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 
-	addr := freeAddr(t)
-	cmd := exec.Command(needTool(t, "systemd-socket-activate"), "--listen="+addr,
+	addr := proctest.FreeAddr(t)
+	cmd := exec.Command(proctest.Tool(t, "systemd-socket-activate"), "--listen="+addr,
 		"--fdname="+setting(t, string(shipped), "FileDescriptorName"), binary, "--listen", "127.0.0.1:1", "--admin", "off")
-	log := &strings.Builder{}
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log)
-		}
-	}()
-	until := time.Now().Add(30 * time.Second)
-	for {
+	proctest.Start(t, cmd).Await("the server answers", func() error {
 		resp, err := http.Get("http://" + addr + "/healthz") // the first one starts the server
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
-				t.Errorf("status %d", resp.StatusCode)
-			}
-			return
+		if err != nil {
+			return err
 		}
-		if time.Now().After(until) {
-			t.Fatal(err)
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("status %d", resp.StatusCode)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return resp.Body.Close()
+	})
 }
 
 func TestUnitIsHardened(t *testing.T) {
-	tool := needTool(t, "systemd-analyze")
+	tool := proctest.Tool(t, "systemd-analyze")
 	file, _ := unit(t)
 	out, err := exec.Command(tool, "security", "--offline=true", "--threshold="+strconv.Itoa(maxExposure), file).CombinedOutput()
 	if err != nil {

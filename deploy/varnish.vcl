@@ -2,17 +2,17 @@ vcl 4.1;
 
 import std;
 
-# Varnish in front of Fanfare: streams are piped, since they are neither cached nor of one request. Put TLS in front of it.
+# Varnish in front of Fanfare. Streams are piped, because they cannot be cached. Varnish has no TLS: put a TLS proxy in front of it.
 #
 #   varnishd -a :80 -f /etc/varnish/fanfare.vcl -s malloc,1m
 #
-# A pipe ends when neither side has sent anything for pipe_timeout (60 s): keep that above pingInterval (10 s).
+# A pipe ends when neither side has sent anything for pipe_timeout (60 s): keep it above pingInterval (10 s).
 
 backend fanfare {
     .host = "127.0.0.1";
     .port = "8080";
     .connect_timeout = 5s;
-    # A pipe that can't be opened has no answer: the probe tells before, see vcl_recv.
+    # If a pipe cannot be opened, the client gets no answer. So a probe checks the server before, see vcl_recv.
     .probe = {
         .url = "/readyz";
         .interval = 1s;
@@ -34,18 +34,18 @@ sub vcl_recv {
 }
 
 sub vcl_pipe {
-    # One stream for each connection: what follows on it would not come through here.
+    # One stream for each connection: later requests on a piped connection would bypass this configuration.
     set bereq.http.Connection = "close";
     return (pipe);
 }
 
 sub vcl_synth {
-    # An EventSource gives up for good on 502, 503 and 504. While Fanfare is away, let it try again instead.
+    # An EventSource gives up permanently after 502, 503 and 504. While Fanfare is unavailable, make it try again instead.
     if (resp.status == 503 && req.url ~ "^/stream(\?|$)") {
         set resp.status = 200;
         set resp.http.Content-Type = "text/event-stream";
         set resp.http.Cache-Control = "no-store";
-        # Without it a page of another origin gives up for good.
+        # Without this header a page of another origin gives up permanently.
         set resp.http.Access-Control-Allow-Origin = "*";
         synthetic("retry: 3000" + {"
 

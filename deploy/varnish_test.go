@@ -7,16 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // TestVarnish runs the shipped file, and Varnish's own defaults, in front of Fanfare. Varnish speaks no TLS.
 func TestVarnish(t *testing.T) {
 	t.Parallel()
 	fanfare := startServer(t, "--ping-interval", "500ms")
-	host, backendPort, err := net.SplitHostPort(fanfare.stream)
+	host, backendPort, err := net.SplitHostPort(fanfare.addr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,9 +27,9 @@ func TestVarnish(t *testing.T) {
 		if err := os.WriteFile(file, []byte(vcl), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		addr := freeAddr(t)
-		start(t, nil, needTool(t, "varnishd"), append([]string{"-F", "-j", "none", "-a", addr, "-f", file, "-s", "malloc,1m", "-n", filepath.Join(dir, "n")}, args...)...)
-		until(t, "varnish answers", func() error {
+		addr := proctest.FreeAddr(t)
+		varnishd := start(t, nil, "varnishd", append([]string{"-F", "-j", "none", "-a", addr, "-f", file, "-s", "malloc,1m", "-n", filepath.Join(dir, "n")}, args...)...)
+		varnishd.Await("varnish answers", func() error {
 			res, err := http.Get("http://" + addr + "/healthz")
 			if err != nil {
 				return err
@@ -50,37 +51,30 @@ func TestVarnish(t *testing.T) {
 	client := &http.Client{}
 	t.Cleanup(client.CloseIdleConnections)
 	s := subscribe(t, client, varnish, "varnish", "")
-	s.expect(t, "event: position", patience)
-	s.expect(t, ":", patience) // the heartbeat comes through at once
-	fanfare.publish(t, "varnish", "through varnish")
-	s.expect(t, "data: through varnish", patience)
+	s.expect(t, "event: position", eventually.Patience)
+	s.expect(t, ":", eventually.Patience) // the heartbeat comes through at once
+	fanfare.PublishText("varnish", "through varnish")
+	s.expect(t, "data: through varnish", eventually.Patience)
 	s.cancel()
-	until(t, "the client's end comes through", func() error {
-		if n, err := fanfare.count("varnish"); err != nil || n != 0 {
-			return fmt.Errorf("%d subscribers, %v", n, err)
-		}
-		return nil
-	})
+	fanfare.AwaitCount("varnish", 0) // the client's end comes through
 
 	// With Varnish's own rules a stream has a body: they take Connection: keep-alive without a length for none.
 	bare := run(fmt.Sprintf("vcl 4.1;\nbackend b { .host = %q; .port = %q; }\nsub vcl_backend_response { set beresp.do_stream = true; set beresp.uncacheable = true; }\n", host, backendPort))
 	s = subscribe(t, client, bare, "bare", "")
-	s.expect(t, "event: position", patience)
-	fanfare.publish(t, "bare", "by the defaults")
-	s.expect(t, "data: by the defaults", patience)
+	s.expect(t, "event: position", eventually.Patience)
+	fanfare.PublishText("bare", "by the defaults")
+	s.expect(t, "data: by the defaults", eventually.Patience)
 	s.cancel()
 
 	// While Fanfare is away an EventSource is told to come back, pages of other origins too.
-	fanfare.signal(t, syscall.SIGKILL)
-	<-fanfare.exited
-	until(t, "the answer of a proxy whose server is away", func() error {
+	fanfare.Kill()
+	eventually.NoError(t, "the answer of a proxy whose server is away", func() error {
 		res, err := client.Get(varnish + "/stream?connectKey=varnish")
 		if err != nil {
 			return err
 		}
 		defer func() { _ = res.Body.Close() }()
 		if res.StatusCode != 200 || res.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
-			time.Sleep(100 * time.Millisecond)
 			return fmt.Errorf("%s %v", res.Status, res.Header)
 		}
 		return nil

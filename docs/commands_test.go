@@ -1,9 +1,7 @@
 package docs_test
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,14 +9,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // documents are those whose commands are run. The plugin's are run by its own tests.
 var documents = []string{
-	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "fanload.md", "operations.md",
+	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "operations.md",
 	"performance.md", "protocol.md", "redis.md", "schedule.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
 }
 
@@ -40,10 +40,8 @@ const (
 var commands = []how{
 	// Servers and clients that do not end.
 	{start: "go run ./cmd/fanfare", until: "curl"},
-	{start: "go run ./cmd/fanfare sub", until: "tick"},
 	{start: "go run ./cmd/fanfare pub"},
 	{start: "curl -N ", until: "data: tick"},
-	{start: "fanfare sub news log --json | jq", with: []string{"jq", "jq --unbuffered"}, until: "tick"},
 	{start: "fanfare sub news sport", until: "tick"},
 	{start: "fanfare sub news --json | jq", with: []string{"jq", "jq --unbuffered"}, until: `"data": "tick"`},
 	{start: "fanfare sub news -n 1 --timeout 5s", with: []string{"5s", "5m"}},
@@ -150,7 +148,7 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stream, admin := startFanfare(t, dir)
+	fanfare := startFanfare(t, dir)
 	example := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(read(t, "configuration.md"))
 	if example == nil {
 		t.Fatal("configuration.md has no example of a file")
@@ -158,11 +156,11 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "fanfare.yaml"), []byte(example[1]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "fanload"), "../cmd/fanload").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if _, err := proctest.Build(dir, "../cmd/fanload"); err != nil {
+		t.Fatal(err)
 	}
-	redis := startRedis(t, dir)
-	go publishTicks(t, admin)
+	redis := (&proctest.Redis{T: t}).Start()
+	go publishTicks(t, fanfare.Admin)
 
 	used := map[string]bool{}
 	for _, document := range documents {
@@ -181,16 +179,16 @@ func TestCommands(t *testing.T) {
 			name, _, _ := strings.Cut(command, "\n")
 			t.Run(filepath.Base(document)+" "+name, func(t *testing.T) {
 				own := strings.Contains(command, "./fanfare ") // a server of the block's own
-				s, a := stream, admin
+				s, a := fanfare.Stream, fanfare.Admin
 				env := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "FANFARE_LISTEN=127.0.0.1:0", "FANFARE_ADMIN=127.0.0.1:0",
 					"FANFARE_STREAM=" + s + "/stream", "FANFARE_SERVER=" + a, "TOKEN=t"}
 				if own {
-					s, a = "http://"+freePort(t), "http://"+freePort(t)
-					env = append(env, "FANFARE_LISTEN="+s[len("http://"):], "FANFARE_ADMIN="+a[len("http://"):])
+					s, a = "http://"+proctest.FreeAddr(t), "http://"+proctest.FreeAddr(t)
+					env = append(env, "FANFARE_LISTEN="+proctest.Addr(s), "FANFARE_ADMIN="+proctest.Addr(a))
 				}
 				text := strings.NewReplacer(h.with...).Replace(command)
 				text = strings.NewReplacer("http://localhost:8080", s, "http://127.0.0.1:8080", s, "http://127.0.0.1:8081", a,
-					":8081", ":0", "redis://127.0.0.1:6379", "redis://"+redis, "redis-cli ", "redis-cli -p "+redis[strings.LastIndexByte(redis, ':')+1:]+" ",
+					":8081", ":0", "redis://127.0.0.1:6379", redis.URL(), "redis-cli ", "redis-cli -p "+proctest.Port(redis.Addr)+" ",
 					"./fanload open ", "./fanload open --base "+s+" --publish-base "+a+" ", "./fanload closed ", "./fanload closed --base "+s+" --publish-base "+a+" ").Replace(text)
 				if own { // the reader has typed the next line when the server is up
 					text = regexp.MustCompile(`(?m)^(\./fanfare .*)$`).ReplaceAllString(text, "$1\nuntil curl -sf "+s+"/healthz; do sleep 0.1; done")
@@ -208,38 +206,18 @@ func TestCommands(t *testing.T) {
 
 // paste runs a command in a shell, until it has written the text or ends.
 func paste(t *testing.T, dir, command, until string, env []string) {
-	log := &logFile{}
 	cmd := exec.Command("bash", "-ec", command)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second // a job in the background keeps the shell's output open
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	p := proctest.Start(t, cmd)
+	written := func() bool { return until != "" && strings.Contains(p.Log.String(), until) }
+	if !eventually.Within(patience, func() bool { return written() || p.Ended() }) {
+		t.Fatalf("%s\nis not done, %q was to be written", command, until)
 	}
-	exited := make(chan error, 1)
-	go func() {
-		err := cmd.Wait()
-		if errors.Is(err, exec.ErrWaitDelay) {
-			err = nil
-		}
-		exited <- err
-	}()
-	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }() // and what it left in the background
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if until != "" && strings.Contains(log.String(), until) {
-			return
-		}
-		select {
-		case err := <-exited:
-			if until == "" && err == nil || until != "" && strings.Contains(log.String(), until) {
-				return
-			}
-			t.Fatalf("%s\n%v; %q was to be written:\n%s", command, err, until, log)
-		default:
-		}
+	if p.Ended() && (until == "" && p.Wait() != 0 || until != "" && !written()) {
+		t.Fatalf("%s\n%v; %q was to be written", command, p.Cmd.ProcessState, until)
 	}
-	t.Fatalf("%s\nis not done, %q was to be written:\n%s", command, until, log)
 }
 
 // checkTest checks that the test is there: FILE:FUNCTION, or a file alone.
@@ -258,40 +236,6 @@ func read(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-// startRedis runs a Redis without files and returns its address.
-func startRedis(t *testing.T, dir string) string {
-	t.Helper()
-	address := freePort(t)
-	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", address[strings.LastIndexByte(address, ':')+1:], "--save", "", "--dir", dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-			return address
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
 }
 
 // publishTicks gives subscribers something to show, until the test ends.

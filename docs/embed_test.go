@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
-// patience bounds every wait. A build of everything is the longest.
+// patience bounds the commands of the documents. A build of everything is the longest.
 const patience = 5 * time.Minute
 
 // blocks are the fenced blocks of one section of a Markdown file, in their order: language and text.
@@ -36,14 +38,14 @@ func blocks(t *testing.T, file, section string) (found [][2]string) {
 	return found
 }
 
-// TestEmbed makes a module of its own with README's program and commands, and subscribes to what it serves. Only the port is
-// another, because 8080 may be taken.
+// TestEmbed builds a module from the program and the commands of docs/embed.md, and subscribes to what it serves. Only the port
+// differs, because 8080 may be taken.
 func TestEmbed(t *testing.T) {
-	found := blocks(t, "../README.md", "Embed it")
+	found := blocks(t, "embed.md", "A program")
 	if len(found) != 2 || found[0][0] != "go" || found[1][0] != "sh" {
 		t.Fatalf("the section has other blocks than a program and its commands: %q", found)
 	}
-	address := freePort(t)
+	address := proctest.FreeAddr(t)
 	program := strings.Replace(found[0][1], `":8080"`, `"`+address+`"`, 1)
 	if program == found[0][1] {
 		t.Fatal("the program does not listen on :8080")
@@ -62,45 +64,21 @@ func TestEmbed(t *testing.T) {
 	cmd := exec.Command("sh", "-ec", found[1][1])
 	cmd.Dir = live
 	cmd.Env = append(os.Environ(), "PWD="+live)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has the program as a child
-	var log strings.Builder
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-exited
-		if t.Failed() {
-			t.Logf("%s", log.String()) // its writer has ended
-		}
-	})
+	p := proctest.Start(t, cmd) // go run has the program as a child
 
 	client := http.Client{Timeout: patience}
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		select {
-		case <-exited:
-			t.Fatal("the commands have ended")
-		default:
-		}
-		resp, err := client.Get("http://" + address + "/stream?connectKey=news")
-		if err != nil {
-			if time.Now().After(deadline) {
-				t.Fatal(err)
-			}
-			continue
-		}
-		defer resp.Body.Close()
-		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-			if lines.Text() == "event: greeting" {
-				return
-			}
-		}
-		t.Fatal("the stream has ended without the event")
+	var resp *http.Response
+	if !eventually.Within(patience, func() bool {
+		resp, err = client.Get("http://" + address + "/stream?connectKey=news")
+		return err == nil || p.Ended()
+	}) || err != nil {
+		t.Fatalf("the program does not answer: %v", err)
 	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if lines.Text() == "event: greeting" {
+			return
+		}
+	}
+	t.Fatal("the stream has ended without the event")
 }

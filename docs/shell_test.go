@@ -8,65 +8,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
-// logFile is written by a process and read while it runs.
-type logFile struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logFile) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logFile) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// startFanfare builds the server into dir and runs it on free ports. It returns the addresses of its listeners.
-func startFanfare(t *testing.T, dir string) (stream, admin string) {
+// startFanfare builds the server into dir and runs it on free addresses.
+func startFanfare(t *testing.T, dir string) *proctest.Server {
 	t.Helper()
-	binary := filepath.Join(dir, "fanfare")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "../cmd/fanfare").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	log := &logFile{}
-	cmd := exec.Command(binary, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	binary, err := proctest.Build(dir, "../cmd/fanfare")
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	streams, api := regexp.MustCompile(`(http://[^/"]+)/stream\?`), regexp.MustCompile(`(http://[^/"]+)/publish\?`)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		s, a := streams.FindStringSubmatch(log.String()), api.FindStringSubmatch(log.String())
-		if s != nil && a != nil {
-			return s[1], a[1]
-		}
-	}
-	t.Fatalf("the server is not up: %s", log)
-	return "", ""
+	return (&proctest.Server{T: t, Binary: binary}).Start()
 }
 
 // TestShellPub runs each command of docs/shell.md that publishes, with files of the names that it uses: a subscriber gets
 // what it publishes.
 func TestShellPub(t *testing.T) {
 	dir := t.TempDir()
-	stream, admin := startFanfare(t, dir)
+	fanfare := startFanfare(t, dir)
 	for name, text := range map[string]string{
 		"letter": "Dear all,\n", "app.log": "started\n", "events.ndjson": "\"one\"\n{\"data\":\"two\",\"event\":\"e\"}\n",
 		"batch.ndjson": "{\"key\":\"news\",\"data\":\"three\"}\n",
@@ -75,9 +40,9 @@ func TestShellPub(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), eventually.Patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, stream+"/stream?connectKey=news&connectKey=log", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fanfare.URL("news", "log"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +77,7 @@ func TestShellPub(t *testing.T) {
 		var out strings.Builder
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "FANFARE_SERVER="+admin)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "FANFARE_SERVER="+fanfare.Admin)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := cmd.Start(); err != nil {
@@ -124,7 +89,7 @@ func TestShellPub(t *testing.T) {
 				if got != text {
 					t.Errorf("%s: published %q, want %q", command, got, text)
 				}
-			case <-time.After(patience / 10):
+			case <-time.After(eventually.Patience):
 				t.Errorf("%s: %q does not come", command, text)
 			}
 		}

@@ -1,13 +1,12 @@
 package engine
 
-// newEvent allocates an Event together with n bytes of memory for its frame:
-// one allocation up to largestClass bytes, so that a publish costs one, and
-// two beyond, where copying the frame costs more than the second allocation.
+// newEvent allocates an Event together with n bytes of memory for its frame. Up to largestClass bytes this is one
+// allocation, so that a publish costs one. Larger frames cost two, because copying them costs more than the second
+// allocation.
 //
-// The classes fill the Go allocator's size classes (96, 128, 192, …, 4864
-// bytes) behind the Event of eventSize bytes, so that about a third of an
-// allocation is unused at most. Beyond 512 bytes the allocator puts a header
-// of mallocHeader bytes in front of objects that hold pointers.
+// The Event of eventSize bytes and the bytes after it fill the size classes of the Go allocator (96, 128, 192, …, 4864
+// bytes). So at most about a third of an allocation is unused. Above 512 bytes the allocator puts a header of
+// mallocHeader bytes in front of objects that contain pointers.
 func newEvent(n int) (*Event, []byte) {
 	switch {
 	case n <= 40:

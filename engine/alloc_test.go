@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// allocated returns the number of allocations and the bytes of one call.
+// allocated returns the allocations and the allocated bytes per call of f.
 func allocated(runs int, f func()) (allocs float64, bytes uint64) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -20,17 +20,16 @@ func allocated(runs int, f func()) (allocs float64, bytes uint64) {
 	return float64(after.Mallocs-before.Mallocs) / float64(runs), (after.TotalAlloc - before.TotalAlloc) / uint64(runs)
 }
 
-// TestPublishAllocatesOnce: a publish on a key with subscribers is one
-// allocation, of the size class that newEvent means.
+// TestPublishAllocatesOnce: a publish to a key with subscribers makes one allocation.
 func TestPublishAllocatesOnce(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{History: 8}})
-	stopWakers(e) // keeps the wakers' own work out of the figures
+	stopWakers(e) // so that only the publisher allocates
 	for range 300 {
 		subscribe(t, e, "", "k")
 	}
 	publish(t, e, "k", 20)
 	for _, n := range []int{20, 100, 200, 500, 1000, 2000, 3000, 4000} {
-		for _, f := range []Frame{text(string(make([]byte, n))), stamped("id: ", string(make([]byte, n-4)))} {
+		for _, f := range []Frame{text(string(make([]byte, n))), withIDRoom("id: ", string(make([]byte, n-4)))} {
 			allocs := testing.AllocsPerRun(100, func() {
 				if _, err := e.Publish("k", f); err != nil {
 					t.Fatal(err)
@@ -61,7 +60,7 @@ func TestNewEventClasses(t *testing.T) {
 		wasted = class
 	}
 	if wasted-eventSize-mallocHeader != largestClass {
-		t.Errorf("the largest class is not tested")
+		t.Errorf("the largest size class is not tested")
 	}
 	runtime.KeepAlive(ev)
 }
@@ -84,16 +83,16 @@ func TestNextAndReleaseAllocateNothing(t *testing.T) {
 				break
 			}
 		}
-		s.state.Store(stateBusy) // as Ready would
+		s.state.Store(stateBusy) // as Notify does before it calls Ready
 	})
 	if with != 1 {
-		t.Errorf("%v allocations, want that of Publish alone", with)
+		t.Errorf("%v allocations, want only the one of Publish", with)
 	}
 }
 
 func TestSubscribeAllocations(t *testing.T) {
 	e := start(t, Options{})
-	for range 20 { // beyond the first sizes of a segment
+	for range 20 { // more than the first sizes of a segment
 		subscribe(t, e, "", "k")
 	}
 	subs, sink, keys := make([]Subscriber, 200), new(countSink), []string{"k"}
@@ -109,7 +108,7 @@ func TestSubscribeAllocations(t *testing.T) {
 	}
 }
 
-// TestIdleKeysAreSmall: a million keys may exist that nobody uses right now.
+// TestIdleKeysAreSmall: there may be a million keys that nobody is using.
 func TestIdleKeysAreSmall(t *testing.T) {
 	const keys = 100_000
 	names := make([]string, keys)

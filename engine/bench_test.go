@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BenchmarkKeyCreateRetire is one key's life beside many idle ones. The sweep, which retires keys otherwise, is left
-// out: bench/ has the benchmarks that need only the public API, and the sweep's among them.
+// BenchmarkKeyCreateRetire measures the life of one key beside many idle ones. It retires the key itself, without the
+// sweep. bench/ has the benchmarks that need only the exported API, including one of the sweep.
 func BenchmarkKeyCreateRetire(b *testing.B) {
 	for _, n := range []int{0, 1_000_000} {
 		b.Run(fmt.Sprintf("among=%d", n), func(b *testing.B) {

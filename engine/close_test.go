@@ -2,11 +2,15 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
-// busySink has news again each time that it is ready.
+// busySink causes another wake-up at each wake-up.
 type busySink struct{ s Subscriber }
 
 func (b *busySink) Ready() {
@@ -14,8 +18,7 @@ func (b *busySink) Ready() {
 	b.s.cursors[0].key.wake()
 }
 
-// TestCloseUnderTraffic: Close returns although the waker's queue never runs
-// dry, a second time too, and Publish goes on for those who have not noticed.
+// TestCloseUnderTraffic: Close returns although the waker's queue is never empty, and so does a second Close.
 func TestCloseUnderTraffic(t *testing.T) {
 	e, b := New(Options{Wakers: 1}), new(busySink)
 	if _, err := e.Subscribe(&b.s, []string{"k"}, "", b); err != nil {
@@ -31,13 +34,13 @@ func TestCloseUnderTraffic(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("Close does not return")
 	}
 }
 
-// TestClosedEngineSaysSo: what would reach nobody is refused.
-func TestClosedEngineSaysSo(t *testing.T) {
+// TestClosedEngineRefuses: after Close nothing would reach anybody, so every call returns an error.
+func TestClosedEngineRefuses(t *testing.T) {
 	e := New(Options{})
 	e.Close()
 	if _, err := e.Publish("k", text("x")); !errors.Is(err, ErrClosed) {
@@ -50,21 +53,125 @@ func TestClosedEngineSaysSo(t *testing.T) {
 		t.Errorf("Subscribe: %v", err)
 	}
 	if n := e.Stats().Keys; n != 0 {
-		t.Errorf("%d keys were made", n)
+		t.Errorf("%d keys were created", n)
 	}
 	e.Close()
 }
 
-// TestNegativeOptionsMeanTheDefaults: no value of an option stops the engine from working.
-func TestNegativeOptionsMeanTheDefaults(t *testing.T) {
-	k := KeyOptions{History: -1, HistoryBytes: -1, HistoryTTL: -1, FlushInterval: -1, MaxSubscribers: -1}
-	e := start(t, Options{Key: k, MaxKeys: -1, MaxHistoryBytes: -1, Wakers: -1, SweepInterval: -1})
-	s := subscribe(t, e, "", "k")
-	publish(t, e, "k", 20)
-	if got := drain(s); len(got) != 20 {
-		t.Errorf("got %q", got)
+func TestCloseKey(t *testing.T) {
+	e := start(t, Options{})
+	var subs []*Subscriber
+	for i := range 700 {
+		subs = append(subs, subscribe(t, e, "", "k", fmt.Sprint(i%2)))
 	}
-	if _, got := resumed(t, e, Position{theKey(t, e, "k").epoch, 0}.String(), "k"); len(got) != 20 {
-		t.Errorf("kept %q", got)
+	if got := e.CloseKey("1"); got != 350 {
+		t.Errorf("%d closed", got)
+	}
+	if e.Count("1") != 0 || e.Count("k") != 350 || e.Count("0") != 350 || e.CloseKey("1")+e.CloseKey("none") != 0 {
+		t.Errorf("counts %d, %d, %d", e.Count("1"), e.Count("k"), e.Count("0"))
+	}
+	for i, s := range subs {
+		if closed := s.Closing() == ReasonClosed; closed != (i%2 == 1) {
+			t.Fatalf("subscriber %d: %v", i, s.Closing())
+		}
+	}
+	if got := e.CloseAll(); got != 350 || e.CountAll() != 0 {
+		t.Errorf("%d closed, %d left", got, e.CountAll())
+	}
+}
+
+// TestCloseKeyDuringSubscribe: CloseKey can close a subscriber by its first key while Subscribe joins the next one.
+func TestCloseKeyDuringSubscribe(t *testing.T) {
+	t.Run("between two keys", func(t *testing.T) {
+		var e *Engine
+		closed := false
+		e = start(t, Options{KeyRule: func(name string) *KeyOptions {
+			if name == "second" && !closed { // this runs during the lookup of the second key
+				closed = e.CloseKey("first") == 1
+			}
+			return nil
+		}})
+		s := subscribe(t, e, "", "first", "second", "third")
+		if !closed || s.Closing() != ReasonClosed {
+			t.Errorf("closed %v, reason %v", closed, s.Closing())
+		}
+		if got := e.CountAll(); got != 0 {
+			t.Errorf("%d subscribers after CloseKey", got)
+		}
+	})
+	t.Run("then refused", func(t *testing.T) {
+		var e *Engine
+		e = start(t, Options{MaxKeys: 2, KeyRule: func(name string) *KeyOptions {
+			if name == "second" {
+				e.CloseKey("first")
+			}
+			return nil
+		}})
+		_, err := e.Subscribe(new(Subscriber), []string{"first", "second", "third"}, "", new(countSink))
+		wantLimit(t, err, "maxKeys", 2, "third")
+		if got := e.CountAll(); got != 0 {
+			t.Errorf("%d subscribers after the refusal", got)
+		}
+	})
+	t.Run("at random", func(t *testing.T) {
+		e := start(t, Options{})
+		stop := make(chan struct{})
+		var closers, subscribers sync.WaitGroup
+		closers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					e.CloseKey(fmt.Sprint(i % 3))
+				}
+			}
+		})
+		for worker := range 3 {
+			subscribers.Go(func() {
+				for i := range 1000 {
+					s := subscribe(t, e, "", fmt.Sprint(worker), fmt.Sprint((worker+1)%3), fmt.Sprint("x", i%10))
+					if i%3 == 0 {
+						s.Close(ReasonGone)
+					}
+				}
+			})
+		}
+		subscribers.Wait()
+		close(stop)
+		closers.Wait()
+		e.CloseAll()
+		if got := e.CountAll(); got != 0 {
+			t.Errorf("%d subscribers are left", got)
+		}
+	})
+}
+
+func TestCloseReasons(t *testing.T) {
+	e := start(t, Options{})
+	s := subscribe(t, e, "", "k")
+	for _, c := range []struct {
+		close, want Reason
+		first       bool
+	}{
+		{ReasonDrain, ReasonDrain, true},
+		{ReasonClosed, ReasonDrain, false},
+		{ReasonStalled, ReasonStalled, false}, // not graceful: replaces
+		{ReasonGone, ReasonStalled, false},
+		{ReasonClosed, ReasonStalled, false},
+	} {
+		if first := s.Close(c.close); first != c.first || s.Closing() != c.want {
+			t.Errorf("Close(%v) = %v, reason %v", c.close, first, s.Closing())
+		}
+	}
+	for _, r := range Reasons() {
+		if r.String() == "" {
+			t.Errorf("reason %d has no name", r)
+		}
+	}
+	for r := GapHistory; r <= GapLag; r++ {
+		if r.String() == "" {
+			t.Errorf("gap reason %d has no name", r)
+		}
 	}
 }

@@ -1,60 +1,86 @@
-// Package engine fans events out: one publisher's frame in, the cursors of tens
-// of thousands of subscribers out. It knows keys, sequences and bytes, and
-// nothing of HTTP, JSON or the syntax of frames.
+// Package engine delivers every event that is published to a key to all subscribers of that key, of which there may be
+// tens of thousands. It works with keys, sequence numbers and bytes, and knows nothing about HTTP, JSON or the syntax
+// of a frame.
 //
-// A key is what others call a topic or a channel: a ring of its newest events, and
-// the list of its subscribers. It is made by the first publish or subscribe.
+// # Usage
+//
+// An Engine needs no configuration:
 //
 //	e := engine.New(engine.Options{})
 //	defer e.Close()
 //	p, err := e.Publish("news", engine.Frame{Bytes: frame, IDAt: -1})
 //
-// A Subscriber follows one key or several. Its Sink is told when there is news; who
-// was told, and nobody else, asks Next for events until there are none, and then
-// releases the subscriber:
+// A Subscriber follows one or more keys. When it has something to do, the engine calls Ready on the subscriber's Sink.
+// The receiver of that call is the subscriber's owner: it calls Next until there is nothing left, and then releases the
+// subscriber.
 //
 //	s := new(engine.Subscriber)
-//	_, err := e.Subscribe(s, []string{"news"}, lastEventID, sink)
+//	_, err := e.Subscribe(s, []string{"news"}, lastEventID, sink) // the caller is the first owner
 //	for {
 //		it, ok := s.Next(true)
 //		switch {
 //		case ok:
-//			send(it) // an event, or a gap: what the subscriber does not get
+//			send(it) // an event, or a gap that says what the subscriber misses
 //		case s.Closing() != 0:
 //			return
 //		case s.Release():
-//			<-ready // the sink's Ready has been called
+//			<-ready // until the sink's Ready is called
 //		}
 //	}
 //
-// The examples are whole programs. A subscriber that comes back with the id of the
-// last event it had, or with what Positions gave, gets what followed, or a gap that
-// counts what is lost. Several keys, limits, slow subscribers, broadcasts and the
-// last value for new subscribers: see KeyOptions, Policy, Engine.PublishAll.
+// The examples below are complete programs. KeyOptions has the limits of a key, Policy says what happens to slow
+// subscribers, and Engine.PublishAll publishes to every key.
 //
-// A publish neither waits for a subscriber nor takes a lock. Each subscriber reads
-// at its own pace from the ring that it shares with all others, and learns how
-// many events it has missed if the ring laps it. How that works, and why it is
-// right, stands in invariants.go.
+// A client that reconnects passes the id of the last event that it received, or what Positions returned. The subscriber
+// then gets the events after it, or a gap that counts the lost ones.
+//
+// A publish does not wait for subscribers and takes no lock. All subscribers of a key read from one ring, each at its
+// own pace. invariants.go explains how this works and why it is correct.
+//
+// # Terms
+//
+//   - A key is what other systems call a topic or a channel: a ring of recent events and a list of subscribers. The
+//     first publish or subscribe creates it. When nobody has used it for HistoryTTL, it is retired.
+//   - A life is the time between a key's creation and its retirement. Every life has its own epoch, a number. An event
+//     has a sequence, which counts from 1 in each life. Epoch and sequence together are a Position.
+//   - A segment is a group of up to 256 subscribers of one key, which are woken together. A waker is a goroutine that
+//     wakes segments.
+//   - A cursor is a subscriber's place in one key.
+//   - A lap: the ring overwrites or evicts events that a slow subscriber has not read. The subscriber finds out when it
+//     reads, and gets a gap.
+//   - Conflation: a subscriber skips to the newest event because only the newest value matters, see Latest.
+//   - A broadcast is an event of PublishAll. Every key's ring has a copy of it. A subscriber of several keys gets one
+//     copy.
+//   - The value of a key is its newest event that is neither silent nor a notice, see Frame. SendLast sends it to new
+//     subscribers.
 //
 // # Caveats
 //
-// Publish copies Frame.Bytes; the caller may reuse them at once. The same holds
-// for the names of keys, which may be borrowed memory.
+// Publish copies Frame.Bytes, and the caller may reuse them at once. The same holds for the names of keys, which may be
+// borrowed memory.
 //
-// Event.Bytes is shared by all subscribers and must not be modified. It stays
-// valid for as long as the Event is referenced, also when the ring has moved on;
-// the memory is freed by the garbage collector and never pooled, since nobody
-// counts the readers. Events of one PublishAll share their bytes, unless each
-// has its own id.
+// All subscribers share Event.Bytes: do not modify them. They stay valid as long as the Event is referenced, even after
+// the ring has dropped it. The garbage collector frees this memory; it is never pooled, because nobody counts the
+// readers. The events of one PublishAll share their bytes, unless each event has its own id.
 //
-// HistoryBytes and MaxHistoryBytes count frames. Each event costs 56 bytes and
-// the unused rest of its allocation besides, each slot of a ring 8, and an
-// evicted event's stub 64 until the key is empty or its slot is reused.
+// HistoryBytes and MaxHistoryBytes count the bytes of frames only. In addition, an event costs 56 bytes and the unused
+// rest of its allocation, and a slot of a ring costs 8. The tombstone of an evicted event costs 64 until the key is
+// empty or its slot is reused.
 //
-// A subscriber of several keys gets each broadcast once, in the order of their
-// numbers, also over resumes. Lags and gaps are counted per key: a broadcast lost
-// in one key may come by another.
+// A subscriber of several keys gets each broadcast once, in the order of their numbers, and this holds across resumes.
+// Lag and gaps are counted per key: a broadcast that is lost in one key may still arrive by another.
 //
-// Close of an Engine stops the wakers: nobody is notified any more.
+// Close of an Engine stops the wakers. Subscribers are not notified after that.
+//
+// # Files
+//
+//	engine      engine.go, options.go, stats.go, publish.go
+//	keys        keymap.go (the map of keys), key.go, segment.go (a key's subscribers)
+//	wake-ups    waker.go, flush.go (KeyOptions.FlushInterval)
+//	storage     event.go, position.go, draft.go (an event before it is published), alloc.go, ring.go
+//	            history.go (byte limits, eviction), expire.go (age limits), retire.go
+//	cursors     subscriber.go (owner, life cycle), cursor.go (Next, Unread, Conflate), gap.go
+//	            subscribe.go, resume.go, compositeid.go (the id of several keys)
+//	broadcasts  broadcast.go (which copy of a broadcast is sent)
+//	tests       racepoint.go, racepoint_race.go (where builds with the race detector yield), setup_test.go
 package engine

@@ -8,14 +8,14 @@ import (
 	"unsafe"
 )
 
-func TestStampAfterRetries(t *testing.T) {
-	d := newDraft(stamped("event: a\nid: ", "\ndata: x\n\n"), 1, 0)
-	// As CAS retries do: other sequences, another key's epoch, longer and shorter.
+func TestSetPositionAfterRetries(t *testing.T) {
+	d := newDraft(withIDRoom("event: a\nid: ", "\ndata: x\n\n"), 1, 0)
+	// Like retries after a failed CAS: other sequences, another key's epoch, longer and shorter texts.
 	for _, p := range []Position{{1, 9}, {1, 10}, {1 << 60, 1<<64 - 1}, {1, 99}, {2, 1}} {
-		d.stamp(p)
+		d.setPosition(p)
 		want := "event: a\nid: " + p.String() + "\ndata: x\n\n"
 		if got := string(d.ev.Bytes()); got != want {
-			t.Errorf("stamped with %v: %q, want %q", p, got, want)
+			t.Errorf("position %v: %q, want %q", p, got, want)
 		}
 		at, n := d.ev.ID()
 		if got := string(d.ev.Bytes()[at : at+n]); got != p.String() || d.ev.Seq() != p.Seq {
@@ -24,21 +24,21 @@ func TestStampAfterRetries(t *testing.T) {
 	}
 }
 
-func TestStampAtTheEdges(t *testing.T) {
+func TestSetPositionAtTheEdges(t *testing.T) {
 	p := Position{36, 5}
 	for _, c := range []struct {
 		f        Frame
 		want     string
 		at, size int
 	}{
-		{stamped("", "x"), "10-5x", 0, 4},
-		{stamped("x", ""), "x10-5", 1, 4},
+		{withIDRoom("", "x"), "10-5x", 0, 4},
+		{withIDRoom("x", ""), "x10-5", 1, 4},
 		{text("x"), "x", -1, 0},
 		{Frame{Bytes: []byte("x"), IDAt: -9, IDLen: 4}, "x", -1, 0},
-		{own("mine"), "id: mine\n\n", 4, 4},
+		{withID("mine"), "id: mine\n\n", 4, 4},
 	} {
 		d := newDraft(c.f, 1, 0)
-		d.stamp(p)
+		d.setPosition(p)
 		at, size := d.ev.ID()
 		if got := string(d.ev.Bytes()); got != c.want || at != c.at || size != c.size {
 			t.Errorf("%q with id %d+%d, want %q with %d+%d", got, at, size, c.want, c.at, c.size)
@@ -49,7 +49,7 @@ func TestStampAtTheEdges(t *testing.T) {
 func TestPublishCopiesTheFrame(t *testing.T) {
 	e := start(t, Options{})
 	s := subscribe(t, e, "", "k")
-	for _, f := range []Frame{text("abc"), stamped("a", "bc")} {
+	for _, f := range []Frame{text("abc"), withIDRoom("a", "bc")} {
 		if _, err := e.Publish("k", f); err != nil {
 			t.Fatal(err)
 		}
@@ -85,15 +85,15 @@ func TestPublishRefusesFrames(t *testing.T) {
 		t.Error(err)
 	}
 	if n := e.Stats().Keys; n != 1 {
-		t.Errorf("%d keys, want the one of the last publish", n)
+		t.Errorf("%d keys, want only the one of the last publish", n)
 	}
 }
 
-// TestSizes holds the budgets of what there may be a million of.
+// TestSizes checks the size budgets of the structs of which there may be a million.
 func TestSizes(t *testing.T) {
 	for _, c := range []struct {
-		name      string
-		got, most uintptr
+		name       string
+		got, limit uintptr
 	}{
 		{"Event", unsafe.Sizeof(Event{}), eventSize},
 		{"key", unsafe.Sizeof(key{}), 96}, // a size class of the allocator
@@ -103,19 +103,19 @@ func TestSizes(t *testing.T) {
 		{"Subscriber", unsafe.Sizeof(Subscriber{}), 128},
 		{"Item", unsafe.Sizeof(Item{}), 40},
 	} {
-		if c.got > c.most {
-			t.Errorf("%s has %d bytes, more than %d", c.name, c.got, c.most)
+		if c.got > c.limit {
+			t.Errorf("%s has %d bytes, the budget is %d", c.name, c.got, c.limit)
 		}
 	}
 	if unsafe.Sizeof(Event{}) != eventSize {
 		t.Errorf("an Event has %d bytes: the allocation classes assume %d", unsafe.Sizeof(Event{}), eventSize)
 	}
-	// What a publisher reads of a key lies in its first cache line.
+	// The fields of a key that a publisher reads are in its first cache line.
 	var k key
 	if end := unsafe.Offsetof(k.segments) + unsafe.Sizeof(k.segments); end > 64 {
 		t.Errorf("key.segments ends at byte %d", end)
 	}
-	// What every Notify touches is the start of a Subscriber.
+	// The fields that Notify uses are at the start of a Subscriber.
 	var s Subscriber
 	if unsafe.Offsetof(s.state) != 0 || unsafe.Offsetof(s.sink) > 16 {
 		t.Errorf("Subscriber.state at %d, sink at %d", unsafe.Offsetof(s.state), unsafe.Offsetof(s.sink))
@@ -130,7 +130,7 @@ func TestNewEventRoom(t *testing.T) {
 		}
 		gap := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(ev))
 		if n <= largestClass && n > 0 && gap != eventSize {
-			t.Fatalf("newEvent(%d): the room is not behind the Event", n)
+			t.Fatalf("newEvent(%d): the room is not directly after the Event", n)
 		}
 	}
 }

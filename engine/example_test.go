@@ -6,7 +6,7 @@ import (
 	"fanfare/engine"
 )
 
-// wake tells the goroutine that owns a subscriber of news.
+// wake passes the ownership of a subscriber to the goroutine that waits on the channel.
 type wake chan struct{}
 
 func (w wake) Ready() { w <- struct{}{} }
@@ -38,7 +38,7 @@ func Example() {
 	// "data: two\n\n"
 }
 
-// A subscriber that comes back says what it has seen, and gets the rest.
+// A client that reconnects sends the id of the last event that it has received, and gets the events after it.
 func ExampleEngine_Subscribe_resume() {
 	e := engine.New(engine.Options{})
 	defer e.Close()
@@ -62,8 +62,8 @@ func ExampleEngine_Subscribe_resume() {
 	// event 4
 }
 
-// A frame can leave room for the position that the engine gives the event.
-func ExampleEngine_Publish_stamped() {
+// A frame can leave room for an id. The engine inserts the position of the event there.
+func ExampleEngine_Publish_insertID() {
 	e := engine.New(engine.Options{})
 	defer e.Close()
 	s := new(engine.Subscriber)

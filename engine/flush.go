@@ -5,40 +5,37 @@ import (
 	"time"
 )
 
-// flushState is a key's part in KeyOptions.FlushInterval; it lies in the key's
-// first segment. After a wake-up the window is open for an interval, and what is
-// published meanwhile waits for its end:
+// flushState implements KeyOptions.FlushInterval for one key. It is part of the key's first segment. A wake-up opens a
+// window for one interval, and what is published in the window waits for its end:
 //
-//	quiet -> open   a publisher: wakes the subscribers, and starts the timer
-//	open  -> again  a publisher: leaves the wake-up to the timer
-//	again -> open   the timer: wakes the subscribers, and starts anew
-//	open  -> quiet  the timer: nothing was published
+//	idle    -> open     a publisher: wakes the subscribers, and starts the timer
+//	open    -> pending  a publisher: leaves the wake-up to the timer
+//	pending -> open     the timer: wakes the subscribers, and starts again
+//	open    -> idle     the timer: nothing was published
 //
-// No wake-up is lost: a publisher stores its event, then loads the state. If it
-// sees again, or makes it so, the timer has yet to leave that state, and wakes
-// the subscribers after that.
+// No wake-up is lost. A publisher stores its event, then loads the state. If it finds or makes the state pending, the
+// timer has not left that state yet, and wakes the subscribers after it does.
 type flushState struct{ atomic.Uint32 }
 
 const (
-	flushQuiet uint32 = iota
+	flushIdle uint32 = iota
 	flushOpen
-	flushAgain
+	flushPending
 )
 
-// flush has the key's subscribers look for events, at once or when the window
-// ends.
+// flush makes the key's subscribers look for events, now or when the window ends.
 func (seg *segment) flush(interval time.Duration) {
 	for {
 		switch state := seg.flushing.Load(); state {
-		case flushAgain:
+		case flushPending:
 			return
 		case flushOpen:
-			if seg.flushing.CompareAndSwap(flushOpen, flushAgain) {
+			if seg.flushing.CompareAndSwap(flushOpen, flushPending) {
 				return
 			}
 		default:
-			if seg.flushing.CompareAndSwap(flushQuiet, flushOpen) {
-				time.AfterFunc(interval, seg.flushed)
+			if seg.flushing.CompareAndSwap(flushIdle, flushOpen) {
+				time.AfterFunc(interval, seg.flushWindowEnded)
 				seg.schedule()
 				return
 			}
@@ -46,14 +43,14 @@ func (seg *segment) flush(interval time.Duration) {
 	}
 }
 
-// flushed is what the timer does at the end of a window. Only it leaves open
-// and again, but for open -> again.
-func (seg *segment) flushed() {
-	if seg.flushing.CompareAndSwap(flushOpen, flushQuiet) {
+// flushWindowEnded runs on the timer at the end of a window. Only the timer leaves the states open and pending, except
+// for open -> pending.
+func (seg *segment) flushWindowEnded() {
+	if seg.flushing.CompareAndSwap(flushOpen, flushIdle) {
 		return
 	}
 	seg.flushing.Store(flushOpen)
-	window()
-	time.AfterFunc(max(seg.key.opts.Load().FlushInterval, time.Millisecond), seg.flushed)
+	racePoint()
+	time.AfterFunc(max(seg.key.opts.Load().FlushInterval, time.Millisecond), seg.flushWindowEnded)
 	seg.schedule()
 }

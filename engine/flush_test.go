@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// pullSink reads all that there is when it is called, as a connection does.
-type pullSink struct {
+// drainSink reads everything when it is notified, like a connection.
+type drainSink struct {
 	s          Subscriber
-	ready, got atomic.Int64 // how often it was called, and how many events it read
+	ready, got atomic.Int64 // calls of Ready, and events that it has read
 }
 
-func (p *pullSink) Ready() {
+func (p *drainSink) Ready() {
 	p.ready.Add(1)
 	for {
 		p.got.Add(int64(len(drain(&p.s))))
@@ -23,14 +23,14 @@ func (p *pullSink) Ready() {
 	}
 }
 
-// TestFlushInterval: the first event leaves at once, those of an interval
-// together at its end, and after a quiet interval an event leaves at once again.
+// TestFlushInterval: the first event is sent at once. The events of an interval are sent together at its end. After an
+// interval without events, the next event is sent at once.
 func TestFlushInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval = 20 * time.Millisecond
 		e := New(Options{Key: KeyOptions{FlushInterval: interval}})
 		defer e.Close()
-		p := new(pullSink)
+		p := new(drainSink)
 		if _, err := e.Subscribe(&p.s, []string{"k"}, "", p); err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func TestFlushInterval(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			if p.ready.Load() != ready || p.got.Load() != got {
-				t.Errorf("%s: woken %d times for %d events, want %d for %d", when, p.ready.Load(), p.got.Load(), ready, got)
+				t.Errorf("%s: notified %d times for %d events, want %d for %d", when, p.ready.Load(), p.got.Load(), ready, got)
 			}
 		}
 		publish(t, e, "k", 1)
@@ -58,12 +58,12 @@ func TestFlushInterval(t *testing.T) {
 		publish(t, e, "k", 1)
 		check("at once again", 4, 16)
 
-		// Off, with the window open: the timer goes its way, and no event waits for it.
+		// Turn it off while the window is open: the timer still runs, and no event waits for it.
 		publish(t, e, "k", 1)
 		e.Reconfigure(Options{})
 		publish(t, e, "k", 1)
 		check("off", 5, 18)
 		time.Sleep(time.Minute)
-		check("long after", 6, 18) // for the event that left before
+		check("long after", 6, 18) // the timer notifies for an event that was sent before
 	})
 }

@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// chanSink hands a subscriber to the goroutine that waits on the channel.
+// chanSink passes the ownership of a subscriber to the goroutine that waits on the channel.
 type chanSink chan struct{}
 
 func (c chanSink) Ready() { c <- struct{}{} }
 
-// number is a frame that carries a publisher's number.
-func number(n uint64) Frame {
+// numberFrame returns a frame with a number of its publisher.
+func numberFrame(n uint64) Frame {
 	return Frame{Bytes: binary.BigEndian.AppendUint64([]byte("n="), n), IDAt: -1}
 }
 
-// history is what one subscriber saw of one key, by the sequences it was given.
+// sighting is what one subscriber saw of one key.
 type sighting struct {
-	first, last uint64 // inclusive; what Next covered
+	first, last uint64 // the sequences that Next has covered, inclusive
 	missed      int64
 	got         int64
 }
 
-// follow drains a subscriber until it is closed, and checks that each key's
-// sequences ascend without a hole that no gap accounts for.
-func follow(t *testing.T, s *Subscriber, ready chanSink, slow func()) map[string]*sighting {
+// follow reads a subscriber until it is closed. It checks that the sequences of each key ascend, and that a gap
+// accounts for every hole.
+func follow(t *testing.T, s *Subscriber, ready chanSink, pause func()) map[string]*sighting {
 	seen := map[string]*sighting{}
 	for i := range s.cursors {
 		c := &s.cursors[i]
@@ -45,7 +45,7 @@ func follow(t *testing.T, s *Subscriber, ready chanSink, slow func()) map[string
 				t.Errorf("unexpected gap %+v", it.Gap)
 			}
 			if want := int64(it.Gap.Next.Seq - h.last); it.Gap.Missed != want {
-				t.Errorf("gap of %d events where %d are missing", it.Gap.Missed, want)
+				t.Errorf("gap of %d events, but %d are missing", it.Gap.Missed, want)
 			}
 			h.missed += it.Gap.Missed
 			h.last = it.Gap.Next.Seq
@@ -56,7 +56,7 @@ func follow(t *testing.T, s *Subscriber, ready chanSink, slow func()) map[string
 			}
 			h.last = it.Event.Seq()
 			h.got++
-			slow()
+			pause()
 		case s.Closing() != 0:
 			return seen
 		case s.Release():
@@ -65,27 +65,28 @@ func follow(t *testing.T, s *Subscriber, ready chanSink, slow func()) map[string
 	}
 }
 
-// TestHammer lets publishers, joining and leaving subscribers, key retirement,
-// growth, eviction and laps meet, and reconciles every (key, sequence,
-// subscriber): delivered once, in order, or counted as missed.
+// TestHammer runs publishers, joining and leaving subscribers, retirement of keys, growth, eviction and laps at the
+// same time. It reconciles every (key, sequence, subscriber): delivered once and in order, or counted as missed.
 func TestHammer(t *testing.T) {
 	const publishers, subscribers = 4, 24
-	// A few hot keys, for laps, and many cold ones, which retire in between.
+	// A few hot keys, which lap their subscribers, and many cold keys, which are retired in between.
 	pick := func(rng *rand.Rand) string {
 		if rng.IntN(3) > 0 {
 			return fmt.Sprint("hot", rng.IntN(4))
 		}
 		return fmt.Sprint("cold", rng.IntN(400))
 	}
-	flushed := &KeyOptions{History: 64, HistoryBytes: 3000, HistoryTTL: 5 * time.Millisecond, MaxSubscribers: 10_000, FlushInterval: time.Millisecond}
+	flushRule := &KeyOptions{
+		History: 64, HistoryBytes: 3000, HistoryTTL: 5 * time.Millisecond, MaxSubscribers: 10_000, FlushInterval: time.Millisecond,
+	}
 	duration := 3 * time.Second
 	if testing.Short() {
 		duration = time.Second
 	}
 	e := New(Options{
-		KeyRule: func(name string) *KeyOptions { // two of the hot keys flush at intervals
+		KeyRule: func(name string) *KeyOptions { // two of the hot keys have a flush interval
 			if name == "hot0" || name == "hot1" {
-				return flushed
+				return flushRule
 			}
 			return nil
 		},
@@ -94,7 +95,7 @@ func TestHammer(t *testing.T) {
 	})
 	defer e.Close()
 	stop := make(chan struct{})
-	var published, lives sync.Map // key/epoch -> highest seq, count
+	var published, lives sync.Map // by key/epoch: the number of events, and the highest sequence
 	var events, delivered, missed, resumes atomic.Int64
 
 	var pubs, subs sync.WaitGroup
@@ -108,7 +109,7 @@ func TestHammer(t *testing.T) {
 				default:
 				}
 				key := pick(rng)
-				got, err := e.Publish(key, number(n))
+				got, err := e.Publish(key, numberFrame(n))
 				if err != nil {
 					t.Error(err)
 					return
@@ -173,7 +174,7 @@ func TestHammer(t *testing.T) {
 		names[name] = true
 		m, _ := lives.Load(id)
 		if got, want := n.(*atomic.Int64).Load(), int64(m.(*atomic.Uint64).Load()); got != want {
-			t.Errorf("%v: %d events published, highest sequence %d: not dense", id, got, want)
+			t.Errorf("%v: %d events published, but the highest sequence is %d", id, got, want)
 		}
 		return true
 	})
@@ -181,14 +182,15 @@ func TestHammer(t *testing.T) {
 		t.Errorf("%d subscribers left", n)
 	}
 	var sum int64
-	for k := range e.everyKey() {
+	for k := range e.allKeys() {
 		sum += k.bytes.Load()
 	}
 	if got := e.Stats().HistoryBytes; got != sum || got < 0 {
-		t.Errorf("history of %d bytes, sum over keys %d", got, sum)
+		t.Errorf("the engine counts %d bytes of history, the sum over its keys is %d", got, sum)
 	}
-	t.Logf("%d events in %d lives of %d keys, %d subscriptions, %d delivered, %d missed", events.Load(), epochs, len(names), resumes.Load(), delivered.Load(), missed.Load())
+	t.Logf("%d events in %d lives of %d keys, %d subscriptions, %d delivered, %d missed",
+		events.Load(), epochs, len(names), resumes.Load(), delivered.Load(), missed.Load())
 	if epochs <= len(names) || delivered.Load() == 0 || missed.Load() == 0 {
-		t.Error("the hammer did not reach retirement, delivery and laps: adjust it")
+		t.Error("the test did not reach retirement, delivery and laps: adjust it")
 	}
 }

@@ -23,7 +23,7 @@ func TestHistoryBytes(t *testing.T) {
 	if got := drain(s); len(got) != 4 || got[0] != "gap k lag 47" {
 		t.Errorf("got %v", got)
 	}
-	// The newest event stays, whatever its size, and alone.
+	// The newest event stays whatever its size, and the others do not.
 	if _, err := e.Publish("k", text(strings.Repeat("x", 500))); err != nil {
 		t.Fatal(err)
 	}
@@ -48,9 +48,9 @@ func TestMaxHistoryBytes(t *testing.T) {
 				}
 			}
 		}
-		// What is kept is the newest of all keys, not of the last one alone.
+		// The newest events of all keys are kept, not only those of the last key.
 		for key := range 10 {
-			k := theKey(t, e, fmt.Sprint(key))
+			k := mustKey(t, e, fmt.Sprint(key))
 			if k.bytes.Load() < 30 || k.bytes.Load() > 300 {
 				t.Errorf("key %d keeps %d bytes", key, k.bytes.Load())
 			}
@@ -58,28 +58,28 @@ func TestMaxHistoryBytes(t *testing.T) {
 	})
 }
 
-// TestReliefRests: the newest events of many keys can exceed the budget, which
-// no pass over the keys can change.
-func TestReliefRests(t *testing.T) {
+// TestEnforceBudgetBacksOff: the newest events of many keys can exceed the budget, and no pass over the keys can change
+// that.
+func TestEnforceBudgetBacksOff(t *testing.T) {
 	e := start(t, Options{MaxHistoryBytes: 10, SweepInterval: time.Hour})
-	stopWakers(e) // this test is the sweep
+	stopWakers(e) // the test does the work of the sweep
 	for key := range 100 {
 		publish(t, e, fmt.Sprint(key), 3)
 	}
-	rest := e.relieve(time.Time{})
+	notBefore := e.enforceBudget(time.Time{})
 	if got := e.Stats().HistoryBytes; got != 100 {
-		t.Errorf("%d bytes are kept, want the newest of each key", got)
+		t.Errorf("%d bytes are kept, want only the newest event of each key", got)
 	}
-	if !rest.After(time.Now().Add(time.Minute)) {
-		t.Error("no rest after a relief that was none")
+	if !notBefore.After(time.Now().Add(time.Minute)) {
+		t.Error("no pause after a pass that could not help")
 	}
-	if again := e.relieve(rest); again != rest {
-		t.Error("another pass while resting")
+	if again := e.enforceBudget(notBefore); again != notBefore {
+		t.Error("another pass during the pause")
 	}
 	o := Options{MaxHistoryBytes: 1000}
 	e.Reconfigure(o)
-	if again := e.relieve(rest); again != rest || e.Stats().HistoryBytes != 100 {
-		t.Error("relief without need")
+	if again := e.enforceBudget(notBefore); again != notBefore || e.Stats().HistoryBytes != 100 {
+		t.Error("evicted within the budget")
 	}
 }
 
@@ -98,7 +98,8 @@ func TestHistoryTTL(t *testing.T) {
 		}
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if got, want := drain(subscribe(t, e, Position{first.Epoch, 0}.String(), "k")), []string{"gap k history 3", "1", "2"}; !slices.Equal(got, want) {
+		got, want := drain(subscribe(t, e, Position{first.Epoch, 0}.String(), "k")), []string{"gap k history 3", "1", "2"}
+		if !slices.Equal(got, want) {
 			t.Errorf("after 70 s: %v, want %v", got, want)
 		}
 		time.Sleep(40 * time.Second)
@@ -112,8 +113,7 @@ func TestHistoryTTL(t *testing.T) {
 	})
 }
 
-// TestSweepUnderPressure: relief of the byte budget must not take the turns of
-// the sweep, or some of the keys never expire.
+// TestSweepUnderPressure: enforcing the byte budget must not use up parts of the sweep, or some keys never expire.
 func TestSweepUnderPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(Options{Key: KeyOptions{HistoryTTL: time.Minute}, SweepInterval: time.Second})
@@ -121,11 +121,11 @@ func TestSweepUnderPressure(t *testing.T) {
 		for key := range 1000 {
 			publish(t, e, fmt.Sprint(key), 1)
 		}
-		// One pressure after each tick: every second part of the shards was left out.
+		// One request after each tick. An earlier version skipped every second part of the shards then.
 		for range 100 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			e.pressed()
+			e.requestEviction()
 			synctest.Wait()
 		}
 		if got := e.Stats().Keys; got != 0 {
@@ -142,12 +142,12 @@ func TestRingBytes(t *testing.T) {
 		subscribe(t, e, "", "small")
 		publish(t, e, "grown", 100)
 		publish(t, e, "small", 1)
-		time.Sleep(10 * time.Second) // more than a pass
+		time.Sleep(10 * time.Second) // more than one pass
 		synctest.Wait()
 		if got := e.Stats().RingBytes; got != slotBytes*(64+minSlots) {
-			t.Errorf("%d bytes of slots, want those of 64 and %d", got, minSlots)
+			t.Errorf("%d bytes of slots, want those of 64 slots and %d slots", got, minSlots)
 		}
-		time.Sleep(2 * time.Minute) // expired: the slots are given back
+		time.Sleep(2 * time.Minute) // the events have expired, and their slots are freed
 		synctest.Wait()
 		if got := e.Stats().RingBytes; got != slotBytes*2*minSlots {
 			t.Errorf("%d bytes of slots after expiry, want those of two rings of %d", got, minSlots)

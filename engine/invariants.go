@@ -1,115 +1,110 @@
 package engine
 
-// How the engine works: what always holds, the steps of each operation, and what was
-// tried and rejected. Other files cite the invariants by their numbers.
+// This file explains how the engine works: what always holds, the steps of each operation, why no wake-up is lost, and
+// which designs were rejected. Other files cite the invariants by number.
 //
-//	publishers ──CAS──> slots of the key's ring <──load── subscribers (cursor)
+//	publishers ──CAS──> slots of the key's ring <──load── subscribers (cursors)
 //	     └─ schedule ─> segments ──queue──> wakers ─ Notify ─> Sink.Ready ┘
 //
 // # Invariants
 //
-// I1. The CAS on the ring slot publishes an event, and nothing else does. Before
-// it the event is its publisher's alone; after it nobody writes to the event, but
-// for Event.released. A reader synchronises by its load of the slot. Sequences
-// are dense: s is published only after s-1 was found in its slot.
+// I1. Only the CAS on a ring slot publishes an event. Before the CAS the event belongs to its publisher. After it
+// nobody writes to the event, except to Event.released. A reader synchronizes with the publisher by loading the slot.
+// Sequences have no holes: s is published only after s-1 was found in its slot.
 //
-// I2. A ring's tail is at most one behind its newest event. Whoever finds an
-// event at tail+1 moves tail forward itself, so that a publisher that stalls
-// between its two CASes blocks nobody.
+// I2. A ring's tail is at most one less than the sequence of its newest event. Whoever finds an event at tail+1
+// advances the tail itself. So a publisher that stalls between its two CASes blocks nobody.
 //
-// I3. A slot that was used is never nil again, and never holds a pointer that it
-// held before: eviction leaves a new stub with the sequence. So a publisher that
-// stalled before its CAS, however long, fails unless nothing has happened to the
-// slot: no ABA.
+// I3. A used slot is never nil again, and never holds a pointer that it held before: eviction replaces the event by a
+// new tombstone with the same sequence. So a publisher that stalled before its CAS, for however long, succeeds only if
+// nothing has happened to the slot. There is no ABA problem.
 //
-// I4. Nothing is published in a ring behind a move mark: tail never passes the
-// mark, and the slots after it are reached by tail alone. So all who help to
-// move copy the same sequences, and it does not matter whose ring wins. Only
-// eviction may still change a slot of the old ring, see I6.
+// I4. Nothing is published in a ring after a resize marker: the tail never passes the marker, and only the tail leads
+// to the slots after it. So all who help with a resize copy the same sequences, and it does not matter whose new ring
+// wins. Only eviction may still change a slot of the old ring, see I6.
 //
-// I5. A key retires under its mutex, without subscribers, by a CAS on the slot
-// of its next event, with nothing kept before it. A publish that came first has
-// taken the slot; one that comes later finds the mark, and looks the key up
-// again. A join that came first is counted, since it takes the mutex; one that
-// comes later finds retired set, and looks the key up again. The key that takes
-// its place has another epoch: epochs count up from 61 random bits, so that no
-// engine, in this process or elsewhere, gives one that another gave. A position
-// of any other epoch is a gap of reason epoch, whatever its number.
+// I5. A key is retired under its mutex, without subscribers, by a CAS on the slot of its next event, when it keeps no
+// event. A publish that came first has taken the slot; a publish that comes later finds the retire marker and looks the
+// key up again. A join that came first is counted, because it takes the mutex; a join that comes later finds retired
+// set and looks the key up again. The key that replaces a retired key has another epoch. Epochs count up from 61 random
+// bits, so that no two engines, in this process or elsewhere, issue the same one. A position of another epoch is a gap
+// with reason epoch, whatever its sequence.
 //
-// I6. Each published event is added to the byte counts once, by its publisher,
-// and taken out at most once, by the one who sets Event.released. Both sums are
-// exact when nobody is at work. An event can be taken out before it is added, so
-// that a sum can be too small, even negative, for that moment. An event that was
-// evicted after a helper had copied it to the next ring stays readable there,
-// uncounted, until the next eviction, for which released events come first; this
-// can leave a hole, so that a reader must never assume that behind a kept event
-// all are kept.
+// I6. The publisher of an event adds it to the byte counts of the key and the engine, once. Whoever sets Event.released
+// subtracts it, so that this happens at most once. Both counts are exact when no operation is in progress. An event can
+// be subtracted before it is added, so for a moment a count can be too small, even negative. If an event is evicted
+// after a resize has copied it to the next ring, it stays readable there, uncounted, until the next eviction, which
+// removes released events first. That can leave a hole: a kept event with evicted events after it. So a reader must
+// never assume that all events after a kept event are kept.
 //
-// I7. Who joins, joins first and looks at the ring after. A publisher publishes
-// first and looks at the segments after. So one of them sees the other.
+// I7. A subscriber joins first and looks at the ring afterwards. A publisher publishes first and looks at the segments
+// afterwards. So at least one of them sees the other.
 //
-// I8. A subscriber's state word names its owner; only the owner reads cursors,
-// and only the owner makes the word idle again. Who has news publishes first and
-// looks at the state after; an owner that gives up makes the word idle by a CAS
-// that fails if there was news since it last looked.
+// I8. A subscriber's state word says whether it has an owner. Only the owner reads cursors, and only the owner sets the
+// word back to idle. Whoever has news publishes it first and looks at the state afterwards. An owner that gives up sets
+// the word to idle by a CAS, which fails if news came since it last looked.
 //
-// I9. A waker clears a segment's queued flag before it scans the segment. So a
-// publisher that finds the flag set has published before the scan.
+// I9. A waker clears a segment's queued flag before it scans the segment. So a publisher that finds the flag set has
+// published before the scan.
 //
-// I10. Every ring holds broadcasts (events of PublishAll) in ascending order of
-// their numbers, since one PublishAll ends before the next begins.
+// I10. Every ring holds broadcasts (events of PublishAll) in ascending order of their numbers, because one PublishAll
+// ends before the next begins.
 //
-// I11. A cursor passes a copy of a broadcast only if the client has that
-// broadcast, or if the ring has lost the copy: see broadcasts.go.
+// I11. A cursor passes a copy of a broadcast only if the client has that broadcast, or if the ring has lost the copy.
+// broadcast.go has the complete text and the argument.
 //
 // # Pipeline
 //
 //	publish:  r = key.ring; s = r.tail+1; cur = slot(s)
-//	          cur is s's event:       CAS(r.tail, s-1, s), again            (I2)
-//	          cur is the move mark:   finish the move, again                (I4)
-//	          cur is the retire mark: look the key up, again                (I5)
-//	          ring full, may grow:    move, again
-//	          stamp the id of s; CAS(slot, cur, event), else again          (I1)
-//	          CAS(r.tail, s-1, s); count bytes; evict what is too much      (I6)
-//	          schedule the first segment                                    (I7)
-//	read s:   ev = slot(s); a move mark at s or later: finish the move, again
-//	          nil or older: not there yet (gone, if tail has passed s: look twice)
-//	          seq == s: the event, or a stub: gone; newer: lapped
-//	move:     CAS(slot(tail+1), cur, mark); new ring with the events of the old
-//	          one, by sequence; CAS(key.ring, old, new)                     (I4)
-//	evict:    o = r.oldest; CAS(slot(o), event, stub), count out            (I3, I6)
-//	          CAS(r.oldest, o, o+1); next, while there is too much
-//	retire:   under key.mu, no subscribers, nothing kept:
-//	          CAS(slot(tail+1), cur, retire mark); delete from the map      (I5)
-//	schedule: queued false -> true: push on the waker's stack; was it empty: ring
-//	waker:    take the whole stack; for each segment: queued = false        (I9)
+//	          cur is the event s:        CAS(r.tail, s-1, s), retry          (I2)
+//	          cur is a resize marker:    finish the resize, retry            (I4)
+//	          cur is the retire marker:  look the key up again, retry        (I5)
+//	          the ring is full and may grow: resize, retry
+//	          set the event's position; CAS(slot, cur, event), or retry      (I1)
+//	          CAS(r.tail, s-1, s); count bytes; evict what exceeds a limit   (I6)
+//	          schedule the first segment                                     (I7)
+//	read s:   ev = slot(s); if it is a resize marker at s or later: finish the resize, retry
+//	          ev is nil or older than s: not published yet; but if tail >= s, load the slot
+//	          again: if it has changed, retry; if it has not, s is gone
+//	          ev.seq == s: the event, or a tombstone: s is gone
+//	          ev.seq > s: lapped
+//	resize:   CAS(slot(tail+1), cur, marker); new ring; copy the events of the old
+//	          ring by sequence; CAS(key.ring, old, new)                      (I4)
+//	evict:    o = r.oldest; CAS(slot(o), event, tombstone); count out        (I3, I6)
+//	          CAS(r.oldest, o, o+1); repeat while a limit is exceeded
+//	retire:   under key.mu, without subscribers, nothing kept:
+//	          CAS(slot(tail+1), cur, retire marker); delete from the map     (I5)
+//	schedule: queued false -> true: push on the waker's stack; if it was empty,
+//	          signal the waker
+//	waker:    take the whole stack; for each segment: queued = false         (I9)
 //	          a first segment schedules the others; Notify each subscriber
-//	notify:   idle -> busy: become the owner, Sink.Ready; busy -> again     (I8)
-//	owner:    until Next has nothing: send; Release: busy -> idle, or, if it
-//	          was again: busy, look once more                               (I8)
+//	notify:   idle -> busy: become the owner, call Sink.Ready
+//	          busy -> pending: the owner looks again                         (I8)
+//	owner:    send until Next returns nothing; Release: busy -> idle, or, if
+//	          the state was pending: pending -> busy, and look once more     (I8)
 //
 // # Lost wake-ups
 //
-// Three steps lead from an event to its subscriber, and in each the two sides
-// write one word and then read the other's, so that under Go's sequentially
-// consistent atomics one of them sees the other: join and publish (I7; see
-// key.extend for a first segment that is replaced while its waker scans it, and
-// key.leave for a cursor that changes its place), segment and queue (I9; see
-// segment.schedule), subscriber and owner (I8; see the states of Subscriber).
-// Close is one more: it sets the reason, then leaves the keys joined so far;
-// Subscribe counts the keys joined, then looks at the reason.
+// Three handovers lead from an event to its subscriber. In each of them both sides write one word and then read the
+// other side's word. Go's atomics are sequentially consistent, so at least one side sees the other:
+//
+//   - join and publish (I7). See key.extend for a first segment that is replaced while its waker scans it, and
+//     key.leave for a cursor that changes its place.
+//   - segment and queue (I9). See segment.schedule.
+//   - subscriber and owner (I8). See the states of Subscriber.
+//
+// Close works the same way: it sets the reason, then leaves the keys that were joined so far. Subscribe counts the keys
+// that it has joined, then looks at the reason.
 //
 // # Rejected designs
 //
-//   - A seqlock over plain memory (version, copy, version): a data race in Go's
-//     memory model, whatever the hardware would do.
-//   - The map's Compute on each publish: it allocates and locks a bucket; it is
-//     used only where keys come and go.
-//   - One map: an insert that resizes a million keys stalls for about 340 ms;
-//     64 shards, 7 ms.
+//   - A seqlock over plain memory (version, copy, version): a data race in Go's memory model, whatever the hardware
+//     does.
+//   - The map's Compute on each publish: it allocates and locks a bucket. It is used only when keys come and go.
+//   - One map for all keys: an insert that resizes a map of a million keys stalls for about 340 ms. With 64 shards it
+//     is 7 ms.
 //   - nil in the slots of evicted events: ABA, see I3.
 //   - A goroutine per segment: wakers serve all keys, and an idle key has none.
-//   - Publishers that notify subscribers themselves: the call would cost as much
-//     as the key has subscribers.
-//   - A channel per subscriber: a send per subscriber and event, and a bound on
-//     lag that is memory per connection instead of one ring for all.
+//   - Publishers that notify subscribers themselves: the cost of the call would grow with the number of subscribers.
+//   - A channel per subscriber: a send for each subscriber and event, and a bound on lag that is memory per connection
+//     instead of one ring for all.

@@ -18,7 +18,7 @@ func TestPositionText(t *testing.T) {
 		{Position{math.MaxUint64, math.MaxUint64}, "3w5e11264sgsf-18446744073709551615"},
 	} {
 		if got := c.p.String(); got != c.text {
-			t.Errorf("%v is written as %q, want %q", [2]uint64{c.p.Epoch, c.p.Seq}, got, c.text)
+			t.Errorf("the text of %v is %q, want %q", [2]uint64{c.p.Epoch, c.p.Seq}, got, c.text)
 		}
 		if got, ok := ParsePosition(c.text); !ok || got != c.p {
 			t.Errorf("ParsePosition(%q) = %v, %v", c.text, got, ok)
@@ -47,16 +47,17 @@ func FuzzParsePosition(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		p, ok := ParsePosition(s)
 		if ok && p.String() != s {
-			t.Errorf("%q reads as %q", s, p)
+			t.Errorf("%q is parsed as %q", s, p)
 		}
 		if !ok && p != (Position{}) {
-			t.Errorf("%q is refused with %v", s, p)
+			t.Errorf("%q is refused, but the result is %v", s, p)
 		}
 	})
 }
 
-// TestOwnIDIsNoPosition: an own id that is a position of the engine, or holds one, would be taken for that place.
-func TestOwnIDIsNoPosition(t *testing.T) {
+// TestPublishRefusesOwnPosition: a publisher's id that is, or contains, a position of this engine would be taken for
+// that position.
+func TestPublishRefusesOwnPosition(t *testing.T) {
 	e := start(t, Options{})
 	a, b := publish(t, e, "a", 1), publish(t, e, "b", 1)
 	other := start(t, Options{})
@@ -67,12 +68,12 @@ func TestOwnIDIsNoPosition(t *testing.T) {
 		"x," + ahead.String(): true, elsewhere.String(): false, "170-0": false, a.String() + "x": false, "own": false,
 		Position{b.Epoch + 1, 1}.String(): false,
 	} {
-		_, err := e.Publish("a", own(id))
-		if _, _, errAll := e.PublishAll(own(id)); errors.Is(err, ErrPosition) != refused || errors.Is(errAll, ErrPosition) != refused {
-			t.Errorf("%s: %v, to all %v", id, err, errAll)
+		_, err := e.Publish("a", withID(id))
+		if _, _, errAll := e.PublishAll(withID(id)); errors.Is(err, ErrPosition) != refused || errors.Is(errAll, ErrPosition) != refused {
+			t.Errorf("%s: Publish %v, PublishAll %v", id, err, errAll)
 		}
 	}
 	if p := publish(t, e, "a", 1); p.Seq != 12 {
-		t.Errorf("%s follows; the refused ones were published", p)
+		t.Errorf("the next position is %s: refused events were published", p)
 	}
 }

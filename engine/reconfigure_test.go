@@ -23,10 +23,10 @@ func TestReconfigure(t *testing.T) {
 		publish(t, e, "special", 1)
 		oldest := Position{last.Epoch, 0}.String()
 		if _, got := resumed(t, e, oldest, "k"); len(got) != 65 {
-			t.Errorf("%d items at first", len(got))
+			t.Errorf("%d items at the beginning", len(got))
 		}
 
-		o.Key.History = 16 // applies to what is kept already, by the next sweep
+		o.Key.History = 16 // the next sweep applies this to the events that are kept already
 		e.Reconfigure(o)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -37,21 +37,21 @@ func TestReconfigure(t *testing.T) {
 		e.Reconfigure(o)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if got := theKey(t, e, "k").bytes.Load(); got != 15 {
-			t.Errorf("%d bytes with less for the key", got)
+		if got := mustKey(t, e, "k").bytes.Load(); got != 15 {
+			t.Errorf("%d bytes with a lower limit for the key", got)
 		}
-		o.MaxHistoryBytes = 5 // at once
+		o.MaxHistoryBytes = 5 // applies at once
 		e.Reconfigure(o)
 		synctest.Wait()
 		if got := e.Stats().HistoryBytes; got != 4 {
-			t.Errorf("%d bytes with less for all, want the newest events", got)
+			t.Errorf("%d bytes with a lower limit for all keys, want only the newest events", got)
 		}
 		o.Key.HistoryTTL = time.Minute
 		e.Reconfigure(o)
 		time.Sleep(70 * time.Second)
 		synctest.Wait()
-		if got := theKey(t, e, "special").bytes.Load(); e.Stats().Keys != 1 || got != 1 {
-			t.Errorf("%+v with less time, the key with its own rule has %d bytes", e.Stats(), got)
+		if got := mustKey(t, e, "special").bytes.Load(); e.Stats().Keys != 1 || got != 1 {
+			t.Errorf("%+v with a shorter TTL, the key with its own rule has %d bytes", e.Stats(), got)
 		}
 
 		subscribe(t, e, "", "special")
@@ -65,9 +65,9 @@ func TestReconfigure(t *testing.T) {
 	})
 }
 
-// TestReconfigureMeetsLookup makes keys while the rules change: at last every
-// key has the last ones.
-func TestReconfigureMeetsLookup(t *testing.T) {
+// TestReconfigureDuringLookup creates keys while the rules change. At the end every key has the options of the last
+// rules.
+func TestReconfigureDuringLookup(t *testing.T) {
 	e := start(t, Options{})
 	var all sync.WaitGroup
 	for worker := range 2 {
@@ -84,15 +84,15 @@ func TestReconfigureMeetsLookup(t *testing.T) {
 	}
 	all.Wait()
 	want := e.rules.Load().base
-	for k := range e.everyKey() {
+	for k := range e.allKeys() {
 		if k.opts.Load() != want {
 			t.Fatalf("key %s has %+v, want %+v", k.name, k.opts.Load(), want)
 		}
 	}
 }
 
-// TestRulesMeetInLookup: the rules change between the lookup's two looks at them.
-func TestRulesMeetInLookup(t *testing.T) {
+// TestRulesChangeDuringLookup: the rules change between the two loads of the lookup.
+func TestRulesChangeDuringLookup(t *testing.T) {
 	var e *Engine
 	calls := 0
 	rule := func(string) *KeyOptions {
@@ -103,7 +103,7 @@ func TestRulesMeetInLookup(t *testing.T) {
 	}
 	e = start(t, Options{KeyRule: rule})
 	publish(t, e, "k", 1)
-	if got, want := theKey(t, e, "k").opts.Load(), e.rules.Load().base; got != want || calls != 3 {
+	if got, want := mustKey(t, e, "k").opts.Load(), e.rules.Load().base; got != want || calls != 3 {
 		t.Errorf("%+v after %d calls, want %+v", got, calls, want)
 	}
 }
@@ -119,10 +119,10 @@ func TestRuleOptionsAreShared(t *testing.T) {
 	}})
 	publish(t, e, "a", 1)
 	publish(t, e, "partial", 1)
-	if theKey(t, e, "a").opts.Load() != full {
-		t.Error("a copy of complete options for each key")
+	if mustKey(t, e, "a").opts.Load() != full {
+		t.Error("complete options were copied")
 	}
-	if o := theKey(t, e, "partial").opts.Load(); o.HistoryBytes == 0 || o.History != 8 || partial.HistoryBytes != 0 {
+	if o := mustKey(t, e, "partial").opts.Load(); o.HistoryBytes == 0 || o.History != 8 || partial.HistoryBytes != 0 {
 		t.Errorf("%+v from %+v", o, partial)
 	}
 }

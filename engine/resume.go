@@ -1,28 +1,133 @@
 package engine
 
-// resume sets the cursor behind the last id that the client has seen. It is
-// called after join, so that an event published meanwhile is either found here
-// or announced (I7).
+import "slices"
+
+// resumeAll sets the cursors, which have joined their keys, to the place after the id that the client gave. since is
+// the last broadcast that began before the subscriber joined.
+func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
+	// Without an id: begin at the newest events.
+	if id == "" {
+		if len(s.cursors) > 1 {
+			s.lastBroadcast = since
+		}
+		for i := range s.cursors {
+			s.cursors[i].startFresh(true)
+		}
+		return ResumedNone
+	}
+
+	// Parse the id, and take the last broadcast that the client has from it.
+	parts := splitParts(id, len(s.cursors))
+	for _, p := range parts {
+		if p.tag == broadcastTag && e.issued(p.pos.Epoch) && p.pos.Seq <= uint64(^uint32(0)) &&
+			!after(uint32(p.pos.Seq), e.lastBroadcast.Load()) {
+			s.lastBroadcast = uint32(p.pos.Seq)
+		}
+	}
+	anyPart := false
+	for i := range s.cursors {
+		anyPart = anyPart || partFor(parts, s.cursors[i].key) >= 0
+	}
+
+	// Set each cursor: by its part, by the publisher's own id, or by what the other parts show.
+	result := ResumedExact
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		j := partFor(parts, c.key)
+		var exact bool
+		switch {
+		case j >= 0:
+			exact = c.resume(parts[j].text)
+		case parts == nil || !anyPart && c.hasID(id):
+			exact = c.resume(id)
+		default:
+			exact = s.resumeWithoutPart(parts, i)
+		}
+		if !exact {
+			result = ResumedGap
+		} else if len(parts) <= 1 && len(s.cursors) > 1 && since != 0 && (j >= 0 || parts == nil) {
+			// The id of a stream of one key, and a publisher's own id, do not contain the last broadcast. It is the
+			// last one before the place that the id names.
+			if n := c.broadcastBefore(); after(n, s.lastBroadcast) {
+				s.lastBroadcast = n
+			}
+		}
+	}
+	return result
+}
+
+// partFor returns the index of the part that is the position of k, or -1.
+func partFor(parts []part, k *key) int {
+	return slices.IndexFunc(parts, func(p part) bool { return p.matches(k) })
+}
+
+// resumeWithoutPart sets cursor i, for which a composite id has no part. If every part matches one of the other keys,
+// the client had not subscribed to this key, and the cursor begins as for a new subscriber. A part that matches no key
+// may belong to another life of this key: then the client gets a gap, and everything that is kept.
+func (s *Subscriber) resumeWithoutPart(parts []part, i int) (exact bool) {
+	c := &s.cursors[i]
+	if i < len(parts) && parts[i].valid && !parts[i].engineMade() {
+		return c.resume(parts[i].text) // a publisher's own id in the place of this key
+	}
+
+	// Choose the part that may be this key's: preferably the one in its place.
+	unmatched := part{}
+	for j, p := range parts {
+		if s.matchesNone(p) && (unmatched.text == "" || j == i) {
+			unmatched = p
+		}
+	}
+	if unmatched.text == "" {
+		c.startFresh(false)
+		return true
+	}
+	c.next = c.key.firstKept()
+	reason := GapUnknown
+	if unmatched.valid {
+		reason = GapEpoch
+	}
+	c.noteGap(Gap{Reason: reason, Missed: -1, After: unmatched.text})
+	return false
+}
+
+// matchesNone reports whether the part matches none of the subscriber's keys.
+func (s *Subscriber) matchesNone(p part) bool {
+	for i := range s.cursors {
+		if p.matches(s.cursors[i].key) {
+			return false
+		}
+	}
+	return p.tag != broadcastTag
+}
+
+// resume sets the cursor to the place after the last id that the client has received. It is called after join, so that
+// an event that is published meanwhile is either found here or announced (I7).
 //
-// Where an id cannot be found, all that is kept is sent, behind a gap: for an
-// id of another epoch, or one that history has lost, none of it has been seen;
-// for any other id nobody knows, and a repetition is better than a loss.
+// If the id cannot be found, the cursor sends a gap and then everything that is kept. If the id is of another epoch, or
+// history has lost it, the client has not seen any of these events. Any other id is unknown, and then repeating events
+// is better than losing them.
 func (c *cursor) resume(after string) (exact bool) {
 	k := c.key
 	first, tail := k.firstKept(), k.tail()
 	p, position := ParsePosition(after)
+
+	// A position in this life of the key.
 	if position && p.Epoch == k.epoch && p.Seq <= tail {
-		c.next = k.firstFrom(p.Seq + 1)
+		c.next = k.firstKeptFrom(p.Seq + 1)
 		if c.next == p.Seq+1 {
 			return true
 		}
 		c.noteGap(Gap{Reason: GapHistory, Missed: int64(c.next - p.Seq - 1), After: after})
 		return false
 	}
-	if seq, found := k.find(after, first, tail); found {
+
+	// The publisher's own id of an event that is kept.
+	if seq, found := k.findID(after, first, tail); found {
 		c.next = seq + 1
 		return true
 	}
+
+	// Neither: send everything that is kept.
 	c.next = first
 	reason := GapUnknown
 	if position && p.Epoch != k.epoch {
@@ -32,26 +137,12 @@ func (c *cursor) resume(after string) (exact bool) {
 	return false
 }
 
-// hasOwn reports whether the key keeps an event with the publisher's own id.
-func (c *cursor) hasOwn(id string) bool {
-	_, found := c.key.find(id, c.key.firstKept(), c.key.tail())
-	return found
-}
-
-// noteGap has the cursor report the gap before what it reads next.
-func (c *cursor) noteGap(g Gap) {
-	g.Key, g.Next = c.key.name, Position{c.key.epoch, c.next - 1}
-	c.gap = &g
-}
-
-// begin sets the cursor of a new subscriber: behind the newest event, with
-// KeyOptions.SendLast in front of the newest value, if that is kept. From there on
-// it reads as any other: what is published meanwhile comes behind the value, or
-// laps it as it laps slow subscribers.
+// startFresh sets the cursor of a new subscriber: after the newest event or, with KeyOptions.SendLast, before the
+// newest value, if that is kept. From there on it reads like any other cursor: what is published meanwhile comes after
+// the value, or laps it like any slow subscriber.
 //
-// fresh is false if the client resumes its other keys: then their id says which
-// broadcasts it has.
-func (c *cursor) begin(fresh bool) {
+// noID is false if the client resumes its other keys. Then their id says which broadcasts it has.
+func (c *cursor) startFresh(noID bool) {
 	tail := c.key.tail()
 	c.next = tail + 1
 	if !c.key.opts.Load().SendLast {
@@ -59,34 +150,21 @@ func (c *cursor) begin(fresh bool) {
 	}
 	if ev := c.key.newestValue(tail); ev != nil {
 		c.next = ev.seq
-		if fresh && ev.all != 0 && len(c.sub.cursors) > 1 {
-			c.sub.expect(ev.all)
+		if noID && ev.broadcast != 0 && len(c.sub.cursors) > 1 {
+			c.sub.rewindBefore(ev.broadcast)
 		}
 	}
 }
 
-// newestValue returns the newest event kept, from tail backwards, that is a value:
-// one that a client dispatches and that is not the server's own; nil if there is
-// none. Costs a look at each event behind it.
-func (k *key) newestValue(tail uint64) *Event {
-	return k.newestKept(tail, func(ev *Event) bool { return ev.class == classValue })
+// hasID reports whether the key keeps an event with this id of its publisher.
+func (c *cursor) hasID(id string) bool {
+	_, found := c.key.findID(id, c.key.firstKept(), c.key.tail())
+	return found
 }
 
-// newestKept returns the newest event kept, from seq backwards, that want asks
-// for; nil if there is none.
-func (k *key) newestKept(seq uint64, want func(*Event) bool) *Event {
-	for first := k.firstKept(); seq >= first && seq > 0; seq-- {
-		if ev, _ := k.read(seq); ev != nil && want(ev) {
-			return ev
-		}
-	}
-	return nil
-}
-
-// find returns the first kept event with the publisher's own id. With an id
-// that several events share, the first of them is right: what follows it may be
-// sent twice, and nothing is skipped. Costs a comparison per kept event.
-func (k *key) find(id string, first, tail uint64) (seq uint64, found bool) {
+// findID returns the first kept event that has this id of its publisher. If several events have the same id, the first
+// one is right: the events after it may be sent twice, but none is skipped. It costs a comparison for each kept event.
+func (k *key) findID(id string, first, tail uint64) (seq uint64, found bool) {
 	for seq = first; seq <= tail; seq++ {
 		ev, _ := k.read(seq)
 		if ev != nil && ev.idAt >= 0 && int(ev.idLen) == len(id) &&
@@ -97,11 +175,27 @@ func (k *key) find(id string, first, tail uint64) (seq uint64, found bool) {
 	return 0, false
 }
 
-// lastBroadcast returns the number of the last broadcast kept before the
-// cursor, 0 if there is none. Costs a look at each event kept before it.
-func (c *cursor) lastBroadcast() uint32 {
-	if ev := c.key.newestKept(c.next-1, func(ev *Event) bool { return ev.all != 0 }); ev != nil {
-		return ev.all
+// newestValue returns the newest kept event up to sequence tail that is a value: clients dispatch it, and it is not a
+// notice. It returns nil if there is none. It looks at each event after that one.
+func (k *key) newestValue(tail uint64) *Event {
+	return k.newestMatching(tail, func(ev *Event) bool { return ev.class == classValue })
+}
+
+// newestMatching returns the newest kept event up to sequence seq for which match returns true, or nil.
+func (k *key) newestMatching(seq uint64, match func(*Event) bool) *Event {
+	for first := k.firstKept(); seq >= first && seq > 0; seq-- {
+		if ev, _ := k.read(seq); ev != nil && match(ev) {
+			return ev
+		}
+	}
+	return nil
+}
+
+// broadcastBefore returns the number of the last broadcast that is kept before the cursor, or 0. It looks at each kept
+// event before the cursor, up to that one.
+func (c *cursor) broadcastBefore() uint32 {
+	if ev := c.key.newestMatching(c.next-1, func(ev *Event) bool { return ev.broadcast != 0 }); ev != nil {
+		return ev.broadcast
 	}
 	return 0
 }

@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// TestResumeHammer has two clients reconnect 500 times each at random while
-// publishers run, with a history so short that it is often past. Each time the
-// client comes with the last position it has seen, and each sequence arrives
-// once, in order, or a gap accounts for it.
+// TestResumeHammer has two clients reconnect 500 times each at random while publishers run. The history is so short
+// that it has often lost the client's position. Each time the client resumes with the last position that it has seen.
+// Each sequence arrives once and in order, or a gap accounts for it.
 func TestResumeHammer(t *testing.T) {
 	const clients, resumes, publishers = 2, 500, 2
 	e := start(t, Options{Key: KeyOptions{History: 32}})
@@ -25,7 +24,7 @@ func TestResumeHammer(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := e.Publish("k", number(n)); err != nil {
+				if _, err := e.Publish("k", numberFrame(n)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -70,16 +69,16 @@ func TestResumeHammer(t *testing.T) {
 					case it.Gap != nil:
 						gaps[it.Gap.Reason]++
 						if want := int64(it.Gap.Next.Seq - last.Seq); it.Gap.Missed != want || it.Gap.After != last.String() || want <= 0 {
-							t.Errorf("gap %+v behind %v", it.Gap, last)
+							t.Errorf("gap %+v after %v", it.Gap, last)
 						}
 						if result == ResumedExact && it.Gap.Reason != GapLag {
-							t.Errorf("gap %+v of a resume said to be exact", it.Gap)
+							t.Errorf("gap %+v after an exact resume", it.Gap)
 						}
 						missed += it.Gap.Missed
 						last.Seq = it.Gap.Next.Seq
 					default:
 						if last.Seq++; it.Event.Seq() != last.Seq {
-							t.Errorf("event %d where %d is next", it.Event.Seq(), last.Seq)
+							t.Errorf("event %d, want %d", it.Event.Seq(), last.Seq)
 							last.Seq = it.Event.Seq()
 						}
 						got++

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// resumed subscribes and returns what became of the id and what Next has.
+// resumed subscribes with lastID, and returns the result and the items.
 func resumed(t *testing.T, e *Engine, lastID string, keys ...string) (Resumed, []string) {
 	t.Helper()
 	s := new(Subscriber)
@@ -31,7 +31,7 @@ func TestResumeByPosition(t *testing.T) {
 	}{
 		{"none", "", ResumedNone, nil},
 		{"newest", at(last.Epoch, 20), ResumedExact, nil},
-		{"one behind", at(last.Epoch, 19), ResumedExact, numbers(20, 20)},
+		{"one before the newest", at(last.Epoch, 19), ResumedExact, numbers(20, 20)},
 		{"just kept", at(last.Epoch, 12), ResumedExact, all},
 		{"one lost", at(last.Epoch, 11), ResumedGap, append([]string{"gap k history 1"}, all...)},
 		{"before the first", at(last.Epoch, 0), ResumedGap, append([]string{"gap k history 12"}, all...)},
@@ -42,7 +42,7 @@ func TestResumeByPosition(t *testing.T) {
 		{"future", at(last.Epoch, 21), ResumedGap, append([]string{"gap k unknown -1"}, all...)},
 		{"far future", at(last.Epoch, 1<<64-1), ResumedGap, append([]string{"gap k unknown -1"}, all...)},
 		{"garbage", "\x00;DROP", ResumedGap, append([]string{"gap k unknown -1"}, all...)},
-		{"not quite", at(last.Epoch, 15) + " ", ResumedGap, append([]string{"gap k unknown -1"}, all...)},
+		{"with a space", at(last.Epoch, 15) + " ", ResumedGap, append([]string{"gap k unknown -1"}, all...)},
 		{"too long", strings.Repeat("x", 70000), ResumedGap, append([]string{"gap k unknown -1"}, all...)},
 	} {
 		if r, got := resumed(t, e, c.id, "k"); r != c.result || !slices.Equal(got, c.want) {
@@ -68,7 +68,7 @@ func TestResumeByOwnID(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{History: 8}})
 	ids := []string{"lost", "a", "b", "a", "", "c", "10-5", "c", "d"}
 	for i, id := range ids {
-		f := own(id)
+		f := withID(id)
 		if id == "" {
 			f = text("no id")
 		}
@@ -93,7 +93,7 @@ func TestResumeByOwnID(t *testing.T) {
 	}{
 		{"d", 9, ResumedExact},
 		{"b", 3, ResumedExact},
-		{"a", 2, ResumedExact}, // of two, the first: nothing is skipped
+		{"a", 2, ResumedExact}, // two events have it: the first counts, so that nothing is skipped
 		{"c", 6, ResumedExact},
 		{"10-5", 7, ResumedExact}, // looks like a position
 		{"lost", 1, ResumedGap},
@@ -138,16 +138,16 @@ func TestResumeSeveralKeys(t *testing.T) {
 		{"one of an older epoch", at(a, 4) + "," + at(b, 20) + "," + at(Position{1, 0}, 2), ResumedGap,
 			[]string{"5", "gap c epoch -1", "1", "2"}},
 		{"another order", at(c, 1) + "," + at(a, 4) + "," + at(b, 19), ResumedExact, []string{"5", "20", "2"}},
-		{"one key more now", at(a, 4) + "," + at(b, 20), ResumedExact, []string{"5"}},
+		{"one more key", at(a, 4) + "," + at(b, 20), ResumedExact, []string{"5"}},
 		{"only one before", at(b, 19), ResumedExact, []string{"20"}},
-		{"one key less now", at(a, 4) + "," + at(b, 20) + "," + at(c, 2) + "," + at(other, 1), ResumedExact, []string{"5"}},
+		{"one key less", at(a, 4) + "," + at(b, 20) + "," + at(c, 2) + "," + at(other, 1), ResumedExact, []string{"5"}},
 		{"one twice", at(a, 5) + "," + at(b, 20) + "," + at(c, 1) + "," + at(c, 1), ResumedExact, []string{"2"}},
 		{"another set", at(other, 1) + "," + at(a, 4) + "," + at(b, 20), ResumedGap, []string{"5", "gap c epoch -1", "1", "2"}},
 		{"none for one", "0-0," + at(b, 20) + "," + at(c, 1), ResumedGap, append([]string{"gap a epoch -1", "2"}, numbers(1, 5)...)},
-		{"one is no position", at(a, 5) + ",x," + at(c, 2), ResumedGap, append([]string{"gap b unknown -1"}, numbers(13, 20)...)},
+		{"one is not a position", at(a, 5) + ",x," + at(c, 2), ResumedGap, append([]string{"gap b unknown -1"}, numbers(13, 20)...)},
 		{"of another server", at(Position{1<<61 + 5, 0}, 5) + "," + at(Position{1<<61 + 6, 0}, 20), ResumedGap, nil},
 		{"empty parts", ",,", ResumedGap, nil},
-		{"own, with commas", "x,y,z", ResumedGap, nil},
+		{"publisher's own, with commas", "x,y,z", ResumedGap, nil},
 	} {
 		r, got := resumed(t, e, x.id, "a", "b", "c")
 		if r != x.result {
@@ -157,14 +157,14 @@ func TestResumeSeveralKeys(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", x.name, got, x.want)
 		}
 		if gaps := strings.Count(fmt.Sprint(got), " -1"); x.want == nil && (gaps != 3 || len(got) != 3+5+8+2) {
-			t.Errorf("%s: got %v, want all that is kept behind a gap for each key", x.name, got)
+			t.Errorf("%s: got %v, want a gap and everything that is kept for each key", x.name, got)
 		}
 	}
 
-	// An id that one publisher gave to events of two keys.
+	// A publisher gave the same id to events of two keys.
 	for _, key := range []string{"a", "c"} {
 		for _, id := range []string{"same", "more"} {
-			if _, err := e.Publish(key, own(id)); err != nil {
+			if _, err := e.Publish(key, withID(id)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -184,18 +184,18 @@ func TestPositionsResume(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Cut the stream after each item: what is left and what came are the whole.
-	var came []string
+	// Disconnect after each item: what arrived before and after the resume is complete.
+	var received []string
 	for {
 		_, rest := resumed(t, e, string(s.Positions(nil)), keys...)
-		whole := slices.Sorted(slices.Values(append(slices.Clone(came), rest...)))
+		whole := slices.Sorted(slices.Values(append(slices.Clone(received), rest...)))
 		if !slices.Equal(whole, numbers(0, 4)) {
-			t.Errorf("after %v the rest is %v", came, rest)
+			t.Errorf("after %v the rest is %v", received, rest)
 		}
 		it, ok := s.Next(true)
 		if !ok {
 			break
 		}
-		came = append(came, string(it.Event.Bytes()))
+		received = append(received, string(it.Event.Bytes()))
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
 func TestRetirement(t *testing.T) {
@@ -33,7 +35,7 @@ func TestRetirement(t *testing.T) {
 		for i := range e.shards {
 			e.shards[i].Range(func(name string, _ *key) bool {
 				if name != "busy" {
-					t.Errorf("key %q is still in the map", name)
+					t.Errorf("key %q is still in the map of keys", name)
 				}
 				return true
 			})
@@ -41,10 +43,10 @@ func TestRetirement(t *testing.T) {
 
 		again := publish(t, e, "used", 1)
 		if again.Seq != 1 || again.Epoch <= last.Epoch {
-			t.Errorf("a key that was made again is at %v after %v", again, last)
+			t.Errorf("a key that was created again is at %v after %v", again, last)
 		}
 		if got, want := drain(subscribe(t, e, last.String(), "used")), []string{"gap used epoch -1", "1"}; !slices.Equal(got, want) {
-			t.Errorf("a resume in the next life got %v, want %v", got, want)
+			t.Errorf("a resume in the next life of the key got %v, want %v", got, want)
 		}
 		if got, want := drain(subscribe(t, e, position, "empty")), []string{"gap empty epoch -1"}; !slices.Equal(got, want) {
 			t.Errorf("a resume of a key that never had an event got %v, want %v", got, want)
@@ -59,7 +61,7 @@ func TestRetiredKeyRefuses(t *testing.T) {
 			put(e, k, text("x"))
 		}
 		if k.retire() != (events == 0) {
-			t.Errorf("%d events: retire", events)
+			t.Errorf("%d events: retire returned the wrong result", events)
 		}
 		k.expire(e, time.Now().UnixNano()+1, false)
 		for range 2 {
@@ -68,9 +70,9 @@ func TestRetiredKeyRefuses(t *testing.T) {
 			}
 		}
 		if put(e, k, text("y")) != 0 {
-			t.Errorf("%d events: a retired key takes another", events)
+			t.Errorf("%d events: a retired key accepts another event", events)
 		}
-		if ok, err := k.join(e, &cursor{key: k, pos: -1}); ok || err != nil {
+		if ok, err := k.join(e, &cursor{key: k, index: -1}); ok || err != nil {
 			t.Errorf("%d events: join is %v, %v", events, ok, err)
 		}
 		if got := k.tail(); got != uint64(events) {
@@ -86,8 +88,8 @@ func TestRetiredKeyRefuses(t *testing.T) {
 	}
 }
 
-// TestRetireUnderTraffic lets keys come and go below publishers and
-// subscribers, and wants each event that a subscriber waits for.
+// TestRetireUnderTraffic retires keys all the time while publishers and subscribers use them. Every subscriber gets the
+// event for which it waits.
 func TestRetireUnderTraffic(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{HistoryTTL: time.Microsecond}, SweepInterval: 100 * time.Microsecond})
 	var all sync.WaitGroup
@@ -104,7 +106,7 @@ func TestRetireUnderTraffic(t *testing.T) {
 				from := s.cursors[0].next
 				p, err := e.Publish(name, text("x"))
 				if err != nil || p.Epoch != s.cursors[0].key.epoch || p.Seq < from || p.Subscribers < 1 {
-					t.Errorf("published as %+v (%v) with a subscriber of epoch %d from %d on", p, err, s.cursors[0].key.epoch, from)
+					t.Errorf("published as %+v (%v), but the subscriber reads epoch %d from %d on", p, err, s.cursors[0].key.epoch, from)
 				}
 				if got := drain(s); len(got) == 0 {
 					t.Error("the subscriber got nothing")
@@ -114,9 +116,7 @@ func TestRetireUnderTraffic(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for e.Stats().Keys > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually.Equal(t, "keys", 0, func() int64 { return e.Stats().Keys })
 	if got := e.Stats().HistoryBytes; got != 0 {
 		t.Errorf("%d bytes are left", got)
 	}

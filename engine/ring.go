@@ -2,22 +2,21 @@ package engine
 
 import "sync/atomic"
 
-// minSlots is the size of a key's first ring: 64 bytes of slots, for the many
-// keys that see an event now and then.
+// minSlots is the size of a key's first ring: 64 bytes of slots, for the many keys that have an event only now and
+// then.
 const minSlots = 8
 
-// ring is one ring buffer of a key. Slots hold events at seq&mask. See the
-// package comment for the protocol and its invariants.
+// ring is a ring buffer of a key's events. The slot of sequence s is slots[s&mask]. invariants.go describes the
+// protocol.
 type ring struct {
 	slots []atomic.Pointer[Event]
 	mask  uint64
 
-	// tail is the sequence of the newest event, or one behind it for the
-	// moment between a publisher's CAS on the slot and its CAS on tail. Storing
-	// it publishes nothing: readers synchronise on the slots.
+	// tail is the sequence of the newest event, or one less for the moment between a publisher's CAS on the slot and
+	// its CAS on tail. Storing tail publishes nothing: readers synchronize on the slots.
 	tail atomic.Uint64
-	// oldest is a lower bound of the oldest sequence kept. Only eviction moves
-	// it; overwriting is visible in the slots themselves.
+	// oldest is a lower bound of the oldest sequence that is kept. Only eviction advances it. Overwriting is visible in
+	// the slots themselves.
 	oldest atomic.Uint64
 }
 
@@ -28,17 +27,16 @@ func newRing(size int, tail, oldest uint64) *ring {
 	return r
 }
 
-// retiredRing stands for the ring of a key that was retired before its first
-// event.
+// retiredRing is the ring of a key that was retired before its first event.
 var retiredRing = &ring{}
 
 func (r *ring) slot(seq uint64) *atomic.Pointer[Event] { return &r.slots[seq&r.mask] }
 
-// publish puts d into the key's ring as its next event. It reports false if
-// the key has been retired: then the caller looks the key up again.
+// publish puts d into the key's ring as its next event. It returns false if the key has been retired; then the caller
+// looks the key up again.
 //
-// Lock-free: a failed CAS means that another publisher's succeeded, and a
-// publisher that stalls between its two CASes is helped (I2).
+// It is lock-free. A failed CAS means that another publisher's CAS succeeded, and others help a publisher that stalls
+// between its two CASes (I2).
 func (k *key) publish(e *Engine, d *draft) bool {
 	for {
 		r := k.ring.Load()
@@ -49,18 +47,22 @@ func (k *key) publish(e *Engine, d *draft) bool {
 		case retiredRing:
 			return false
 		}
+
+		// Look at the slot of the next event.
 		t := r.tail.Load()
 		s := t + 1
 		slot := r.slot(s)
 		cur := slot.Load()
-		window()
+		racePoint()
+
+		// It is taken: help whoever took it, and retry.
 		if cur != nil && cur.seq >= s {
 			if cur.seq > s {
-				continue // t was stale: others have gone round the ring
+				continue // t was stale: the ring has wrapped around since
 			}
 			switch cur.kind {
-			case kindMoved:
-				k.finishMove(r, cur)
+			case kindResized:
+				k.finishResize(r, cur)
 			case kindRetired:
 				return false
 			default:
@@ -68,16 +70,20 @@ func (k *key) publish(e *Engine, d *draft) bool {
 			}
 			continue
 		}
-		if r.wantsGrowth(s, cur, k.opts.Load().slots()) {
-			k.move(e, r, s, cur, 2*len(r.slots))
+
+		// It is the last free slot: replace the ring by a larger one, and retry.
+		if r.shouldGrow(s, cur, k.opts.Load().slots()) {
+			k.resize(e, r, s, cur, 2*len(r.slots))
 			continue
 		}
-		d.stamp(Position{Epoch: k.epoch, Seq: s})
-		window()
+
+		// It is free: publish, advance the tail, and keep within the limits.
+		d.setPosition(Position{Epoch: k.epoch, Seq: s})
+		racePoint()
 		if !slot.CompareAndSwap(cur, d.ev) { // publishes the event (I1)
 			continue
 		}
-		window()
+		racePoint()
 		r.tail.CompareAndSwap(t, s)
 		k.account(e, d.ev, cur)
 		k.limitBytes(e)
@@ -85,10 +91,9 @@ func (k *key) publish(e *Engine, d *draft) bool {
 	}
 }
 
-// wantsGrowth reports whether the event s would take the last free slot of a
-// ring that may be larger. Growing one slot early leaves a slot for the mark
-// that ends this ring, so that growing displaces no event.
-func (r *ring) wantsGrowth(s uint64, cur *Event, limit int) bool {
+// shouldGrow reports whether event s would take the last free slot of a ring that may grow. The ring grows one slot
+// early: the last slot is left for the resize marker, so that growing displaces no event.
+func (r *ring) shouldGrow(s uint64, cur *Event, limit int) bool {
 	if len(r.slots) >= limit || s < uint64(len(r.slots))-1 {
 		return false
 	}
@@ -96,25 +101,26 @@ func (r *ring) wantsGrowth(s uint64, cur *Event, limit int) bool {
 	return cur != nil && cur.kind == kindEvent || next != nil && next.kind == kindEvent
 }
 
-// move ends ring r at sequence s, whose slot holds cur, and gives the key a
-// ring of the given size. If another publisher takes s first, nothing happens.
-func (k *key) move(e *Engine, r *ring, s uint64, cur *Event, size int) {
-	mark := &Event{seq: s, at: int64(size), kind: kindMoved}
-	if r.slot(s).CompareAndSwap(cur, mark) {
-		k.release(e, cur) // displaced only if the key's limit was raised meanwhile
-		window()
-		k.finishMove(r, mark)
+// resize ends ring r at sequence s, whose slot holds cur, and gives the key a ring with size slots. If another
+// publisher takes s first, nothing happens.
+func (k *key) resize(e *Engine, r *ring, s uint64, cur *Event, size int) {
+	marker := &Event{seq: s, at: int64(size), kind: kindResized}
+	if r.slot(s).CompareAndSwap(cur, marker) {
+		k.release(e, cur) // cur is an event only if the key's limit was raised meanwhile
+		racePoint()
+		k.finishResize(r, marker)
 	}
 }
 
-// finishMove replaces r, which mark ended, by a ring that has the events of r.
-// Anyone who meets the mark may do it: all helpers copy the same slots, since
-// nothing is published in r behind the mark (I4), and the first CAS wins.
-func (k *key) finishMove(r *ring, mark *Event) {
+// finishResize replaces r, which ends at marker, by a ring with the events of r. Anyone who meets the marker may do it.
+// All helpers copy the same slots, because nothing is published in r after the marker (I4), and the first CAS wins.
+func (k *key) finishResize(r *ring, marker *Event) {
 	if k.ring.Load() != r {
 		return
 	}
-	size, s := int(mark.at), mark.seq
+
+	// Copy the newest events that fit.
+	size, s := int(marker.at), marker.seq
 	n := newRing(size, s-1, r.oldest.Load())
 	first := uint64(1)
 	if keep := uint64(min(size, len(r.slots)-1)); s > keep {
@@ -125,12 +131,12 @@ func (k *key) finishMove(r *ring, mark *Event) {
 			n.slot(seq).Store(ev)
 		}
 	}
-	window()
+	racePoint()
 	k.ring.CompareAndSwap(r, n)
 }
 
-// read returns what is at sequence s for a reader: the event, or nil and
-// whether s is gone (lapped or evicted) rather than not there yet.
+// read returns the event at sequence s. If there is none, lapped says whether s is gone (lapped or evicted) or not
+// published yet.
 func (k *key) read(s uint64) (ev *Event, lapped bool) {
 	for {
 		r := k.ring.Load()
@@ -139,16 +145,16 @@ func (k *key) read(s uint64) (ev *Event, lapped bool) {
 		}
 		slot := r.slot(s)
 		ev := slot.Load()
-		if ev != nil && ev.kind == kindMoved && ev.seq >= s {
-			k.finishMove(r, ev)
+		if ev != nil && ev.kind == kindResized && ev.seq >= s {
+			k.finishResize(r, ev)
 			continue
 		}
 		if ev == nil || ev.seq < s {
 			if s > r.tail.Load() {
 				return nil, false
 			}
-			// Published since the slot was loaded, or gone in a move. Once tail
-			// has reached s, a second look at the slot decides.
+			// Published since the slot was loaded, or lost in a resize. The tail has reached s, so a second look at the
+			// slot decides.
 			if now := slot.Load(); now != ev {
 				continue
 			}
@@ -165,7 +171,7 @@ func (k *key) read(s uint64) (ev *Event, lapped bool) {
 	}
 }
 
-// tail returns the sequence of the newest event, 0 before the first.
+// tail returns the sequence of the newest event, or 0 before the first.
 func (k *key) tail() uint64 {
 	for {
 		r := k.ring.Load()
@@ -173,14 +179,14 @@ func (k *key) tail() uint64 {
 			return 0
 		}
 		t := r.tail.Load()
-		window()
+		racePoint()
 		next := r.slot(t + 1).Load()
 		switch {
 		case next == nil || next.seq <= t:
 			return t
-		case next.seq > t+1: // t is stale: others have gone round the ring
-		case next.kind == kindMoved:
-			k.finishMove(r, next)
+		case next.seq > t+1: // t is stale: the ring has wrapped around since
+		case next.kind == kindResized:
+			k.finishResize(r, next)
 		case next.kind == kindRetired:
 			return t
 		default:
@@ -190,15 +196,15 @@ func (k *key) tail() uint64 {
 }
 
 // firstKept returns the oldest sequence that can still be read, or tail+1.
-func (k *key) firstKept() uint64 { return k.firstFrom(1) }
+func (k *key) firstKept() uint64 { return k.firstKeptFrom(1) }
 
-// firstFrom returns the first sequence from s on that can still be read, or
-// tail+1. Between s and there nothing can be; below s something may: eviction
-// in a ring that is being replaced can leave a hole in the new one.
-func (k *key) firstFrom(s uint64) uint64 {
-	// The tail first: a ring that comes later keeps all of it that is kept.
+// firstKeptFrom returns the first sequence from s on that can still be read, or tail+1. No sequence between s and the
+// result can be read. A sequence below s may be readable: eviction in a ring that is being replaced can leave a hole in
+// the new one.
+func (k *key) firstKeptFrom(s uint64) uint64 {
+	// Load the tail first: a ring that is loaded later has everything up to that tail that is kept.
 	tail := k.tail()
-	window()
+	racePoint()
 	r := k.ring.Load()
 	if r == nil || r == retiredRing {
 		return s

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
 func TestGrowthLosesNothing(t *testing.T) {
 	for _, history := range []int{8, 9, 16, 100, 1024} {
 		o := KeyOptions{History: history}
 		size := o.slots()
-		// For each lag below the size: a reader that stays that far behind.
+		// Lags below the size: a reader that always lags this much.
 		for _, lag := range []int{0, 1, 6, 7, 8, size/2 - 1, size / 2, size - 2, size - 1} {
 			if lag < 0 || lag >= size {
 				continue
@@ -27,7 +29,7 @@ func TestGrowthLosesNothing(t *testing.T) {
 					it, ok := s.Next(true)
 					read++
 					if !ok || it.Gap != nil || string(it.Event.Bytes()) != fmt.Sprint(read) {
-						t.Fatalf("history %d, lag %d: event %d is not there after %d: %+v %v", history, lag, read, n, it, ok)
+						t.Fatalf("history %d, lag %d: event %d is missing after %d: %+v %v", history, lag, read, n, it, ok)
 					}
 				}
 			}
@@ -35,7 +37,8 @@ func TestGrowthLosesNothing(t *testing.T) {
 				t.Errorf("history %d: the ring has %d slots, want %d", history, got, size)
 			}
 			if k.bytes.Load() != e.historyBytes.Load() || k.bytes.Load() != bytesKept(k) {
-				t.Errorf("history %d: %d bytes counted, %d in the engine, %d kept", history, k.bytes.Load(), e.historyBytes.Load(), bytesKept(k))
+				t.Errorf("history %d: %d bytes counted, %d in the engine, %d kept",
+					history, k.bytes.Load(), e.historyBytes.Load(), bytesKept(k))
 			}
 		}
 	}
@@ -68,8 +71,7 @@ func TestLapsAreCounted(t *testing.T) {
 	}
 }
 
-// TestStalledPublisher has publishers that never come back at each step of a
-// publish. By I2 and I4 the others go on.
+// TestStalledPublisher has publishers that stall indefinitely at each step of a publish. The others continue (I2, I4).
 func TestStalledPublisher(t *testing.T) {
 	stalled := func(seq uint64) *Event { return &Event{seq: seq, idAt: -1, bytes: []byte("stalled")} }
 	t.Run("before the slot", func(t *testing.T) {
@@ -80,7 +82,7 @@ func TestStalledPublisher(t *testing.T) {
 			put(e, k, text(fmt.Sprint(n)))
 		}
 		if r.slot(2).CompareAndSwap(cur, stalled(2)) {
-			t.Error("a publisher that stalled for two rounds still found its slot as it was")
+			t.Error("a publisher that stalled while the ring wrapped around twice found its slot unchanged")
 		}
 	})
 	t.Run("after the slot", func(t *testing.T) {
@@ -90,7 +92,7 @@ func TestStalledPublisher(t *testing.T) {
 			if n%3 != 0 {
 				put(e, k, text(fmt.Sprint(n)))
 			} else if seq := k.tail() + 1; !k.ring.Load().slot(seq).CompareAndSwap(k.ring.Load().slot(seq).Load(), stalled(seq)) {
-				t.Fatal("no stall")
+				t.Fatal("the stalled publisher could not publish")
 			}
 			if got := drain(s); len(got) != 1 {
 				t.Fatalf("event %d: the reader got %v", n, got)
@@ -100,16 +102,16 @@ func TestStalledPublisher(t *testing.T) {
 			t.Errorf("tail %d", k.tail())
 		}
 	})
-	t.Run("in a move", func(t *testing.T) {
+	t.Run("in a resize", func(t *testing.T) {
 		e, k := bareKey(KeyOptions{History: 64})
 		s := reader(k)
 		want := 0
 		for n := 1; n <= 100; n++ {
 			r := k.ring.Load()
-			// The one who grows the ring sets the mark and is never seen again.
-			if r != nil && r.wantsGrowth(k.tail()+1, r.slot(k.tail()+1).Load(), 64) {
-				r.slot(k.tail() + 1).Store(&Event{seq: k.tail() + 1, at: int64(2 * len(r.slots)), kind: kindMoved})
-				switch want++; want { // who finds the mark
+			// The publisher that grows the ring sets the marker and stalls.
+			if r != nil && r.shouldGrow(k.tail()+1, r.slot(k.tail()+1).Load(), 64) {
+				r.slot(k.tail() + 1).Store(&Event{seq: k.tail() + 1, at: int64(2 * len(r.slots)), kind: kindResized})
+				switch want++; want { // who finds the marker
 				case 1:
 					k.read(uint64(n))
 				case 2:
@@ -126,7 +128,7 @@ func TestStalledPublisher(t *testing.T) {
 			}
 		}
 		if want != 3 || len(k.ring.Load().slots) != 64 {
-			t.Errorf("%d moves to %d slots", want, len(k.ring.Load().slots))
+			t.Errorf("%d resizes, %d slots", want, len(k.ring.Load().slots))
 		}
 	})
 	t.Run("in an eviction", func(t *testing.T) {
@@ -135,7 +137,7 @@ func TestStalledPublisher(t *testing.T) {
 			put(e, k, text(fmt.Sprint(n)))
 		}
 		r := k.ring.Load()
-		r.slot(1).Store(&Event{seq: 1, kind: kindEvicted}) // oldest is not moved on, nothing released
+		r.slot(1).Store(&Event{seq: 1, kind: kindEvicted}) // before oldest is advanced and the event is released
 		k.evict(e, 5, func(*Event) bool { return true })
 		if first := k.firstKept(); first != 5 {
 			t.Errorf("kept from %d, want 5", first)
@@ -143,17 +145,17 @@ func TestStalledPublisher(t *testing.T) {
 	})
 }
 
-// TestReaderGetsOverAHole: an evicter takes events 1 and 2 from a ring while a
-// helper has copied 1 and not yet 2 to the next one, where event 1 lives on and 2
-// is a stub. A reader at 2 must not wait for event 1 to go.
-func TestReaderGetsOverAHole(t *testing.T) {
+// TestReaderPassesAHole: an eviction removes events 1 and 2 from a ring when a resize has copied event 1 and not yet
+// event 2 to the next ring. There event 1 is still readable, and event 2 is a tombstone. A reader at 2 must not wait
+// for the eviction of event 1.
+func TestReaderPassesAHole(t *testing.T) {
 	e, k := bareKey(KeyOptions{})
 	s := reader(k)
 	for n := 1; n <= 5; n++ {
 		put(e, k, text(fmt.Sprint(n)))
 	}
 	r := k.ring.Load()
-	k.release(e, r.slot(1).Load()) // as the evicter did in the old ring
+	k.release(e, r.slot(1).Load()) // as the eviction did in the old ring
 	k.release(e, r.slot(2).Load())
 	r.slot(2).Store(&Event{seq: 2, kind: kindEvicted})
 
@@ -164,16 +166,16 @@ func TestReaderGetsOverAHole(t *testing.T) {
 		if want := []string{"1", "gap k lag 1", "3", "4", "5"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-	case <-time.After(10 * time.Second):
-		put(e, k, text("6")) // the goroutine reads for ever: let goleak tell
-		t.Fatal("the reader goes round in circles")
+	case <-time.After(eventually.Patience):
+		put(e, k, text("6")) // this may end the loop; if not, goleak reports the goroutine
+		t.Fatal("the reader loops indefinitely")
 	}
 
 	c := cursor{key: k}
 	if c.resume("7-1") || c.next != 3 || c.gap.Reason != GapHistory || c.gap.Missed != 1 {
-		t.Errorf("a resume after 1 stands at %d with gap %+v", c.next, c.gap)
+		t.Errorf("a resume after 1 continues at %d with gap %+v", c.next, c.gap)
 	}
-	// The event is not counted any more: eviction takes it whatever the limit.
+	// The event is not counted any more: eviction removes it whatever the limit.
 	k.evict(e, k.tail(), func(*Event) bool { return false })
 	if first := k.firstKept(); first != 3 {
 		t.Errorf("kept from %d, want 3", first)
@@ -189,7 +191,7 @@ func TestFullRingGrowsAfterReconfigure(t *testing.T) {
 		put(e, k, text(fmt.Sprint(n)))
 	}
 	s := reader(k)
-	s.cursors[0].next = 14 // the oldest that event 21 does not push out
+	s.cursors[0].next = 14 // the oldest event that event 21 does not displace
 	k.opts.Store((&KeyOptions{History: 32}).withDefaults())
 	for n := 21; n <= 44; n++ {
 		put(e, k, text(fmt.Sprint(n)))

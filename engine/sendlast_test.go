@@ -33,36 +33,30 @@ func TestSendLast(t *testing.T) {
 		{resumed(3), []string{"k"}, nil},
 		{resumed(2), []string{"k"}, []string{"3"}},
 		{resumed(1), []string{"k"}, []string{"2", "3"}},
-		{"nobody knows", []string{"k"}, []string{"gap k unknown -1", "1", "2", "3"}},
+		{"unknown id", []string{"k"}, []string{"gap k unknown -1", "1", "2", "3"}},
 	} {
 		s := subscribe(t, e, test.lastID, test.keys...)
 		before := string(s.Positions(nil))
 		if got := drain(s); !slices.Equal(got, test.want) {
-			t.Errorf("%v behind %q got %q, want %q", test.keys, test.lastID, got, test.want)
+			t.Errorf("%v after %q got %q, want %q", test.keys, test.lastID, got, test.want)
 		}
-		// Whoever is cut off before the first event comes back to it.
+		// A client that disconnects before its first event resumes at that event.
 		if test.lastID == "" {
 			if got := drain(subscribe(t, e, before, test.keys...)); !slices.Equal(got, test.want) {
-				t.Errorf("%v behind its first position %q got %q, want %q", test.keys, before, got, test.want)
+				t.Errorf("%v after its first position %q got %q, want %q", test.keys, before, got, test.want)
 			}
 		}
 		s.Close(ReasonGone)
 	}
 }
 
-// TestSendLastOfBroadcasts: the newest event may have come from PublishAll, which a subscriber of several keys gets once.
+// TestSendLastOfBroadcasts: the newest value may be a broadcast, which a subscriber of several keys gets once.
 func TestSendLastOfBroadcasts(t *testing.T) {
 	e := start(t, Options{Key: KeyOptions{SendLast: true}})
-	all := func(data string) {
-		t.Helper()
-		if _, _, err := e.PublishAll(text(data)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	publish(t, e, "a", 1)
 	publish(t, e, "b", 1)
-	all("old")
-	all("both")
+	publishAll(t, e, "old")
+	publishAll(t, e, "both")
 	if got, want := drain(subscribe(t, e, "", "a", "b")), []string{"both"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -74,32 +68,29 @@ func TestSendLastOfBroadcasts(t *testing.T) {
 	if got, want := drain(s), []string{"1", "both"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	all("next")
+	publishAll(t, e, "next")
 	if got, want := drain(s), []string{"next"}; !slices.Equal(got, want) {
-		t.Errorf("behind it came %q, want %q", got, want)
+		t.Errorf("then it got %q, want %q", got, want)
 	}
 }
 
-// TestSendLastBetweenTwoLooks: PublishAll has reached one key and not yet the other, whose newest event is the broadcast
-// before it. Either order of the keys gives the newer one, once, and not the older one behind it.
-func TestSendLastBetweenTwoLooks(t *testing.T) {
+// TestSendLastDuringPublishAll: PublishAll has reached one key and not yet the other, whose newest value is the
+// previous broadcast. With either order of the keys, the subscriber gets the newer broadcast, once, and not the older
+// one after it.
+func TestSendLastDuringPublishAll(t *testing.T) {
 	for _, start32 := range []uint32{0, 6, 1<<32 - 2} {
 		for _, keys := range [][]string{{"a", "b"}, {"b", "a"}} {
 			e := start(t, Options{Key: KeyOptions{SendLast: true}})
 			publish(t, e, "a", 1)
 			publish(t, e, "b", 1)
-			e.all.Store(start32)
-			all(t, e, "older")
-			n := following(e.all.Load())
-			e.all.Store(n)
-			reach := func(name string) {
-				d := newDraft(text("newer"), 1, n)
-				theKey(t, e, name).publish(e, &d)
-			}
-			reach("a")
+			e.lastBroadcast.Store(start32)
+			publishAll(t, e, "older")
+			n := successor(e.lastBroadcast.Load())
+			e.lastBroadcast.Store(n)
+			publishCopy(t, e, "a", "newer", n)
 			s := subscribe(t, e, "", keys...)
 			got := drain(s)
-			reach("b")
+			publishCopy(t, e, "b", "newer", n)
 			got = append(got, drain(s)...)
 			if !slices.Equal(got, []string{"newer"}) {
 				t.Errorf("from %d, keys %v: got %q", start32, keys, got)
@@ -108,9 +99,10 @@ func TestSendLastBetweenTwoLooks(t *testing.T) {
 	}
 }
 
-// TestSendLastSendsAValue: what a client does not dispatch, and what is about the stream itself, is no value. It comes
-// behind the value, as it did to those who were there. Neither time nor bytes evict the value.
-func TestSendLastSendsAValue(t *testing.T) {
+// TestSendLastSkipsNonValues: an event that clients do not dispatch is not a value, and neither is a notice about the
+// stream itself. Such events come after the value, in the order in which connected subscribers got them. Neither time
+// nor bytes evict the value.
+func TestSendLastSkipsNonValues(t *testing.T) {
 	silent := func(s string) Frame { return Frame{Bytes: []byte(s), IDAt: -1, Silent: true} }
 	notice := func(s string) Frame { return Frame{Bytes: []byte(s), IDAt: -1, Notice: true} }
 	for _, c := range []struct {
@@ -118,11 +110,11 @@ func TestSendLastSendsAValue(t *testing.T) {
 		frames []Frame
 		want   []string
 	}{
-		{"a comment behind it", []Frame{text("v"), silent("c")}, []string{"v", "c"}},
-		{"a notice behind it", []Frame{text("u"), text("v"), notice("gap")}, []string{"v", "gap"}},
-		{"many of both", []Frame{text("v"), silent("1"), notice("2"), silent("3"), notice("4"), silent("5")}, []string{"v", "1", "2", "3", "4", "5"}},
-		{"only those", []Frame{silent("1"), notice("2")}, nil},
-		{"none behind it", []Frame{silent("1"), notice("2"), text("v")}, []string{"v"}},
+		{"then a comment", []Frame{text("v"), silent("c")}, []string{"v", "c"}},
+		{"then a notice", []Frame{text("u"), text("v"), notice("gap")}, []string{"v", "gap"}},
+		{"then many of both", []Frame{text("v"), silent("1"), notice("2"), silent("3"), notice("4"), silent("5")}, []string{"v", "1", "2", "3", "4", "5"}},
+		{"only comments and notices", []Frame{silent("1"), notice("2")}, nil},
+		{"the value is the newest", []Frame{silent("1"), notice("2"), text("v")}, []string{"v"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -144,11 +136,11 @@ func TestSendLastSendsAValue(t *testing.T) {
 			})
 		})
 	}
-	// A broadcast is a value, too, and a silent one is not.
+	// A broadcast is a value too, but a silent broadcast is not.
 	e := start(t, Options{Key: KeyOptions{SendLast: true}})
 	publish(t, e, "a", 1)
 	publish(t, e, "b", 1)
-	all(t, e, "both")
+	publishAll(t, e, "both")
 	if _, _, err := e.PublishAll(silent("c")); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +151,7 @@ func TestSendLastSendsAValue(t *testing.T) {
 	}
 }
 
-func TestLastOutlivesHistory(t *testing.T) {
+func TestSendLastOutlivesHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(Options{Key: KeyOptions{HistoryTTL: time.Minute, SendLast: true}})
 		defer e.Close()
@@ -184,14 +176,14 @@ func TestLastOutlivesHistory(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if got := e.Stats(); got.Keys != 0 || got.HistoryBytes != 0 {
-			t.Errorf("%+v an hour after SendLast was taken back", got)
+			t.Errorf("%+v an hour after SendLast was disabled", got)
 		}
 	})
 }
 
-// TestSendLastHammer lets subscribers join while publishers run, in keys whose rings grow, lap and lose events to a
-// limit of bytes. Each gets the newest event of the moment in which it joined, or a newer one if it was lapped before it
-// had looked, and behind it every sequence once, or a gap that counts it.
+// TestSendLastHammer lets subscribers join while publishers run, in keys whose rings grow, wrap around and lose events
+// to a byte limit. Each subscriber gets the event that was the newest when it joined, or a newer one if it was lapped
+// before it read. After that it gets every sequence once, or a gap that counts it.
 func TestSendLastHammer(t *testing.T) {
 	const joins = 1500
 	e := start(t, Options{
@@ -213,12 +205,12 @@ func TestSendLastHammer(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := e.Publish(keys[rng.IntN(len(keys))], number(n)); err != nil {
+				if _, err := e.Publish(keys[rng.IntN(len(keys))], numberFrame(n)); err != nil {
 					t.Error(err)
 					return
 				}
 				if n%64 == 0 {
-					time.Sleep(time.Duration(rng.IntN(4)) * time.Millisecond) // history expires meanwhile, but for the newest
+					time.Sleep(time.Duration(rng.IntN(4)) * time.Millisecond) // meanwhile history expires, except for the newest event
 				}
 			}
 		})
@@ -241,14 +233,14 @@ func TestSendLastHammer(t *testing.T) {
 					return
 				}
 				if k.epoch != s.cursors[0].key.epoch {
-					t.Errorf("key %s was retired with an event in it", key)
+					t.Errorf("key %s was retired although it kept an event", key)
 				}
 				last := uint64(0)
 				for want := 1 + rng.IntN(20); want > 0; {
 					it, ok := s.Next(true)
 					switch {
 					case !ok && last == 0:
-						t.Errorf("the key has had %d events, and a new subscriber gets none", before)
+						t.Errorf("a new subscriber got nothing from a key with %d events", before)
 						want = 0
 					case !ok:
 						waits++
@@ -256,9 +248,9 @@ func TestSendLastHammer(t *testing.T) {
 					case it.Gap != nil:
 						lapped++
 						if last == 0 {
-							last = it.Gap.Next.Seq - uint64(it.Gap.Missed) // the place where it began
+							last = it.Gap.Next.Seq - uint64(it.Gap.Missed) // where it began
 							if last+1 < before {
-								t.Errorf("began at %d, with %d published", last+1, before)
+								t.Errorf("began at %d after %d were published", last+1, before)
 							}
 						}
 						if got := int64(it.Gap.Next.Seq - last); it.Gap.Missed != got || got <= 0 {
@@ -267,7 +259,7 @@ func TestSendLastHammer(t *testing.T) {
 						last = it.Gap.Next.Seq
 					default:
 						if seq := it.Event.Seq(); last == 0 && seq < before || last != 0 && seq != last+1 {
-							t.Errorf("event %d behind %d, %d were published before", seq, last, before)
+							t.Errorf("event %d after %d; %d were published before", seq, last, before)
 						}
 						last = it.Event.Seq()
 						want--
@@ -289,7 +281,7 @@ func TestSendLastHammer(t *testing.T) {
 	}
 	for _, key := range keys {
 		if s := subscribe(t, e, "", key); len(drain(s)) != 1 {
-			t.Errorf("key %s: the newest event alone is not what a new subscriber gets", key)
+			t.Errorf("key %s: a new subscriber does not get exactly the newest event", key)
 		}
 	}
 	if testing.Verbose() {

@@ -7,32 +7,33 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
-// TestStallHammer runs publishers that die at each step of a publish, growth or
-// eviction, among others that live: nobody waits for the dead, sequences stay
-// dense, and every reader gets all.
+// TestStallHammer runs publishers that stall indefinitely at each step of a publish or a resize, among others that do
+// not. Nobody waits for the stalled ones, sequences have no holes, and every reader gets all events.
 func TestStallHammer(t *testing.T) {
 	const events = 6000
 	e := start(t, Options{Key: KeyOptions{History: 4096}})
 	if _, err := e.Publish("k", text("first")); err != nil {
 		t.Fatal(err)
 	}
-	k := theKey(t, e, "k")
-	die := func(rng *rand.Rand) (published bool) {
+	k := mustKey(t, e, "k")
+	stall := func(rng *rand.Rand) (published bool) {
 		r := k.ring.Load()
 		s := r.tail.Load() + 1
 		cur := r.slot(s).Load()
 		if cur != nil && cur.seq >= s {
-			return false // another dead one is there: to be helped by the living
+			return false // another stalled publisher has this slot, and the others must help it
 		}
 		limit := k.opts.Load().slots()
-		switch grow := r.wantsGrowth(s, cur, limit); {
+		switch grow := r.shouldGrow(s, cur, limit); {
 		case grow:
-			r.slot(s).CompareAndSwap(cur, &Event{seq: s, at: int64(2 * len(r.slots)), kind: kindMoved})
+			r.slot(s).CompareAndSwap(cur, &Event{seq: s, at: int64(2 * len(r.slots)), kind: kindResized})
 			return false
 		case rng.IntN(2) == 0:
-			return false // dead before its CAS
+			return false // it stalls before its CAS
 		default:
 			return r.slot(s).CompareAndSwap(cur, &Event{seq: s, idAt: -1})
 		}
@@ -59,7 +60,7 @@ func TestStallHammer(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(p), 9))
 			for published.Load() < events {
 				if rng.IntN(3) == 0 {
-					if die(rng) {
+					if stall(rng) {
 						published.Add(1)
 					}
 					continue
@@ -76,8 +77,8 @@ func TestStallHammer(t *testing.T) {
 	go func() { pubs.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Fatal("the living wait for the dead")
+	case <-time.After(eventually.Patience):
+		t.Fatal("publishers wait for the stalled ones")
 	}
 	if got := k.tail(); got != uint64(published.Load()) {
 		t.Errorf("tail %d after %d events", got, published.Load())

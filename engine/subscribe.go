@@ -2,31 +2,31 @@ package engine
 
 import "errors"
 
-// Resumed tells what became of the last id that a subscriber came with.
+// Resumed says what Subscribe did with the last id of a client.
 type Resumed uint8
 
 const (
-	// ResumedNone: it came without one, and gets what is published from now on,
-	// with KeyOptions.SendLast behind the newest event.
+	// ResumedNone: the client had no id. The subscriber gets what is published from now on, and with
+	// KeyOptions.SendLast first the newest value.
 	ResumedNone Resumed = iota
-	// ResumedExact: it gets all that followed the id.
+	// ResumedExact: the subscriber gets everything that followed the id.
 	ResumedExact
-	// ResumedGap: for one key or more something is missing, and Next says so.
+	// ResumedGap: events of one or more keys are missing, and Next reports a gap for each of these keys.
 	ResumedGap
 )
 
-// ErrNoKeys is returned by Subscribe without a key.
-var ErrNoKeys = errors.New("engine: a subscriber needs one key or more")
+// ErrNoKeys is returned by Subscribe without keys.
+var ErrNoKeys = errors.New("engine: a subscriber needs at least one key")
 
-// Subscribe makes s a subscriber of the keys, which must be different from each
-// other, and makes the caller its owner: it drains s by Next and then releases
-// it. lastID is the last id that the client has seen, or empty: a Position, for
-// several keys what Positions gave, or a publisher's own id.
+// Subscribe makes s a subscriber of the keys, which must be distinct, and makes the caller its owner. The caller calls
+// Next until it returns nothing, and then Release. lastID is the last id that the client has received, or empty: a
+// Position, what Positions returned for several keys, or a publisher's own id.
 //
-// s must be new, must not be copied, and belongs to the engine until it is
-// closed; close every subscriber that Subscribe returned without an error.
-// Errors: ErrNoKeys, ErrClosed, *LimitError for maxClients and maxKeys; then s is
-// in no key, but must not be used again, since a waker may still look at it.
+// s must be new and must not be copied. It belongs to the engine until it is closed. Close every subscriber for which
+// Subscribe returned no error.
+//
+// Errors: ErrNoKeys, ErrClosed, *LimitError for maxClients and maxKeys. After an error s is in no key, but do not use
+// it again: a waker may still look at it.
 func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sink) (Resumed, error) {
 	if len(keys) == 0 {
 		return ResumedNone, ErrNoKeys
@@ -34,6 +34,8 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 	if e.closed.Load() {
 		return ResumedNone, ErrClosed
 	}
+
+	// Prepare the cursors. The state is busy: the caller is the owner.
 	s.sink = sink
 	s.state.Store(stateBusy)
 	s.cursors = s.one[:1]
@@ -41,27 +43,30 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 		s.cursors = make([]cursor, len(keys))
 	}
 	for i := range s.cursors {
-		s.cursors[i].pos, s.cursors[i].sub = -1, s
+		s.cursors[i].index, s.cursors[i].sub = -1, s
 	}
-	since := e.all.Load()
+
+	// Join the keys, then look at their rings (I7).
+	since := e.lastBroadcast.Load()
 	for i, name := range keys {
-		if err := e.enter(&s.cursors[i], name); err != nil {
+		if err := e.joinKey(&s.cursors[i], name); err != nil {
 			s.leaveAll()
 			return ResumedNone, err
 		}
 		s.joined.Add(1)
 	}
 	result := s.resumeAll(e, lastID, since)
+
+	// CloseKey may have found s in its first key before s was in its last key. Either Close sees the final value of
+	// joined, or this sees the reason.
 	if s.Closing() != 0 {
-		// CloseKey met s in its first key before it was in its last one. Either
-		// it sees joined, or this sees the reason.
 		s.leaveAll()
 	}
 	return result, nil
 }
 
-// enter joins the key of that name.
-func (e *Engine) enter(c *cursor, name string) error {
+// joinKey adds the cursor to the key with that name.
+func (e *Engine) joinKey(c *cursor, name string) error {
 	for {
 		k, err := e.lookup(name)
 		if err != nil {
@@ -71,6 +76,6 @@ func (e *Engine) enter(c *cursor, name string) error {
 		if ok, err := k.join(e, c); ok {
 			return err
 		}
-		e.remove(k)
+		e.remove(k) // it was retired
 	}
 }

@@ -5,28 +5,24 @@ import (
 	"sync/atomic"
 )
 
-// waker is a goroutine that tells subscribers of new events, so that a publish
-// costs its caller the same with one subscriber or 20,000. A segment always
-// goes to the same waker: no two goroutines scan it at once, and a subscriber's
-// state stays in one core's cache.
+// waker is a goroutine that notifies subscribers of new events. So a publish costs its caller the same with one
+// subscriber or 20,000. A segment always belongs to the same waker: no two goroutines scan it at the same time, and the
+// state of a subscriber stays in the cache of one core.
 type waker struct {
-	// head is the queue: a stack of segments that publishers push on by CAS and
-	// the waker takes as a whole.
+	// head is the queue, a stack of segments. Publishers push onto it by CAS, and the waker takes it as a whole.
 	head atomic.Pointer[segment]
-	// bell holds a token if the queue may have become non-empty since the waker
-	// last looked.
-	bell chan struct{}
+	// signal holds a token if the queue may have become non-empty since the waker last looked.
+	signal chan struct{}
 }
 
-func newWaker() *waker { return &waker{bell: make(chan struct{}, 1)} }
+func newWaker() *waker { return &waker{signal: make(chan struct{}, 1)} }
 
-// schedule puts the segment into its waker's queue unless it is there already.
+// schedule puts the segment into its waker's queue, unless it is there already.
 //
-// No wake-up is lost: the caller has published its event before. If queued is
-// set, the waker has yet to clear it, and scans after that. If it is not, the
-// caller pushes; a push onto an empty queue rings the bell, and one onto a
-// non-empty queue is taken by the Swap that also takes the segment below,
-// whose pusher rang.
+// No wake-up is lost. The caller has published its event before. If queued is set, the waker has not cleared it yet,
+// and scans the segment after clearing it. If queued is not set, the caller pushes the segment. If the queue was empty,
+// the caller signals the waker. If it was not empty, the Swap that takes the segment below also takes this one, and
+// whoever pushed the lowest one has signaled.
 func (seg *segment) schedule() {
 	if seg.queued.Load() || !seg.queued.CompareAndSwap(false, true) {
 		return
@@ -39,15 +35,16 @@ func (seg *segment) schedule() {
 			continue
 		}
 		if head == nil {
-			w.wakeUp()
+			w.wake()
 		}
 		return
 	}
 }
 
-func (w *waker) wakeUp() {
+// wake signals the waker that its queue is not empty.
+func (w *waker) wake() {
 	select {
-	case w.bell <- struct{}{}:
+	case w.signal <- struct{}{}:
 	default:
 	}
 }
@@ -55,10 +52,11 @@ func (w *waker) wakeUp() {
 // run serves the queue until stop is closed.
 func (w *waker) run(stop <-chan struct{}) {
 	for {
+		// Take the whole queue, or wait.
 		stack := w.head.Swap(nil)
 		if stack == nil {
 			select {
-			case <-w.bell:
+			case <-w.signal:
 			case <-stop:
 				return
 			}
@@ -69,30 +67,33 @@ func (w *waker) run(stop <-chan struct{}) {
 			return
 		default:
 		}
-		// First come, first served.
+
+		// Reverse the stack: first come, first served.
 		var first *segment
 		for stack != nil {
 			stack.next, first, stack = first, stack, stack.next
 		}
+
+		// Notify the subscribers of each segment.
 		for seg := first; seg != nil; {
 			next := seg.next
 			seg.next = nil
-			seg.serve()
+			seg.notifySubscribers()
 			seg = next
 		}
 	}
 }
 
-// yieldEvery is how many subscribers a waker notifies before it lets other
-// goroutines run. With inline delivery each is a socket write of about 6 µs,
-// during which the scheduler does not know that the thread is in the kernel.
+// yieldEvery is the number of subscribers that a waker notifies before it lets other goroutines run. With inline
+// delivery each notification is a socket write of about 6 µs. During the write the scheduler does not know that the
+// thread is in the kernel.
 const yieldEvery = 128
 
-// serve notifies the segment's subscribers.
-func (seg *segment) serve() {
-	seg.queued.Store(false) // before the scan (I9): what is published from now on queues again
-	window()
-	if list := seg.key.segments.Load(); list != nil && seg.leads(*list) {
+// notifySubscribers schedules the other segments of the key if seg is the first one, and notifies seg's subscribers.
+func (seg *segment) notifySubscribers() {
+	seg.queued.Store(false) // before the scan (I9): what is published from now on queues the segment again
+	racePoint()
+	if list := seg.key.segments.Load(); list != nil && seg.isFirst(*list) {
 		for _, s := range (*list)[1:] {
 			s.schedule()
 		}
@@ -108,9 +109,8 @@ func (seg *segment) serve() {
 	}
 }
 
-// leads reports whether seg is, or once was, the first segment of its key. Only
-// a full first segment has others beside it, and the first one is replaced only
-// while it is alone.
-func (seg *segment) leads(list []*segment) bool {
+// isFirst reports whether seg is, or once was, the first segment of its key. Only a full first segment has others
+// beside it, and a first segment is replaced only while it is the only one.
+func (seg *segment) isFirst(list []*segment) bool {
 	return list[0] == seg || len(seg.slots) < segmentSize
 }

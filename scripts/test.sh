@@ -81,7 +81,7 @@ check_platforms() {
     local platform
     for platform in linux/386 linux/arm64 darwin/arm64; do
         echo "$platform"
-        GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go vet ./engine ./transport ./cmd/fanfare
+        GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 go vet ./engine ./transport/... ./cmd/fanfare
     done
     echo windows/amd64
     GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build -o /dev/null ./cmd/fanfare

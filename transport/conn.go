@@ -5,14 +5,17 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"fanfare/transport/internal/socket"
 )
 
-// errTaken is what fasthttp gets of a connection that a stream has taken over.
-// After a handler it sets the deadline of the response, and on an error leaves
-// the connection and takes its buffers back, in the same goroutine. Its own way
-// to hand over a connection is a goroutine for each (HijackHandler), which costs
-// 9 % of the processor time of opening a stream, and with
-// fasthttp.Server.KeepHijackedConns a read buffer for as long as it lasts.
+// errTaken is the error that fasthttp gets from a connection which a stream has
+// taken over. After a handler, fasthttp sets the deadline of the response; if that
+// fails it leaves the connection and takes its buffers back, in the same
+// goroutine. Its own way to hand over a connection, HijackHandler, takes a
+// goroutine for each, which costs 9 % of the processor time of opening a stream,
+// and with fasthttp.Server.KeepHijackedConns a read buffer for as long as the
+// stream lasts.
 var errTaken = errors.New("a stream has taken the connection")
 
 // conn is a connection as fasthttp sees it. Once a stream has taken over the
@@ -21,22 +24,23 @@ type conn struct {
 	net.Conn
 	from  *acceptor
 	taken bool // set in the request's handler; fasthttp looks after that
-	// unread is set if the request was refused before all of it was read; written
-	// and read by the goroutine that serves the connection.
+	// unread is set if the request was refused before all of it was read. It belongs
+	// to the goroutine that serves the connection.
 	unread bool
 }
 
-// Read reads from the connection. On a stream listener it replaces the control bytes
-// that no field value may hold (RFC 9110, 5.5) by one that is no UTF-8: a browser
-// that was once given such an id, by whichever server, would send it with every
-// reconnect, and be refused with all of them. As it is, lastEventID takes the
-// value for an id that nobody knows. CR, LF and NUL, which frame or smuggle
-// messages, stay, and are refused. Bodies, which the publish API has, stay as they are.
+// Read reads from the connection. On a stream listener it replaces the control
+// bytes that a field value must not have (RFC 9110, 5.5) by noByte. A browser that
+// once got such an id, from any server, sends it with every reconnect, and fasthttp
+// would refuse each of them. With noByte in it, lastEventID takes the value for an
+// id that nobody knows. CR, LF and NUL, which delimit or smuggle messages, stay,
+// and are refused. The publish API's listener, where requests have bodies, is left
+// alone.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.from.streams {
 		for i, v := range b[:n] {
-			if noText(rune(v)) && v != '\r' && v != '\n' && v != 0 {
+			if notText(rune(v)) && v != '\r' && v != '\n' && v != 0 {
 				b[i] = noByte
 			}
 		}
@@ -44,7 +48,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// noByte is in no UTF-8 text.
+// noByte does not occur in UTF-8 text.
 const noByte = 0xff
 
 func (c *conn) Close() error {
@@ -72,15 +76,15 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// What a client may send behind an answer that came before its request's end.
+// Bounds on what a client may still send after an early answer.
 const (
 	lingerTime  = 2 * time.Second
 	lingerBytes = 64 << 20
 )
 
-// linger reads what the client still sends, and discards it: closing at once
-// makes the kernel send RST, and the client may lose the answer by it (RFC 9112,
-// 9.6).
+// linger reads and discards what the client still sends. If the connection were
+// closed at once, the kernel would send RST, and the client might lose the answer
+// (RFC 9112, 9.6).
 func (c *conn) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
 		return
@@ -88,6 +92,15 @@ func (c *conn) linger() {
 	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
+}
+
+// abort makes who serves the connection give it up. Anyone may call it.
+func (c *conn) abort() {
+	if sock, ok := c.Conn.(*socket.Conn); ok {
+		sock.Abort()
+		return
+	}
+	_ = c.Conn.Close()
 }
 
 // take gives the connection to the caller, without deadlines.

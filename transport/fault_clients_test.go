@@ -9,41 +9,28 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // stuckClient opens a stream and reads only its head: a client that never reads.
-func (r *rig) stuckClient(query string, header ...string) *wire {
+func (r *rig) stuckClient(query string, header ...string) *wiretest.Conn {
 	r.t.Helper()
 	w := r.dial()
-	w.send(r.get(query, header...))
+	w.Send(r.get(query, header...))
 	return w
-}
-
-// streamsOf returns the open streams for which want holds.
-func (r *rig) streamsOf(want func(*stream) bool) []*stream {
-	var all []*stream
-	for shard := range registryShards {
-		all = r.srv.streams.collect(all, shard, want)
-	}
-	return all
 }
 
 // blocked returns how many streams wait for their clients, and have for a moment.
 func (r *rig) blocked() int {
-	since := map[*stream]int64{}
-	waits := func(st *stream) bool {
-		at := st.blockedSince.Load()
-		if at != 0 && r.srv.clock.Load() > at {
-			since[st] = at
-		}
-		return since[st] != 0
-	}
-	if len(r.streamsOf(waits)) == 0 {
-		return 0
-	}
 	// A write that the machine delayed looks the same for a moment.
-	time.Sleep(100 * time.Millisecond)
-	return len(r.streamsOf(func(st *stream) bool { return since[st] != 0 && st.blockedSince.Load() == since[st] }))
+	n := 0
+	for _, st := range r.srv.streams.States() {
+		if st.Blocked > 100*time.Millisecond {
+			n++
+		}
+	}
+	return n
 }
 
 // must publishes in the process.
@@ -55,9 +42,9 @@ func (r *rig) must(key string, ev codec.Event) engine.Published {
 	return p
 }
 
-// drainBody reads to the end of the connection or for as long as patience lasts.
+// drainBody reads to the end of the connection, for at most eventually.Patience.
 func drainBody(c net.Conn) ([]byte, error) {
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(eventually.Patience))
 	return io.ReadAll(c)
 }
 
@@ -97,17 +84,16 @@ func attempts(t *testing.T, n int, try func() (problem string)) {
 
 // state tells what is known of the streams, for failures.
 func (r *rig) state() string {
-	now := r.srv.clock.Load()
 	text := fmt.Sprintf("%d open, %d counted", r.srv.Open(), r.eng.CountAll())
 	for _, reason := range engine.Reasons() {
 		if n := r.metric(`fanfare_connections_closed_total{reason="` + reason.String() + `"}`); n > 0 {
 			text += fmt.Sprintf(", %v %s", n, reason)
 		}
 	}
-	for _, st := range r.streamsOf(func(*stream) bool { return true }) {
-		text += fmt.Sprintf("\nstream %d: wrote %d ms ago, closing %q", st.gen, now-st.lastWrite.Load(), st.sub.Closing())
-		if since := st.blockedSince.Load(); since != 0 {
-			text += fmt.Sprintf(", blocked for %d ms", now-since)
+	for _, st := range r.srv.streams.States() {
+		text += fmt.Sprintf("\nstream %d: wrote %v ago, closing %q", st.ID, st.Quiet, st.Closing)
+		if st.Blocked > 0 {
+			text += fmt.Sprintf(", blocked for %v", st.Blocked)
 		}
 	}
 	return text

@@ -31,8 +31,8 @@ func TestPanicInStream(t *testing.T) {
 		t.Run(via, func(t *testing.T) {
 			var b bug
 			o := rigOptions{prepare: func(s *Server) {
-				b.Histogram = s.metrics.delivery
-				s.metrics.delivery = &b
+				b.Histogram = s.metrics.Delivery
+				s.metrics.Delivery = &b
 			}}
 			server, dialer := via, net.Dial
 			if via == "TLS" {
@@ -90,8 +90,8 @@ func TestPanicInStream(t *testing.T) {
 func TestPanicInPublish(t *testing.T) {
 	var b bug
 	r := startRig(t, viaFast, rigOptions{prepare: func(s *Server) {
-		b.Histogram = s.metrics.publish
-		s.metrics.publish = &b
+		b.Histogram = s.metrics.Publish
+		s.metrics.Publish = &b
 	}})
 	c := r.subscribe("connectKey=k")
 	b.armed.Store(true)
@@ -99,7 +99,7 @@ func TestPanicInPublish(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	r.publish("k", "two")
-	c.wantData("one", "two")
+	c.WantData("one", "two")
 	if n := r.metric("fanfare_panics_total"); n != 1 {
 		t.Errorf("%v panics counted", n)
 	}

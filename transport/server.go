@@ -1,18 +1,22 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/transport/internal/api"
+	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/metrics"
+	"fanfare/transport/internal/socket"
+	"fanfare/transport/internal/stream"
 )
 
 // Server serves an engine's streams: by fasthttp (Serve), by net/http (Handler),
@@ -21,30 +25,21 @@ import (
 type Server struct {
 	eng      *engine.Engine
 	settings atomic.Pointer[settings]
-	metrics  *metrics
-	batches  *batches
-	refusals refusals
-	resumes  chan struct{} // a token for each stream that is resuming, see subscribe
-	streams  registry
-	hangups  *hangups
+	metrics  *metrics.Metrics
+	log      *clientlog.Log
+	streams  *stream.Hub
+	api      *api.API
 
-	clock      atomic.Int64  // milliseconds; kept by sweep, for times that need no precision
-	sampleMask atomic.Uint64 // see sampleMask
-	open       atomic.Int64  // streams
-	blocked    atomic.Int64  // streams that wait for their client
+	// idle bounds the connections of stream listeners that have no request; together
+	// with the streams they leave descriptors for the admin listener.
+	idle *socket.Idle
 
-	streamPort atomic.Int32 // of the stream listener, for the page's origin
-	adminPort  atomic.Int32 // of the admin listener, for the page
-	ready      atomic.Bool
-	draining   atomic.Bool
-
-	requestTimeout time.Duration // the constant, but for tests
+	requestTimeout time.Duration // the constant, except in tests
 
 	mu        sync.Mutex
 	listeners []*acceptor
 	stopOnce  sync.Once
 	stop      chan struct{}
-	done      sync.WaitGroup
 }
 
 // NewServer returns a server over eng, which stays the caller's to close, after
@@ -57,26 +52,29 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	hangups, err := newHangups()
+	streams, err := stream.NewHub(eng, set.MaxConnections, set.stream)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
-		eng:     eng,
-		batches: newBatches(4 * eng.Wakers()),
-		resumes: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
-		hangups: hangups,
-		stop:    make(chan struct{}),
-
-		requestTimeout: requestTimeout,
-	}
+	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, stop: make(chan struct{})}
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Limit: set.MaxConnections})
+	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
+	s.api = api.New(eng, m, s.log, set.api())
+	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
 	s.settings.Store(set)
-	s.metrics = newMetrics(s)
-	s.clock.Store(1)
-	s.ready.Store(true)
-	s.done.Add(1)
-	go s.sweep()
+	streams.Run(m, s.log)
 	return s, nil
+}
+
+// minIdle is how many connections without a request there may be, however many
+// streams are open.
+const minIdle = 32
+
+// maxIdle is how many connections without a request there may be now: streams
+// take their place.
+func (s *Server) maxIdle() int {
+	o := s.settings.Load()
+	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()), minIdle)
 }
 
 // Reconfigure replaces the options, except MaxConnections and Logger, for new
@@ -86,26 +84,28 @@ func (s *Server) Reconfigure(o Options) error {
 	old := s.settings.Load()
 	o.MaxConnections, o.Logger = old.MaxConnections, old.Logger
 	set, err := newSettings(o)
-	if err == nil {
-		s.settings.Store(set)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, ln := range s.listeners {
-			s.limitUnacknowledged(ln)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	s.settings.Store(set)
+	s.streams.Reconfigure(set.stream)
+	s.api.Reconfigure(set.api())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ln := range s.listeners {
+		s.limitUnacknowledged(ln)
+	}
+	return nil
 }
 
 // limitUnacknowledged applies WriteTimeout to what the kernel has taken for the
 // connections of a stream listener.
 func (s *Server) limitUnacknowledged(ln *acceptor) {
-	o := s.settings.Load()
 	if !ln.streams {
 		return
 	}
-	if err := setUserTimeout(ln.Listener, o.WriteTimeout); err != nil && !errors.Is(err, net.ErrClosed) {
-		o.Logger.Warn("clients that vanish are noticed by the kernel's own time", "error", err)
+	if err := setUserTimeout(ln.Listener, s.settings.Load().WriteTimeout); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.log.Warn("the kernel's own timeout applies to clients that vanish", "error", err)
 	}
 }
 
@@ -114,9 +114,9 @@ func (s *Server) limitUnacknowledged(ln *acceptor) {
 // then clients that never read cost more kernel memory.
 func (s *Server) Serve(ln net.Listener) error {
 	if ln != nil {
-		s.streamPort.CompareAndSwap(0, port(ln))
+		s.api.StreamPort.CompareAndSwap(0, port(ln))
 	}
-	return s.serve(&acceptor{Listener: ln, srv: s, streams: true}, &fasthttp.Server{
+	return s.serve(&acceptor{Listener: ln, srv: s, streams: true, idle: s.idle}, &fasthttp.Server{
 		Handler:            s.handle,
 		ErrorHandler:       s.streamError,
 		MaxRequestBodySize: maxStreamBody,
@@ -126,21 +126,27 @@ func (s *Server) Serve(ln net.Listener) error {
 // ServeAdmin serves the publish API and the metrics, see Options.PublishToken.
 func (s *Server) ServeAdmin(ln net.Listener) error {
 	if ln != nil {
-		s.adminPort.CompareAndSwap(0, port(ln))
+		s.api.AdminPort.CompareAndSwap(0, port(ln))
 	}
 	return s.serve(&acceptor{Listener: ln, srv: s}, &fasthttp.Server{
-		Handler: s.handleAdmin,
+		Handler: s.api.Handle,
 		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			o := s.settings.Load()
-			return fasthttp.RequestConfig{MaxRequestBodySize: o.MaxBodyBytes, ReadTimeout: s.bodyTimeout(h.ContentLength(), o)}
+			return fasthttp.RequestConfig{MaxRequestBodySize: s.api.MaxBodyBytes(), ReadTimeout: s.requestTimeout + s.api.BodyTime(h.ContentLength())}
 		},
-		ErrorHandler: s.adminError,
+		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
+			status, problem := s.requestProblem(ctx, err)
+			s.api.RefuseRequest(ctx, err, status, problem)
+		},
 	})
 }
 
 func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	if ln.Listener == nil {
 		return errors.New("transport: the listener is nil: use one of Listen")
+	}
+	var err error
+	if ln.from, err = socket.Listen(ln.Listener, s.streams.Poller(), ln.idle); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, ln)
@@ -150,7 +156,7 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	case <-s.stop:
 		_ = ln.Close()
 	default:
-		if ln.streams && s.draining.Load() {
+		if ln.streams && s.streams.Draining() {
 			_ = ln.Close()
 		}
 	}
@@ -159,7 +165,7 @@ func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	srv.WriteTimeout = s.requestTimeout
 	srv.IdleTimeout = s.settings.Load().IdleTimeout
 	srv.ReadBufferSize = s.settings.Load().maxHead()
-	srv.Logger = fasthttpLog{s}
+	srv.Logger = fasthttpLog{s.log}
 	ln.http = srv
 	return ln.serve()
 }
@@ -174,63 +180,25 @@ func port(ln net.Listener) int32 {
 // Engine returns the engine that the server serves.
 func (s *Server) Engine() *engine.Engine { return s.eng }
 
+// Registry returns the server's Prometheus registry, which /metrics serves, for
+// embedding programs that serve it themselves or add to it.
+func (s *Server) Registry() *prometheus.Registry { return s.metrics.Registry }
+
+// Open returns the number of streams that are open.
+func (s *Server) Open() int { return s.streams.Open() }
+
+// SizeError reports an event that is larger than a limit: Limit is the setting's
+// name ("maxEventBytes"), Size and Max are numbers of bytes.
+type SizeError = api.SizeError
+
 // Publish encodes the event and publishes it to key; "" means Options.CacheKey.
 // Errors: *codec.Error, *SizeError, and those of engine.Publish.
 func (s *Server) Publish(key string, ev codec.Event) (engine.Published, error) {
-	buf := scratch.Get()
-	defer scratch.Put(buf)
-	f, err := s.encode(buf, ev)
-	if err != nil {
-		return engine.Published{}, err
-	}
-	if key, err = s.publishKey(key); err != nil {
-		return engine.Published{}, err
-	}
-	return s.publishFrame(key, f)
+	return s.api.Publish(key, ev)
 }
 
 // PublishAll encodes the event and publishes it to all keys. It returns how many
 // keys and subscribers there were. Errors as of Publish.
 func (s *Server) PublishAll(ev codec.Event) (keys, subscribers int, err error) {
-	buf := scratch.Get()
-	defer scratch.Put(buf)
-	f, err := s.encode(buf, ev)
-	if err != nil {
-		return 0, 0, err
-	}
-	return s.publishFrameAll(f)
+	return s.api.PublishAll(ev)
 }
-
-// Close ends everything at once: listeners, connections, streams, goroutines.
-// Drain is the polite way.
-func (s *Server) Close() {
-	s.ready.Store(false)
-	s.draining.Store(true)
-	s.stopOnce.Do(func() { close(s.stop) })
-	s.closeListeners(func(*acceptor) bool { return true })
-	s.endStreams(context.Background(), engine.ReasonError)
-	s.closeConns()
-	s.done.Wait()
-	s.hangups.close()
-}
-
-func (s *Server) closeListeners(which func(*acceptor) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ln := range s.listeners {
-		if which(ln) {
-			_ = ln.Close()
-		}
-	}
-}
-
-func (s *Server) closeConns() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ln := range s.listeners {
-		ln.closeConns()
-	}
-}
-
-// Open returns the number of streams that are open.
-func (s *Server) Open() int { return int(s.open.Load()) }

@@ -59,17 +59,3 @@ func setUserTimeout(ln net.Listener, d time.Duration) error {
 	}
 	return os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", optErr)
 }
-
-// rawOf returns the descriptor of a socket, for writes without blocking.
-func rawOf(c net.Conn) (raw syscall.RawConn, fd int) {
-	switch c.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
-		return nil, -1 // TLS, for example: the bytes are not the socket's
-	}
-	raw, err := c.(syscall.Conn).SyscallConn()
-	if err != nil || raw.Control(func(d uintptr) { fd = int(d) }) != nil {
-		return nil, -1
-	}
-	return raw, fd
-}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
@@ -17,6 +19,9 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/vectors"
+	"fanfare/internal/test/wiretest"
+	"fanfare/transport/internal/stream"
 )
 
 // ownedSink is for subscribers whose owner never lets go of them.
@@ -37,11 +42,11 @@ func fuzzServer(f *testing.F, o Options, eo engine.Options) *Server {
 	return srv
 }
 
-func parseAll(t *testing.T, stream []byte) (messages []message, comments int) {
+func parseAll(t *testing.T, stream []byte) (messages []wiretest.Message, comments int) {
 	t.Helper()
 	p := codec.Parser{OnComment: func([]byte) { comments++ }}
 	if err := p.Feed(stream, func(m codec.Message) {
-		messages = append(messages, message{string(m.Type), string(m.Data), string(m.LastEventID)})
+		messages = append(messages, wiretest.Message{Type: string(m.Type), Data: string(m.Data), ID: string(m.LastEventID)})
 	}); err != nil {
 		t.Fatalf("%q: %v", stream, err)
 	}
@@ -52,7 +57,7 @@ func parseAll(t *testing.T, stream []byte) (messages []message, comments int) {
 // and a subscriber gets frames that a client parses, or the answer is an error
 // that names a field, and nothing is published.
 func FuzzPublishAPI(f *testing.F) {
-	for _, v := range loadVectors(f) {
+	for _, v := range vectors.Load(f) {
 		if v.JSON != "" && len(v.JSON) < 2000 {
 			f.Add([]byte(v.JSON), uint8(0), false)
 		}
@@ -72,7 +77,7 @@ func FuzzPublishAPI(f *testing.F) {
 		false: fuzzServer(f, Options{MaxEventBytes: 1 << 16, MaxKeyBytes: 100}, o),
 		true:  fuzzServer(f, Options{MaxEventBytes: 1 << 16, MaxKeyBytes: 100, PlainIDs: true}, o),
 	}
-	types := []string{typeJSON, typeText, typeFrames, "application/x-ndjson"}
+	types := []string{"application/json", "text/plain", "text/event-stream", "application/x-ndjson"}
 	f.Fuzz(func(t *testing.T, body []byte, way uint8, plain bool) {
 		way %= uint8(len(types))
 		srv := servers[plain]
@@ -90,7 +95,7 @@ func FuzzPublishAPI(f *testing.F) {
 		req.SetBody(body)
 		ctx.Init(&req, nil, nil)
 		panics := srv.panics()
-		srv.handleAdmin(&ctx)
+		srv.api.Handle(&ctx)
 		if srv.panics() != panics {
 			t.Fatalf("a panic by %q", body)
 		}
@@ -127,7 +132,7 @@ func FuzzPublishAPI(f *testing.F) {
 					t.Fatalf("%q: %s, %d events", body, text, events)
 				}
 				want, _ := parseAll(t, append(bytes.Clone(body), '\n')) // a body may end with the CR of a CRLF
-				same := func(a, b message) bool { return a.Type == b.Type && a.Data == b.Data }
+				same := func(a, b wiretest.Message) bool { return a.Type == b.Type && a.Data == b.Data }
 				if !slices.EqualFunc(messages, want, same) {
 					t.Fatalf("%q was published as %q: %v, want %v", body, stream, messages, want)
 				}
@@ -189,14 +194,31 @@ func checkBatch(t *testing.T, body []byte, status int, text []byte, events int) 
 	}
 }
 
-// panics returns how many panics were contained.
+// panics returns how many panics were recovered.
 func (s *Server) panics() float64 {
 	var m dto.Metric
-	if err := s.metrics.panics.Write(&m); err != nil {
+	if err := s.metrics.Panics.Write(&m); err != nil {
 		return -1
 	}
 	return m.Counter.GetValue()
 }
+
+// capture is an output that keeps what is written, and says when that was flushed.
+type capture struct {
+	bytes.Buffer
+	written chan struct{}
+}
+
+func (c *capture) Flush() error {
+	select {
+	case c.written <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (c *capture) SetWriteDeadline(time.Time) error { return nil }
+func (c *capture) Close() error                     { return nil }
 
 // FuzzLastEventID: whatever a client claims to have seen, it gets a stream, and
 // a gap event that a client understands if the claim is not good.
@@ -223,38 +245,34 @@ func FuzzLastEventID(f *testing.F) {
 		if header != "" && id != lastEventID(header, "", n) {
 			t.Fatalf("%q does not win over %q: %q", header, query, id)
 		}
-		var sub engine.Subscriber
 		names := []string{"0", "1", "2"}[:n]
-		resumed, err := srv.eng.Subscribe(&sub, names, id, ownedSink{t})
-		if err != nil {
-			t.Fatal(err)
+		out := &capture{written: make(chan struct{}, 1)}
+		st, limit := srv.streams.Subscribe(out, stream.Request{Keys: names, LastID: id})
+		if limit != "" {
+			t.Fatal(limit)
 		}
-		defer sub.Close(engine.ReasonGone)
-		o := srv.settings.Load()
-		stream := appendOpening(nil, o, &sub, resumed)
-		render := &rendering{multi: n > 1}
-		for it, ok := sub.Next(true); ok; it, ok = sub.Next(true) {
-			if it.Gap != nil {
-				stream = appendGap(stream, it.Gap, nil, o, &sub)
-			} else {
-				stream = render.append(stream, it, &sub)
-			}
-		}
-		messages, comments := parseAll(t, stream)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); st.Serve(ctx) }()
+		<-out.written
+		cancel()
+		<-ended
+		messages, comments := parseAll(t, out.Bytes())
 		gaps := 0
 		for _, m := range messages {
 			if strings.Count(m.ID, ",") != n-1 {
 				t.Fatalf("%q: the id %q is not of %d keys", id, m.ID, n)
 			}
 			if m.Type == "gap" {
-				if g := m.gap(t); !slices.Contains(names, g.Key) || g.Reason == "" {
+				if g := m.Gap(t); !slices.Contains(names, g.Key) || g.Reason == "" {
 					t.Fatalf("%q: %+v", id, g)
 				}
 				gaps++
 			}
 		}
-		if comments > 0 || (gaps > 0) != (resumed == engine.ResumedGap) || (id == "") != (resumed == engine.ResumedNone) {
-			t.Fatalf("%q: %v, %q", id, resumed, stream)
+		// A stream begins with its position, or with a gap.
+		if comments > 0 || (gaps > 0) == (messages[0].Type == "position") || (id == "") && gaps > 0 {
+			t.Fatalf("%q: %q", id, out.Bytes())
 		}
 	})
 }
@@ -281,12 +299,12 @@ func FuzzConnectKeys(f *testing.F) {
 			}
 			return
 		}
-		if len(req.keys) < 1 || len(req.keys) > st.MaxKeysPerConnection {
-			t.Fatalf("%q: %d keys", query, len(req.keys))
+		if len(req.Keys) < 1 || len(req.Keys) > st.MaxKeysPerConnection {
+			t.Fatalf("%q: %d keys", query, len(req.Keys))
 		}
-		for i, k := range req.keys {
-			if k == "" || len(k) > st.MaxKeyBytes || !utf8.ValidString(k) || slices.Contains(req.keys[:i], k) {
-				t.Fatalf("%q: %q", query, req.keys)
+		for i, k := range req.Keys {
+			if k == "" || len(k) > st.MaxKeyBytes || !utf8.ValidString(k) || slices.Contains(req.Keys[:i], k) {
+				t.Fatalf("%q: %q", query, req.Keys)
 			}
 		}
 		values, err := url.ParseQuery(query)
@@ -305,8 +323,8 @@ func FuzzConnectKeys(f *testing.F) {
 		if len(want) == 0 {
 			want = []string{"pool"}
 		}
-		if !slices.Equal(req.keys, want) {
-			t.Fatalf("%q: %q, want %q", query, req.keys, want)
+		if !slices.Equal(req.Keys, want) {
+			t.Fatalf("%q: %q, want %q", query, req.Keys, want)
 		}
 	})
 }

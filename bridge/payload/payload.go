@@ -1,5 +1,7 @@
-// Package payload tells what the bytes mean that a bridge's source delivers: text, or an event as app.sse.publish takes
-// it.
+// Package payload decodes the bytes that a source delivers (a Redis message, a command's output): they are the data of an
+// event, or a whole event as JSON, as app.sse.publish takes it.
+//
+//	ev, err := payload.Decode([]byte(`{"event": "price", "data": 100}`), payload.Auto)
 package payload
 
 import (
@@ -15,12 +17,12 @@ import (
 type Mode uint8
 
 const (
-	// Auto takes a JSON object that has data, and no members but data, event, id and retry, for an event, and anything
-	// else for text. A source can so send either, and an object of the application that only looks alike stays whole.
+	// Auto reads a JSON object as an event if it has data and no members other than data, event, id and retry. Everything
+	// else is data. So a source can send both, and an application's own object that only looks similar stays whole.
 	Auto Mode = iota
-	// Text takes every payload as the data.
+	// Text takes every payload as data.
 	Text
-	// JSON takes what app.sse.publish takes, a string or an object with data, event, id and retry, and refuses the rest.
+	// JSON requires what app.sse.publish takes: a string, or an object with data, event, id and retry. It refuses all else.
 	JSON
 )
 
@@ -37,9 +39,9 @@ func ParseMode(s string) (Mode, error) {
 // String returns the name that ParseMode reads.
 func (m Mode) String() string { return [...]string{"auto", "text", "json"}[m] }
 
-// Decode returns the event that b means; as JSON it is what the publish API takes, and a member that looks misspelt
-// ("Data") or misplaced is refused as there. Its Data may alias b. Every error is a *codec.Error; data that can't be sent,
-// such as bytes that are not UTF-8, is left to codec.Encode to refuse.
+// Decode returns the event that b means. JSON is read by the rules of the publish API, which refuse a member that looks
+// misspelled ("Data") or misplaced. The event's Data may alias b. Every error is a *codec.Error. Decode does not check that
+// the data can be sent (that it is UTF-8, for instance); codec.Encode does.
 func Decode(b []byte, m Mode) (codec.Event, error) {
 	if m == JSON || m == Auto && isEvent(b) {
 		return codec.DecodePublish(b)
@@ -47,10 +49,10 @@ func Decode(b []byte, m Mode) (codec.Event, error) {
 	return codec.Event{Data: b}, nil
 }
 
-// options are those of codec.DecodeJSON, which decodes what isEvent has found to be an event.
+// options are the same as those of codec.DecodeJSON, which decodes what isEvent accepts.
 var options = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
-// isEvent reports whether b is a JSON object with data and no members but those of an event.
+// isEvent reports whether b is a JSON object with data and no members other than those of an event.
 func isEvent(b []byte) bool {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	if len(b) == 0 || b[0] != '{' {

@@ -10,9 +10,10 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/ratelog"
 )
 
-// Bridge publishes what comes from Redis. Make one with New.
+// Bridge reads channels and streams from Redis and publishes what arrives. Make one with New.
 type Bridge struct {
 	o       Options
 	client  rueidis.ClientOption
@@ -21,8 +22,7 @@ type Bridge struct {
 	done    sync.WaitGroup
 }
 
-// New checks the options; nothing is connected before Start. Errors name the option at fault, and never have the URL in
-// them.
+// New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
 func New(o Options) (*Bridge, error) {
 	if o.Names == nil || o.Engine == nil || o.Publish == nil {
 		return nil, errors.New("redis: Options.Names, Engine and Publish are required")
@@ -55,14 +55,14 @@ func (b *Bridge) newWorker(source string, m *metrics) *worker {
 		source:  source,
 		metrics: m.source(source),
 		logger:  b.o.Logger.With("source", "redis "+source),
+		limiter: ratelog.New(warningInterval),
 		settled: make(chan struct{}),
 	}
-	w.seldom.logger = w.logger
 	b.workers = append(b.workers, w)
 	return w
 }
 
-// Start begins to connect, in goroutines of its own that Close ends. Call it once.
+// Start begins to connect, in its own goroutines, which Close ends. Call it once.
 func (b *Bridge) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
@@ -71,9 +71,9 @@ func (b *Bridge) Start() {
 	}
 }
 
-// Settled waits until each source either works (channels are subscribed to, and the history of streams is read) or has
-// failed for the first time, or until ctx is done. Open the doors behind it: a client that resumes by a stream's id
-// then finds it.
+// Settled waits until each source either works (its channels are subscribed to, the history of its streams is read) or has
+// failed for the first time, or until ctx is done. Open the listeners after it: a client that resumes by the id of a
+// stream's entry then finds that entry in the history.
 func (b *Bridge) Settled(ctx context.Context) {
 	for _, w := range b.workers {
 		select {
@@ -84,7 +84,7 @@ func (b *Bridge) Settled(ctx context.Context) {
 	}
 }
 
-// Close disconnects. When it returns, nothing is published any more.
+// Close disconnects. After it has returned, nothing more is published.
 func (b *Bridge) Close() {
 	if b.cancel != nil {
 		b.cancel()
@@ -92,26 +92,26 @@ func (b *Bridge) Close() {
 	}
 }
 
-// publish publishes an event that came from the channel or stream of that name; one that is refused is counted and
-// logged, and the rest goes on.
+// publish publishes an event that came from the channel or stream called name. If the event is refused, it is counted and
+// logged, and the source goes on.
 func (w *worker) publish(name, key string, ev codec.Event) {
 	if err := w.b.o.Publish(key, ev); err != nil {
 		w.refuse(reasonOf(err), name, err)
 	}
 }
 
-// refuse counts a message of the channel or stream of that name, and logs the first of its reason in a while.
+// refuse counts a refused message of the channel or stream called name. It logs one message per reason and interval.
 func (w *worker) refuse(reason, name string, err error) {
 	w.metrics.refused.WithLabelValues(w.source, reason).Inc()
-	w.seldom.warn("refused:"+reason, "a message from redis is refused", "reason", reason, "name", name, "error", err)
+	w.warn("refused:"+reason, "a message from redis was refused", "reason", reason, "name", name, "error", err)
 }
 
-// Reasons for which messages are refused, as metrics and logs have them.
+// Reasons why messages are refused, as they appear in metrics and logs.
 const (
-	reasonName    = "name"          // no rule makes a key of the name
+	reasonName    = "name"          // no rule maps the name to a key
 	reasonSize    = "maxEventBytes" // ErrTooLarge
 	reasonKeys    = "maxKeys"
-	reasonInvalid = "invalid" // not UTF-8, not the JSON that is asked for, a field with a line break, …
+	reasonInvalid = "invalid" // not UTF-8, not the JSON that redisPayload requires, a field with a line break, …
 	reasonTwice   = "keyTaken"
 	reasonStreams = "redisMaxStreams"
 	reasonType    = "noStream"
@@ -130,8 +130,8 @@ func reasonOf(err error) string {
 	return reasonInvalid
 }
 
-// gap is the data of the event that tells a key's subscribers what they miss: that of the gaps which a stream tells
-// itself, but that nobody knows where it is in terms of their ids.
+// gap is the data of the event that reports a loss to a key's subscribers. It has the members of the gaps that the server
+// reports on its own; here the ids around the loss are often unknown.
 type gap struct {
 	Key    string  `json:"key"`
 	Reason string  `json:"reason"`
@@ -140,9 +140,9 @@ type gap struct {
 	Next   *string `json:"next"`
 }
 
-// tellGap publishes a gap to the key. missed is the number of events, -1 if nobody knows; after is the id of the last
+// reportGap publishes a gap to the key. missed is the number of lost events, -1 if unknown; after is the id of the last
 // event before the gap, "" if it has none.
-func (w *worker) tellGap(key string, missed int64, after string) {
+func (w *worker) reportGap(key string, missed int64, after string) {
 	g := gap{Key: key, Reason: "source"}
 	if missed >= 0 {
 		g.Missed = &missed
@@ -152,8 +152,8 @@ func (w *worker) tellGap(key string, missed int64, after string) {
 	}
 	data, err := json.Marshal(g)
 	if err == nil {
-		// With the id of the event before it, a client that resumes there is told again; with another, the stream's
-		// id would be lost.
+		// The gap has the id of the event before it. A client that resumes there gets the gap again, and its last event
+		// id stays one that the stream knows.
 		err = w.b.o.Publish(key, codec.Event{Event: "gap", ID: after, Data: data, Notice: true})
 	}
 	if err != nil {

@@ -1,20 +1,15 @@
 package redis
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"fanfare/internal/test/certtest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // checkBoth publishes by both sources.
@@ -30,43 +25,11 @@ func checkBoth(t *testing.T, r *redisServer, f *fanfare, channel, stream string)
 	s.awaitLast("by stream")
 }
 
-// freePort is a port of loopback that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
-}
-
 func TestTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	port := freePort(t)
-	r := startRedis(t, "--tls-port", port, "--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", certFile, "--tls-auth-clients", "no")
-	s := setup{url: "rediss://127.0.0.1:" + port, channels: []string{"c"}, streams: []string{"s"}}
+	c := certtest.New(t, "127.0.0.1")
+	secure := proctest.FreeAddr(t)
+	r := startRedis(t, "--tls-port", proctest.Port(secure), "--tls-cert-file", c.Cert, "--tls-key-file", c.Key, "--tls-ca-cert-file", c.Cert, "--tls-auth-clients", "no")
+	s := setup{url: "rediss://" + secure, channels: []string{"c"}, streams: []string{"s"}}
 	f := startFanfare(t, s)
 	if !strings.Contains(f.log.String(), "certificate signed by unknown authority") {
 		t.Errorf("nobody knows the certificate, and the log says\n%s", f.log)
@@ -85,29 +48,27 @@ func TestUnixSocket(t *testing.T) {
 func TestCluster(t *testing.T) {
 	r := startRedis(t, "--cluster-enabled", "yes")
 	r.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-	eventually(t, "the cluster is up", func() (bool, string) {
+	eventually.Holds(t, "the cluster is up", func() (bool, string) {
 		text, err := r.do("CLUSTER", "INFO").ToString()
 		return strings.Contains(text, "cluster_state:ok"), fmt.Sprint(text, err)
 	})
-	checkBoth(t, r, startFanfare(t, setup{url: r.url(), channels: []string{"c", "x*"}, streams: []string{"{tag}1", "{tag}2"}}), "c", "{tag}2")
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"a", "b"}})
+	checkBoth(t, r, startFanfare(t, setup{url: r.URL(), channels: []string{"c", "x*"}, streams: []string{"{tag}1", "{tag}2"}}), "c", "{tag}2")
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"a", "b"}})
 	f.subscribe("a")
-	eventually(t, "the log says what is wrong", func() (bool, string) {
+	eventually.Holds(t, "the log says what is wrong", func() (bool, string) {
 		return strings.Contains(f.log.String(), "hash tag"), f.log.String()
 	})
 }
 
 func TestSentinel(t *testing.T) {
 	r := startRedis(t)
-	_, port, _ := net.SplitHostPort(r.addr)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := "sentinel monitor primary 127.0.0.1 " + port + " 1\n"
+	text := "sentinel monitor primary 127.0.0.1 " + proctest.Port(r.Addr) + " 1\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sentinel := &redisServer{t: t, dir: t.TempDir(), addr: "127.0.0.1:" + freePort(t), args: []string{"--sentinel"}, config: conf}
-	sentinel.up()
-	f := startFanfare(t, setup{url: "redis://" + sentinel.addr + "?master_set=primary", channels: []string{"c"}, streams: []string{"s"}})
+	sentinel := (&proctest.Redis{T: t, Config: conf, Args: []string{"--sentinel"}}).Start()
+	f := startFanfare(t, setup{url: sentinel.URL() + "?master_set=primary", channels: []string{"c"}, streams: []string{"s"}})
 	checkBoth(t, r, f, "c", "s")
 	f.bridge.Close()
 }

@@ -1,31 +1,39 @@
-// Package redis publishes what comes from Redis: the messages of Pub/Sub channels and the entries of streams become
-// events of keys.
+// Package redis is a source of events: it publishes the messages of Redis Pub/Sub channels and the entries of Redis Streams
+// as events of keys.
 //
 //	PUBLISH news hello     ─> key "news", data "hello"
-//	XADD news * data hello ─> key "news", data "hello", and the entry's id as the event's
+//	XADD news * data hello ─> key "news", data "hello", id of the event: id of the entry
+//
+// How to use it:
+//
+//	names, err := redis.NewNames([]string{"news", "ticker.*"}, []string{"orders"}, nil) // channels, streams, rules
+//	bridge, err := redis.New(redis.Options{URL: url, Names: names, Engine: eng, Publish: publish})
+//	bridge.Start()
+//	bridge.Settled(ctx) // then open the listeners
+//	defer bridge.Close()
 //
 // # Two sources, two guarantees
 //
-// Pub/Sub forgets a message as soon as it is sent. What was published while the connection was away can't be known,
-// so that after each outage every key that the subscriptions cover gets an event "gap" before anything else.
+// Pub/Sub does not keep messages. What was published during an outage of the connection cannot be known. So after each
+// outage every key that the subscriptions cover gets an event "gap" before any other event.
 //
-// A stream keeps its entries. The bridge remembers the last entry of each that it has published, and goes on behind it:
-// nothing is missed and nothing comes twice, unless Redis itself has lost entries (trimmed, deleted, restarted without
-// persistence), which is found out and told by a gap.
+// A stream keeps its entries. The bridge remembers the last entry of each stream that it has published, and continues after
+// it. Nothing is lost or repeated unless Redis itself has lost entries (trimmed, deleted, restarted without persistence).
+// The bridge detects that and reports a gap.
 //
-// Each source has a connection and a goroutine of its own ([worker]), and a message is published in that goroutine: the
-// order of a channel or stream is kept, and nothing is buffered in between. A publisher that outruns the bridge fills the
-// socket, then Redis' output buffer, and is then cut off by Redis (client-output-buffer-limit pubsub): an outage like any
-// other.
+// Each source has its own connection and its own goroutine (worker). Messages are published in that goroutine, so the order
+// within a channel or stream is kept and nothing is buffered in between. If publishers are faster than the bridge, the
+// socket fills, then the output buffer of Redis, and Redis then closes the connection (client-output-buffer-limit pubsub).
+// To the bridge that is an outage like any other.
 //
 // # Connections
 //
-// The worker dials, logs in, and runs its session until an error ends it; then it waits and starts again. It never gives
-// up: a wrong password may be put right in Redis. Connections that are open but dead are found by PING on a quiet
-// subscription, and by a deadline on every other command.
+// The worker connects, logs in, and runs its session until an error ends it. Then it waits and connects again. It never
+// gives up, because even a wrong password may be corrected in Redis. Connections that are open but dead are detected by PING
+// on a quiet subscription, and by a deadline on every other command.
 //
 // # Caveats
 //
-// A session's state belongs to the worker's goroutine, except for what rueidis calls back from its reader (hooks of
-// Pub/Sub), which touches nothing else until the session has ended.
+// The state of a session belongs to the worker's goroutine. The exception is the hooks of Pub/Sub, which rueidis calls from
+// its reader: they use nothing else of the session until it has ended.
 package redis

@@ -7,14 +7,28 @@ import (
 	"fanfare/codec"
 )
 
-// field is a field of a stream's entry. Names can repeat.
+// entry is an entry of a stream.
+type entry struct {
+	id     entryID
+	fields []field
+}
+
+// size is about how many bytes of memory the entry takes.
+func (e entry) size() (n int) {
+	for _, f := range e.fields {
+		n += len(f.name) + len(f.value) + 32
+	}
+	return n
+}
+
+// field is a field of a stream's entry. A name may occur more than once.
 type field struct{ name, value string }
 
-// entryEvent makes the event of a stream's entry, without its id:
+// entryEvent converts the fields of a stream's entry to an event without an id:
 //
-//	one field, whatever its name                   its value, as a message
-//	data, and event or retry or both               an event of these
-//	any other fields                               data: a JSON object of them, in their order
+//	one field, whatever its name          its value is read like a message of Pub/Sub
+//	data, and event or retry or both      an event with these fields
+//	any other fields                      the data is a JSON object of them, in their order
 func entryEvent(fields []field, mode payload.Mode) (codec.Event, error) {
 	if len(fields) == 1 {
 		return payload.Decode([]byte(fields[0].value), mode)
@@ -39,7 +53,7 @@ func entryEvent(fields []field, mode payload.Mode) (codec.Event, error) {
 	return codec.Event{Data: append(object, '}')}, nil
 }
 
-// plainEvent reads the fields data, event and retry, and reports false if there are others, or one of them twice.
+// plainEvent reads the fields data, event and retry. It reports false if there is no data, another field, or a field twice.
 func plainEvent(fields []field) (ev codec.Event, ok bool) {
 	seen := map[string]bool{}
 	for _, f := range fields {

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // proxy is a TCP proxy in front of redis that can delay, fall silent, and cut.
@@ -18,7 +21,6 @@ type proxy struct {
 	t      testing.TB
 	target string
 	ln     net.Listener
-	work   sync.WaitGroup
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -29,25 +31,11 @@ type proxy struct {
 
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{t: t, target: target, ln: ln, conns: map[net.Conn]struct{}{}}
-	p.work.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			p.work.Go(func() { p.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
+	p := &proxy{t: t, target: target, conns: map[net.Conn]struct{}{}}
+	p.ln = wiretest.Serve(t, func(_ int, c *net.TCPConn) { p.serve(c) })
+	t.Cleanup(func() { // before the one of Serve, which waits
 		p.speak()
 		p.cut()
-		p.work.Wait()
 	})
 	return p
 }
@@ -55,6 +43,8 @@ func newProxy(t testing.TB, target string) *proxy {
 func (p *proxy) url() string { return "redis://" + p.ln.Addr().String() }
 
 func (p *proxy) serve(conn net.Conn) {
+	var forward sync.WaitGroup
+	defer forward.Wait() // after both connections are closed
 	defer conn.Close()
 	if !p.keep(conn) {
 		return
@@ -67,7 +57,7 @@ func (p *proxy) serve(conn net.Conn) {
 	if !p.keep(back) {
 		return
 	}
-	p.work.Go(func() {
+	forward.Go(func() {
 		_, _ = io.Copy(back, conn)
 		_ = back.Close()
 	})
@@ -140,7 +130,7 @@ func (p *proxy) speak() {
 // A slow connection, and a redis that pauses for less than the timeout, delay events and lose none.
 func TestSlowRedis(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: 10 * time.Second})
 	c, s := f.subscribe("c"), f.subscribe("s")
 	p.slow(20 * time.Millisecond)
@@ -163,7 +153,7 @@ func TestSlowRedis(t *testing.T) {
 // A connection that is open but dead is noticed, in both sources, and what follows is as after any outage.
 func TestDeadConnection(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	const timeout = 300 * time.Millisecond
 	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: timeout, backoffMax: 50 * time.Millisecond})
 	c, s := f.subscribe("c"), f.subscribe("s")
@@ -178,7 +168,7 @@ func TestDeadConnection(t *testing.T) {
 	t.Logf("noticed after %s with a timeout of %s", time.Since(start), timeout)
 	r.do("PUBLISH", "c", "2")
 	r.add("s", "x", "2")
-	eventually(t, "a timeout in each", func() (bool, string) {
+	eventually.Holds(t, "a timeout in each", func() (bool, string) {
 		a := f.metric("fanfare_redis_errors_total", "source=pubsub", "reason=timeout")
 		b := f.metric("fanfare_redis_errors_total", "source=streams", "reason=timeout")
 		return a > 1 && b > 1, fmt.Sprint(a, b)
@@ -190,7 +180,7 @@ func TestDeadConnection(t *testing.T) {
 	r.do("PUBLISH", "c", "3")
 	r.add("s", "x", "3")
 	checkNumbers(t, s.awaitLast("3"), 1, 3, nil)
-	if got := c.awaitLast("3"); len(got) != 3 || got[1].typ != "gap" {
+	if got := c.awaitLast("3"); len(got) != 3 || got[1].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 }
@@ -198,7 +188,7 @@ func TestDeadConnection(t *testing.T) {
 // Close ends at once whatever redis does.
 func TestCloseDoesNotWait(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: time.Minute})
 	p.hush()
 	start := time.Now()
@@ -209,7 +199,7 @@ func TestCloseDoesNotWait(t *testing.T) {
 		t.Errorf("Close took %s", d)
 	}
 	b := startBridge(t, p.url()) // whose first command is never answered
-	eventually(t, "the bridge connects", func() (bool, string) {
+	eventually.Holds(t, "the bridge connects", func() (bool, string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return len(p.conns) > 0, fmt.Sprint(len(p.conns))
@@ -246,10 +236,10 @@ func TestWrongPassword(t *testing.T) {
 	for _, test := range []struct{ login, hint string }{
 		{"user:" + wrong + "@", "the user name or the password in redisURL is wrong"},
 		{":" + wrong + "@", "the user name or the password in redisURL is wrong"},
-		{"", "redis asks for a password"},
+		{"", "redis requires a password"},
 	} {
-		f := startFanfare(t, setup{url: "redis://" + test.login + r.addr, channels: []string{"c"}, streams: []string{"s"}, backoffMax: 100 * time.Millisecond})
-		eventually(t, "some attempts", func() (bool, string) {
+		f := startFanfare(t, setup{url: "redis://" + test.login + r.Addr, channels: []string{"c"}, streams: []string{"s"}, backoffMax: 100 * time.Millisecond})
+		eventually.Holds(t, "some attempts", func() (bool, string) {
 			n := f.metric("fanfare_redis_errors_total", "source=pubsub", "reason=login")
 			return n >= 5, fmt.Sprint(n)
 		})
@@ -260,7 +250,7 @@ func TestWrongPassword(t *testing.T) {
 		f.stop()
 	}
 
-	f := startFanfare(t, setup{url: "redis://:" + wrong + "@" + r.addr, channels: []string{"c"}, backoffMax: 100 * time.Millisecond})
+	f := startFanfare(t, setup{url: "redis://:" + wrong + "@" + r.Addr, channels: []string{"c"}, backoffMax: 100 * time.Millisecond})
 	start := time.Now()
 	f.awaitMetric(12, "fanfare_redis_errors_total", "source=pubsub", "reason=login")
 	// Pauses of at least half of 5, 10, 20, 40, 80 and then 100 ms.
@@ -278,7 +268,7 @@ func TestPermissions(t *testing.T) {
 	r := startRedis(t)
 	r.do("ACL", "SETUSER", "reader", "on", ">pw", "resetchannels", "&c", "%R~s", "-@all",
 		"+subscribe", "+psubscribe", "+ping", "+xread", "+xrange", "+xrevrange", "+xinfo|stream", "+scan", "+multi", "+exec")
-	url := "redis://reader:pw@" + r.addr
+	url := "redis://reader:pw@" + r.Addr
 	// What docs/redis.md says is enough.
 	f := startFanfare(t, setup{url: url, channels: []string{"c"}, streams: []string{"s", "s*"}})
 	c, s := f.subscribe("c"), f.subscribe("s")
@@ -298,13 +288,13 @@ func TestPermissions(t *testing.T) {
 // Redis cuts off a subscriber to which it can't send as fast as messages come: an outage like any other.
 func TestHugePayload(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"c"}, streams: []string{"s"}, maxEventBytes: 1 << 20, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"c"}, streams: []string{"s"}, maxEventBytes: 1 << 20, backoffMax: 50 * time.Millisecond})
 	c, s := f.subscribe("c"), f.subscribe("s")
 	huge := strings.Repeat("x", 40<<20) // more than client-output-buffer-limit pubsub
 	r.do("PUBLISH", "c", huge)
 	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "c", "after")
-	if got := c.awaitLast("after"); len(got) != 2 || got[0].typ != "gap" {
+	if got := c.awaitLast("after"); len(got) != 2 || got[0].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 	r.add("s", "x", huge)
@@ -319,26 +309,10 @@ func TestHugePayload(t *testing.T) {
 
 // Whatever else listens there is told as an error.
 func TestNotRedis(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var work sync.WaitGroup
 	answers := []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "\r\n", "", "+OK\r\n", "$5\r\nhel", "*-7\r\n", "-ERR max number of clients reached\r\n"}
-	work.Go(func() {
-		for i := 0; ; i++ {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, answers[i%len(answers)])
-			_ = conn.Close()
-		}
-	})
-	defer work.Wait()
-	defer ln.Close()
+	ln := wiretest.Serve(t, func(n int, c *net.TCPConn) { _, _ = io.WriteString(c, answers[n%len(answers)]) })
 	f := startFanfare(t, setup{url: "redis://" + ln.Addr().String(), channels: []string{"c"}, streams: []string{"s"}, timeout: 200 * time.Millisecond, backoffMax: 10 * time.Millisecond})
-	eventually(t, "many errors", func() (bool, string) {
+	eventually.Holds(t, "many errors", func() (bool, string) {
 		n := 0.0
 		for _, reason := range failures {
 			n += f.metric("fanfare_redis_errors_total", "source=pubsub", "reason="+reason)
@@ -352,12 +326,7 @@ func TestNotRedis(t *testing.T) {
 
 func TestSeveralAddressesTakeTurns(t *testing.T) {
 	r := startRedis(t)
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = dead.Close()
-	f := startFanfare(t, setup{url: "redis://" + dead.Addr().String() + "?addr=" + r.addr, channels: []string{"c"}})
+	f := startFanfare(t, setup{url: "redis://" + proctest.FreeAddr(t) + "?addr=" + r.Addr, channels: []string{"c"}})
 	f.awaitMetric(1, "fanfare_redis_connected", "source=pubsub")
 	c := f.subscribe("c")
 	r.do("PUBLISH", "c", "hello")

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// isPattern reports whether Redis is to take the text for a pattern (PSUBSCRIBE, SCAN MATCH) and not for a name.
+// isPattern reports whether the text is a pattern (for PSUBSCRIBE, SCAN MATCH) and not a name.
 func isPattern(text string) bool { return strings.ContainsAny(text, `*?[\`) }
 
-// CheckPattern refuses names and patterns that are empty, not UTF-8, or of which Redis would make something other than
-// what is meant: a [ that isn't closed, a \ at the end.
+// CheckPattern refuses names and patterns that are empty, that are not UTF-8, or that Redis would read in another way than
+// they look: with a [ that is not closed, or a \ at the end.
 func CheckPattern(text string) error {
 	if text == "" {
 		return errors.New("must not be empty")
@@ -22,12 +22,12 @@ func CheckPattern(text string) error {
 		switch text[i] {
 		case '\\':
 			if i++; i == len(text) {
-				return errors.New(`ends with a \: write \\ for the character itself`)
+				return errors.New(`ends with a \: write \\ for a literal backslash`)
 			}
 		case '[':
 			end := classEnd(text, i)
 			if end < 0 {
-				return errors.New(`has a [ without ]: write \[ for the character itself`)
+				return errors.New(`has a [ without a ]: write \[ for a literal bracket`)
 			}
 			i = end - 1
 		}
@@ -35,7 +35,7 @@ func CheckPattern(text string) error {
 	return nil
 }
 
-// classEnd is the offset behind the ] of the class that begins at i, or -1.
+// classEnd is the offset after the ] of the class that begins at i, or -1.
 func classEnd(p string, i int) int {
 	if i++; i < len(p) && p[i] == '^' {
 		i++
@@ -47,7 +47,7 @@ func classEnd(p string, i int) int {
 		case ']':
 			return i + 1
 		default:
-			if i+2 < len(p) && p[i+1] == '-' { // a range takes its end as it is
+			if i+2 < len(p) && p[i+1] == '-' { // the end of a range is literal, even a ] or a \
 				i += 2
 			}
 		}
@@ -55,10 +55,10 @@ func classEnd(p string, i int) int {
 	return -1
 }
 
-// matches reports whether the pattern, which CheckPattern has let pass, matches the whole name, as Redis decides it:
-// * any run of bytes, ? one byte, [abc] [a-z] [^a] one of a class, \ the next byte as it is.
+// matches reports whether the pattern matches the whole name, by the rules of Redis: * is any run of bytes, ? one byte,
+// [abc] [a-z] [^a] one byte of a class, and \ makes the next byte literal. The pattern must have passed CheckPattern.
 func matches(p, name string) bool {
-	star, again := -1, 0 // behind the last *, and where in name it ends so far
+	star, again := -1, 0 // the offset after the last *, and where in name the run that it matches ends so far
 	i, j := 0, 0
 	for j < len(name) {
 		if i < len(p) && p[i] == '*' {
@@ -82,7 +82,7 @@ func matches(p, name string) bool {
 	return strings.Trim(p[i:], "*") == ""
 }
 
-// matchByte matches one byte against the beginning of p, which is n bytes long and no *.
+// matchByte matches one byte against the first element of p, which must not be a *. n is the length of that element.
 func matchByte(p string, c byte) (n int, ok bool) {
 	switch p[0] {
 	case '?':
@@ -96,7 +96,7 @@ func matchByte(p string, c byte) (n int, ok bool) {
 	return 1, p[0] == c
 }
 
-// inClass reports whether c is in the class whose text between the brackets is given.
+// inClass reports whether c is in the class. class is the text between the brackets.
 func inClass(class string, c byte) bool {
 	class, not := strings.CutPrefix(class, "^")
 	in := false

@@ -1,18 +1,11 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +18,9 @@ import (
 	"fanfare/bridge/payload"
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 	"fanfare/transport"
 )
 
@@ -33,48 +29,18 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-// patience bounds every wait. It is long, because nothing but a failure waits for its end.
-const patience = 30 * time.Second
-
-// eventually polls until done, and fails the test after patience; state is for the message.
-func eventually(t testing.TB, what string, poll func() (done bool, state string)) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		done, state := poll()
-		if done {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s; last: %s", patience, what, state)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// redisServer is a real redis-server on a free port of loopback, in a directory of its own.
+// redisServer is a redis-server with a client of the test's own, which connects again by itself.
 type redisServer struct {
-	t      testing.TB
-	args   []string
-	config string // a file, "" for none
-	dir    string
-	addr   string
-	cmd    *exec.Cmd
-	exited chan struct{}
-	client rueidis.Client // connects again by itself
+	*proctest.Redis
+	client rueidis.Client
 }
 
 // startRedis runs redis-server until the end of the test. It saves nothing, unless args say so.
 func startRedis(t testing.TB, args ...string) *redisServer {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &redisServer{t: t, args: args, dir: t.TempDir(), addr: free.Addr().String()}
-	_ = free.Close()
-	r.up()
-	r.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.addr}, ForceSingleClient: true, DisableCache: true, Password: r.password()})
+	r := &redisServer{Redis: (&proctest.Redis{T: t, Args: args}).Start()}
+	var err error
+	r.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr}, ForceSingleClient: true, DisableCache: true, Password: r.password()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,110 +49,47 @@ func startRedis(t testing.TB, args ...string) *redisServer {
 }
 
 func (r *redisServer) password() string {
-	for i, a := range r.args {
+	for i, a := range r.Args {
 		if a == "--requirepass" {
-			return r.args[i+1]
+			return r.Args[i+1]
 		}
 	}
 	return ""
 }
 
-func (r *redisServer) url() string { return "redis://" + r.addr }
-
-// up starts the process and waits until it answers.
+// up starts the process again after kill, and waits until the test's own client is back.
 func (r *redisServer) up() {
-	r.t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		r.t.Fatal("redis-server is not installed: scripts/test.sh installs what the tests need")
-	}
-	host, port, _ := net.SplitHostPort(r.addr)
-	args := append([]string{"--bind", host, "--port", port, "--dir", r.dir, "--loglevel", "warning"}, r.args...)
-	if r.config == "" {
-		args = append(args, "--save", "")
-	} else {
-		args = append([]string{r.config}, args...)
-	}
-	r.cmd = exec.Command(path, args...)
-	log, err := os.OpenFile(filepath.Join(r.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer log.Close()
-	r.cmd.Stdout, r.cmd.Stderr = log, log
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	cmd, exited := r.cmd, make(chan struct{})
-	r.exited = exited
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	r.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-	})
-	eventually(r.t, "redis-server answers", func() (bool, string) {
-		select {
-		case <-exited:
-			text, _ := os.ReadFile(filepath.Join(r.dir, "redis.log"))
-			r.t.Fatalf("redis-server ended:\n%s", text)
-		default:
-		}
-		conn, err := net.Dial("tcp", r.addr)
-		if err != nil {
-			return false, err.Error()
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(conn, "PING\r\n")
-		answer := make([]byte, 64)
-		n, _ := conn.Read(answer)
-		text := string(answer[:n])
-		return text == "+PONG\r\n" || strings.HasPrefix(text, "-NOAUTH"), text
-	})
-	if r.client == nil {
-		return
-	}
-	eventually(r.t, "the test's own client is back", func() (bool, string) {
+	r.T.Helper()
+	r.Start()
+	eventually.NoError(r.T, "the test's own client is back", func() error {
 		_, err := r.try("PING")
-		return err == nil, fmt.Sprint(err)
+		return err
 	})
-}
-
-// kill ends the process as kill -9 does.
-func (r *redisServer) kill() {
-	r.t.Helper()
-	if err := r.cmd.Process.Kill(); err != nil {
-		r.t.Fatal(err)
-	}
-	<-r.exited
 }
 
 // try runs a command.
 func (r *redisServer) try(args ...string) (rueidis.RedisMessage, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	return r.client.Do(ctx, r.client.B().Arbitrary(args...).Build()).ToMessage()
 }
 
 // do runs a command that must succeed.
 func (r *redisServer) do(args ...string) *rueidis.RedisMessage {
-	r.t.Helper()
+	r.T.Helper()
 	m, err := r.try(args...)
 	if err != nil && !rueidis.IsRedisNil(err) {
-		r.t.Fatalf("%s: %v", strings.Join(args[:min(len(args), 3)], " "), err)
+		r.T.Fatalf("%s: %v", strings.Join(args[:min(len(args), 3)], " "), err)
 	}
 	return &m
 }
 
 // add adds an entry to a stream, and returns its id.
 func (r *redisServer) add(stream string, fields ...string) string {
-	r.t.Helper()
+	r.T.Helper()
 	id, err := r.do(append([]string{"XADD", stream, "*"}, fields...)...).ToString()
 	if err != nil {
-		r.t.Fatal(err)
+		r.T.Fatal(err)
 	}
 	return id
 }
@@ -198,7 +101,7 @@ type fanfare struct {
 	srv    *transport.Server
 	bridge *Bridge
 	addr   string
-	log    *logLines
+	log    *proctest.Log
 	stop   func()
 }
 
@@ -210,7 +113,7 @@ type setup struct {
 	timeout                   time.Duration
 	key                       engine.KeyOptions
 	maxEventBytes, maxStreams int
-	backoffMax, lookInterval  time.Duration
+	backoffMax, pollInterval  time.Duration
 	addr                      string // to listen on again
 	early                     func(*fanfare)
 }
@@ -223,7 +126,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fanfare{t: t, log: &logLines{}}
+	f := &fanfare{t: t, log: &proctest.Log{}}
 	logger := slog.New(slog.NewTextHandler(f.log, nil))
 	if s.key.History == 0 {
 		s.key.History = 1 << 15
@@ -253,7 +156,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 			return err
 		},
 		Registerer: f.srv.Registry(), Logger: logger,
-		backoffMin: 5 * time.Millisecond, backoffMax: s.backoffMax, lookInterval: s.lookInterval,
+		backoffMin: 5 * time.Millisecond, backoffMax: s.backoffMax, pollInterval: s.pollInterval,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -262,11 +165,11 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 		s.early(f)
 	}
 	f.bridge.Start()
-	settling, cancel := context.WithTimeout(context.Background(), patience)
+	settling, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	f.bridge.Settled(settling)
 	if s.addr == "" {
-		s.addr = "127.0.0.1:0"
+		s.addr = proctest.FreeAddr(t)
 	}
 	ln, err := transport.Listen(context.Background(), s.addr)
 	if err != nil {
@@ -324,47 +227,19 @@ func (f *fanfare) metric(name string, labels ...string) float64 {
 // awaitMetric waits until a metric has a value.
 func (f *fanfare) awaitMetric(want float64, name string, labels ...string) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprintf("%s %v is %v", name, labels, want), func() (bool, string) {
-		have := f.metric(name, labels...)
-		return have == want, fmt.Sprint(have)
-	})
-}
-
-// logLines collects what the server logs.
-type logLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// received is an event as a client gets it.
-type received struct{ typ, data, id string }
-
-func (r received) String() string {
-	return fmt.Sprintf("%s %q (id %s)", r.typ, r.data[:min(len(r.data), 200)], r.id)
+	eventually.Equal(f.t, fmt.Sprint(name, labels), want, func() float64 { return f.metric(name, labels...) })
 }
 
 // client is an EventSource: it reads a stream, and comes back by resume.
 type client struct {
 	f      *fanfare
 	keys   []string
-	cancel context.CancelFunc
-	ended  chan struct{}
+	stream *wiretest.Events
+	ended  chan struct{} // closed when nothing more is read from stream
 
 	mu     sync.Mutex
 	lastID string
-	events []received
+	events []wiretest.Message
 }
 
 // subscribe opens a stream, and returns when it is open.
@@ -383,72 +258,49 @@ func (c *client) resume(f *fanfare) {
 }
 
 func (c *client) leave() {
-	c.cancel()
+	c.stream.Close()
 	<-c.ended
 }
 
 func (c *client) open(f *fanfare) {
 	f.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	c.f, c.cancel, c.ended = f, cancel, make(chan struct{})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.addr+"/stream?"+url.Values{"connectKey": c.keys}.Encode(), nil)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	var header []string
 	if c.lastID != "" {
-		req.Header.Set("Last-Event-ID", c.lastID)
+		header = append(header, "Last-Event-ID: "+c.lastID)
 	}
-	web := &http.Transport{}
-	resp, err := web.RoundTrip(req)
-	if err != nil {
-		cancel()
-		f.t.Fatal(err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		f.t.Errorf("status %s", resp.Status)
-	}
-	ended := c.ended
+	c.f, c.ended = f, make(chan struct{})
+	c.stream = wiretest.Subscribe(f.t, f.addr, "/stream?"+url.Values{"connectKey": c.keys}.Encode(), header...)
+	stream, ended := c.stream, c.ended
 	go func() {
 		defer close(ended)
-		defer web.CloseIdleConnections()
-		defer resp.Body.Close()
-		p := codec.Parser{MaxBytes: 64 << 20}
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := resp.Body.Read(buf)
+		for stream.Err == nil {
+			stream.Feed()
 			c.mu.Lock()
-			parseErr := p.Feed(buf[:n], func(m codec.Message) {
-				if string(m.Type) != "position" {
-					c.events = append(c.events, received{string(m.Type), string(m.Data), string(m.LastEventID)})
-				}
-			})
-			if id := p.LastEventID(); len(id) > 0 {
-				c.lastID = string(id)
+			c.events = append(c.events, stream.Take()...)
+			if id := stream.LastID(); id != "" {
+				c.lastID = id
 			}
 			c.mu.Unlock()
-			if err != nil || parseErr != nil {
-				return
-			}
 		}
 	}()
 	f.t.Cleanup(func() {
-		cancel()
+		stream.Close()
 		<-ended
 	})
 }
 
 // seen returns what has come so far.
-func (c *client) seen() []received {
+func (c *client) seen() []wiretest.Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]received(nil), c.events...)
+	return append([]wiretest.Message(nil), c.events...)
 }
 
 // await waits until n events have come, and returns all.
-func (c *client) await(n int) []received {
+func (c *client) await(n int) []wiretest.Message {
 	c.f.t.Helper()
-	var events []received
-	eventually(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
+	var events []wiretest.Message
+	eventually.Holds(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
 		events = c.seen()
 		return len(events) >= n, fmt.Sprint(len(events), " ", events[max(len(events)-3, 0):])
 	})
@@ -456,26 +308,26 @@ func (c *client) await(n int) []received {
 }
 
 // awaitLast waits until an event with this data has come, and returns all.
-func (c *client) awaitLast(data string) []received {
+func (c *client) awaitLast(data string) []wiretest.Message {
 	c.f.t.Helper()
-	var events []received
-	eventually(c.f.t, "the event "+data, func() (bool, string) {
+	var events []wiretest.Message
+	eventually.Holds(c.f.t, "the event "+data, func() (bool, string) {
 		events = c.seen()
 		n := len(events)
-		return n > 0 && events[n-1].data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])
+		return n > 0 && events[n-1].Data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])
 	})
 	return events
 }
 
 // numbers returns the data that are numbers, and how many gaps there were among them.
-func numbers(t testing.TB, events []received) (list []int, gaps int) {
+func numbers(t testing.TB, events []wiretest.Message) (list []int, gaps int) {
 	t.Helper()
 	for _, e := range events {
-		if e.typ == "gap" {
+		if e.Type == "gap" {
 			gaps++
 			continue
 		}
-		n, err := strconv.Atoi(e.data)
+		n, err := strconv.Atoi(e.Data)
 		if err != nil {
 			t.Fatalf("%v is no number", e)
 		}

@@ -2,14 +2,14 @@ package redis
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics are the figures of all sources.
+// metrics are the metrics of all sources, each labelled by its source.
 type metrics struct {
 	connected, streams, behind             *prometheus.GaugeVec
 	messages, gaps, reconnects, connErrors *prometheus.CounterVec
 	refused                                *prometheus.CounterVec
 }
 
-// sourceMetrics are those of one.
+// sourceMetrics are the metrics of one source.
 type sourceMetrics struct {
 	connected, streams, behind prometheus.Gauge
 	messages, gaps, reconnects prometheus.Counter
@@ -26,9 +26,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		connected:  gauge("fanfare_redis_connected", "1 while the source works, 0 while it is being connected."),
 		streams:    gauge("fanfare_redis_streams", "Streams that are read."),
-		behind:     gauge("fanfare_redis_behind_entries", "Entries of streams that were not read yet when last looked at."),
-		messages:   counter("fanfare_redis_messages_total", "Messages and entries read, refused ones too."),
-		gaps:       counter("fanfare_redis_gaps_total", "Gaps told to keys."),
+		behind:     gauge("fanfare_redis_behind_entries", "Entries of streams not read yet, at the last poll."),
+		messages:   counter("fanfare_redis_messages_total", "Messages and entries read, including refused ones."),
+		gaps:       counter("fanfare_redis_gaps_total", "Gaps reported to keys."),
 		reconnects: counter("fanfare_redis_reconnects_total", "Connections made after the first one."),
 		connErrors: counter("fanfare_redis_errors_total", "Connections lost and attempts failed, by reason.", "reason"),
 		refused:    counter("fanfare_redis_refused_total", "Messages refused, by reason.", "reason"),

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Rule says which key the channels or streams of certain names are. Its text is "NAME -> KEY", where each side may have
-// one *: that of KEY stands for what that of NAME stands for.
+// Rule maps the names of channels and streams to keys. Its text is "NAME -> KEY". Each side may have one *: the * in KEY is
+// replaced by the text that the * in NAME matches.
 //
-//   - -> *              a channel is the key of its name
-//     app:* -> *          without the prefix
-//   - -> redis/*        with one
-//     alarm.* -> alarms   all of them are one key
+//   - -> *              the key is the name
+//     app:* -> *          the key is the name without its prefix
+//   - -> redis/*        the key is the name with a prefix
+//     alarm.* -> alarms   many channels, one key
 type Rule struct {
 	name, key affix
 }
 
-// affix is a text with one * in it or none.
+// affix is a text with at most one *, split at it.
 type affix struct {
 	prefix, suffix string
 	star           bool
@@ -29,14 +29,14 @@ func parseAffix(text string) (affix, error) {
 	a.prefix, a.suffix, a.star = strings.Cut(text, "*")
 	switch {
 	case text == "":
-		return a, errors.New("a side is empty")
+		return a, errors.New("one side of the -> is empty")
 	case strings.Contains(a.suffix, "*"):
 		return a, fmt.Errorf("%q has more than one *", text)
 	}
 	return a, nil
 }
 
-// match returns what the * stands for in name.
+// match reports whether a matches name, and what its * stands for.
 func (a affix) match(name string) (middle string, ok bool) {
 	if !a.star {
 		return "", name == a.prefix
@@ -47,6 +47,7 @@ func (a affix) match(name string) (middle string, ok bool) {
 	return name[len(a.prefix) : len(name)-len(a.suffix)], true
 }
 
+// fill replaces the * by middle.
 func (a affix) fill(middle string) string {
 	if !a.star {
 		return a.prefix
@@ -54,7 +55,7 @@ func (a affix) fill(middle string) string {
 	return a.prefix + middle + a.suffix
 }
 
-// ParseRule reads a rule. White space around the names is not part of them.
+// ParseRule reads a rule. White space around the names is ignored.
 func ParseRule(text string) (Rule, error) {
 	parts := strings.Split(text, "->")
 	if len(parts) != 2 {
@@ -69,18 +70,19 @@ func ParseRule(text string) (Rule, error) {
 		return Rule{}, err
 	}
 	if r.key.star && !r.name.star {
-		return Rule{}, errors.New("the key has a * but the name has none, so that nothing says what it stands for")
+		return Rule{}, errors.New("the key has a * but the name has none: write the name with a *, or the key without")
 	}
 	return r, nil
 }
 
-// Names says what is read from Redis, and which keys it becomes. It is immutable.
+// Names says which channels and streams are read from Redis, and to which keys they are published. It is immutable.
 type Names struct {
-	rules             []Rule // the first whose name matches counts
+	rules             []Rule // the first rule that matches a name counts
 	channels, streams selection
 }
 
-// NewNames makes the names of channels, streams and rules as Options has them. The error names the text at fault.
+// NewNames makes Names from names and patterns of channels and streams, and the texts of rules. Without rules, each name is
+// its own key. The error names the text at fault.
 func NewNames(channels, streams, rules []string) (*Names, error) {
 	n := new(Names)
 	for _, text := range rules {
@@ -126,22 +128,22 @@ func newSelection(list []string) (s selection, err error) {
 
 func (s selection) empty() bool { return len(s.names) == 0 && len(s.patterns) == 0 }
 
-// named reports whether the name itself is in the list.
+// named reports whether the list has the name itself.
 func (s selection) named(name string) bool { return slices.Contains(s.names, name) }
 
-// covers reports whether Redis would deliver the name, if it is in the list or by a pattern.
+// covers reports whether the list has the name itself or a pattern that matches it.
 func (s selection) covers(name string) bool {
 	return s.named(name) || s.pattern(name) >= 0
 }
 
-// pattern is the number of the first pattern that matches name, or -1.
+// pattern is the index of the first pattern that matches name, or -1.
 func (s selection) pattern(name string) int {
 	return slices.IndexFunc(s.patterns, func(p string) bool { return matches(p, name) })
 }
 
-var errNoRule = errors.New("no rule of redisKeys makes a key of this name")
+var errNoRule = errors.New("no rule of redisKeys gives this name a key: add one")
 
-// key returns the key of a name, false if no rule has one.
+// key returns the key of a name, and false if no rule gives it one.
 func (n *Names) key(name string) (key string, ok bool) {
 	for _, r := range n.rules {
 		if middle, ok := r.name.match(name); ok {
@@ -152,8 +154,8 @@ func (n *Names) key(name string) (key string, ok bool) {
 	return "", false
 }
 
-// origins reports whether a name of which key is the key satisfies want. Of a rule that makes one key of many names,
-// nobody knows which there are: then it reports true.
+// origins reports whether some name that maps to key satisfies want. If a rule maps many names to this one key, the names
+// cannot be listed, and it reports true.
 func (n *Names) origins(key string, want func(name string) bool) bool {
 	for _, r := range n.rules {
 		middle, ok := r.key.match(key)
@@ -164,14 +166,14 @@ func (n *Names) origins(key string, want func(name string) bool) bool {
 			return true
 		}
 		name := r.name.fill(middle)
-		if own, ok := n.key(name); ok && own == key && want(name) { // unless an earlier rule takes the name
+		if own, ok := n.key(name); ok && own == key && want(name) { // an earlier rule may map the name elsewhere
 			return true
 		}
 	}
 	return false
 }
 
-// Streamed reports whether the key gets the entries of a stream.
+// Streamed reports whether entries of a stream are published to the key.
 func (n *Names) Streamed(key string) bool {
 	return !n.streams.empty() && n.origins(key, n.streams.covers)
 }

@@ -66,15 +66,15 @@ func TestOrigins(t *testing.T) {
 
 func TestNewNamesRefuses(t *testing.T) {
 	for _, test := range []struct{ channel, stream, rule, want string }{
-		{"a[", "", "", `"a[": has a [ without ]`},
+		{"a[", "", "", `"a[": has a [ without a ]`},
 		{"", `a\`, "", `"a\\": ends with a \`},
 		{"\xff", "", "", "is not UTF-8"},
 		{"", "", "a", `"a": must be "NAME -> KEY"`},
 		{"", "", "a -> b -> c", "must be"},
 		{"", "", "a*b*c -> d", "more than one *"},
-		{"", "", " -> d", "a side is empty"},
-		{"", "", "d -> ", "a side is empty"},
-		{"", "", "d -> *", "nothing says what it stands for"},
+		{"", "", " -> d", "one side of the -> is empty"},
+		{"", "", "d -> ", "one side of the -> is empty"},
+		{"", "", "d -> *", "the name has none"},
 	} {
 		list := func(s string) []string {
 			if s == "" {

@@ -11,16 +11,16 @@ import (
 
 // subscription is the source of Pub/Sub messages.
 //
-// rueidis calls the hooks one after another in the goroutine that reads the connection. What Redis has confirmed is
-// subscribed to from then on, so that the gap which the confirmation's hook tells comes before the first message, and
-// nothing can be missed between the two.
+// rueidis calls the hooks one after another, in the goroutine that reads the connection. A subscription is active from the
+// moment Redis confirms it. The gap is reported in the hook of that confirmation, so it comes before the first message, and
+// nothing can be lost between the two.
 type subscription struct{ w *worker }
 
 func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live, hangUp func()) error {
 	w := s.w
 	channels := w.b.o.Names.channels
 	again := w.worked
-	confirmed := map[string]bool{} // by kind; the hooks' own
+	confirmed := map[string]bool{} // by kind; only the hooks use it
 	ended := c.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) {
 			if ctx.Err() == nil {
@@ -30,11 +30,11 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 		OnSubscription: func(p rueidis.PubSubSubscription) {
 			if ctx.Err() == nil && !confirmed[p.Kind] {
 				confirmed[p.Kind] = true
-				s.tellGaps(p.Kind, again)
+				s.reportGaps(p.Kind, again)
 			}
 		},
 	})
-	defer func() { // until no hook is called any more
+	defer func() { // wait until no hook is running
 		hangUp()
 		for range ended {
 		}
@@ -68,8 +68,8 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 	}
 }
 
-// message publishes a message. A channel that is subscribed to more than once brings each message as often: the first
-// subscription counts.
+// message publishes a message. If several subscriptions cover a channel, Redis sends each message once for each of them;
+// only that of the first subscription is published.
 func (s *subscription) message(m rueidis.PubSubMessage) {
 	w := s.w
 	channels := w.b.o.Names.channels
@@ -93,9 +93,10 @@ func (s *subscription) message(m rueidis.PubSubMessage) {
 	w.publish(m.Channel, key, ev)
 }
 
-// tellGaps tells every key that the names or the patterns cover, and the names don't, that something may be missing.
-// At the first connection only those have missed something who are there already; later also those who will resume.
-func (s *subscription) tellGaps(kind string, again bool) {
+// reportGaps reports a possible loss to the keys of one kind of subscription: "subscribe" for the channels that are named,
+// "psubscribe" for those that only patterns cover. At the first connection only clients that are already subscribed have
+// missed something. After a reconnect so have those that will resume.
+func (s *subscription) reportGaps(kind string, again bool) {
 	w := s.w
 	channels := w.b.o.Names.channels
 	covered := channels.named
@@ -104,7 +105,7 @@ func (s *subscription) tellGaps(kind string, again bool) {
 	}
 	for key := range w.b.o.Engine.Keys() {
 		if (again || w.b.o.Engine.Count(key) > 0) && w.b.o.Names.origins(key, covered) {
-			w.tellGap(key, -1, "")
+			w.reportGap(key, -1, "")
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,11 +12,13 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 func TestPublishReachesSubscribers(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"news", "ticker.*", "n*s"}})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"news", "ticker.*", "n*s"}})
 	news, ticker, both := f.subscribe("news"), f.subscribe("ticker.a"), f.subscribe("ticker.b", "news")
 	for _, p := range [][2]string{
 		{"news", "hello"}, {"ticker.a", "1"}, {"ticker.b", "2"}, {"elsewhere", "lost"}, {"nails", "by a pattern"},
@@ -28,17 +29,19 @@ func TestPublishReachesSubscribers(t *testing.T) {
 		}
 	}
 	// "news" is subscribed to by name and by a pattern, and comes once.
-	want := []received{{"message", "hello", ""}, {"e", `{"a":1}`, "own"}, {"message", "two\nlines", ""}, {"message", `{"a":1}`, ""}}
+	want := []wiretest.Message{
+		{Type: "message", Data: "hello"}, {Type: "e", Data: `{"a":1}`, ID: "own"}, {Type: "message", Data: "two\nlines"}, {Type: "message", Data: `{"a":1}`},
+	}
 	got := news.await(len(want))
 	for i, w := range want {
-		if got[i].typ != w.typ || got[i].data != w.data || w.id != "" && got[i].id != w.id || got[i].id == "" {
+		if got[i].Type != w.Type || got[i].Data != w.Data || w.ID != "" && got[i].ID != w.ID || got[i].ID == "" {
 			t.Errorf("news: %v, want %v", got[i], w)
 		}
 	}
-	if got := ticker.await(1); len(got) != 1 || got[0].data != "1" {
+	if got := ticker.await(1); len(got) != 1 || got[0].Data != "1" {
 		t.Errorf("ticker.a: %v", got)
 	}
-	if got := both.await(5); len(got) != 5 || got[0].data != "2" && got[0].data != "hello" {
+	if got := both.await(5); len(got) != 5 || got[0].Data != "2" && got[0].Data != "hello" {
 		t.Errorf("ticker.b and news: %v", got)
 	}
 	if n := f.metric("fanfare_redis_messages_total", "source=pubsub"); n != 7 {
@@ -48,7 +51,7 @@ func TestPublishReachesSubscribers(t *testing.T) {
 
 func TestRulesNameKeys(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"app:*", "alarm.*", "other"}, rules: []string{"app:* -> *", "alarm.* -> alarms"}})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"app:*", "alarm.*", "other"}, rules: []string{"app:* -> *", "alarm.* -> alarms"}})
 	news, alarms := f.subscribe("news"), f.subscribe("alarms")
 	r.do("PUBLISH", "app:news", "a")
 	r.do("PUBLISH", "alarm.fire", "b")
@@ -56,23 +59,23 @@ func TestRulesNameKeys(t *testing.T) {
 	r.do("PUBLISH", "other", "x")
 	r.do("PUBLISH", "app:", "x")
 	r.do("PUBLISH", "app:news", "d")
-	if got := news.awaitLast("d"); len(got) != 2 || got[0].data != "a" {
+	if got := news.awaitLast("d"); len(got) != 2 || got[0].Data != "a" {
 		t.Errorf("news: %v", got)
 	}
-	if got := alarms.await(2); got[0].data != "b" || got[1].data != "c" {
+	if got := alarms.await(2); got[0].Data != "b" || got[1].Data != "c" {
 		t.Errorf("alarms: %v", got)
 	}
 	if n := f.metric("fanfare_redis_refused_total", "source=pubsub", "reason=name"); n != 2 {
 		t.Errorf("%v messages without a key", n)
 	}
-	if !strings.Contains(f.log.String(), `name=other error="no rule of redisKeys makes a key of this name"`) || strings.Contains(f.log.String(), "app:") {
+	if !strings.Contains(f.log.String(), `name=other error="no rule of redisKeys gives this name a key: add one"`) || strings.Contains(f.log.String(), "app:") {
 		t.Error("the log has not one line, of the first message without a key")
 	}
 }
 
 func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"*"}, maxEventBytes: 1 << 20})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"*"}, maxEventBytes: 1 << 20})
 	c := f.subscribe("k")
 	r.do("PUBLISH", "k", "\xff")
 	r.do("PUBLISH", "k", strings.Repeat("x", 1<<20))
@@ -82,7 +85,7 @@ func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 	r.do("PUBLISH", "\xff", "x")
 	r.do("PUBLISH", "k", strings.Repeat("y", 1<<20-100))
 	r.do("PUBLISH", "k", "end")
-	if got := c.awaitLast("end"); len(got) != 2 || len(got[0].data) != 1<<20-100 {
+	if got := c.awaitLast("end"); len(got) != 2 || len(got[0].Data) != 1<<20-100 {
 		t.Errorf("%v", got)
 	}
 	for reason, want := range map[string]float64{"maxEventBytes": 2, "invalid": 4} {
@@ -97,7 +100,7 @@ func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 
 func TestMaxKeysRefuses(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"*"}, early: func(f *fanfare) {
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"*"}, early: func(f *fanfare) {
 		f.eng.Reconfigure(engine.Options{MaxKeys: 1})
 	}})
 	c := f.subscribe("k")
@@ -113,7 +116,7 @@ func TestMaxKeysRefuses(t *testing.T) {
 // numbers in order, each once at most; wherever some are missing there is a gap before the next.
 func TestKillDuringTraffic(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"a", "p.*"}, backoffMax: 100 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"a", "p.*"}, backoffMax: 100 * time.Millisecond})
 	channels := []string{"a", "p.1", "p.2"}
 	var clients []*client
 	for _, k := range channels {
@@ -145,7 +148,7 @@ func TestKillDuringTraffic(t *testing.T) {
 		for _, c := range clients {
 			c.await(len(c.seen()) + 50)
 		}
-		r.kill()
+		r.Kill()
 		f.awaitMetric(0, "fanfare_redis_connected", "source=pubsub")
 		r.up()
 		f.awaitMetric(float64(k+1), "fanfare_redis_reconnects_total", "source=pubsub")
@@ -164,11 +167,11 @@ func TestKillDuringTraffic(t *testing.T) {
 		}
 		last, told, missed := 0, true, 0
 		for _, e := range events[:len(events)-1] {
-			if e.typ == "gap" {
+			if e.Type == "gap" {
 				told = true
 				continue
 			}
-			n, _ := strconv.Atoi(e.data)
+			n, _ := strconv.Atoi(e.Data)
 			if n <= last || n != last+1 && !told {
 				t.Fatalf("%s: %d after %d, gap told: %v", channels[i], n, last, told)
 			}
@@ -181,12 +184,8 @@ func TestKillDuringTraffic(t *testing.T) {
 		t.Logf("%s: %d sent, %d came, %d missing behind %d gaps", channels[i], sent[i], len(list), missed, gaps)
 	}
 	for _, e := range idle.await(kills) {
-		var g struct {
-			Key, Reason         string
-			Missed, After, Next *string
-		}
-		if err := json.Unmarshal([]byte(e.data), &g); err != nil || e.typ != "gap" || g.Key != "p.idle" || g.Reason != "source" || g.Missed != nil || g.After != nil || g.Next != nil {
-			t.Errorf("%v: %+v, %v", e, g, err)
+		if g := e.Gap(t); g != (wiretest.Gap{Key: "p.idle", Reason: "source"}) {
+			t.Errorf("%s: %v", e, g)
 		}
 	}
 	if got := uncovered.seen(); len(got) != 0 {
@@ -200,18 +199,18 @@ func TestKillDuringTraffic(t *testing.T) {
 // A client that was away during an outage hears of it when it resumes.
 func TestGapWaitsForThoseWhoResume(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"k"}, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"k"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("k")
 	r.do("PUBLISH", "k", "before")
 	c.awaitLast("before")
 	c.leave()
-	r.kill()
+	r.Kill()
 	r.up()
 	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "k", "after")
 	c.open(f)
 	got := c.awaitLast("after")
-	if len(got) != 3 || got[1].typ != "gap" {
+	if len(got) != 3 || got[1].Type != "gap" {
 		t.Errorf("%v", got)
 	}
 }
@@ -220,7 +219,7 @@ func TestGapWaitsForThoseWhoResume(t *testing.T) {
 func TestBurst(t *testing.T) {
 	const total = 10_000
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"b.*"}})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"b.*"}})
 	c := f.subscribe("b.1")
 	start := time.Now()
 	commands := make([]rueidis.Completed, total)
@@ -248,8 +247,8 @@ func TestBurst(t *testing.T) {
 // Many publishers, subscribers that come and go, outages in between: nothing races, everything ends.
 func TestHammer(t *testing.T) {
 	r := startRedis(t, "--appendonly", "yes", "--appendfsync", "no")
-	f := startFanfare(t, setup{url: r.url(), channels: []string{"h.*", "h.1"}, streams: []string{"s.*"},
-		backoffMax: 20 * time.Millisecond, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), channels: []string{"h.*", "h.1"}, streams: []string{"s.*"},
+		backoffMax: 20 * time.Millisecond, pollInterval: 20 * time.Millisecond})
 	var publishers, subscribers sync.WaitGroup
 	stopPublishing, stopSubscribing := make(chan struct{}), make(chan struct{})
 	// until calls step with 0, 1, 2, … until stop is closed.
@@ -283,13 +282,13 @@ func TestHammer(t *testing.T) {
 	for range 3 {
 		reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
 		before := f.metric("fanfare_redis_messages_total", "source=streams")
-		eventually(t, "messages", func() (bool, string) {
+		eventually.Holds(t, "messages", func() (bool, string) {
 			n := f.metric("fanfare_redis_messages_total", "source=streams")
 			return n > before+200, fmt.Sprint(n)
 		})
 		r.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 		r.do("CLIENT", "KILL", "TYPE", "pubsub")
-		eventually(t, "a reconnect", func() (bool, string) {
+		eventually.Holds(t, "a reconnect", func() (bool, string) {
 			n := f.metric("fanfare_redis_reconnects_total", "source=streams")
 			return n > reconnects, fmt.Sprint(n)
 		})

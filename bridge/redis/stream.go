@@ -1,131 +1,99 @@
 package redis
 
-import (
-	"fmt"
-
-	"github.com/redis/rueidis"
-)
-
-// stream is one Redis stream and how far it was read. It outlives connections.
+// stream is one Redis stream and the position up to which it was read. It outlives connections.
 //
-// Redis counts what was ever added to a stream (entries-added, since version 7). With the count at the last entry read,
-// the number of entries that were trimmed before they could be read is known, and that there were none: a stream that
-// keeps a single entry loses the last one read with each new one.
+// Redis counts all entries ever added to a stream (entries-added, since version 7). The bridge keeps that count for the last
+// entry that it has read. From the two it knows how many entries were trimmed before it could read them, or that none were.
+// The ids alone do not tell: a stream that keeps a single entry loses the last entry read with each new one.
 type stream struct {
-	name, key string
-	last      entryID // of the last entry read; zero: all are to be read
-	count     int64   // entries added up to last, -1 if that isn't known
-	first     entryID // the oldest entry that was there when last looked at
-	placed    bool    // last was chosen, and a look taken from there
-	unread    bool    // there is more than the last look has brought
-	wrongType bool    // the name is not a stream's
-	batch     int     // entries to ask for
-	behind    int64   // entries not read yet at the last look, 0 if that isn't known
+	name, key  string
+	last       entryID // of the last entry read; zero: read from the beginning
+	count      int64   // entries ever added up to last, -1 if unknown
+	first      entryID // the oldest entry at the last snapshot
+	positioned bool    // last was set, and a snapshot was taken after it
+	unread     bool    // there may be more entries after those of the last snapshot
+	wrongType  bool    // the name is not a stream's
+	batch      int     // entries to ask for
+	lag        int64   // entries not read yet at the last snapshot, 0 if unknown
 }
 
-// A batch is aimed at this many bytes, in steps of what the last one brought.
+// Batches are sized to bring about batchBytes, by the size of the entries in the last one.
 const (
 	batchBytes = 1 << 20
 	firstBatch = 16
 	maxBatch   = 512
 )
 
-// look is what Redis says of a stream at one moment.
-type look struct {
-	gone      bool // there is no such stream
-	wrongType bool
-	entries   []entry // the first ones behind stream.last
-	length    int64
-	added     int64 // entries ever added, -1 before Redis 7
-	first     entryID
-	last      entryID // the greatest id ever given
-	deleted   entryID // the greatest that XDEL removed
-}
-
-type entry struct {
-	id     entryID
-	fields []field
-}
-
-// size is about what an entry takes in memory, in bytes.
-func (e entry) size() (n int) {
-	for _, f := range e.fields {
-		n += len(f.name) + len(f.value) + 32
-	}
-	return n
-}
-
-// progress takes in a look: it moves the stream's position behind the entries of the look, and returns them, unless the
-// stream isn't the one that it was. gap reports whether something is missing before them, and missed how much, -1 if
-// nobody knows.
-func (s *stream) progress(l look) (entries []entry, gap bool, missed int64) {
-	placed := s.placed
-	s.placed, s.wrongType = true, l.wrongType
-	s.behind, s.unread = 0, false
+// advance moves the stream's position to the end of the snapshot's entries and returns them. It returns none if the stream is
+// not the same one as before. gap reports whether entries were lost before them, and missed how many, -1 if unknown.
+func (s *stream) advance(now snapshot) (entries []entry, gap bool, missed int64) {
+	positioned := s.positioned
+	s.positioned, s.wrongType = true, now.wrongType
+	s.lag, s.unread = 0, false
 	switch {
-	case l.gone || l.wrongType:
-		gap = !s.last.zero() // what was added since the last look went with it
+	case now.gone || now.wrongType:
+		gap = !s.last.zero() // what was added since the last snapshot was deleted with it
 		s.last, s.count, s.first = entryID{}, 0, entryID{}
 		return nil, gap, -1
-	case l.last.less(s.last) && s.sameBefore(l):
-		s.last, s.count, s.first = l.last, l.added, l.first
+	case now.last.less(s.last) && s.sameBefore(now):
+		s.last, s.count, s.first = now.last, now.added, now.first
 		return nil, true, -1
-	case l.last.less(s.last): // another stream of the same name: all of it is new
+	case now.last.less(s.last): // another stream of the same name: all of it is new
 		s.last, s.count, s.first, s.unread = entryID{}, 0, entryID{}, true
 		return nil, true, -1
 	}
-	if placed {
-		gap, missed = s.trimmed(l)
+	if positioned {
+		gap, missed = s.trimmed(now)
 	}
-	n := len(l.entries)
+	n := len(now.entries)
 	switch {
 	case n > 0:
-		s.last = l.entries[n-1].id
+		s.last = now.entries[n-1].id
 	case gap:
-		s.last = l.last // nothing is left of what was missed
+		s.last = now.last // nothing is left of what was missed
 	}
-	removed := n > 0 && !l.deleted.less(l.entries[0].id) // by XDEL, perhaps from among the entries
+	removed := n > 0 && !now.deleted.less(now.entries[0].id) // XDEL may have removed some from among the entries
 	switch {
-	case s.last == l.last:
-		s.count = l.added
+	case s.last == now.last:
+		s.count = now.added
 	case s.count < 0 || missed < 0 || removed:
 		s.count = -1
 	default:
 		s.count += missed + int64(n)
 	}
-	if l.added >= 0 && s.count >= 0 {
-		s.behind = max(l.added-s.count, 0)
+	if now.added >= 0 && s.count >= 0 {
+		s.lag = max(now.added-s.count, 0)
 	}
-	s.first, s.unread = l.first, n >= s.batch
-	return l.entries, gap, missed
+	s.first, s.unread = now.first, n >= s.batch
+	return now.entries, gap, missed
 }
 
-// sameBefore reports whether a stream whose last entries are gone is the one that was read, as it was a while ago: a
-// Redis that saves every second can lose its newest entries in a crash. It is not if its oldest entry says otherwise.
-func (s *stream) sameBefore(l look) bool {
-	return l.length > 0 && (l.first == s.first || l.first.less(s.first) && l.added > l.length)
+// sameBefore reports whether a stream that ends before the position is an earlier state of the stream that was read: a Redis
+// that saves every second can lose its newest entries in a crash. Otherwise it is another stream of the same name. The
+// oldest entry decides.
+func (s *stream) sameBefore(now snapshot) bool {
+	return now.length > 0 && (now.first == s.first || now.first.less(s.first) && now.added > now.length)
 }
 
-// trimmed reports whether entries behind the position were removed before they were read, and how many, -1 if nobody
-// knows.
-func (s *stream) trimmed(l look) (gap bool, missed int64) {
+// trimmed reports whether entries after the position were removed before they were read, and how many, -1 if unknown.
+func (s *stream) trimmed(now snapshot) (gap bool, missed int64) {
 	switch {
-	case s.last == l.last:
+	case s.last == now.last:
 		return false, 0 // read to the end
-	case l.added >= 0 && l.added < s.count+int64(len(l.entries)):
-		return true, -1 // fewer were added than were read: it has lost its end, and gone on since, or it is another stream
-	case l.length > 0 && !s.last.less(l.first):
-		return false, 0 // the last one read, or something before it, is still there: all that follows is too
-	case l.added >= 0 && s.count >= 0 && (l.length == 0 || l.deleted.less(l.first)):
-		missed = max(l.added-l.length-s.count, -1) // less than 0: of another stream
+	case now.added >= 0 && now.added < s.count+int64(len(now.entries)):
+		return true, -1 // fewer were added than were read: it lost its end and then grew, or it is another stream
+	case now.length > 0 && !s.last.less(now.first):
+		return false, 0 // the last entry read, or one before it, still exists, and so do all that follow
+	case now.added >= 0 && s.count >= 0 && (now.length == 0 || now.deleted.less(now.first)):
+		missed = max(now.added-now.length-s.count, -1) // negative: the counts are of another stream
 		return missed != 0, missed
 	case s.last.zero():
-		return false, 0 // nothing of it was read yet, and Redis doesn't say what it has lost
+		return false, 0 // nothing was read yet, and Redis does not say what the stream has lost
 	}
 	return true, -1
 }
 
-// sized adapts the next batch to the bytes that this one had.
+// sized sets the size of the next batch by the bytes of this one.
 func (s *stream) sized(entries []entry) {
 	if len(entries) == 0 {
 		return
@@ -135,81 +103,4 @@ func (s *stream) sized(entries []entry) {
 		bytes += e.size()
 	}
 	s.batch = min(max(batchBytes/(bytes/len(entries)+1), 1), maxBatch)
-}
-
-// parseLook reads the answers to XRANGE and XINFO STREAM.
-func parseLook(entries, info rueidis.RedisMessage) (l look, err error) {
-	if err := info.Error(); err != nil {
-		re, ok := rueidis.IsRedisErr(err)
-		switch {
-		case ok && hasCode(re, "WRONGTYPE"):
-			return look{wrongType: true}, nil
-		case ok && re.Error() == "no such key": // rueidis has taken the ERR away
-			return look{gone: true}, nil
-		}
-		return l, err
-	}
-	if l.entries, err = parseEntries(entries); err != nil {
-		return l, err
-	}
-	m, err := info.AsMap()
-	if err != nil {
-		return l, err
-	}
-	number := func(name string) int64 {
-		v := m[name]
-		n, numberErr := v.AsInt64()
-		if numberErr != nil {
-			return -1
-		}
-		return n
-	}
-	id := func(name string) entryID {
-		v := m[name]
-		text, _ := v.ToString()
-		id, _ := parseID(text)
-		return id
-	}
-	l.length, l.added = number("length"), number("entries-added")
-	l.last, l.deleted = id("last-generated-id"), id("max-deleted-entry-id")
-	if first := m["first-entry"]; !first.IsNil() {
-		e, err := parseEntry(first)
-		if err != nil {
-			return l, err
-		}
-		l.first = e.id
-	}
-	return l, nil
-}
-
-func parseEntries(m rueidis.RedisMessage) ([]entry, error) {
-	list, err := m.ToArray()
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]entry, 0, len(list))
-	for i := range list {
-		e, err := parseEntry(list[i])
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-func parseEntry(m rueidis.RedisMessage) (e entry, err error) {
-	slice, err := m.AsXRangeSlice()
-	if err != nil {
-		return e, err
-	}
-	var ok bool
-	if e.id, ok = parseID(slice.ID); !ok {
-		return e, fmt.Errorf("redis: %q is not the id of an entry", slice.ID)
-	}
-	e.fields = make([]field, len(slice.FieldValues))
-	for i, f := range slice.FieldValues {
-		e.fields[i] = field{f.Field, f.Value}
-	}
-	return e, nil
 }

@@ -34,13 +34,13 @@ func entriesAt(ns ...uint64) (list []entry) {
 
 func TestProgress(t *testing.T) {
 	const unknown = -1
-	read := stream{placed: true, batch: 3, last: at(5), count: 5, first: at(1)}
-	uncounted := stream{placed: true, batch: 3, last: at(5), count: unknown, first: at(1)}
-	fresh := stream{placed: true, batch: 3}
+	read := stream{positioned: true, batch: 3, last: at(5), count: 5, first: at(1)}
+	uncounted := stream{positioned: true, batch: 3, last: at(5), count: unknown, first: at(1)}
+	fresh := stream{positioned: true, batch: 3}
 	for _, test := range []struct {
 		what   string
 		s      stream
-		l      look
+		l      snapshot
 		n      int // entries to publish
 		gap    bool
 		missed int64
@@ -48,44 +48,44 @@ func TestProgress(t *testing.T) {
 		count  int64
 		unread bool
 	}{
-		{"nothing new", read, look{length: 5, added: 5, first: at(1), last: at(5)}, 0, false, 0, at(5), 5, false},
-		{"news", read, look{entries: entriesAt(6, 7), length: 7, added: 7, first: at(1), last: at(7)}, 2, false, 0, at(7), 7, false},
-		{"a full batch", read, look{entries: entriesAt(6, 7, 8), length: 9, added: 9, first: at(1), last: at(9)}, 3, false, 0, at(8), 8, true},
-		{"trimmed up to what was read", read, look{entries: entriesAt(6), length: 1, added: 6, first: at(6), last: at(6)}, 1, false, 0, at(6), 6, false},
-		{"trimmed beyond it", read, look{entries: entriesAt(9), length: 1, added: 9, first: at(9), last: at(9)}, 1, true, 3, at(9), 9, false},
-		{"trimmed beyond it, more to come", read, look{entries: entriesAt(9, 10, 11), length: 5, added: 13, first: at(9), last: at(13)}, 3, true, 3, at(11), 11, true},
-		{"trimmed beyond it, and emptied", read, look{length: 0, added: 9, last: at(9)}, 0, true, 4, at(9), 9, false},
-		{"emptied", read, look{length: 0, added: 5, last: at(5)}, 0, false, 0, at(5), 5, false},
-		{"one that was read is deleted", read, look{entries: entriesAt(6), length: 5, added: 6, first: at(1), last: at(6), deleted: at(3)}, 1, false, 0, at(6), 6, false},
-		{"one that was not read is deleted", read, look{entries: entriesAt(7), length: 6, added: 7, first: at(1), last: at(7), deleted: at(6)}, 1, false, 0, at(7), 7, false},
-		{"trimmed, and one of the rest deleted", read, look{entries: entriesAt(9), length: 1, added: 10, first: at(9), last: at(10), deleted: at(10)}, 1, true, -1, at(9), unknown, false},
-		{"before Redis 7", uncounted, look{entries: entriesAt(6), length: 6, added: unknown, first: at(1), last: at(6)}, 1, false, 0, at(6), unknown, false},
-		{"before Redis 7, trimmed", uncounted, look{entries: entriesAt(6), length: 1, added: unknown, first: at(6), last: at(6)}, 1, true, -1, at(6), unknown, false},
-		{"before Redis 7, trimmed and emptied", uncounted, look{added: unknown, last: at(6)}, 0, true, -1, at(6), unknown, false},
-		{"the count comes back at the end", uncounted, look{entries: entriesAt(6), length: 6, added: 6, first: at(1), last: at(6)}, 1, false, 0, at(6), 6, false},
-		{"gone", read, look{gone: true}, 0, true, -1, entryID{}, 0, false},
-		{"not a stream", read, look{wrongType: true}, 0, true, -1, entryID{}, 0, false},
-		{"never there", fresh, look{gone: true}, 0, false, -1, entryID{}, 0, false},
-		{"new", fresh, look{entries: entriesAt(1, 2), length: 2, added: 2, first: at(1), last: at(2)}, 2, false, 0, at(2), 2, false},
-		{"new, trimmed before it was read", fresh, look{entries: entriesAt(3), length: 1, added: 3, first: at(3), last: at(3)}, 1, true, 2, at(3), 3, false},
-		{"made again, with greater ids", read, look{entries: entriesAt(8, 9), length: 2, added: 2, first: at(8), last: at(9)}, 2, true, -1, at(9), 2, false},
-		{"made again, with as many entries", read, look{entries: entriesAt(6, 7, 8), length: 5, added: 5, first: at(6), last: at(10)}, 3, true, -1, at(8), unknown, true},
-		{"made again, with lower ids", read, look{length: 2, added: 2, first: at(2), last: at(3)}, 0, true, -1, entryID{}, 0, true},
-		{"its end is lost", read, look{length: 3, added: 3, first: at(1), last: at(3)}, 0, true, -1, at(3), 3, false},
-		{"its end is lost, and it goes on", read, look{entries: entriesAt(6), length: 4, added: 4, first: at(1), last: at(6)}, 1, true, -1, at(6), 4, false},
-		{"its end is lost, and a trim", stream{placed: true, batch: 3, last: at(5), count: 5, first: at(3)},
-			look{length: 2, added: 3, first: at(2), last: at(3)}, 0, true, -1, at(3), 3, false},
-		{"just placed", stream{batch: 3, last: at(2), count: unknown}, look{entries: entriesAt(3), length: 1, added: 3, first: at(3), last: at(3)}, 1, false, 0, at(3), 3, false},
+		{"nothing new", read, snapshot{length: 5, added: 5, first: at(1), last: at(5)}, 0, false, 0, at(5), 5, false},
+		{"news", read, snapshot{entries: entriesAt(6, 7), length: 7, added: 7, first: at(1), last: at(7)}, 2, false, 0, at(7), 7, false},
+		{"a full batch", read, snapshot{entries: entriesAt(6, 7, 8), length: 9, added: 9, first: at(1), last: at(9)}, 3, false, 0, at(8), 8, true},
+		{"trimmed up to what was read", read, snapshot{entries: entriesAt(6), length: 1, added: 6, first: at(6), last: at(6)}, 1, false, 0, at(6), 6, false},
+		{"trimmed beyond it", read, snapshot{entries: entriesAt(9), length: 1, added: 9, first: at(9), last: at(9)}, 1, true, 3, at(9), 9, false},
+		{"trimmed beyond it, more to come", read, snapshot{entries: entriesAt(9, 10, 11), length: 5, added: 13, first: at(9), last: at(13)}, 3, true, 3, at(11), 11, true},
+		{"trimmed beyond it, and emptied", read, snapshot{length: 0, added: 9, last: at(9)}, 0, true, 4, at(9), 9, false},
+		{"emptied", read, snapshot{length: 0, added: 5, last: at(5)}, 0, false, 0, at(5), 5, false},
+		{"one that was read is deleted", read, snapshot{entries: entriesAt(6), length: 5, added: 6, first: at(1), last: at(6), deleted: at(3)}, 1, false, 0, at(6), 6, false},
+		{"one that was not read is deleted", read, snapshot{entries: entriesAt(7), length: 6, added: 7, first: at(1), last: at(7), deleted: at(6)}, 1, false, 0, at(7), 7, false},
+		{"trimmed, and one of the rest deleted", read, snapshot{entries: entriesAt(9), length: 1, added: 10, first: at(9), last: at(10), deleted: at(10)}, 1, true, -1, at(9), unknown, false},
+		{"before Redis 7", uncounted, snapshot{entries: entriesAt(6), length: 6, added: unknown, first: at(1), last: at(6)}, 1, false, 0, at(6), unknown, false},
+		{"before Redis 7, trimmed", uncounted, snapshot{entries: entriesAt(6), length: 1, added: unknown, first: at(6), last: at(6)}, 1, true, -1, at(6), unknown, false},
+		{"before Redis 7, trimmed and emptied", uncounted, snapshot{added: unknown, last: at(6)}, 0, true, -1, at(6), unknown, false},
+		{"the count comes back at the end", uncounted, snapshot{entries: entriesAt(6), length: 6, added: 6, first: at(1), last: at(6)}, 1, false, 0, at(6), 6, false},
+		{"gone", read, snapshot{gone: true}, 0, true, -1, entryID{}, 0, false},
+		{"not a stream", read, snapshot{wrongType: true}, 0, true, -1, entryID{}, 0, false},
+		{"never there", fresh, snapshot{gone: true}, 0, false, -1, entryID{}, 0, false},
+		{"new", fresh, snapshot{entries: entriesAt(1, 2), length: 2, added: 2, first: at(1), last: at(2)}, 2, false, 0, at(2), 2, false},
+		{"new, trimmed before it was read", fresh, snapshot{entries: entriesAt(3), length: 1, added: 3, first: at(3), last: at(3)}, 1, true, 2, at(3), 3, false},
+		{"made again, with greater ids", read, snapshot{entries: entriesAt(8, 9), length: 2, added: 2, first: at(8), last: at(9)}, 2, true, -1, at(9), 2, false},
+		{"made again, with as many entries", read, snapshot{entries: entriesAt(6, 7, 8), length: 5, added: 5, first: at(6), last: at(10)}, 3, true, -1, at(8), unknown, true},
+		{"made again, with lower ids", read, snapshot{length: 2, added: 2, first: at(2), last: at(3)}, 0, true, -1, entryID{}, 0, true},
+		{"its end is lost", read, snapshot{length: 3, added: 3, first: at(1), last: at(3)}, 0, true, -1, at(3), 3, false},
+		{"its end is lost, and it goes on", read, snapshot{entries: entriesAt(6), length: 4, added: 4, first: at(1), last: at(6)}, 1, true, -1, at(6), 4, false},
+		{"its end is lost, and a trim", stream{positioned: true, batch: 3, last: at(5), count: 5, first: at(3)},
+			snapshot{length: 2, added: 3, first: at(2), last: at(3)}, 0, true, -1, at(3), 3, false},
+		{"just positioned", stream{batch: 3, last: at(2), count: unknown}, snapshot{entries: entriesAt(3), length: 1, added: 3, first: at(3), last: at(3)}, 1, false, 0, at(3), 3, false},
 	} {
 		s := test.s
-		entries, gap, missed := s.progress(test.l)
+		entries, gap, missed := s.advance(test.l)
 		if !gap {
 			missed = test.missed
 		}
-		if len(entries) != test.n || gap != test.gap || missed != test.missed || s.last != test.last || s.count != test.count || s.unread != test.unread || !s.placed {
+		if len(entries) != test.n || gap != test.gap || missed != test.missed || s.last != test.last || s.count != test.count || s.unread != test.unread || !s.positioned {
 			t.Errorf("%s: %d entries, gap %v of %d; %+v", test.what, len(entries), gap, missed, s)
 		}
-		if _, again, _ := s.progress(look{gone: test.l.gone, wrongType: test.l.wrongType, length: test.l.length, added: test.l.added,
+		if _, again, _ := s.advance(snapshot{gone: test.l.gone, wrongType: test.l.wrongType, length: test.l.length, added: test.l.added,
 			first: test.l.first, last: test.l.last, deleted: test.l.deleted}); again && !test.l.last.less(test.s.last) && !s.unread && s.last == test.l.last {
 			t.Errorf("%s: told twice", test.what)
 		}

@@ -12,20 +12,20 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// streams is the source of streams' entries. Its fields belong to the worker's goroutine.
+// streams is the source of the entries of streams. Its fields belong to the worker's goroutine.
 //
-// XREAD waits until one of the streams has news, and brings one entry that is only a signal. A look then reads what
-// follows the position and what Redis says of the stream, both at one moment (MULTI): without the second, entries that
-// were trimmed in between would be missed in silence.
+// XREAD waits until one of the streams has a new entry; the entry that it returns is only a signal. A poll then takes a
+// snapshot: the entries after the position and what Redis says about the stream, both at one moment (MULTI). Without the
+// second, a loss of entries that were trimmed in between would go unnoticed.
 //
-//	session:  place each new stream, look at all until nothing is unread; works
-//	then:     XREAD BLOCK, look at those with news; every lookInterval look at all of them, also for new names
+//	session:  set the start of each new stream; poll all streams until nothing is unread; call live
+//	then:     XREAD BLOCK; poll the streams that have new entries; every pollInterval look for new names and poll all
 type streams struct {
-	w      *worker
-	all    []*stream
-	byName map[string]*stream
-	byKey  map[string]*stream
-	looked time.Time // when all were looked at
+	w        *worker
+	all      []*stream
+	byName   map[string]*stream
+	byKey    map[string]*stream
+	polledAt time.Time // when all were last polled
 }
 
 func newStreams(w *worker) *streams {
@@ -33,11 +33,11 @@ func newStreams(w *worker) *streams {
 }
 
 func (s *streams) run(ctx context.Context, c rueidis.DedicatedClient, live, _ func()) error {
-	// Without a deadline, so that rueidis reads in the background from here on and a cancelled context ends a wait.
+	// A command without a deadline makes rueidis read in the background from here on. Then a canceled context ends a wait.
 	if err := c.Do(ctx, c.B().Ping().Build()).Error(); err != nil {
 		return err
 	}
-	if err := s.lookAtAll(ctx, c); err != nil {
+	if err := s.pollAll(ctx, c); err != nil {
 		return err
 	}
 	if err := s.catchUp(ctx, c); err != nil {
@@ -45,17 +45,17 @@ func (s *streams) run(ctx context.Context, c rueidis.DedicatedClient, live, _ fu
 	}
 	live()
 	for {
-		news, err := s.wait(ctx, c)
+		ready, err := s.wait(ctx, c)
 		if err != nil {
 			return err
 		}
-		for _, st := range news {
-			if err := s.look(ctx, c, st); err != nil {
+		for _, st := range ready {
+			if err := s.poll(ctx, c, st); err != nil {
 				return err
 			}
 		}
-		if time.Since(s.looked) >= s.w.b.o.lookInterval {
-			if err := s.lookAtAll(ctx, c); err != nil {
+		if time.Since(s.polledAt) >= s.w.b.o.pollInterval {
+			if err := s.pollAll(ctx, c); err != nil {
 				return err
 			}
 		}
@@ -63,15 +63,15 @@ func (s *streams) run(ctx context.Context, c rueidis.DedicatedClient, live, _ fu
 	}
 }
 
-// catchUp reads until no stream has anything unread, or for as long as is sensible if they grow faster than that.
+// catchUp polls until no stream has unread entries. It gives up after pollInterval if the streams grow faster than it reads.
 func (s *streams) catchUp(ctx context.Context, c rueidis.DedicatedClient) error {
-	for begin, more := time.Now(), true; more && time.Since(begin) < s.w.b.o.lookInterval; {
+	for begin, more := time.Now(), true; more && time.Since(begin) < s.w.b.o.pollInterval; {
 		more = false
 		for _, st := range s.all {
 			if !st.unread {
 				continue
 			}
-			if err := s.look(ctx, c, st); err != nil {
+			if err := s.poll(ctx, c, st); err != nil {
 				return err
 			}
 			more = more || st.unread
@@ -80,38 +80,38 @@ func (s *streams) catchUp(ctx context.Context, c rueidis.DedicatedClient) error 
 	return nil
 }
 
-// lookAtAll finds new streams, and takes a look at each. A stream that was deleted, or made again with lower ids, gives
-// no news: only this finds it.
-func (s *streams) lookAtAll(ctx context.Context, c rueidis.DedicatedClient) error {
+// pollAll looks for new streams and polls all. Only this detects a stream that was deleted, or created again with lower ids:
+// XREAD does not return for those.
+func (s *streams) pollAll(ctx context.Context, c rueidis.DedicatedClient) error {
 	if err := s.find(ctx, c); err != nil {
 		return err
 	}
 	for _, st := range s.all {
-		if !st.placed && !s.w.worked {
-			if err := s.place(ctx, c, st); err != nil {
+		if !st.positioned && !s.w.worked {
+			if err := s.setStart(ctx, c, st); err != nil {
 				return err
 			}
 		}
-		if err := s.look(ctx, c, st); err != nil {
+		if err := s.poll(ctx, c, st); err != nil {
 			return err
 		}
 	}
-	s.looked = time.Now()
+	s.polledAt = time.Now()
 	s.count()
 	return nil
 }
 
-// count sets the gauges.
+// count sets the metrics.
 func (s *streams) count() {
-	behind := int64(0)
+	lag := int64(0)
 	for _, st := range s.all {
-		behind += st.behind
+		lag += st.lag
 	}
 	s.w.metrics.streams.Set(float64(len(s.all)))
-	s.w.metrics.behind.Set(float64(behind))
+	s.w.metrics.behind.Set(float64(lag))
 }
 
-// do gives a command until the timeout to be answered, and wait longer for one that blocks.
+// do sends commands and returns their results. They must be answered within the timeout, or within wait longer if one blocks.
 func (s *streams) do(ctx context.Context, c rueidis.DedicatedClient, wait time.Duration,
 	commands ...rueidis.Completed) ([]rueidis.RedisResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+s.w.b.o.Timeout)
@@ -125,7 +125,7 @@ func (s *streams) do(ctx context.Context, c rueidis.DedicatedClient, wait time.D
 	return results, nil
 }
 
-// find adds the streams that are named, and those that patterns match and that are there now.
+// find adds the streams that are named, and those that now exist and match a pattern.
 func (s *streams) find(ctx context.Context, c rueidis.DedicatedClient) error {
 	wanted := s.w.b.o.Names.streams
 	for _, name := range wanted.names {
@@ -154,13 +154,13 @@ func (s *streams) find(ctx context.Context, c rueidis.DedicatedClient) error {
 }
 
 var (
-	errTaken = errors.New("another stream is the key's already, and a position counts in one stream alone: " +
-		"give each a key of its own (redisKeys)")
-	errStreams = errors.New("redisMaxStreams are read already: raise it, or narrow redisStreams")
+	errTaken = errors.New("another stream is published to this key already, and clients can resume in one stream only: " +
+		"give each stream its own key (redisKeys)")
+	errStreams = errors.New("redisMaxStreams streams are read already: raise redisMaxStreams, or narrow redisStreams")
 	errType    = errors.New("is not a stream")
 )
 
-// add has a stream read, unless it can't be.
+// add adds a stream to those that are read, or refuses it with a reason.
 func (s *streams) add(name string) {
 	if s.byName[name] != nil {
 		return
@@ -180,10 +180,10 @@ func (s *streams) add(name string) {
 	}
 }
 
-// place sets the position of a stream that is there when the bridge first meets Redis: so far back that the key's
-// history is filled. Whoever subscribes to the key already came before its history: he is told of a gap, as one who
-// resumes by an id that nobody knows.
-func (s *streams) place(ctx context.Context, c rueidis.DedicatedClient, st *stream) error {
+// setStart sets the position of a stream that exists when the bridge first connects: far enough back to fill the key's
+// history. Clients that are subscribed to the key already came before that history, so a gap is reported to them, as to
+// clients that resume by an unknown id.
+func (s *streams) setStart(ctx context.Context, c rueidis.DedicatedClient, st *stream) error {
 	limit, limitBytes := s.w.b.o.History(st.key)
 	oldest, end := entryID{}, "+"
 	for entries, bytes, more := 0, int64(0), true; more && entries < limit; {
@@ -204,22 +204,23 @@ func (s *streams) place(ctx context.Context, c rueidis.DedicatedClient, st *stre
 		end = oldest.before().String()
 	}
 	if oldest.zero() {
-		l, err := s.ask(ctx, c, st)
+		l, err := s.snapshot(ctx, c, st)
 		if err != nil {
 			return err
 		}
-		st.last = l.last // behind all that there is
+		st.last = l.last // the end of the stream
 	} else {
 		st.last = oldest.before()
 	}
 	st.count = -1
 	if !st.last.zero() && s.w.b.o.Engine.Count(st.key) > 0 {
-		s.w.tellGap(st.key, -1, "")
+		s.w.reportGap(st.key, -1, "")
 	}
 	return nil
 }
 
-// newest returns up to n entries of the stream back from the id end, the newest first; none if it is no stream.
+// newest returns up to n entries of the stream, from the id end backwards, the newest first. It returns none if the name is
+// not a stream's.
 func (s *streams) newest(ctx context.Context, c rueidis.DedicatedClient, st *stream, end string, n int) ([]entry, error) {
 	read := c.B().Arbitrary("XREVRANGE").Keys(st.name).Args(end, "-", "COUNT", strconv.Itoa(n)).Build()
 	results, err := s.do(ctx, c, 0, read)
@@ -228,7 +229,7 @@ func (s *streams) newest(ctx context.Context, c rueidis.DedicatedClient, st *str
 	}
 	m, err := results[0].ToMessage()
 	if re, ok := rueidis.IsRedisErr(err); ok && hasCode(re, "WRONGTYPE") {
-		return nil, nil // a look will say so
+		return nil, nil // the next poll reports it
 	}
 	if err != nil {
 		return nil, err
@@ -236,8 +237,8 @@ func (s *streams) newest(ctx context.Context, c rueidis.DedicatedClient, st *str
 	return parseEntries(m)
 }
 
-// ask takes a look from the stream's position.
-func (s *streams) ask(ctx context.Context, c rueidis.DedicatedClient, st *stream) (look, error) {
+// snapshot asks Redis for a batch of entries after the stream's position and for the state of the stream, at one moment.
+func (s *streams) snapshot(ctx context.Context, c rueidis.DedicatedClient, st *stream) (snapshot, error) {
 	results, err := s.do(ctx, c, 0,
 		c.B().Multi().Build(),
 		c.B().Arbitrary("XRANGE").Keys(st.name).Args(st.last.next().String(), "+", "COUNT", strconv.Itoa(st.batch)).Build(),
@@ -245,41 +246,41 @@ func (s *streams) ask(ctx context.Context, c rueidis.DedicatedClient, st *stream
 		c.B().Exec().Build(),
 	)
 	if err != nil {
-		return look{}, err
+		return snapshot{}, err
 	}
-	for _, r := range results { // what is refused is refused at once: NOPERM, LOADING, MOVED
+	for _, r := range results { // a command may be refused before EXEC: NOPERM, LOADING, MOVED
 		if err := r.Error(); err != nil {
-			return look{}, err
+			return snapshot{}, err
 		}
 	}
 	both, err := results[3].ToArray()
 	if err != nil {
-		return look{}, err
+		return snapshot{}, err
 	}
 	if len(both) != 2 {
-		return look{}, fmt.Errorf("redis: EXEC has %d answers for 2 commands", len(both))
+		return snapshot{}, fmt.Errorf("redis: EXEC has %d answers for 2 commands", len(both))
 	}
-	return parseLook(both[0], both[1])
+	return parseSnapshot(both[0], both[1])
 }
 
-// look publishes what follows the stream's position, up to a batch.
-func (s *streams) look(ctx context.Context, c rueidis.DedicatedClient, st *stream) error {
-	l, err := s.ask(ctx, c, st)
+// poll publishes the entries after the stream's position, up to a batch.
+func (s *streams) poll(ctx context.Context, c rueidis.DedicatedClient, st *stream) error {
+	l, err := s.snapshot(ctx, c, st)
 	if err != nil {
-		st.batch = max(st.batch/2, 1) // it may have been too much to arrive in time
+		st.batch = max(st.batch/2, 1) // it may have been too large to arrive in time
 		return err
 	}
 	after := ""
 	if !st.last.zero() {
 		after = st.last.String()
 	}
-	entries, gap, missed := st.progress(l)
+	entries, gap, missed := st.advance(l)
 	st.sized(entries)
 	if st.wrongType {
 		s.w.refuse(reasonType, st.name, errType)
 	}
 	if gap {
-		s.w.tellGap(st.key, missed, after)
+		s.w.reportGap(st.key, missed, after)
 	}
 	for _, e := range entries {
 		s.w.metrics.messages.Inc()
@@ -294,26 +295,26 @@ func (s *streams) look(ctx context.Context, c rueidis.DedicatedClient, st *strea
 	return nil
 }
 
-// wait returns the streams that have unread entries, none if a while has passed without.
-func (s *streams) wait(ctx context.Context, c rueidis.DedicatedClient) (news []*stream, err error) {
-	block := min(s.w.b.o.Timeout, s.w.b.o.lookInterval)
+// wait waits for new entries and returns the streams that have unread ones. It returns none if nothing has come for a while.
+func (s *streams) wait(ctx context.Context, c rueidis.DedicatedClient) (ready []*stream, err error) {
+	block := min(s.w.b.o.Timeout, s.w.b.o.pollInterval)
 	var names, ids []string
 	for _, st := range s.all {
 		switch {
 		case st.unread:
-			news = append(news, st)
-		case !st.wrongType: // XREAD refuses all streams for one that is none
+			ready = append(ready, st)
+		case !st.wrongType: // XREAD fails for all streams if one name is not a stream's
 			names, ids = append(names, st.name), append(ids, st.last.String())
 		}
 	}
 	if len(names) == 0 {
-		if len(news) == 0 {
-			return nil, s.rest(ctx, c, block)
+		if len(ready) == 0 {
+			return nil, s.pause(ctx, c, block)
 		}
-		return news, nil
+		return ready, nil
 	}
 	read := c.B().Arbitrary("XREAD", "COUNT", "1")
-	blocks := len(news) == 0
+	blocks := len(ready) == 0
 	if blocks {
 		read = read.Args("BLOCK", strconv.FormatInt(max(block.Milliseconds(), 1), 10))
 	}
@@ -331,23 +332,23 @@ func (s *streams) wait(ctx context.Context, c rueidis.DedicatedClient) (news []*
 	list, err := results[0].AsXReadSlices()
 	switch re, ok := rueidis.IsRedisErr(err); {
 	case rueidis.IsRedisNil(err):
-		return news, nil
+		return ready, nil
 	case ok && hasCode(re, "WRONGTYPE"):
-		s.looked = time.Time{} // one has become something else: find out which
-		return news, nil
+		s.polledAt = time.Time{} // one is no longer a stream: poll all to find out which
+		return ready, nil
 	case err != nil:
 		return nil, err
 	}
 	for name := range list {
 		if st := s.byName[name]; st != nil {
-			news = append(news, st)
+			ready = append(ready, st)
 		}
 	}
-	return news, nil
+	return ready, nil
 }
 
-// rest waits while there is nothing to read, and finds out if the connection is dead.
-func (s *streams) rest(ctx context.Context, c rueidis.DedicatedClient, d time.Duration) error {
+// pause waits while there is nothing to read, and then checks that the connection is alive.
+func (s *streams) pause(ctx context.Context, c rueidis.DedicatedClient, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

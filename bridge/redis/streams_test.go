@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,43 +11,37 @@ import (
 	"github.com/redis/rueidis"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // durable has Redis lose nothing that it has answered for, even if it is killed.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
 // checkNumbers fails unless the events are the numbers from first to last in order, with these ids, and nothing else.
-func checkNumbers(t *testing.T, events []received, first, last int, ids map[int]string) {
+func checkNumbers(t *testing.T, events []wiretest.Message, first, last int, ids map[int]string) {
 	t.Helper()
 	if len(events) != last-first+1 {
 		t.Errorf("%d events, want %d", len(events), last-first+1)
 	}
 	for i, e := range events {
-		if e.typ != "message" || e.data != strconv.Itoa(first+i) || ids != nil && e.id != ids[first+i] {
+		if e.Type != "message" || e.Data != strconv.Itoa(first+i) || ids != nil && e.ID != ids[first+i] {
 			t.Fatalf("event %d is %v, want %d (id %s)", i, e, first+i, ids[first+i])
 		}
 	}
 }
 
-type gapOf struct {
-	Key, Reason string
-	Missed      *int64
-	After, Next *string
-}
-
 // onlyGap returns the one gap among the events, decoded, and the others.
-func onlyGap(t *testing.T, events []received) (g gapOf, others []received) {
+func onlyGap(t *testing.T, events []wiretest.Message) (g wiretest.Gap, others []wiretest.Message) {
 	t.Helper()
 	gaps := 0
 	for _, e := range events {
-		if e.typ != "gap" {
+		if e.Type != "gap" {
 			others = append(others, e)
 			continue
 		}
 		gaps++
-		if err := json.Unmarshal([]byte(e.data), &g); err != nil {
-			t.Fatal(err)
-		}
+		g = e.Gap(t)
 	}
 	if gaps != 1 {
 		t.Errorf("%d gaps in %v", gaps, events)
@@ -58,13 +51,15 @@ func onlyGap(t *testing.T, events []received) (g gapOf, others []received) {
 
 func TestEntriesReachSubscribers(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"orders", "t:*"}, rules: []string{"t:* -> ticker/*", "* -> *"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"orders", "t:*"}, rules: []string{"t:* -> ticker/*", "* -> *"}, pollInterval: 20 * time.Millisecond})
 	orders, ticker := f.subscribe("orders"), f.subscribe("ticker/a", "orders")
 	a := r.add("orders", "data", "one", "event", "e")
 	b := r.add("orders", "x", `{"data":"two","id":"its own"}`)
 	r.add("orders", "data", "bad", "event", "a\nb")
 	c := r.add("orders", "item", "book", "qty", "2")
-	want := []received{{"e", "one", a}, {"message", "two", b}, {"message", `{"item":"book","qty":"2"}`, c}}
+	want := []wiretest.Message{
+		{Type: "e", Data: "one", ID: a}, {Type: "message", Data: "two", ID: b}, {Type: "message", Data: `{"item":"book","qty":"2"}`, ID: c},
+	}
 	for i, e := range orders.await(3) {
 		if e != want[i] {
 			t.Errorf("%v, want %v", e, want[i])
@@ -77,7 +72,7 @@ func TestEntriesReachSubscribers(t *testing.T) {
 	first := r.add("t:a", "x", "1")
 	r.add("t:a", "x", "2")
 	r.do("SET", "t:b", "no stream")
-	if got := ticker.awaitLast("2"); len(got) != 5 || got[3].data != "1" || !strings.HasPrefix(got[3].id, first+"~") || !strings.Contains(got[3].id, ","+c+"~") {
+	if got := ticker.awaitLast("2"); len(got) != 5 || got[3].Data != "1" || !strings.HasPrefix(got[3].ID, first+"~") || !strings.Contains(got[3].ID, ","+c+"~") {
 		t.Errorf("%v", got)
 	}
 	for reason, want := range map[string]float64{"invalid": 1, "noStream": 0} {
@@ -93,7 +88,7 @@ func TestEntriesReachSubscribers(t *testing.T) {
 // stays and one that resumes by Last-Event-ID get every number once, in order, and no gap.
 func TestNothingIsMissedOrTwice(t *testing.T) {
 	r := startRedis(t, durable...)
-	s := setup{url: r.url(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond}
+	s := setup{url: r.URL(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond}
 	ids := map[int]string{}
 	last := 0
 	for range 100 { // before Fanfare has ever run
@@ -150,7 +145,7 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 		stays.await(len(stays.seen()) + 100)
 		if i%2 == 0 {
 			reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
-			r.kill()
+			r.Kill()
 			f.awaitMetric(0, "fanfare_redis_connected", "source=streams")
 			r.up()
 			f.awaitMetric(reconnects+1, "fanfare_redis_reconnects_total", "source=streams")
@@ -168,10 +163,10 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 	adding.Wait()
 	checkNumbers(t, stays.awaitLast(strconv.Itoa(last)), first, last, ids)
 
-	var own []received
+	var own []wiretest.Message
 	gapsOfPubSub := 0
 	for _, e := range twoKeys.awaitLast(strconv.Itoa(last)) {
-		if e.typ == "gap" {
+		if e.Type == "gap" {
 			gapsOfPubSub++ // of the key c: two outages, and two lives of the key
 			continue
 		}
@@ -199,10 +194,10 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 func TestResumeBeforeTheFirstEvent(t *testing.T) {
 	r := startRedis(t)
 	r.add("s", "x", "old")
-	s := setup{url: r.url(), streams: []string{"s"}}
+	s := setup{url: r.URL(), streams: []string{"s"}}
 	f := startFanfare(t, s)
 	c := f.subscribe("s")
-	eventually(t, "the opening id", func() (bool, string) {
+	eventually.Holds(t, "the opening id", func() (bool, string) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.lastID != "", c.lastID
@@ -222,7 +217,7 @@ func TestBackfillIsBounded(t *testing.T) {
 	for i := 1; i <= 100; i++ {
 		ids[i] = r.add("s", "x", strconv.Itoa(i))
 	}
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, key: engine.KeyOptions{History: 32}})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, key: engine.KeyOptions{History: 32}})
 	for _, test := range []struct {
 		after, first int
 		gap          bool
@@ -242,7 +237,7 @@ func TestBackfillIsBounded(t *testing.T) {
 
 func TestTrimmedDuringAnOutage(t *testing.T) {
 	r := startRedis(t, durable...)
-	p := newProxy(t, r.addr)
+	p := newProxy(t, r.Addr)
 	f := startFanfare(t, setup{url: p.url(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("s")
 	last := ""
@@ -257,7 +252,7 @@ func TestTrimmedDuringAnOutage(t *testing.T) {
 	r.do("XTRIM", "s", "MAXLEN", "20")
 	p.mend()
 	g, events := onlyGap(t, c.awaitLast("100"))
-	if g.Key != "s" || g.Reason != "source" || g.Missed == nil || *g.Missed != 70 || g.After == nil || *g.After != last || g.Next != nil {
+	if g.Key != "s" || g.Reason != "source" || g.Missed == nil || *g.Missed != 70 || g.After != last || g.Next != "" {
 		t.Errorf("%+v", g)
 	}
 	checkNumbers(t, events[10:], 81, 100, nil)
@@ -277,7 +272,7 @@ func TestTrimmedDuringAnOutage(t *testing.T) {
 // A stream that keeps one entry loses each with the next: no gap, as long as every one is read.
 func TestStreamOfOneEntry(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}})
 	c := f.subscribe("s")
 	for i := 1; i <= 50; i++ {
 		r.do("XADD", "s", "MAXLEN", "1", "*", "x", strconv.Itoa(i))
@@ -295,7 +290,7 @@ func TestStreamOfOneEntry(t *testing.T) {
 
 func TestDeletedAndMadeAgain(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, pollInterval: 20 * time.Millisecond})
 	c := f.subscribe("s")
 	r.do("XADD", "s", "100-0", "x", "1")
 	r.do("XADD", "s", "200-0", "x", "2")
@@ -311,7 +306,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 	// At one moment, between two looks.
 	r.do("EVAL", `redis.call("DEL", "s"); redis.call("XADD", "s", "1-0", "x", "5"); redis.call("XADD", "s", "2-0", "x", "6")`, "0")
 	events = c.awaitLast("6")
-	if len(events) != 8 || events[5].typ != "gap" || events[6].data != "5" || events[6].id != "1-0" {
+	if len(events) != 8 || events[5].Type != "gap" || events[6].Data != "5" || events[6].ID != "1-0" {
 		t.Errorf("%v", events)
 	}
 }
@@ -320,7 +315,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 // and nothing comes twice.
 func TestRedisLosesItsNewestEntries(t *testing.T) {
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("s")
 	for i := 1; i <= 10; i++ {
 		r.add("s", "x", strconv.Itoa(i))
@@ -329,7 +324,7 @@ func TestRedisLosesItsNewestEntries(t *testing.T) {
 		}
 	}
 	c.awaitLast("10")
-	r.kill()
+	r.Kill()
 	r.up()
 	r.add("s", "x", "11")
 	g, events := onlyGap(t, c.awaitLast("11"))
@@ -345,8 +340,8 @@ func TestRedisComesLater(t *testing.T) {
 	for i := 1; i <= 5; i++ {
 		r.add("s", "x", strconv.Itoa(i))
 	}
-	r.kill()
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond})
+	r.Kill()
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}, channels: []string{"c"}, backoffMax: 50 * time.Millisecond})
 	s, p, nobody := f.subscribe("s"), f.subscribe("c"), f.subscribe("x")
 	r.up()
 	_, events := onlyGap(t, s.awaitLast("5"))
@@ -367,8 +362,8 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 	for _, name := range []string{"a:1", "b:1", "c:1", "c:2", "x"} {
 		r.add(name, "x", "1")
 	}
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"text", "a:1", "b:*", "c:*", "x"}, maxStreams: 4,
-		rules: []string{"a:* -> *", "b:* -> *", "c:* -> c*", "text -> text"}, lookInterval: 20 * time.Millisecond})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"text", "a:1", "b:*", "c:*", "x"}, maxStreams: 4,
+		rules: []string{"a:* -> *", "b:* -> *", "c:* -> c*", "text -> text"}, pollInterval: 20 * time.Millisecond})
 	c := f.subscribe("1")
 	r.add("b:1", "x", "not this one")
 	r.add("a:1", "x", "this one")
@@ -384,7 +379,7 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 		t.Errorf("%v streams", n)
 	}
 	r.add("c:3", "x", "one too many")
-	eventually(t, "a stream over the limit", func() (bool, string) {
+	eventually.Holds(t, "a stream over the limit", func() (bool, string) {
 		n := f.metric("fanfare_redis_refused_total", "source=streams", "reason=redisMaxStreams")
 		return n > 0, fmt.Sprint(n)
 	})
@@ -399,7 +394,7 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 func TestStreamBurst(t *testing.T) {
 	const total = 10_000
 	r := startRedis(t)
-	f := startFanfare(t, setup{url: r.url(), streams: []string{"s"}})
+	f := startFanfare(t, setup{url: r.URL(), streams: []string{"s"}})
 	c := f.subscribe("s")
 	start := time.Now()
 	commands := make([]rueidis.Completed, total)

@@ -16,29 +16,39 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"fanfare/internal/ratelog"
 )
 
-// worker keeps one source connected. Its fields belong to the goroutine of run, but for what says otherwise.
+// worker keeps one source connected. Its fields belong to the goroutine of run unless their comment says otherwise.
 type worker struct {
 	b       *Bridge
 	source  string // "pubsub" or "streams", as in metrics
 	metrics sourceMetrics
 	logger  *slog.Logger
-	seldom  seldom
+	limiter *ratelog.Limiter
 
-	// session runs over a connection until an error ends it, which it returns. It calls live once it works; hangUp
-	// closes the connection at once.
+	// session uses a connection until an error ends it, and returns that error. It calls live once the source works.
+	// hangUp closes the connection at once.
 	session func(ctx context.Context, c rueidis.DedicatedClient, live, hangUp func()) error
 
-	attempt   int           // since the source last worked for a while
-	lostAt    time.Time     // when it last worked, zero before
+	attempt   int           // attempts since the source last worked for longer than backoffMax
+	lostAt    time.Time     // when it last worked; zero before it has worked
 	settled   chan struct{} // closed when the source works or has failed, for Settled
 	settling  sync.Once
-	worked    bool      // ever
+	worked    bool      // whether it has ever worked
 	liveSince time.Time // zero while it does not work
 }
 
-// run connects until ctx is done.
+// warningInterval is the shortest time between two warnings of a kind.
+const warningInterval = time.Minute
+
+// warn logs a warning, unless one of its kind was logged within warningInterval.
+func (w *worker) warn(kind, msg string, args ...any) {
+	w.limiter.Log(w.logger, slog.LevelWarn, kind, msg, args...)
+}
+
+// run connects and reconnects until ctx is done.
 func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := w.connect(ctx)
@@ -55,9 +65,9 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// pause is how long to wait before the next attempt: twice as long each time, up to a limit, and half of it at random,
-// so that many servers don't come back to Redis at once. A session that has worked for as long as the longest pause
-// begins anew: one that is cut off right after it began does not.
+// pause is the time to wait before the next attempt. It doubles with each attempt, up to backoffMax. Half of it is random, so
+// that many servers do not return to Redis at once. It starts over after a session that worked for longer than backoffMax,
+// but not after one that ended right away.
 func (w *worker) pause() time.Duration {
 	if !w.liveSince.IsZero() && time.Since(w.liveSince) > w.b.o.backoffMax {
 		w.attempt = 0
@@ -71,20 +81,20 @@ func (w *worker) pause() time.Duration {
 	return longest/2 + rand.N(longest/2+1)
 }
 
-// connect makes a connection and runs the session over it. A panic is an error: rueidis has some for answers that no
-// Redis gives, and the streams of a server must not end because something else listens at an address.
+// connect makes a connection and runs the session on it. It turns a panic into an error: rueidis panics on some answers that
+// no Redis gives, and something else listening at the address must not end the server's streams.
 func (w *worker) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // closes the connections
+	defer cancel() // closes the connections, see dialer
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
-			w.seldom.warn("panic", "a panic while talking to redis", "panic", p, "stack", string(debug.Stack()))
+			w.warn("panic", "panic in the redis client: reconnecting", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	o := w.b.client
 	if o.Sentinel.MasterSet == "" {
-		// In a cluster every node brings what any has published. The addresses take turns.
+		// One node is enough: in a cluster every node delivers what was published on any. The addresses take turns.
 		o.ForceSingleClient = true
 		o.InitAddress = []string{o.InitAddress[w.attempt%len(o.InitAddress)]}
 	}
@@ -92,7 +102,7 @@ func (w *worker) connect(ctx context.Context) (err error) {
 	client, err := rueidis.NewClient(o)
 	if client != nil {
 		defer client.Close()
-		defer cancel() // first: then Close has nothing to wait for
+		defer cancel() // before Close, which then has nothing to wait for
 	}
 	if err != nil {
 		return err
@@ -101,11 +111,11 @@ func (w *worker) connect(ctx context.Context) (err error) {
 	defer release()
 	defer c.Close()
 	defer cancel()
-	return w.session(ctx, c, func() { w.live(o.InitAddress) }, cancel)
+	return w.session(ctx, c, func() { w.connected(o.InitAddress) }, cancel)
 }
 
-// live notes that the source works now.
-func (w *worker) live(addresses []string) {
+// connected records that the source works now.
+func (w *worker) connected(addresses []string) {
 	if !w.liveSince.IsZero() {
 		return
 	}
@@ -121,7 +131,7 @@ func (w *worker) live(addresses []string) {
 	w.settling.Do(func() { close(w.settled) })
 }
 
-// failed notes that the session, or the attempt to begin one, has ended.
+// failed records that the session, or the attempt to begin one, has ended with err.
 func (w *worker) failed(err error) {
 	reason, hint := explain(err)
 	w.metrics.errors.WithLabelValues(w.source, reason).Inc()
@@ -130,28 +140,28 @@ func (w *worker) failed(err error) {
 		args = append(args, "hint", hint)
 	}
 	if w.liveSince.IsZero() {
-		w.seldom.warn("failed:"+reason, "redis can't be reached: trying again, at least every "+w.b.o.backoffMax.String(), args...)
+		w.warn("failed:"+reason, "cannot connect to redis: trying again, at least every "+w.b.o.backoffMax.String(), args...)
 	} else {
 		w.lostAt = time.Now()
-		w.seldom.warn("lost:"+reason, "the connection to redis is lost: trying again", args...)
+		w.warn("lost:"+reason, "the connection to redis was lost: trying again", args...)
 	}
 	w.settling.Do(func() { close(w.settled) })
 }
 
-// Reasons for which connections fail, as metrics and logs have them.
+// Reasons why connections fail, as they appear in metrics and logs.
 const (
 	failureLogin      = "login"
 	failurePermission = "permission"
 	failureTimeout    = "timeout"
 	failureRefused    = "refused"
 	failureClosed     = "closed"
-	failureServer     = "server" // an error that Redis answered
+	failureServer     = "server" // Redis answered with an error
 	failureOther      = "other"
 )
 
 var failures = []string{failureLogin, failurePermission, failureTimeout, failureRefused, failureClosed, failureServer, failureOther}
 
-// explain tells the reason of a failure, and what to do about it where that is known.
+// explain returns the reason of a failure, and a hint what to do about it where that is known.
 func explain(err error) (reason, hint string) {
 	if re, ok := rueidis.IsRedisErr(err); ok {
 		code, _, _ := strings.Cut(re.Error(), " ")
@@ -159,11 +169,11 @@ func explain(err error) (reason, hint string) {
 		case "WRONGPASS":
 			return failureLogin, "the user name or the password in redisURL is wrong"
 		case "NOAUTH":
-			return failureLogin, "redis asks for a password: redis://:PASSWORD@HOST in redisURL"
+			return failureLogin, "redis requires a password: write redis://:PASSWORD@HOST in redisURL"
 		case "NOPERM":
-			return failurePermission, "the redis user may not do this: see docs/redis.md for the permissions that it needs"
+			return failurePermission, "the redis user lacks a permission: docs/redis.md lists those that it needs"
 		case "MOVED", "CROSSSLOT", "CLUSTERDOWN":
-			return failureServer, "in a Redis Cluster only streams of one hash tag can be read, from their node: " +
+			return failureServer, "in a Redis Cluster only streams with the same hash tag can be read, from their node: " +
 				"name them like {tag}orders, or use a Redis without cluster mode"
 		}
 		return failureServer, ""
@@ -173,14 +183,14 @@ func explain(err error) (reason, hint string) {
 	switch {
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		return failureClosed, "redis has closed the connection: it stopped, or its log says why " +
+		return failureClosed, "redis closed the connection: it has stopped, or its log says why " +
 			"(client-output-buffer-limit, maxclients, CLIENT KILL)"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return failureRefused, "nothing listens there: start redis, or correct redisURL"
+		return failureRefused, "nothing listens at that address: start redis, or correct redisURL"
 	case errors.As(err, &dns):
-		return failureOther, "the host of redisURL is not known"
+		return failureOther, "the host name in redisURL cannot be resolved: correct it, or check the DNS"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return failureTimeout, "no answer within redisTimeout"
+		return failureTimeout, "redis did not answer within redisTimeout: check the network, or raise it"
 	}
 	return failureOther, ""
 }

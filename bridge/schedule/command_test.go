@@ -3,15 +3,14 @@
 package schedule
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestCommandOutput(t *testing.T) {
@@ -39,11 +38,9 @@ func TestCommandThatPrintsNothing(t *testing.T) {
 	r := newRig(t)
 	defer r.Close()
 	r.apply(Schedule{Name: "a", Every: 20 * time.Millisecond, Key: "k", Command: []string{"true"}})
-	for deadline := time.Now().Add(30 * time.Second); r.metric("fanfare_schedule_runs_total", resultEmpty) < 3; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("log: %s", r.log)
-		}
-	}
+	eventually.Holds(t, "three runs without output", func() (bool, string) {
+		return r.metric("fanfare_schedule_runs_total", resultEmpty) >= 3, r.log.String()
+	})
 	r.want()
 }
 
@@ -55,9 +52,9 @@ func TestCommandFailures(t *testing.T) {
 	}{
 		{[]string{"sh", "-c", "echo half; echo 'no such thing' >&2; exit 3"}, reasonCommand, "exit status 3: no such thing"},
 		{[]string{"fanfare-has-no-such-program"}, reasonCommand, "executable file not found"},
-		{[]string{"yes"}, reasonSize, "more than 1000 bytes (maxBytes)"},
+		{[]string{"yes"}, reasonSize, "more than 1000 bytes: raise maxBytes"},
 		{[]string{"sh", "-c", "trap '' PIPE; head -c 1001 /dev/zero; sleep 600"}, reasonSize, "more than 1000 bytes"},
-		{[]string{"sleep", "600"}, reasonTimeout, "longer than 2s (timeout)"},
+		{[]string{"sleep", "600"}, reasonTimeout, "longer than 2s: raise timeout"},
 		{[]string{"sh", "-c", "trap '' TERM INT; echo x; sleep 600; sleep 600"}, reasonTimeout, "longer than 2s"},
 	} {
 		r := newRig(t)
@@ -74,44 +71,15 @@ func TestCommandFailures(t *testing.T) {
 	}
 }
 
-// gone waits until a process has ended.
-func gone(t *testing.T, pid int) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		// One that has ended and that nobody has waited for yet is a zombie.
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || err == nil && strings.Contains(string(stat), ") Z ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("process %d still runs: %s", pid, stat)
-		}
-	}
-}
-
-// pidIn waits for a file with a process id.
-func pidIn(t *testing.T, file string) int {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		b, err := os.ReadFile(file)
-		if pid, convErr := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && convErr == nil {
-			return pid
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %q, %v", file, b, err)
-		}
-	}
-}
-
 // TestTimeoutEndsTheGroup: what a command has started ends with it.
 func TestTimeoutEndsTheGroup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	r := newRig(t)
 	defer r.Close()
 	r.apply(once(Schedule{Timeout: time.Second, Command: []string{"sh", "-c", "sleep 600 & echo $! >" + file + "; wait"}}))
-	pid := pidIn(t, file)
+	pid := proctest.AwaitPID(t, file)
 	r.waitFailure(reasonTimeout)
-	gone(t, pid)
+	proctest.AwaitEnd(t, pid)
 }
 
 // TestCloseEndsARun: a run under way is given up, and is no failure.
@@ -119,13 +87,13 @@ func TestCloseEndsARun(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	r := newRig(t)
 	r.apply(once(Schedule{Timeout: time.Hour, Command: []string{"sh", "-c", "echo $$ >" + file + "; sleep 600"}}))
-	pid := pidIn(t, file)
+	pid := proctest.AwaitPID(t, file)
 	begin := time.Now()
 	r.Close()
 	if d := time.Since(begin); d > 20*time.Second {
 		t.Errorf("it took %s", d)
 	}
-	gone(t, pid)
+	proctest.AwaitEnd(t, pid)
 	if n := r.metric("fanfare_schedule_failures_total", ""); n != 0 || strings.Contains(r.log.String(), "failed") {
 		t.Errorf("%v failures: %s", n, r.log)
 	}
@@ -136,11 +104,11 @@ func TestCommandWhoseOutputStaysOpen(t *testing.T) {
 	r := newRig(t)
 	defer r.Close()
 	r.apply(once(Schedule{Timeout: time.Minute, Command: []string{"sh", "-c", "sleep 600 & echo $! >" + file + "; echo done"}}))
-	pid := pidIn(t, file)
+	pid := proctest.AwaitPID(t, file)
 	if log := r.waitFailure(reasonCommand); !strings.Contains(log, "keeps its output open") {
 		t.Errorf("log: %s", log)
 	}
-	gone(t, pid)
+	proctest.AwaitEnd(t, pid)
 	r.want()
 }
 
@@ -153,12 +121,12 @@ func TestTailKeepsTheEnd(t *testing.T) {
 			all = append(all, b...)
 			_, _ = to.Write(b)
 		}
-		if want := string(all[max(0, len(all)-maxComplaint):]); to.String() != want {
+		if want := string(all[max(0, len(all)-maxStderr):]); to.String() != want {
 			t.Errorf("%d writes: %q, want %q", writes, to, want)
 		}
 	}
 	to := new(tail)
-	if _, _ = to.Write([]byte(strings.Repeat("y", 5000))); len(to.String()) != maxComplaint {
+	if _, _ = to.Write([]byte(strings.Repeat("y", 5000))); len(to.String()) != maxStderr {
 		t.Errorf("%d bytes", len(to.String()))
 	}
 }

@@ -17,14 +17,14 @@ type Cron struct {
 // macros are the names that may stand for an expression.
 var macros = []string{"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"}
 
-// ParseCron reads a cron expression: minute, hour, day of month, month and day of week, with the second in front of them
-// if there are six fields, or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually. Fields hold *,
-// numbers, names (JAN, MON), ranges, steps and lists; days also L, W and # as cronexpr has them. Where both the day of
-// the month and that of the week are given, either is enough. zone is a name of the IANA database, "" for the machine's
-// own.
+// ParseCron reads a cron expression. It has five fields: minute, hour, day of month, month and day of week. With six fields,
+// the first is the second. Or it is one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually. A field holds
+// *, numbers, names (JAN, MON), ranges, steps and lists; the days also take L, W and # as in cronexpr. If both the day of the
+// month and the day of the week are given, a day that matches either counts. zone is a name of the IANA database, or "" for
+// the machine's own zone.
 //
-// A time in the hour that a change to summer time leaves out does not come that day; one in the hour that comes twice
-// comes twice.
+// A time in the hour that the change to summer time skips does not occur on that day. A time in the hour that is repeated
+// occurs twice.
 func ParseCron(expr, zone string) (*Cron, error) {
 	location := time.Local
 	if zone != "" {
@@ -38,11 +38,11 @@ func ParseCron(expr, zone string) (*Cron, error) {
 	switch {
 	case strings.HasPrefix(expr, "@"):
 		if !isMacro(full) {
-			return nil, fmt.Errorf("%q is none of %s", expr, strings.Join(macros, ", "))
+			return nil, fmt.Errorf("%q is unknown: write one of %s", expr, strings.Join(macros, ", "))
 		}
 	case len(fields) == 5:
 	case len(fields) == 6:
-		full += " *" // cronexpr reads six fields as ending with the year, and seven as beginning with the second
+		full += " *" // the year: cronexpr takes the last of six fields for it, and the first of seven for the second
 	default:
 		return nil, fmt.Errorf("%q has %d fields: write five (minute, hour, day of month, month, day of week), or six with the second in front", expr, len(fields))
 	}
@@ -52,7 +52,7 @@ func ParseCron(expr, zone string) (*Cron, error) {
 	}
 	c := &Cron{expr: parsed, zone: location}
 	if c.Next(time.Unix(0, 0)).IsZero() {
-		return nil, fmt.Errorf("%q never comes: there is no such day", expr)
+		return nil, fmt.Errorf("%q never matches: there is no such day", expr)
 	}
 	return c, nil
 }

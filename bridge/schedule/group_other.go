@@ -4,7 +4,7 @@ package schedule
 
 import "os/exec"
 
-// ownGroup leaves the command as it is: this system has no process groups, and exec kills the program itself.
+// ownGroup does nothing: this system has no process groups, and exec kills the program itself.
 func ownGroup(*exec.Cmd) {}
 
 func killGroup(*exec.Cmd) {}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// ownGroup gives the command a process group, which is killed as a whole when its context ends.
+// ownGroup starts the command in its own process group. The whole group is killed when the command's context is done.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error {
@@ -16,5 +16,5 @@ func ownGroup(cmd *exec.Cmd) {
 	}
 }
 
-// killGroup kills the command's process group. An error means that there is none any more.
+// killGroup kills the command's process group. An error means that the group no longer exists.
 func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -19,7 +19,7 @@ const (
 	defaultMaxBytes = 256 << 10
 )
 
-// job is a schedule that runs. All behind done belongs to its goroutine.
+// job is a schedule that is running. The fields after done belong to its goroutine.
 type job struct {
 	Schedule
 	r      *Runner
@@ -27,7 +27,7 @@ type job struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the goroutine has ended
 
-	published [sha256.Size]byte // of the event published last, for OnlyChanged; zero before the first
+	published [sha256.Size]byte // digest of the event published last, for OnlyChanged; zero before the first
 	failing   string            // the reason of the last run's failure, "" if it succeeded
 	failures  int               // in a row
 }
@@ -36,9 +36,9 @@ func (r *Runner) newJob(s Schedule) (*job, error) {
 	j := &job{Schedule: s, r: r, done: make(chan struct{})}
 	switch {
 	case s.Name == "":
-		return nil, errors.New("it needs a name")
+		return nil, errors.New("Name is required")
 	case s.Every < 0 || s.Timeout < 0 || s.MaxBytes < 0:
-		return nil, errors.New("neither Every nor Timeout nor MaxBytes may be negative")
+		return nil, errors.New("Every, Timeout and MaxBytes must not be negative")
 	case s.Every > 0:
 		j.times = interval(s.Every)
 	default:
@@ -51,7 +51,7 @@ func (r *Runner) newJob(s Schedule) (*job, error) {
 	return j, nil
 }
 
-// loop waits and runs, until ctx is done.
+// loop waits for each time and runs the schedule, until ctx is done.
 func (j *job) loop(ctx context.Context) {
 	defer close(j.done)
 	last := time.Now()
@@ -62,10 +62,10 @@ func (j *job) loop(ctx context.Context) {
 		next, skipped := upcoming(j.times, last, time.Now())
 		if skipped > 0 {
 			j.r.metrics.skipped.WithLabelValues(j.Name, "overlap").Add(float64(skipped))
-			j.r.o.Logger.Debug("a scheduled run took longer than the time to the next", "schedule", j.Name, "skipped", skipped)
+			j.r.o.Logger.Debug("a scheduled run took longer than the time until the next one: runs are skipped", "schedule", j.Name, "skipped", skipped)
 		}
 		if next.IsZero() {
-			j.r.o.Logger.Info("a schedule has no further time", "schedule", j.Name)
+			j.r.o.Logger.Info("a schedule has ended: its cron expression has no further time", "schedule", j.Name)
 			return
 		}
 		if next = wait(ctx, j.times, next); ctx.Err() != nil {
@@ -76,9 +76,9 @@ func (j *job) loop(ctx context.Context) {
 	}
 }
 
-// failure is why a run has published nothing.
+// failure is the reason why a run published nothing.
 type failure struct {
-	reason string // one of reasons
+	reason string // one of the constants reason…
 	err    error
 }
 
@@ -86,7 +86,7 @@ func (f *failure) Error() string { return f.err.Error() }
 
 func (f *failure) Unwrap() error { return f.err }
 
-// The results of a run that has not failed.
+// The results of a run, as they appear in metrics.
 const (
 	resultPublished = "published"
 	resultUnchanged = "unchanged"
@@ -104,7 +104,7 @@ func (j *job) run(ctx context.Context) {
 	start := time.Now()
 	result, err := j.publish(ctx)
 	if ctx.Err() != nil && err != nil {
-		return // given up, which is no failure
+		return // canceled, which is not a failure
 	}
 	m.seconds.WithLabelValues(j.Name).Observe(time.Since(start).Seconds())
 	var f *failure
@@ -118,7 +118,7 @@ func (j *job) run(ctx context.Context) {
 	j.report(f)
 }
 
-// report logs how things change: a source that fails every second fills no disk.
+// report logs changes only, so a source that fails every second does not fill the disk.
 func (j *job) report(f *failure) {
 	log := j.r.o.Logger.With("schedule", j.Name)
 	switch {
@@ -137,7 +137,7 @@ func (j *job) report(f *failure) {
 	}
 }
 
-// publish fetches the payload and publishes what it means.
+// publish fetches the payload, decodes it, and publishes the event.
 func (j *job) publish(ctx context.Context) (result string, err error) {
 	body, err := j.fetch(ctx)
 	if err != nil {
@@ -172,7 +172,7 @@ func (j *job) publish(ctx context.Context) (result string, err error) {
 	return resultPublished, nil
 }
 
-// sumOf tells events apart.
+// sumOf is a digest that tells events apart.
 func sumOf(ev codec.Event) [sha256.Size]byte {
 	h := sha256.New()
 	for _, field := range []string{ev.Event, ev.ID, ev.Retry} {
@@ -182,16 +182,16 @@ func sumOf(ev codec.Event) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// fetches reports whether the payload comes from elsewhere.
+// fetches reports whether the payload comes from a command or a URL, and not from Data.
 func (j *job) fetches() bool { return j.Command != nil || j.URL != "" }
 
-// fetch returns the payload. Its errors are of type *failure, unless ctx is done.
+// fetch returns the payload. Its errors are of type *failure unless ctx is done.
 func (j *job) fetch(ctx context.Context) ([]byte, error) {
 	if !j.fetches() {
 		return j.Data, nil
 	}
 	timeout, limit := cmp.Or(j.Timeout, defaultTimeout), cmp.Or(j.MaxBytes, defaultMaxBytes)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &failure{reasonTimeout, fmt.Errorf("it took longer than %s (timeout)", timeout)})
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &failure{reasonTimeout, fmt.Errorf("the run took longer than %s: raise timeout", timeout)})
 	defer cancel()
 	if j.Command != nil {
 		return command(ctx, j.Command, limit)
@@ -201,11 +201,11 @@ func (j *job) fetch(ctx context.Context) ([]byte, error) {
 
 // tooLarge is the failure of a payload over the limit.
 func tooLarge(limit int64) error {
-	return &failure{reasonSize, fmt.Errorf("it has more than %d bytes (maxBytes)", limit)}
+	return &failure{reasonSize, fmt.Errorf("the payload has more than %d bytes: raise maxBytes", limit)}
 }
 
-// ended is the error of a fetch that failed with err: the reason that ctx has for its end comes first.
-func ended(ctx context.Context, reason string, err error) error {
+// fetchError returns the failure of a fetch that ended with err. If ctx is done, its cause is the failure.
+func fetchError(ctx context.Context, reason string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -2,18 +2,18 @@ package schedule
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// The reasons of failures.
+// Reasons why runs fail, as they appear in metrics and logs.
 const (
 	reasonTimeout = "timeout"
 	reasonSize    = "size"
-	reasonCommand = "command" // could not be started, or ended with an error
-	reasonRequest = "request" // no answer, or not all of it
-	reasonStatus  = "status"  // an answer other than 2xx
+	reasonCommand = "command" // the command could not be started, or ended with an error
+	reasonRequest = "request" // no answer, or only a part of it
+	reasonStatus  = "status"  // a status other than 2xx
 	reasonPayload = "payload" // the bytes are not what Schedule.Payload says
 	reasonPublish = "publish" // the server refused the event
 )
 
-// metrics are labelled by the schedule's name, of which there are as many as were configured.
+// metrics are labelled by the schedule's name. The configuration bounds the number of names.
 type metrics struct {
 	schedules prometheus.Gauge
 	runs      *prometheus.CounterVec
@@ -31,10 +31,10 @@ func newMetrics() *metrics {
 		schedules: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_schedules", Help: "Schedules that run."}),
 		runs:      counter("fanfare_schedule_runs_total", "Runs of a schedule, by result: published, unchanged, empty, failed.", "result"),
 		failures:  counter("fanfare_schedule_failures_total", "Failed runs of a schedule, by reason.", "reason"),
-		skipped:   counter("fanfare_schedule_skipped_total", "Runs left out: the one before took too long (overlap), or nobody is subscribed (idle).", "reason"),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fanfare_schedule_seconds", Help: "Time of a run, from its start to the publish.",
+		skipped:   counter("fanfare_schedule_skipped_total", "Runs skipped: the previous run was still under way (overlap), or nobody was subscribed (idle).", "reason"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fanfare_schedule_seconds", Help: "Duration of a run, from its start until the event is published.",
 			Buckets: []float64{1e-4, 1e-3, 1e-2, 5e-2, 1e-1, 5e-1, 1, 5, 10, 60}}, []string{"schedule"}),
-		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fanfare_schedule_last_success_timestamp_seconds", Help: "When a run last ended without a failure, Unix time."}, []string{"schedule"}),
+		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fanfare_schedule_last_success_timestamp_seconds", Help: "Unix time of the end of the last run that did not fail."}, []string{"schedule"}),
 	}
 }
 
@@ -56,7 +56,7 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// begin makes the series that alerts are about, so that the first failure is a rise and not a beginning.
+// begin creates the series that alerts use with the value 0, so that the first failure is an increase.
 func (m *metrics) begin(name string) {
 	for _, result := range []string{resultPublished, resultFailed} {
 		m.runs.WithLabelValues(name, result)
@@ -66,7 +66,7 @@ func (m *metrics) begin(name string) {
 	}
 }
 
-// forget ends the series of a schedule that is no more.
+// forget deletes the series of a schedule that has been removed.
 func (m *metrics) forget(name string) {
 	labels := prometheus.Labels{"schedule": name}
 	for _, v := range []interface {

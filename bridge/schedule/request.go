@@ -13,11 +13,11 @@ import (
 const (
 	maxRedirects   = 5
 	maxAnswerHead  = 64 << 10 // bytes
-	maxErrorBody   = 4 << 10  // bytes, read so that the connection can be used again
+	maxErrorBody   = 4 << 10  // bytes to read of an error's body, to reuse the connection
 	connectTimeout = 10 * time.Second
 )
 
-// newClient makes the client of all schedules, which keeps connections for the next run.
+// newClient makes the HTTP client of all schedules. It keeps connections for the next run.
 func newClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -34,14 +34,14 @@ func newClient() *http.Client {
 	}
 }
 
-// headerFields is the key of a request's context under which its configured fields are.
+// headerFields is the context key for the configured header fields of a request.
 type headerFields struct{}
 
-// checkRedirect bounds redirects, and keeps the configured header fields, which may be secret, from other origins than
-// that of the URL. net/http itself holds back no more than Authorization and cookies.
+// checkRedirect bounds the number of redirects. It removes the configured header fields, which may be secret, from requests
+// to origins other than that of the URL. net/http on its own removes only Authorization and cookies.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
-		return fmt.Errorf("more than %d redirects", maxRedirects)
+		return fmt.Errorf("more than %d redirects: use the URL that they lead to", maxRedirects)
 	}
 	first := via[0].URL
 	if req.URL.Scheme == first.Scheme && req.URL.Host == first.Host {
@@ -68,12 +68,12 @@ func (r *Runner) get(ctx context.Context, url string, header http.Header, limit 
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, ended(ctx, reasonRequest, err)
+		return nil, fetchError(ctx, reasonRequest, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
-		return nil, ended(ctx, reasonStatus, errors.New("the answer is "+resp.Status))
+		return nil, fetchError(ctx, reasonStatus, errors.New("the server answered "+resp.Status))
 	}
 	if resp.ContentLength > limit {
 		return nil, tooLarge(limit)
@@ -81,7 +81,7 @@ func (r *Runner) get(ctx context.Context, url string, header http.Header, limit 
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
-		return nil, ended(ctx, reasonRequest, err)
+		return nil, fetchError(ctx, reasonRequest, err)
 	case int64(len(body)) > limit:
 		return nil, tooLarge(limit)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/proctest"
 )
 
 func TestRequest(t *testing.T) {
@@ -84,20 +86,15 @@ func TestRequestFailures(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(gzipped(strings.Repeat("x", 100_000)))
 	})
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := "http://" + closed.Addr().String()
-	_ = closed.Close()
+	nobody := "http://" + proctest.FreeAddr(t)
 	for _, test := range []struct{ url, reason, says string }{
 		{srv.URL + "/404", reasonStatus, "404 Not Found"},
 		{srv.URL + "/500", reasonStatus, "500 Internal"},
-		{srv.URL + "/long", reasonSize, "more than 1000 bytes (maxBytes)"},
+		{srv.URL + "/long", reasonSize, "more than 1000 bytes: raise maxBytes"},
 		{srv.URL + "/endless", reasonSize, "more than 1000 bytes"},
 		{srv.URL + "/bomb", reasonSize, "more than 1000 bytes"},
-		{srv.URL + "/stall", reasonTimeout, "longer than 1s (timeout)"},
-		{srv.URL + "/silent", reasonTimeout, "longer than 1s (timeout)"},
+		{srv.URL + "/stall", reasonTimeout, "longer than 1s: raise timeout"},
+		{srv.URL + "/silent", reasonTimeout, "longer than 1s: raise timeout"},
 		{srv.URL + "/cut", reasonRequest, "unexpected EOF"},
 		{srv.URL + "/loop", reasonRequest, "more than 5 redirects"},
 		{nobody, reasonRequest, "connection refused"},

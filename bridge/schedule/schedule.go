@@ -17,56 +17,56 @@ import (
 	"fanfare/engine"
 )
 
-// Schedule says what is published, and when. It must not be changed once it was applied.
+// Schedule says what to publish, and when. Do not change it after Apply.
 type Schedule struct {
-	// Name tells schedules apart: in logs and metrics, and when others are applied.
+	// Name identifies the schedule in logs and metrics, and from one Apply to the next.
 	Name string
 
-	// Every is the time from one run to the next; more than 0 unless Cron is set.
+	// Every is the interval between runs. It must be positive unless Cron is set.
 	Every time.Duration
-	// Cron is an expression for ParseCron, in Timezone. Used if Every is 0.
+	// Cron and Timezone are the arguments of ParseCron. They are used if Every is 0.
 	Cron, Timezone string
 	// Immediate adds a run when the schedule begins.
 	Immediate bool
 
-	// Key is the key to publish to. Not used with All.
+	// Key is the key to publish to. It is not used with All.
 	Key string
 	// All publishes to every key that exists.
 	All bool
 
 	// Data is published as it is, unless Command or URL is set.
 	Data []byte
-	// Command is a program and its arguments, whose standard output is published.
+	// Command is a program and its arguments. Its standard output is published.
 	Command []string
-	// URL is what a GET asks for, with the fields of Header; the body of a 2xx answer is published.
+	// URL is requested with GET and the fields of Header. The body of a 2xx response is published.
 	URL    string
 	Header http.Header
 
-	// Payload says what the bytes mean. Of the output of a command and the body of an answer line ends at their end are
-	// left out first, and nothing is published where nothing is left.
+	// Payload says what the bytes mean. Line ends at the end of a command's output or a response's body are removed first.
+	// If nothing is left, nothing is published.
 	Payload payload.Mode
-	// Event and Retry are the event's where the payload has none: its name, and digits for a number of milliseconds.
+	// Event and Retry are used if the payload has none: the event's name, and the digits of a number of milliseconds.
 	Event, Retry string
 	// Timeout bounds a command or a request. 0 means 10 s.
 	Timeout time.Duration
-	// MaxBytes bounds what a command writes or a body holds. 0 means 256 KiB.
+	// MaxBytes bounds the output of a command or the body of a response. 0 means 256 KiB.
 	MaxBytes int64
 
-	// OnlyChanged publishes only what differs from what the schedule has published last.
+	// OnlyChanged skips events that are equal to the last one that the schedule published.
 	OnlyChanged bool
-	// SkipIdle runs nothing while nobody is subscribed.
+	// SkipIdle skips runs while nobody is subscribed.
 	SkipIdle bool
 }
 
-// Options are what a Runner needs from around it. Publish, PublishAll and Watched are called from several goroutines.
+// Options connects a Runner to a server. Publish, PublishAll and Watched are called from several goroutines.
 type Options struct {
 	Publish    func(key string, ev codec.Event) (engine.Published, error)
 	PublishAll func(ev codec.Event) (keys, subscribers int, err error)
-	// Watched reports whether somebody is subscribed to the key, or with all to any. Asked for SkipIdle only.
+	// Watched reports whether anybody is subscribed to the key, or, with all, to any key. Only SkipIdle uses it.
 	Watched func(key string, all bool) bool
-	// Registerer gets the metrics. Default none.
+	// Registerer registers the metrics. Nil: no metrics.
 	Registerer prometheus.Registerer
-	// Logger gets what fails. Default slog.Default().
+	// Logger logs failures. Nil: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -81,7 +81,7 @@ type Runner struct {
 	closed bool
 }
 
-// New returns a runner without schedules. Errors are those of Options.Registerer.
+// New returns a runner without schedules. Its errors are those of Options.Registerer.
 func New(o Options) (*Runner, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -95,15 +95,15 @@ func New(o Options) (*Runner, error) {
 	return r, nil
 }
 
-// Apply makes the schedules those that run. One that runs already and is the same in every field goes on undisturbed; one
-// that has changed begins anew, and one that is gone ends: a run under way is given up, and has ended when Apply returns.
-// On an error, which names the schedule, nothing changes. After Close it does nothing.
+// Apply replaces the schedules. One that is already running with the same fields continues undisturbed. One that has changed
+// starts over. One that is missing stops. Runs of the latter two that are under way are canceled, and have ended when Apply
+// returns. If Apply returns an error, which names the schedule, nothing has changed. After Close, Apply does nothing.
 func (r *Runner) Apply(schedules []Schedule) error {
 	fresh := make(map[string]*job, len(schedules))
 	for _, s := range schedules {
 		j, err := r.newJob(s)
 		if err == nil && fresh[s.Name] != nil {
-			err = errors.New("there is another of this name")
+			err = errors.New("another schedule has the same name")
 		}
 		if err != nil {
 			return fmt.Errorf("schedule %q: %w", s.Name, err)
@@ -141,7 +141,7 @@ func (r *Runner) Apply(schedules []Schedule) error {
 	return nil
 }
 
-// end has the jobs give up, all at once, and waits until they have.
+// end cancels the jobs, all at once, and waits until they have ended.
 func end(jobs []*job) {
 	for _, j := range jobs {
 		j.cancel()
@@ -151,7 +151,7 @@ func end(jobs []*job) {
 	}
 }
 
-// Close ends all schedules: runs under way are given up. Nothing is published once it has returned.
+// Close stops all schedules and cancels the runs that are under way. After it has returned, nothing more is published.
 func (r *Runner) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

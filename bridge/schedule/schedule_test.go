@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +17,8 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,30 +64,13 @@ type rig struct {
 	*record
 	t        *testing.T
 	registry *prometheus.Registry
-	log      *logText
-}
-
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logText) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log      *proctest.Log
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	rec := &record{begin: time.Now()}
-	r := &rig{record: rec, t: t, registry: prometheus.NewRegistry(), log: new(logText)}
+	r := &rig{record: rec, t: t, registry: prometheus.NewRegistry(), log: new(proctest.Log)}
 	var err error
 	r.Runner, err = New(Options{
 		Publish:    rec.publish,
@@ -295,30 +279,22 @@ func TestRegistererRefusesASecondRunner(t *testing.T) {
 // waitFor polls until there are n events, and returns their data.
 func (r *rig) waitFor(n int) (data []string) {
 	r.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for len(data) < n {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%d of %d events: %q; log: %s", len(data), n, data, r.log)
-		}
+	eventually.Holds(r.t, fmt.Sprintf("%d events", n), func() (bool, string) {
 		for _, e := range r.take() {
 			_, e, _ = strings.Cut(e, " ")
 			data = append(data, e)
 		}
-		time.Sleep(time.Millisecond)
-	}
+		return len(data) >= n, fmt.Sprintf("%d: %q; log: %s", len(data), data, r.log)
+	})
 	return data
 }
 
 // waitFailure polls until a run has failed for the reason, and returns the log.
 func (r *rig) waitFailure(reason string) string {
 	r.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for r.metric("fanfare_schedule_failures_total", reason) == 0 || !strings.Contains(r.log.String(), "reason="+reason) {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("no failure %s; log: %s", reason, r.log)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventually.Holds(r.t, "a failure for the reason "+reason, func() (bool, string) {
+		return r.metric("fanfare_schedule_failures_total", reason) > 0 && strings.Contains(r.log.String(), "reason="+reason), r.log.String()
+	})
 	return r.log.String()
 }
 

@@ -5,23 +5,22 @@ import (
 	"time"
 )
 
-// times are when a schedule runs.
+// times are the times at which a schedule runs.
 type times interface {
 	// Next returns the first time after t, or the zero time if there is none.
 	Next(t time.Time) time.Time
 }
 
-// interval is every so often, from when the schedule began.
+// interval repeats at a fixed interval from when the schedule began.
 type interval time.Duration
 
-// Next returns t and the interval.
+// Next returns t plus the interval.
 func (i interval) Next(t time.Time) time.Time { return t.Add(time.Duration(i)) }
 
-// maxSkipped bounds how many skipped times are counted one by one: behind a clock that was set from 1970 to today there
-// would be billions.
+// maxSkipped bounds how many skipped times are counted one by one. When a clock is set from 1970 to today, there are billions.
 const maxSkipped = 10_000
 
-// upcoming returns the first time behind last that is not past, and how many were skipped for it.
+// upcoming returns the first time after last that is not past, and how many times before it are skipped.
 func upcoming(t times, last, now time.Time) (next time.Time, skipped int) {
 	next = t.Next(last)
 	if every, ok := t.(interval); ok && next.Before(now) {
@@ -37,14 +36,14 @@ func upcoming(t times, last, now time.Time) (next time.Time, skipped int) {
 	return next, skipped
 }
 
-// clockCheck is how often a wait looks at the wall clock, and how far back that must be set to count.
+// clockCheck is how often a wait looks at the wall clock, and by how much the clock must be set back to count.
 const clockCheck = time.Minute
 
-// wait waits for the time next, and returns it; or an earlier one, if the wall clock was set back meanwhile. It ends
-// early when ctx is done.
+// wait waits for the time next and returns it. If the wall clock is set back meanwhile, it waits for the time that is then the
+// next one, and returns that. It returns early when ctx is done.
 func wait(ctx context.Context, t times, next time.Time) time.Time {
-	cron, _ := t.(*Cron) // an interval goes by the monotonic clock
-	looked := time.Now().Round(0)
+	cron, _ := t.(*Cron) // an interval uses the monotonic clock
+	lastCheck := time.Now().Round(0)
 	for {
 		left := time.Until(next)
 		if left <= 0 || ctx.Err() != nil {
@@ -57,9 +56,9 @@ func wait(ctx context.Context, t times, next time.Time) time.Time {
 		case <-timer.C:
 		}
 		now := time.Now().Round(0) // without the monotonic reading
-		if cron != nil && now.Add(clockCheck).Before(looked) {
+		if cron != nil && now.Add(clockCheck).Before(lastCheck) {
 			next = cron.Next(now)
 		}
-		looked = now
+		lastCheck = now
 	}
 }

@@ -38,7 +38,7 @@ func TestCron(t *testing.T) {
 	}
 	for expr, want := range map[string]string{
 		"": "0 fields", "* * * *": "4 fields", "* * * * * * *": "7 fields", "60 * * * *": "minute", "* * * * 8": "day-of-week",
-		"@every 5s": "none of @hourly", "TZ=UTC * * * * *": "TZ", "0 0 30 2 *": "never comes", "*/0 * * * *": "interval",
+		"@every 5s": "one of @hourly", "TZ=UTC * * * * *": "TZ", "0 0 30 2 *": "never matches", "*/0 * * * *": "interval",
 	} {
 		if _, err := ParseCron(expr, "UTC"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", expr, err, want)

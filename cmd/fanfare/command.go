@@ -28,11 +28,11 @@ const (
 
 func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, serve)) }
 
-// server is what the serve command runs: cfg is the first configuration, load makes a new one from the same
-// arguments and environment and the file as it is then.
+// server is the function of the serve command. cfg is the first configuration. load makes a new one from the same arguments
+// and environment, and from the file as it is at that time.
 type server func(cfg *config.Config, load func() (*config.Config, error)) error
 
-// run carries out the command that args ask for and returns the exit code. Errors go to stderr, one a line.
+// run runs the command that args name and returns the exit code. Errors go to stderr, one per line.
 func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 	cmd, err := config.Load(args, environ)
 	if err != nil {
@@ -69,13 +69,13 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 		}
 		text = "ok\n"
 	case "pub", "sub":
-		return watchOrPublish(cmd, stdout, stderr)
+		return runClient(cmd, stdout, stderr)
 	case "version":
 		text = versionText() + "\n"
 	case "help":
 		text = cmd.Help
 	default:
-		printError(stderr, fmt.Errorf("command %q is not wired", cmd.Name))
+		printError(stderr, fmt.Errorf("command %q is not implemented", cmd.Name))
 		return exitUsage
 	}
 	if _, err := io.WriteString(stdout, text); err != nil {
@@ -85,8 +85,8 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 	return exitOK
 }
 
-// watchOrPublish runs the commands pub and sub. The first Ctrl-C or SIGTERM ends them in order, a second one at once.
-func watchOrPublish(cmd *config.Command, stdout, stderr io.Writer) int {
+// runClient runs the commands pub and sub. The first Ctrl-C or SIGTERM ends them in an orderly way, a second one at once.
+func runClient(cmd *config.Command, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -108,7 +108,7 @@ func watchOrPublish(cmd *config.Command, stdout, stderr io.Writer) int {
 	return exitRuntime
 }
 
-// printError writes an error with "fanfare: " before each of its lines. There is nobody to tell when stderr fails.
+// printError writes an error with "fanfare: " before each of its lines. If stderr fails, the failure cannot be reported.
 func printError(stderr io.Writer, err error) {
 	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
 		_, _ = fmt.Fprintf(stderr, "fanfare: %s\n", line)
@@ -118,8 +118,8 @@ func printError(stderr io.Writer, err error) {
 // version is set by the linker in release builds: -ldflags "-X main.version=1.2.3".
 var version string
 
-// versionText is "fanfare VERSION (commit HASH, TIME, modified) GOVERSION OS/ARCH"; what the build does not know is
-// left out (go run and builds outside a repository have no commit).
+// versionText is "fanfare VERSION (commit HASH, TIME, modified) GOVERSION OS/ARCH". It leaves out what the build does not
+// know; go run, and builds outside a repository, have no commit.
 func versionText() string {
 	number, commit := cmp.Or(version, "(devel)"), []string{}
 	if info, ok := debug.ReadBuildInfo(); ok {

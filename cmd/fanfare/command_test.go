@@ -18,7 +18,7 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const bad = "fanfare: bad.yaml:1:1: histroy: unknown setting; did you mean history?\nfanfare: bad.yaml:2:7: slow: \"fast\" is none of skip, latest, disconnect\n"
+	const bad = "fanfare: bad.yaml:1:1: histroy: unknown setting; did you mean history?\nfanfare: bad.yaml:2:7: slow: \"fast\" is not one of skip, latest, disconnect\n"
 	for _, test := range []struct {
 		args, environ string
 		code          int
@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 		{"version", "FANFARE_NONSENSE=1", 0, " " + runtime.Version() + " ", ""},
 		{"--help", "", 0, "Usage: fanfare <command> [flags]", ""},
 		{"--nonsense", "", 2, "", "fanfare: unknown flag --nonsense\n"},
-		{"config", "", 2, "", "fanfare: fanfare config needs one of \"check\", \"print\" behind it\n"},
+		{"config", "", 2, "", "fanfare: fanfare config needs a command: one of \"check\", \"print\"\n"},
 		{"--version", "FANFARE_NONSENSE=1", 0, " " + runtime.Version() + " ", ""},
 		{"-v", "", 0, " " + runtime.Version() + " ", ""},
 		{"pub --version", "", 2, "", "fanfare: unknown flag --version; fanfare version prints it\n"},
@@ -47,27 +47,27 @@ func TestRun(t *testing.T) {
 		{"help config", "", 0, "config check", ""},
 		{"sub --help", "", 0, "Usage: fanfare sub ", ""},
 		{"healthcheck -h", "", 0, "Usage: fanfare healthcheck ", ""},
-		{"help nosuch", "", 2, "", "fanfare: unknown command \"nosuch\": there are serve, config check, config print, healthcheck, pub, sub, version; fanfare help says more\n"},
+		{"help nosuch", "", 2, "", "fanfare: unknown command \"nosuch\": use one of serve, config check, config print, healthcheck, pub, sub, version, or see fanfare help\n"},
 		{"help config chek", "", 2, "", "fanfare: unknown command \"config chek\"; did you mean config check?\n"},
-		{"nosuch", "", 2, "", "fanfare: unknown command \"nosuch\": there are serve, config check, config print, healthcheck, pub, sub, version; fanfare help says more\n"},
+		{"nosuch", "", 2, "", "fanfare: unknown command \"nosuch\": use one of serve, config check, config print, healthcheck, pub, sub, version, or see fanfare help\n"},
 		{"sbu news", "", 2, "", "fanfare: unknown command \"sbu\"; did you mean sub?\n"},
-		{"--listen http://localhost:9000/", "", 2, "", "fanfare: flag --listen: listen: \"http://localhost:9000/\" is a URL and not an address: write \"localhost:9000\"\n"},
+		{"--listen http://localhost:9000/", "", 2, "", "fanfare: flag --listen: listen: \"http://localhost:9000/\" is a URL, not an address: write \"localhost:9000\"\n"},
 		{"sub --timeout 1 k", "", 2, "", "fanfare: --timeout: \"1\" has no unit: write 1s, or 1ms for milliseconds\n"},
 		{"pub --wait soon k x", "", 2, "", "fanfare: --wait: \"soon\" is not a duration: write a number with a unit, such as 500ms, 10s or 1m30s\n"},
 		{"pub --retry", "", 2, "", "fanfare: --retry: needs a value, such as 10s\n"},
-		{"pub --retry --all", "", 2, "", "fanfare: --retry: needs a value, such as 10s, and has \"--all\" behind it\n"},
-		{"sub -n -1 k", "", 2, "", "fanfare: --count (-n) is -1 and must not be negative: write 10, or 0 for no end\n"},
-		{"sub -n many k", "", 2, "", "fanfare: --count: \"many\" is not a whole number: write digits alone, such as 1000\n"},
-		{"sub -n1x k", "", 2, "", "fanfare: --count: \"1x\" is not a whole number: write digits alone, such as 1000\n"},
+		{"pub --retry --all", "", 2, "", "fanfare: --retry: needs a value, such as 10s, but \"--all\" follows\n"},
+		{"sub -n -1 k", "", 2, "", "fanfare: --count (-n) is -1 and must not be negative: write 10, or 0 for no limit\n"},
+		{"sub -n many k", "", 2, "", "fanfare: --count: \"many\" is not a whole number: write only digits, such as 1000\n"},
+		{"sub -n1x k", "", 2, "", "fanfare: --count: \"1x\" is not a whole number: write only digits, such as 1000\n"},
 		{"sub --max-bytes 16X k", "", 2, "", "fanfare: --max-bytes: \"16X\" is not a size: write bytes (65536) or a whole number with kB, MB, GB, KiB, MiB or GiB (64KiB)\n"},
 		{"sub --max-bytes 0 k", "", 2, "", "fanfare: --max-bytes is 0 and must be more than 0: write 1MiB\n"},
-		{"sub --raw=maybe k", "", 2, "", "fanfare: --raw: \"maybe\" is neither true nor false: write it without a value, or =true or =false\n"},
+		{"sub --raw=maybe k", "", 2, "", "fanfare: --raw: \"maybe\" is not a boolean: write the flag without a value, or with =true or =false\n"},
 		{"sub --color blue k", "", 2, "", "fanfare: --color must be one of \"auto\",\"always\",\"never\" but got \"blue\"\n"},
-		{"sub --url 127.0.0.1:8080 k", "", 2, "", "fanfare: --url \"127.0.0.1:8080\" is no URL: write http://127.0.0.1:8080/stream\n"},
-		{"sub k", "FANFARE_STREAM=localhost:8080", 2, "", "fanfare: FANFARE_STREAM \"localhost:8080\" is no URL: write http://localhost:8080/stream\n"},
-		{"pub --server localhost k x", "", 2, "", "fanfare: --server \"localhost\" is no URL: write http://localhost:8081\n"},
-		{"pub k x", "FANFARE_SERVER=[::1]:8081", 2, "", "fanfare: FANFARE_SERVER \"[::1]:8081\" is no URL: write http://[::1]:8081\n"},
-		{"healthcheck --admin 127.0.0.1:0", "", 1, "", "fanfare: admin 127.0.0.1:0: the system has chosen a port when the server started, which nobody else knows: give the server a port\n"},
+		{"sub --url 127.0.0.1:8080 k", "", 2, "", "fanfare: --url \"127.0.0.1:8080\" is not a valid URL: write http://127.0.0.1:8080/stream\n"},
+		{"sub k", "FANFARE_STREAM=localhost:8080", 2, "", "fanfare: FANFARE_STREAM \"localhost:8080\" is not a valid URL: write http://localhost:8080/stream\n"},
+		{"pub --server localhost k x", "", 2, "", "fanfare: --server \"localhost\" is not a valid URL: write http://localhost:8081\n"},
+		{"pub k x", "FANFARE_SERVER=[::1]:8081", 2, "", "fanfare: FANFARE_SERVER \"[::1]:8081\" is not a valid URL: write http://[::1]:8081\n"},
+		{"healthcheck --admin 127.0.0.1:0", "", 1, "", "fanfare: admin 127.0.0.1:0: the system chose the server's port, which this command cannot know: set a port other than 0\n"},
 		{"--admin :8081", "", 2, "", "fanfare: flag --admin: admin: \":8081\" can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:8081)\n"},
 	} {
 		var stdout, stderr strings.Builder

@@ -19,6 +19,8 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"fanfare/internal/test/eventually"
 )
 
 // chromium is the one headless browser of all tests, started by the first that needs it.
@@ -44,7 +46,7 @@ func startBrowser() {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en"),
 		chromedp.Flag("host-resolver-rules", "MAP "+foreignHost+" 127.0.0.1"),
-		chromedp.WindowSize(1280, 900), chromedp.WSURLReadTimeout(2*patience),
+		chromedp.WindowSize(1280, 900), chromedp.WSURLReadTimeout(2*eventually.Patience),
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	chromium.cancel = cancel
@@ -57,7 +59,7 @@ func closeBrowser() {
 		return
 	}
 	if chromium.err == nil {
-		ctx, cancel := context.WithTimeout(chromium.ctx, patience)
+		ctx, cancel := context.WithTimeout(chromium.ctx, eventually.Patience)
 		_ = chromedp.Cancel(ctx) // waits for its end
 		cancel()
 	}
@@ -128,11 +130,11 @@ func (tb *tab) observe(ev any) {
 	tb.problems = append(tb.problems, problem)
 }
 
-// do performs actions, each within patience.
+// do performs actions, each within eventually.Patience.
 func (tb *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	tb.t.Helper()
 	for _, a := range actions {
-		ctx, cancel := context.WithTimeout(tb.ctx, patience)
+		ctx, cancel := context.WithTimeout(tb.ctx, eventually.Patience)
 		err := chromedp.Do(ctx, a)
 		cancel()
 		if err != nil {
@@ -144,7 +146,7 @@ func (tb *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 // eval returns the value of a script in the page; it waits for a promise.
 func eval[T any](tb *tab, script string) T {
 	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	ctx, cancel := context.WithTimeout(tb.ctx, eventually.Patience)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -156,7 +158,7 @@ func eval[T any](tb *tab, script string) T {
 // await polls a script until it is true. state is a script for the message.
 func (tb *tab) await(condition, state string) {
 	tb.t.Helper()
-	eventually(tb.t, condition, func() (bool, string) {
+	eventually.Holds(tb.t, condition, func() (bool, string) {
 		if eval[bool](tb, condition) {
 			return true, ""
 		}
@@ -221,7 +223,7 @@ func (tb *tab) screenshot() {
 		width          int64
 	}{{"", "light", 1280}, {"-dark", "dark", 1280}, {"-phone", "light", 390}, {"-phone-dark", "dark", 390}} {
 		tb.viewport(shot.width, 844, shot.scheme)
-		ctx, cancel := context.WithTimeout(tb.ctx, patience)
+		ctx, cancel := context.WithTimeout(tb.ctx, eventually.Patience)
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		cancel()
 		if err == nil {

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	sse "github.com/tmaxmax/go-sse"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // clientScript runs npm's EventSource client.
@@ -38,12 +41,12 @@ func (l *listener) event() (e seen) {
 
 func TestNPMEventSource(t *testing.T) {
 	s := start(t, "--retry", "50ms")
-	c := newCutter(t, s.stream)
-	l := npmEventSource(t, c.url+streamPath("numbers"), "update")
+	c := newCutter(t, s.Stream)
+	l := npmEventSource(t, c.url+proctest.StreamPath("numbers"), "update")
 	if e := l.event(); e.Type != "open" { // before any event
 		t.Fatalf("%+v", e)
 	}
-	p := s.publish("numbers", `{"event":"update","data":{"text":"one\ntwo – 日本語"}}`)
+	p := s.Publish("numbers", `{"event":"update","data":{"text":"one\ntwo – 日本語"}}`)
 	if e := l.event(); e != (seen{Type: "update", Data: `{"text":"one\ntwo – 日本語"}`, ID: p.ID}) {
 		t.Errorf("%+v", e)
 	}
@@ -64,7 +67,7 @@ func TestNPMEventSource(t *testing.T) {
 		}
 	}
 	for i := range events {
-		s.publish("numbers", strconv.Quote(strconv.Itoa(i)))
+		s.Publish("numbers", strconv.Quote(strconv.Itoa(i)))
 		if i%(events/cuts) == events/cuts/2 {
 			receive(i) // the one that follows is on its way when the connection is cut
 			c.cut(i/(events/cuts)%2 == 0)
@@ -79,13 +82,13 @@ func TestNPMEventSource(t *testing.T) {
 
 func TestNPMEventSourceSeesARestart(t *testing.T) {
 	s := start(t, "--retry", "50ms")
-	c := newCutter(t, s.stream)
-	l := npmEventSource(t, c.url+streamPath("k"))
+	c := newCutter(t, s.Stream)
+	l := npmEventSource(t, c.url+proctest.StreamPath("k"))
 	l.event()
-	before := s.publish("k", `"before"`)
+	before := s.Publish("k", `"before"`)
 	l.event()
-	s.stop(9)
-	s.restart()
+	s.Stop(9)
+	s.Restart()
 	if e := l.event(); e.Type != "open" {
 		t.Errorf("%+v", e)
 	}
@@ -98,10 +101,10 @@ func TestNPMEventSourceSeesARestart(t *testing.T) {
 
 func TestGoSSEClient(t *testing.T) {
 	s := start(t, "--retry", "50ms")
-	c := newCutter(t, s.stream)
+	c := newCutter(t, s.Stream)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+streamPath("numbers"), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+proctest.StreamPath("numbers"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +122,7 @@ func TestGoSSEClient(t *testing.T) {
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- conn.Connect() }()
-	s.awaitCount("numbers", 1)
+	s.AwaitCount("numbers", 1)
 	received := func() int {
 		mu.Lock()
 		defer mu.Unlock()
@@ -128,13 +131,13 @@ func TestGoSSEClient(t *testing.T) {
 	const events = 100
 	last := ""
 	for i := range events {
-		last = s.publish("numbers", strconv.Quote(strconv.Itoa(i))).ID
+		last = s.Publish("numbers", strconv.Quote(strconv.Itoa(i))).ID
 		if i%20 == 10 {
-			eventually(t, "events arrive", func() (bool, string) { return received() >= i, fmt.Sprint(received()) })
+			eventually.Holds(t, "events arrive", func() (bool, string) { return received() >= i, fmt.Sprint(received()) })
 			c.cut(false)
 		}
 	}
-	eventually(t, "all events arrive", func() (bool, string) { return received() >= events, fmt.Sprint(received()) })
+	eventually.Holds(t, "all events arrive", func() (bool, string) { return received() >= events, fmt.Sprint(received()) })
 	reconcile(t, events, data)
 	if ids[events-1] != last {
 		t.Errorf("the last id is %q, want %q", ids[events-1], last)
@@ -143,24 +146,24 @@ func TestGoSSEClient(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	s.awaitCount("numbers", 0)
+	s.AwaitCount("numbers", 0)
 }
 
 func TestCurl(t *testing.T) {
 	s := start(t)
-	curl := need(t, "curl") + " -sS --max-time 20 "
+	curl := proctest.Tool(t, "curl") + " -sS --max-time 20 "
 	for name, flags := range map[string]string{"HTTP/1.1": "", "HTTP/1.0": "--http1.0", "Connection: close": "-H 'Connection: close'"} {
 		t.Run(name, func(t *testing.T) {
 			key := "k" + strings.NewReplacer("/", "", " ", "", ":", "").Replace(name)
-			l := listen(t, "sh", "-c", "exec "+curl+"-iN "+flags+" '"+s.url(key)+"'")
+			l := listen(t, "sh", "-c", "exec "+curl+"-iN "+flags+" '"+s.URL(key)+"'")
 			for head := l.next(); head != "\r"; head = l.next() { // at once
 				if strings.HasPrefix(head, "HTTP/") && !strings.Contains(head, " 200 ") {
 					t.Errorf("%q", head)
 				}
 			}
-			s.awaitCount(key, 1)
-			p := s.publish(key, `{"event":"update","data":"one\ntwo"}`)
-			s.post("/close?key="+key, "", "")
+			s.AwaitCount(key, 1)
+			p := s.Publish(key, `{"event":"update","data":"one\ntwo"}`)
+			s.Post("/close?key="+key, "", "")
 			want := []string{"", "event: update", "data: one", "data: two", "id: " + p.ID, ""}
 			got := l.end() // the response ends
 			if len(got) != len(want)+3 || !strings.HasPrefix(got[2], "id: ") || strings.Join(got[3:], "\n") != strings.Join(want, "\n") {
@@ -172,32 +175,32 @@ func TestCurl(t *testing.T) {
 		})
 	}
 
-	head := shell(t, nil, curl+"-I '"+s.url("k")+"'")
+	head := shell(t, nil, curl+"-I '"+s.URL("k")+"'")
 	for _, want := range []string{"HTTP/1.1 200 OK\r\n", "Content-Type: text/event-stream\r\n", "Cache-Control: no-cache, no-transform\r\n", "X-Accel-Buffering: no\r\n", "Access-Control-Allow-Origin: *\r\n"} {
 		if !strings.Contains(head, want) {
 			t.Errorf("HEAD lacks %q:\n%s", want, head)
 		}
 	}
-	options := shell(t, nil, curl+"-i -X OPTIONS -H 'Origin: https://app.example' -H 'Access-Control-Request-Method: GET' -H 'Access-Control-Request-Headers: last-event-id' '"+s.url("k")+"'")
+	options := shell(t, nil, curl+"-i -X OPTIONS -H 'Origin: https://app.example' -H 'Access-Control-Request-Method: GET' -H 'Access-Control-Request-Headers: last-event-id' '"+s.URL("k")+"'")
 	for _, want := range []string{"HTTP/1.1 204 No Content\r\n", "Access-Control-Allow-Origin: *\r\n", "Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n", "Access-Control-Allow-Headers: last-event-id\r\n"} {
 		if !strings.Contains(options, want) {
 			t.Errorf("OPTIONS lacks %q:\n%s", want, options)
 		}
 	}
-	if post := shell(t, nil, curl+"-i -d x '"+s.url("k")+"'"); !strings.Contains(post, "HTTP/1.1 405 ") || !strings.Contains(post, "Allow: GET, HEAD, OPTIONS\r\n") {
+	if post := shell(t, nil, curl+"-i -d x '"+s.URL("k")+"'"); !strings.Contains(post, "HTTP/1.1 405 ") || !strings.Contains(post, "Allow: GET, HEAD, OPTIONS\r\n") {
 		t.Errorf("POST: %s", post)
 	}
-	s.awaitCount("k", 0) // none of these opened a stream
+	s.AwaitCount("k", 0) // none of these opened a stream
 }
 
 // Polyfills send the last id in the query, where they cannot set a header.
 func TestLastEventIDOfPolyfills(t *testing.T) {
 	s := start(t, "--history", "8")
 	for i := range 3 {
-		s.publish("own", fmt.Sprintf(`{"id":"n %d","data":"%d"}`, i, i))
+		s.Publish("own", fmt.Sprintf(`{"id":"n %d","data":"%d"}`, i, i))
 	}
-	first := s.publish("k", `"0"`).ID
-	s.publish("k", `"1"`)
+	first := s.Publish("k", `"0"`).ID
+	s.Publish("k", `"1"`)
 	for _, test := range []struct{ key, query, header, want string }{
 		{"k", "&lastEventId=" + first, "", "data: 1"},
 		{"k", "&lastEventId=" + first, "Last-Event-ID: garbage", `data: {"key":"k","reason":"unknown","missed":null,"after":"garbage"`}, // the header wins
@@ -205,9 +208,9 @@ func TestLastEventIDOfPolyfills(t *testing.T) {
 		{"own", "&lastEventId=n+0", "", "data: 1"},
 		{"own", "&lastEventId=", "", ""},
 	} {
-		l := listen(t, "curl", "-sSN", "--max-time", "20", "-H", test.header, s.url(test.key)+test.query)
-		s.awaitCount(test.key, 1)
-		s.post("/close?key="+test.key, "", "")
+		l := listen(t, "curl", "-sSN", "--max-time", "20", "-H", test.header, s.URL(test.key)+test.query)
+		s.AwaitCount(test.key, 1)
+		s.Post("/close?key="+test.key, "", "")
 		got := ""
 		for _, line := range l.end() {
 			if strings.HasPrefix(line, "data: ") {
@@ -218,7 +221,7 @@ func TestLastEventIDOfPolyfills(t *testing.T) {
 		if !strings.HasPrefix(got, test.want) || (test.want == "") != (got == "") {
 			t.Errorf("%s %q: the first event is %q, want %q", test.query, test.header, got, test.want)
 		}
-		s.awaitCount(test.key, 0)
+		s.AwaitCount(test.key, 0)
 	}
 }
 
@@ -226,14 +229,14 @@ func TestLastEventIDOfPolyfills(t *testing.T) {
 func TestClientsThatLeaveAreNotCounted(t *testing.T) {
 	s := start(t)
 	for _, reset := range []bool{true, false} {
-		c := newCutter(t, s.stream)
-		l := npmEventSource(t, c.url+streamPath("k"))
+		c := newCutter(t, s.Stream)
+		l := npmEventSource(t, c.url+proctest.StreamPath("k"))
 		l.event()
-		s.awaitCount("k", 1)
+		s.AwaitCount("k", 1)
 		_ = l.cmd.Process.Kill()
 		c.cut(reset)
 		left := time.Now()
-		s.awaitCount("k", 0)
+		s.AwaitCount("k", 0)
 		if d := time.Since(left); d > 5*time.Second { // a heartbeat is every 10 s
 			t.Errorf("counted for %s", d)
 		}

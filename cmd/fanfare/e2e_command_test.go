@@ -16,15 +16,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // run runs fanfare to its end.
 func run(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = environment(env...)
+	cmd.Env = proctest.Environment(env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	var exit *exec.ExitError
@@ -35,15 +38,15 @@ func run(t testing.TB, env []string, args ...string) (code int, stdout, stderr s
 }
 
 // tryLines returns the command lines that the log recommends, as they stand in it.
-func tryLines(t testing.TB, s *server, format string) (subscribe, publish string) {
+func tryLines(t testing.TB, s server, format string) (subscribe, publish string) {
 	t.Helper()
 	if format == "json" {
-		r := s.log.find("try")
+		r := s.Log.Find("try")
 		return fmt.Sprint(r["subscribe"]), fmt.Sprint(r["publish"])
 	}
-	line := regexp.MustCompile(`subscribe="(.*)" publish="(.*)"\n`).FindStringSubmatch(s.log.String())
+	line := regexp.MustCompile(`subscribe="(.*)" publish="(.*)"\n`).FindStringSubmatch(s.Log.String())
 	if line == nil {
-		t.Fatalf("no line to try in %s", s.log)
+		t.Fatalf("no line to try in %s", s.Log)
 	}
 	return line[1], line[2]
 }
@@ -53,15 +56,15 @@ func TestPrintedCommandsWork(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		for _, withToken := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, token %v", format, withToken), func(t *testing.T) {
-				s := &server{t: t, args: []string{"--log-format", format}}
+				o := proctest.Server{T: t, Args: []string{"--log-format", format}}
 				if withToken {
-					s.token, s.env = token, []string{"FANFARE_PUBLISH_TOKEN=" + token}
+					o.Token, o.Env = token, []string{"FANFARE_PUBLISH_TOKEN=" + token}
 				}
-				s.up()
+				s := startWith(o)
 				subscribe, publish := tryLines(t, s, format)
 				l := listen(t, "sh", "-c", "exec "+subscribe)
-				s.awaitCount("news", 1)
-				out := shell(t, s.env, publish+" --fail -sS")
+				s.AwaitCount("news", 1)
+				out := shell(t, s.Env, publish+" --fail -sS")
 				if !strings.Contains(out, `"subscribers":1`) {
 					t.Errorf("%s: %s", publish, out)
 				}
@@ -74,25 +77,25 @@ func TestPrintedCommandsWork(t *testing.T) {
 
 func TestFirstLogLines(t *testing.T) {
 	s := start(t, "--max-connections", "123", "--max-clients", "45")
-	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(s.Log.String()), "\n")
 	if len(lines) != 4 {
-		t.Errorf("%d lines: %s", len(lines), s.log)
+		t.Errorf("%d lines: %s", len(lines), s.Log)
 	}
 	for msg, want := range map[string]string{
-		"streams":     "url:" + s.stream + "/stream?connectKey=KEY",
+		"streams":     "url:" + s.Stream + "/stream?connectKey=KEY",
 		"limits":      "maxClients:45 maxConnections:123",
-		"publish API": "metrics:" + s.admin + "/metrics",
-		"try":         "subscribe:curl -N '" + s.stream + "/stream?connectKey=news'",
+		"publish API": "metrics:" + s.Admin + "/metrics",
+		"try":         "subscribe:curl -N '" + s.Stream + "/stream?connectKey=news'",
 	} {
-		if r := fmt.Sprint(s.log.find(msg)); !strings.Contains(r, want) {
+		if r := fmt.Sprint(s.Log.Find(msg)); !strings.Contains(r, want) {
 			t.Errorf("%s: %s lacks %s", msg, r, want)
 		}
 	}
-	if files, ok := s.log.find("limits")["openFiles"].(float64); !ok || files < 256 {
-		t.Errorf("openFiles: %v", s.log.find("limits"))
+	if files, ok := s.Log.Find("limits")["openFiles"].(float64); !ok || files < 256 {
+		t.Errorf("openFiles: %v", s.Log.Find("limits"))
 	}
-	if code, _, stderr := run(t, nil, "--admin", "off", "--listen", strings.TrimPrefix(s.stream, "http://")); code != 1 ||
-		stderr != "fanfare: listen "+strings.TrimPrefix(s.stream, "http://")+": the address is in use: stop the program that has it, or choose another by --listen\n" {
+	if code, _, stderr := run(t, nil, "--admin", "off", "--listen", strings.TrimPrefix(s.Stream, "http://")); code != 1 ||
+		stderr != "fanfare: listen "+strings.TrimPrefix(s.Stream, "http://")+": the address is in use: stop the program that uses it, or choose another address with --listen\n" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
@@ -113,8 +116,8 @@ func TestWhatStopsTheServerAtItsStart(t *testing.T) {
 		code      int
 		stderr    string // its last line
 	}{
-		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that has it, or choose another by --listen"},
-		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that has it, or choose another by --admin"},
+		{"--listen " + addr + " --admin off", "", 1, "fanfare: listen " + addr + ": the address is in use: stop the program that uses it, or choose another address with --listen"},
+		{"--listen 127.0.0.1:0 --admin " + addr, "", 1, "fanfare: admin " + addr + ": the address is in use: stop the program that uses it, or choose another address with --admin"},
 		{"--listen 127.0.0.1:0 --admin 0.0.0.0:0", "", 2, `fanfare: flag --admin: admin: "0.0.0.0:0" can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:0)`},
 		{"--max-client 5", "", 2, "fanfare: unknown flag --max-client; did you mean --max-clients?"},
 		{"", "FANFARE_MAX_CLIENT=5", 2, "fanfare: environment FANFARE_MAX_CLIENT: unknown variable; did you mean FANFARE_MAX_CLIENTS?"},
@@ -133,14 +136,14 @@ func TestWhatStopsTheServerAtItsStart(t *testing.T) {
 }
 
 func TestAdminOnAllAddressesNeedsTheToken(t *testing.T) {
-	s := (&server{t: t, args: []string{"--admin", "0.0.0.0:0"}, env: []string{"FANFARE_PUBLISH_TOKEN=secret"}}).up()
-	if status, p := s.call(http.MethodPost, "/publish?key=k", "text/plain", "x"); status != http.StatusUnauthorized || p.Field != "Authorization" {
+	s := startWith(proctest.Server{T: t, Args: []string{"--admin", "0.0.0.0:0"}, Env: []string{"FANFARE_PUBLISH_TOKEN=secret"}})
+	if status, p := s.Call(http.MethodPost, "/publish?key=k", "text/plain", "x"); status != http.StatusUnauthorized || p.Field != "Authorization" {
 		t.Errorf("%d %+v", status, p)
 	}
-	s.token = "secret"
-	s.publish("k", `"x"`)
-	if strings.Contains(s.log.String(), "secret") {
-		t.Errorf("the log tells the token: %s", s.log)
+	s.Token = "secret"
+	s.Publish("k", `"x"`)
+	if strings.Contains(s.Log.String(), "secret") {
+		t.Errorf("the log tells the token: %s", s.Log)
 	}
 }
 
@@ -193,17 +196,17 @@ func TestReloadKeepsStreams(t *testing.T) {
 	}
 	write("maxEventBytes: 1kB\n")
 	s := start(t, "--config", file)
-	l := listen(t, "curl", "-sSN", s.url("news"))
-	s.awaitCount("news", 1)
+	l := listen(t, "curl", "-sSN", s.URL("news"))
+	s.AwaitCount("news", 1)
 	body := `"` + strings.Repeat("x", 2000) + `"`
 	accepts := func() (bool, string) {
-		status, p := s.call(http.MethodPost, "/publish?key=other", "application/json", body)
+		status, p := s.Call(http.MethodPost, "/publish?key=other", "application/json", body)
 		return status == http.StatusOK, fmt.Sprintf("%d %+v", status, p)
 	}
 	awaitReload := func(msg string, n int, why, want string) {
 		t.Helper()
-		eventually(t, msg, func() (bool, string) {
-			all := s.log.records(msg)
+		eventually.Holds(t, msg, func() (bool, string) {
+			all := s.Log.Records(msg)
 			return len(all) >= n && all[n-1]["why"] == why && strings.Contains(fmt.Sprint(all[n-1]), want), fmt.Sprint(all)
 		})
 	}
@@ -216,38 +219,38 @@ func TestReloadKeepsStreams(t *testing.T) {
 	if ok, answer := accepts(); !ok {
 		t.Errorf("after the file was changed: %s", answer)
 	}
-	s.signal(syscall.SIGHUP)
+	s.Signal(syscall.SIGHUP)
 	awaitReload("configuration reloaded", 2, "SIGHUP", "changed:")
 
 	// A mistake changes nothing, and is named with its place.
 	write("maxEventBytes: 1kB\nhistroy: 5\n")
-	awaitReload("configuration not reloaded: the one in force stays", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
+	awaitReload("configuration not reloaded: the previous one stays in effect", 1, "file", file+":2:1: histroy: unknown setting; did you mean history?")
 	if ok, answer := accepts(); !ok {
 		t.Errorf("after a mistake: %s", answer)
 	}
 
 	write("maxEventBytes: 4kB\nlisten: 127.0.0.1:1\nmaxConnections: 77\nretry: 5s\n")
-	s.signal(syscall.SIGHUP) // comes before the watch has waited for quiet
+	s.Signal(syscall.SIGHUP) // comes before the watch has waited for quiet
 	awaitReload("configuration reloaded", 3, "SIGHUP", "retry")
-	restart := fmt.Sprint(s.log.records("settings that need a restart keep their old value"))
+	restart := fmt.Sprint(s.Log.Records("settings that need a restart keep their old value"))
 	if !strings.Contains(restart, "maxConnections") {
 		t.Errorf("what needs a restart: %s", restart)
 	}
 
 	// The stream has been there all the time.
-	s.publish("news", `"still here"`)
+	s.Publish("news", `"still here"`)
 	for line := l.next(); line != "data: still here"; line = l.next() {
 	}
-	if n := s.count("news"); n != 1 {
+	if n := s.Count("news"); n != 1 {
 		t.Errorf("%d subscribers", n)
 	}
 }
 
 func TestInterruptDrains(t *testing.T) {
 	s := start(t, "--retry-min", "1s", "--retry-max", "1s")
-	l := listen(t, "curl", "-sSN", s.url("news"))
-	s.awaitCount("news", 1)
-	if code := s.stop(syscall.SIGINT); code != 0 {
+	l := listen(t, "curl", "-sSN", s.URL("news"))
+	s.AwaitCount("news", 1)
+	if code := s.Stop(syscall.SIGINT); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	lines := l.end()
@@ -257,38 +260,34 @@ func TestInterruptDrains(t *testing.T) {
 	if err := l.cmd.Wait(); err != nil {
 		t.Errorf("curl: %v", err)
 	}
-	if s.log.find("stopped") == nil {
+	if s.Log.Find("stopped") == nil {
 		t.Error("the end is not logged")
 	}
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s := start(t, "--drain-delay", "10m")
-	l := listen(t, "curl", "-sSN", s.url("news"))
-	s.awaitCount("news", 1)
-	s.signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() (bool, string) {
-		return s.log.find("draining: a second signal ends it at once") != nil, s.log.String()
+	l := listen(t, "curl", "-sSN", s.URL("news"))
+	s.AwaitCount("news", 1)
+	s.Signal(syscall.SIGTERM)
+	eventually.Holds(t, "it drains", func() (bool, string) {
+		return s.Log.Find("draining: a second signal stops at once") != nil, s.Log.String()
 	})
-	eventually(t, "readiness is off", func() (bool, string) {
-		resp, err := http.Get(s.admin + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusServiceUnavailable, resp.Status
+	eventually.Equal(t, "/readyz", http.StatusServiceUnavailable, func() int {
+		status, _ := s.Get("/readyz")
+		return status
 	})
-	s.publish("news", `"during the delay"`) // streams go on until it is over
+	s.Publish("news", `"during the delay"`) // streams go on until it is over
 	for l.next() != "data: during the delay" {
 	}
 	second := time.Now()
-	if code := s.stop(syscall.SIGTERM); code != 0 {
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if d := time.Since(second); d > 10*time.Second {
 		t.Errorf("it took %s", d)
 	}
-	if s.log.find("ended at once by a second signal") == nil {
+	if s.Log.Find("stopped at once by a second signal") == nil {
 		t.Error("that is not logged")
 	}
 	l.end()
@@ -301,28 +300,28 @@ func TestStdinStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer write.Close()
-	s := (&server{t: t, args: []string{"--stdin-stops", "--retry-min", "20ms", "--retry-max", "30ms"}, stdin: read}).up()
+	s := startWith(proctest.Server{T: t, Args: []string{"--stdin-stops", "--retry-min", "20ms", "--retry-max", "30ms"}, Stdin: read})
 	_ = read.Close()
-	l := listen(t, "sh", "-c", "exec curl -sN '"+s.url("k")+"'")
-	s.awaitCount("k", 1)
+	l := listen(t, "sh", "-c", "exec curl -sN '"+s.URL("k")+"'")
+	s.AwaitCount("k", 1)
 	if _, err := write.WriteString("what comes in is ignored\n"); err != nil {
 		t.Fatal(err)
 	}
-	s.publish("k", `"before"`)
+	s.Publish("k", `"before"`)
 	for l.next() != "data: before" {
 	}
 	if err := write.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if code := s.wait(); code != 0 || s.log.find("stopped") == nil {
-		t.Errorf("exit code %d: %s", code, s.log)
+	if code := s.Wait(); code != 0 || s.Log.Find("stopped") == nil {
+		t.Errorf("exit code %d: %s", code, s.Log)
 	}
 	for line := ""; !strings.HasPrefix(line, "retry: 2"); line = l.next() {
 	}
 
 	without := start(t) // its stdin is at its end from the start
-	without.publish("k", `"x"`)
-	if code := without.stop(syscall.SIGTERM); code != 0 {
-		t.Errorf("exit code %d: %s", code, without.log)
+	without.Publish("k", `"x"`)
+	if code := without.Stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d: %s", code, without.Log)
 	}
 }

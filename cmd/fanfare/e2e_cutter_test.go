@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // cutter is a TCP proxy whose connections a test can cut at any byte.
@@ -30,24 +32,10 @@ type pair struct {
 
 func newCutter(t testing.TB, upstream string) *cutter {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{t: t, url: "http://" + ln.Addr().String(), upstream: strings.TrimPrefix(upstream, "http://"), pairs: make(map[*pair]bool)}
-	t.Cleanup(func() {
-		_ = ln.Close()
-		c.cut(false)
-	})
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go c.serve(conn.(*net.TCPConn))
-		}
-	}()
+	c := &cutter{t: t, upstream: proctest.Addr(upstream), pairs: make(map[*pair]bool)}
+	ln := wiretest.Serve(t, func(_ int, conn *net.TCPConn) { c.serve(conn) })
+	t.Cleanup(func() { c.cut(false) }) // before the one of Serve, which waits
+	c.url = "http://" + ln.Addr().String()
 	return c
 }
 

@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // firefox is a headless Firefox with one tab, driven by its Marionette protocol: messages are JSON arrays behind their length
@@ -46,33 +48,15 @@ user_pref("browser.safebrowsing.downloads.remote.enabled", false);
 	if err := errors.Join(os.Mkdir(profile, 0o700), os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	log := &serverLog{}
-	cmd := exec.Command(need(t, "firefox-esr"), "--headless", "--no-remote", "--marionette", "--profile", profile)
-	cmd.Env = environment("HOME="+home, "MOZ_CRASHREPORTER_DISABLE=1")
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it is many processes
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-exited
-	})
+	cmd := exec.Command(proctest.Tool(t, "firefox-esr"), "--headless", "--no-remote", "--marionette", "--profile", profile)
+	cmd.Env = proctest.Environment("HOME="+home, "MOZ_CRASHREPORTER_DISABLE=1")
 	port := 0
-	eventually(t, "Firefox is up", func() (bool, string) {
-		select {
-		case <-exited:
-			t.Fatalf("Firefox has ended: %s", log)
-		default:
+	proctest.Start(t, cmd).Await("Firefox is up", func() error {
+		text, err := os.ReadFile(filepath.Join(profile, "MarionetteActivePort"))
+		if err == nil {
+			port, err = strconv.Atoi(strings.TrimSpace(string(text)))
 		}
-		text, _ := os.ReadFile(filepath.Join(profile, "MarionetteActivePort"))
-		port, _ = strconv.Atoi(strings.TrimSpace(string(text)))
-		return port > 0, log.String()
+		return err
 	})
 	conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
@@ -90,7 +74,7 @@ user_pref("browser.safebrowsing.downloads.remote.enabled", false);
 
 // read reads a message: its length in decimal, a colon, and JSON.
 func (f *firefox) read() ([]byte, error) {
-	_ = f.conn.SetDeadline(time.Now().Add(patience))
+	_ = f.conn.SetDeadline(time.Now().Add(eventually.Patience))
 	length, err := f.in.ReadString(':')
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func TestHealthcheckAddresses(t *testing.T) {
 				args = append(args, "--publish-token", "open-sesame-1234")
 			}
 			s := start(t, args...)
-			u, err := url.Parse(s.admin)
+			u, err := url.Parse(s.Admin)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"fanfare/codec"
+	"fanfare/internal/test/eventually"
 )
 
 // browser is a tab with the built-in page in one of the browsers.
@@ -51,7 +52,7 @@ func rowsOf(b browser) (rows []shown) {
 // awaitRows waits until so many rows are shown.
 func awaitRows(t *testing.T, b browser, n int) (rows []shown) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d rows", n), func() (bool, string) {
+	eventually.Holds(t, fmt.Sprintf("%d rows", n), func() (bool, string) {
 		rows = rowsOf(b)
 		return len(rows) == n, fmt.Sprint(rows)
 	})
@@ -61,7 +62,7 @@ func awaitRows(t *testing.T, b browser, n int) (rows []shown) {
 // awaitTextOf waits until the element with this id has this text in it.
 func awaitTextOf(t *testing.T, b browser, id, part string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%s has %q", id, part), func() (bool, string) {
+	eventually.Holds(t, fmt.Sprintf("%s has %q", id, part), func() (bool, string) {
 		var text string
 		b.run(fmt.Sprintf("document.getElementById(%q).textContent", id), &text)
 		return strings.Contains(text, part), text
@@ -83,24 +84,24 @@ func enter(b browser, id, text string) {
 func TestPageShowsEveryEvent(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, open func(string) browser) {
 		s := start(t, "--retry", "50ms")
-		b := open(s.stream + "/?connectKey=orders&connectKey=news")
+		b := open(s.Stream + "/?connectKey=orders&connectKey=news")
 		awaitTextOf(t, b, "state", "open")
-		id := s.publish("news", `{"event":"greeting","data":"hello"}`).ID
+		id := s.Publish("news", `{"event":"greeting","data":"hello"}`).ID
 		if rows := awaitRows(t, b, 1); rows[0].Kind != "event" || rows[0].Key != "news" || rows[0].Name != "greeting" || rows[0].Text != "hello" || !strings.Contains(rows[0].ID, id) {
 			t.Errorf("%+v, published as %s", rows[0], id)
 		}
 		for i, name := range []string{"error", "open", "message", "position", "gap", "<b>", "a name of words", "Grüße"} {
-			s.publish("orders", fmt.Sprintf(`{"event":%q,"data":"two\nlines"}`, name))
+			s.Publish("orders", fmt.Sprintf(`{"event":%q,"data":"two\nlines"}`, name))
 			rows := awaitRows(t, b, i+2)
 			if last := rows[len(rows)-1]; last.Kind != "event" || last.Key != "orders" || last.Name != name || last.Text != "two\nlines" {
 				t.Errorf("%s: %+v", name, last)
 			}
 		}
-		s.publish("orders", `{"data":"{\"key\":\"news\"}\nmine"}`) // looks like an envelope
+		s.Publish("orders", `{"data":"{\"key\":\"news\"}\nmine"}`) // looks like an envelope
 		if rows := awaitRows(t, b, 10); rows[9].Key != "orders" || rows[9].Text != "{\"key\":\"news\"}\nmine" {
 			t.Errorf("%+v", rows[9])
 		}
-		s.publish("orders", `{"event":"empty","data":""}`)
+		s.Publish("orders", `{"event":"empty","data":""}`)
 		if rows := awaitRows(t, b, 11); rows[10].Key != "orders" || rows[10].Text != "" {
 			t.Errorf("%+v", rows[10])
 		}
@@ -120,7 +121,7 @@ func TestPageReadsTheEnvelope(t *testing.T) {
 		"event: position\ndata: {\"key\":\"\"}\ndata:\n\n"
 	inEachBrowser(t, func(t *testing.T, open func(string) browser) {
 		s := start(t)
-		target, err := url.Parse(s.stream)
+		target, err := url.Parse(s.Stream)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,25 +164,25 @@ func TestPageReadsTheEnvelope(t *testing.T) {
 func TestPageResumes(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, open func(string) browser) {
 		s := start(t, "--retry", "50ms")
-		b := open(s.stream + "/?connectKey=k")
+		b := open(s.Stream + "/?connectKey=k")
 		awaitTextOf(t, b, "state", "open")
 		for i := range 3 {
-			s.publish("k", fmt.Sprintf("%q", fmt.Sprint(i)))
+			s.Publish("k", fmt.Sprintf("%q", fmt.Sprint(i)))
 			awaitTextOf(t, b, "events", fmt.Sprint(i+1))
-			s.post("/closeAll", "", "")
+			s.Post("/closeAll", "", "")
 			awaitTextOf(t, b, "reconnects", fmt.Sprint(i+1))
 		}
-		s.publish("k", `"3"`)
+		s.Publish("k", `"3"`)
 		for i, r := range awaitRows(t, b, 4) {
 			if r.Kind != "event" || r.Text != fmt.Sprint(i) {
 				t.Errorf("row %d: %+v", i, r)
 			}
 		}
-		s.stop(syscall.SIGTERM)
+		s.Stop(syscall.SIGTERM)
 		awaitTextOf(t, b, "state", "reconnecting")
-		s.restart()
+		s.Restart()
 		awaitTextOf(t, b, "gaps", "1")
-		s.publish("k", `"4"`)
+		s.Publish("k", `"4"`)
 		rows := awaitRows(t, b, 6)
 		if rows[4].Kind != "gap" || rows[4].Key != "k" || !strings.HasPrefix(rows[4].Text, "Missed an unknown number of events of “k”") || rows[5].Text != "4" {
 			t.Errorf("%+v", rows)
@@ -192,16 +193,16 @@ func TestPageResumes(t *testing.T) {
 func TestPagePausesAndFilters(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, open func(string) browser) {
 		s := start(t, "--history", "4096") // a browser on a busy machine may be slow
-		b := open(s.stream + "/?connectKey=k")
+		b := open(s.Stream + "/?connectKey=k")
 		awaitTextOf(t, b, "state", "open")
-		s.publish("k", `{"event":"tick","data":"Alpha"}`)
-		s.publish("k", `{"event":"gap","data":{"key":"k","reason":"source","missed":null,"after":null,"next":null}}`)
+		s.Publish("k", `{"event":"tick","data":"Alpha"}`)
+		s.Publish("k", `{"event":"gap","data":{"key":"k","reason":"source","missed":null,"after":null,"next":null}}`)
 		awaitRows(t, b, 2)
 
 		clickOn(b, "pause")
-		s.publish("k", `{"event":"tock","data":"beta"}`)
-		s.publish("k", `{"event":"tock","data":"gamma"}`)
-		awaitTextOf(t, b, "held", "Paused: 2 rows behind these.")
+		s.Publish("k", `{"event":"tock","data":"beta"}`)
+		s.Publish("k", `{"event":"tock","data":"gamma"}`)
+		awaitTextOf(t, b, "held", "Paused: 2 newer rows.")
 		awaitTextOf(t, b, "events", "3") // is counted all the same
 		if rows := rowsOf(b); len(rows) != 2 {
 			t.Errorf("paused, and %+v", rows)
@@ -215,8 +216,8 @@ func TestPagePausesAndFilters(t *testing.T) {
 		if rows := awaitRows(t, b, 2); rows[0].Text != "Alpha" || rows[1].Kind != "gap" { // a gap is never hidden
 			t.Errorf("%+v", rows)
 		}
-		s.publish("k", `{"event":"tick","data":"delta"}`)
-		s.publish("k", `{"event":"tick","data":"alphabet"}`)
+		s.Publish("k", `{"event":"tick","data":"delta"}`)
+		s.Publish("k", `{"event":"tick","data":"alphabet"}`)
 		if rows := awaitRows(t, b, 3); rows[2].Text != "alphabet" {
 			t.Errorf("%+v", rows)
 		}
@@ -234,7 +235,7 @@ func TestPagePausesAndFilters(t *testing.T) {
 			data[i] = fmt.Sprint("flood ", i)
 		}
 		s.publishBatch("k", data)
-		awaitTextOf(t, b, "held", "Paused: 3,000 rows behind these. The newest 500 are kept.")
+		awaitTextOf(t, b, "held", "Paused: 3,000 newer rows. The newest 500 are kept.")
 		clickOn(b, "pause")
 		if rows := awaitRows(t, b, 500); rows[0].Text != "flood 2500" || rows[499].Text != "flood 2999" {
 			t.Errorf("from %+v to %+v", rows[0], rows[499])
@@ -248,11 +249,11 @@ func TestPagePausesAndFilters(t *testing.T) {
 // TestPageOnAPhone: the events are on the first screen and before the form that publishes, for the eye and for the keyboard.
 func TestPageOnAPhone(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/?connectKey=k")
+	tb := open(t, s.Stream+"/?connectKey=k")
 	tb.viewport(390, 844, "light")
 	tb.awaitText("state", "open")
 	for i := range 60 {
-		s.publish("k", fmt.Sprintf("%q", fmt.Sprint(i)))
+		s.Publish("k", fmt.Sprintf("%q", fmt.Sprint(i)))
 	}
 	awaitRows(t, tb, 60)
 	type place struct{ Top, Bottom float64 }
@@ -280,7 +281,7 @@ func TestPageOnAPhone(t *testing.T) {
 // TestPageIsLabelled: each control has a name for a screen reader, and the tab key comes to each in the order of the page.
 func TestPageIsLabelled(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/?connectKey=k")
+	tb := open(t, s.Stream+"/?connectKey=k")
 	tb.await(`!document.getElementById("fields").disabled`, "where")
 	var nameless []string
 	tb.run(`[...document.querySelectorAll("button, input, textarea, [role=region], [role=radiogroup]")].filter((e) =>
@@ -305,7 +306,7 @@ func TestPageIsLabelled(t *testing.T) {
 // line end, in a character, in the byte order mark.
 func TestPageParser(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/")
+	tb := open(t, s.Stream+"/")
 	pieces := []string{"data", "event", "id", "retry", "other", ":", ": ", "::", " ", "\n", "\n", "\n\n", "\r", "\r\n", "\r\n\r\n", "\r\r",
 		"a", "1500", "15x", "\x00", "ü", "日本", "👋", "\ufeff", "data: x\n", "data:y\r", "id: 7\n", "id\n", "event: e\n", "retry: 20\n", ":comment\n", "data\n", "data: end\n\n"}
 	type event struct{ Type, Data, ID string }

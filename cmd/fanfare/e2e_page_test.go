@@ -7,15 +7,18 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestPageSubscribesAndPublishes(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/")
+	tb := open(t, s.Stream+"/")
 	if state := tb.text("state"); state != "closed" {
 		t.Errorf("the state is %q before a key is given", state)
 	}
-	tb.awaitPart("toKeyText", "To this key: none, the pool")
+	tb.awaitPart("toKeyText", "To the default key")
 	tb.fill("key", "orders")
 	tb.awaitPart("toKeyText", "To this key: orders")
 	tb.click("connect")
@@ -23,7 +26,7 @@ func TestPageSubscribesAndPublishes(t *testing.T) {
 	if n := tb.text("events"); n != "0" { // open before any event
 		t.Errorf("%s events, and none was published", n)
 	}
-	s.awaitCount("orders", 1)
+	s.AwaitCount("orders", 1)
 	if search := eval[string](tb, "location.search"); search != "?connectKey=orders" {
 		t.Errorf("the page's own address does not keep the key: %q", search)
 	}
@@ -69,33 +72,33 @@ func TestPageSubscribesAndPublishes(t *testing.T) {
 
 	tb.click("disconnect")
 	tb.awaitText("state", "closed")
-	s.awaitCount("orders", 0)
+	s.AwaitCount("orders", 0)
 	tb.click("clear")
 	tb.awaitPart("empty", "Nothing yet.")
 }
 
 func TestPageConnectsToSeveralKeysOfItsAddress(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/?connectKey=a%26b&connectKey=%C3%BC")
+	tb := open(t, s.Stream+"/?connectKey=a%26b&connectKey=%C3%BC")
 	tb.awaitText("state", "open")
-	s.awaitCount("a&b", 1)
-	s.awaitCount("ü", 1)
+	s.AwaitCount("a&b", 1)
+	s.AwaitCount("ü", 1)
 	tb.awaitPart("list", "connected to a&b, ü")
 	tb.fill("data", "both")
 	tb.click("send")
 	tb.awaitText("events", "2")
-	s.publish("ü", `"one"`)
+	s.Publish("ü", `"one"`)
 	tb.awaitText("events", "3")
 
 	// Enter in the field connects anew.
 	tb.fill("key", "c\r")
-	s.awaitCount("c", 1)
-	s.awaitCount("a&b", 0)
+	s.AwaitCount("c", 1)
+	s.AwaitCount("a&b", 0)
 }
 
 func TestPageKeepsFiveHundredRows(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/?connectKey=k")
+	tb := open(t, s.Stream+"/?connectKey=k")
 	tb.awaitText("state", "open")
 	data := make([]string, 1000)
 	for i := range data {
@@ -107,25 +110,25 @@ func TestPageKeepsFiveHundredRows(t *testing.T) {
 		t.Errorf("%d rows, from %+v to %+v", len(rows), rows[0], rows[len(rows)-1])
 	}
 	tb.awaitPart("more", "The newest 500 of 1,001 rows are shown.")
-	s.publish("k", `"`+strings.Repeat("long ", 100_000)+`"`)
+	s.Publish("k", `"`+strings.Repeat("long ", 100_000)+`"`)
 	tb.awaitPart("list", "(500,000 characters)")
 }
 
 func TestPageShowsHostileEventsAsText(t *testing.T) {
 	s := start(t)
 	const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><svg onload=window.hacked=1>`
-	tb := open(t, s.stream+"/?connectKey="+"%3Cimg%20src%3Dx%20onerror%3Dwindow.hacked%3D1%3E")
+	tb := open(t, s.Stream+"/?connectKey="+"%3Cimg%20src%3Dx%20onerror%3Dwindow.hacked%3D1%3E")
 	tb.awaitText("state", "open")
 	key := `<img src=x onerror=window.hacked=1>`
 	quoted := strings.ReplaceAll(hostile, `"`, `\"`)
-	s.publish(key, `{"data":"`+quoted+`"}`)
-	s.publish(key, `{"event":"<b>bold","id":"<i>1</i>","data":{"</pre><script>":"`+quoted+`"}}`)
-	s.publish(key, `{"event":"gap","data":{"key":"`+quoted+`","reason":"<u>why</u>","missed":3,"after":"<i>","next":"<i>"}}`)
-	s.publish(key, `{"event":"gap","data":"<b>no gap of the server's</b>"}`)
-	s.publish(key, `{"event":"gap","data":{"key":"news","reason":"source","missed":null,"after":null,"next":null}}`)
+	s.Publish(key, `{"data":"`+quoted+`"}`)
+	s.Publish(key, `{"event":"<b>bold","id":"<i>1</i>","data":{"</pre><script>":"`+quoted+`"}}`)
+	s.Publish(key, `{"event":"gap","data":{"key":"`+quoted+`","reason":"<u>why</u>","missed":3,"after":"<i>","next":"<i>"}}`)
+	s.Publish(key, `{"event":"gap","data":"<b>no gap of the server's</b>"}`)
+	s.Publish(key, `{"event":"gap","data":{"key":"news","reason":"source","missed":null,"after":null,"next":null}}`)
 	tb.awaitText("events", "3")
 	tb.awaitText("gaps", "2")
-	if text := eval[string](tb, `document.querySelector("main").innerText`); !strings.Contains(text, "events was away, or has lost some. Reason: source. After nothing.") {
+	if text := eval[string](tb, `document.querySelector("main").innerText`); !strings.Contains(text, "events was disconnected, or has lost events. Reason: source. After nothing.") {
 		t.Errorf("the gap of a source: %s", text)
 	}
 	rows := tb.rows()
@@ -158,7 +161,7 @@ func TestPageShowsHostileEventsAsText(t *testing.T) {
 	if eval[bool](tb, `fetch("http://127.0.0.2:9/").then(() => true, () => false)`) {
 		t.Error("the policy lets the page call another server")
 	}
-	eventually(t, "the violation is noted", func() (bool, string) {
+	eventually.Holds(t, "the violation is noted", func() (bool, string) {
 		tb.mu.Lock()
 		defer tb.mu.Unlock()
 		return tb.met > 0, fmt.Sprint(tb.problems)
@@ -167,7 +170,7 @@ func TestPageShowsHostileEventsAsText(t *testing.T) {
 
 func TestPagePolicy(t *testing.T) {
 	s := start(t)
-	resp, err := http.Get(s.stream + "/")
+	resp, err := http.Get(s.Stream + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +180,7 @@ func TestPagePolicy(t *testing.T) {
 		t.Errorf("%v, %.100s", err, body)
 	}
 	policy := resp.Header.Get("Content-Security-Policy")
-	if strings.Contains(policy, "unsafe") || !strings.HasPrefix(policy, "default-src 'none'; ") || !strings.HasSuffix(policy, "; connect-src 'self' "+s.admin) {
+	if strings.Contains(policy, "unsafe") || !strings.HasPrefix(policy, "default-src 'none'; ") || !strings.HasSuffix(policy, "; connect-src 'self' "+s.Admin) {
 		t.Errorf("the policy is %q", policy)
 	}
 	for _, external := range []string{"src=\"http", "href=\"http", "@import", "url(http"} {
@@ -189,7 +192,7 @@ func TestPagePolicy(t *testing.T) {
 
 func TestPageShowsARefusedPublish(t *testing.T) {
 	s := start(t)
-	tb := open(t, s.stream+"/?connectKey=k")
+	tb := open(t, s.Stream+"/?connectKey=k")
 	tb.awaitText("state", "open")
 	invalid := func(id string) bool {
 		return eval[bool](tb, fmt.Sprintf("document.getElementById(%q).getAttribute('aria-invalid') === 'true'", id))
@@ -219,7 +222,7 @@ func TestPageShowsARefusedPublish(t *testing.T) {
 		t.Error("the error stays after a success")
 	}
 
-	s.stop(syscall.SIGKILL)
+	s.Stop(syscall.SIGKILL)
 	tb.awaitText("state", "reconnecting")
 	tb.awaitPart("problem", "The server does not answer.")
 	tb.click("send")
@@ -228,18 +231,18 @@ func TestPageShowsARefusedPublish(t *testing.T) {
 
 func TestPageSaysWhyAStreamWasRefused(t *testing.T) {
 	s := start(t, "--max-key-bytes", "12", "--max-clients", "1", "--over-limit", "503")
-	tb := open(t, s.stream+"/?connectKey=much-too-long")
+	tb := open(t, s.Stream+"/?connectKey=much-too-long")
 	tb.awaitPart("problem", "400: connectKey has 13 bytes, more than 12 (maxKeyBytes)")
 	tb.awaitText("state", "closed")
 	tb.fill("key", "k")
 	tb.click("connect")
 	tb.awaitText("state", "open")
-	open(t, s.stream+"/?connectKey=k").awaitPart("problem", "503: maxClients")
+	open(t, s.Stream+"/?connectKey=k").awaitPart("problem", "503: maxClients")
 }
 
 func TestPageAsksForTheToken(t *testing.T) {
-	s := (&server{t: t, args: []string{"--publish-token", "open-sesame"}, token: "open-sesame"}).up()
-	tb := open(t, s.stream+"/?connectKey=k")
+	s := startWith(proctest.Server{T: t, Args: []string{"--publish-token", "open-sesame"}, Token: "open-sesame"})
+	tb := open(t, s.Stream+"/?connectKey=k")
 	tb.awaitText("state", "open")
 	tb.await(`!document.getElementById("fields").disabled`, "where")
 	if eval[bool](tb, `document.getElementById("tokenField").hidden`) {
@@ -258,10 +261,10 @@ func TestPageAsksForTheToken(t *testing.T) {
 func TestPageSaysHowElseToPublish(t *testing.T) {
 	t.Run("another name", func(t *testing.T) {
 		s := start(t)
-		tb := open(t, strings.Replace(s.stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=it's")
+		tb := open(t, strings.Replace(s.Stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=it's")
 		tb.awaitText("state", "open")
-		tb.awaitPart("why", "The publish API answers on the server’s own machine.")
-		if tb.text("curl") != "curl '"+s.admin+"/publish?key=it%27s' -H 'Content-Type: text/plain' -d hello" {
+		tb.awaitPart("why", "The publish API can be reached only on the server’s own machine.")
+		if tb.text("curl") != "curl '"+s.Admin+"/publish?key=it%27s' -H 'Content-Type: text/plain' -d hello" {
 			t.Error(tb.text("curl"))
 		}
 		shell(t, nil, tb.text("curl")+" --fail")
@@ -271,29 +274,29 @@ func TestPageSaysHowElseToPublish(t *testing.T) {
 		}
 	})
 	t.Run("with a token", func(t *testing.T) {
-		s := (&server{t: t, args: []string{"--publish-token", "open-sesame"}, token: "open-sesame"}).up()
-		tb := open(t, strings.Replace(s.stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=k")
+		s := startWith(proctest.Server{T: t, Args: []string{"--publish-token", "open-sesame"}, Token: "open-sesame"})
+		tb := open(t, strings.Replace(s.Stream, "127.0.0.1", foreignHost, 1)+"/?connectKey=k")
 		tb.awaitText("state", "open")
-		tb.awaitPart("why", "The publish API answers on the server’s own machine.")
+		tb.awaitPart("why", "The publish API can be reached only on the server’s own machine.")
 		shell(t, []string{"FANFARE_PUBLISH_TOKEN=open-sesame"}, tb.text("curl")+" --fail")
 		tb.awaitText("events", "1")
 	})
 	t.Run("off", func(t *testing.T) {
 		s := start(t, "--admin", "off")
-		tb := open(t, s.stream+"/?connectKey=k")
+		tb := open(t, s.Stream+"/?connectKey=k")
 		tb.awaitText("state", "open")
 		tb.awaitPart("why", "The publish API is off")
 	})
 	t.Run("localhost", func(t *testing.T) {
 		s := start(t)
-		tb := open(t, strings.Replace(s.stream, "127.0.0.1", "localhost", 1)+"/?connectKey=k")
+		tb := open(t, strings.Replace(s.Stream, "127.0.0.1", "localhost", 1)+"/?connectKey=k")
 		tb.awaitText("state", "open")
 		tb.click("send")
 		tb.awaitText("events", "1")
 	})
 	t.Run("IPv6", func(t *testing.T) {
 		s := start(t, "--listen", "[::1]:0", "--admin", "[::1]:0")
-		tb := open(t, s.stream+"/?connectKey=k")
+		tb := open(t, s.Stream+"/?connectKey=k")
 		tb.awaitText("state", "open")
 		tb.click("send")
 		tb.awaitText("events", "1")
@@ -302,7 +305,7 @@ func TestPageSaysHowElseToPublish(t *testing.T) {
 
 func TestPageOff(t *testing.T) {
 	s := start(t, "--no-page")
-	resp, err := http.Get(s.stream + "/")
+	resp, err := http.Get(s.Stream + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,16 +318,16 @@ func TestPageOff(t *testing.T) {
 // What the page looks like, for FANFARE_SCREENSHOT.
 func TestPagePicture(t *testing.T) {
 	s := start(t, "--retry", "50ms", "--history", "8")
-	tb := open(t, s.stream+"/?connectKey=orders")
+	tb := open(t, s.Stream+"/?connectKey=orders")
 	tb.awaitText("state", "open")
-	s.publish("orders", `"The kitchen is open."`)
-	s.publish("orders", `{"event":"update","data":{"order":9007199254740993,"state":"paid","items":["tea","cups & saucers"],"table":{"number":7,"guests":4}}}`)
+	s.Publish("orders", `"The kitchen is open."`)
+	s.Publish("orders", `{"event":"update","data":{"order":9007199254740993,"state":"paid","items":["tea","cups & saucers"],"table":{"number":7,"guests":4}}}`)
 	tb.awaitText("events", "2")
-	s.stop(syscall.SIGTERM)
-	s.restart()
+	s.Stop(syscall.SIGTERM)
+	s.Restart()
 	tb.awaitText("gaps", "1")
-	s.publish("orders", `{"event":"progress","data":{"order":7,"percent":40}}`)
-	s.publish("orders", `"One line,\nand another: naïve, 日本語, 👋🏽"`)
+	s.Publish("orders", `{"event":"progress","data":{"order":7,"percent":40}}`)
+	s.Publish("orders", `"One line,\nand another: naïve, 日本語, 👋🏽"`)
 	tb.awaitText("events", "4")
 	tb.fill("retry", "soon")
 	tb.click("send")

@@ -10,38 +10,41 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // client is the environment of fanfare pub and sub for this server.
-func (s *server) client() []string {
-	return append([]string{"FANFARE_SERVER=" + s.admin, "FANFARE_STREAM=" + s.stream + "/stream", "BIN=" + binary}, s.env...)
+func (s server) client() []string {
+	return append([]string{"FANFARE_SERVER=" + s.Admin, "FANFARE_STREAM=" + s.Stream + "/stream", "BIN=" + binary}, s.Env...)
 }
 
 // watch starts fanfare sub, and waits until it is subscribed to keys.
-func (s *server) watch(keys []string, args ...string) *listener {
-	s.t.Helper()
+func (s server) watch(keys []string, args ...string) *listener {
+	s.T.Helper()
 	var before []int
 	for _, key := range keys {
-		before = append(before, s.count(key))
+		before = append(before, s.Count(key))
 	}
-	l := listen(s.t, "env", append(append(append(s.client(), binary, "sub"), keys...), args...)...)
+	l := listen(s.T, "env", append(append(append(s.client(), binary, "sub"), keys...), args...)...)
 	for i, key := range keys {
-		s.awaitCount(key, before[i]+1)
+		s.AwaitCount(key, before[i]+1)
 	}
 	return l
 }
 
 // pub runs fanfare pub to its end.
-func (s *server) pub(stdin string, args ...string) (code int, stdout, stderr string) {
-	s.t.Helper()
+func (s server) pub(stdin string, args ...string) (code int, stdout, stderr string) {
+	s.T.Helper()
 	cmd := exec.Command(binary, append([]string{"pub"}, args...)...)
-	cmd.Env = environment(s.client()...)
+	cmd.Env = proctest.Environment(s.client()...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
@@ -127,7 +130,7 @@ func TestTailIsDeliveredAtOnce(t *testing.T) {
 	s := start(t)
 	l := s.watch([]string{"log"}, "--raw")
 	cmd := exec.Command(binary, "pub", "log", "--lines")
-	cmd.Env = environment(s.client()...)
+	cmd.Env = proctest.Environment(s.client()...)
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -155,21 +158,18 @@ func TestTailIsDeliveredAtOnce(t *testing.T) {
 func TestWatchSurvivesARestart(t *testing.T) {
 	s := start(t, "--retry", "50ms")
 	l := s.watch([]string{"news"}, "--json", "-n", "2")
-	s.publish("news", `"before"`)
+	s.Publish("news", `"before"`)
 	if e := parseLine(t, l.next()); e.Data != "before" {
 		t.Fatalf("%+v", e)
 	}
-	if err := s.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-s.exited
-	eventually(t, "the loss is told", func() (bool, string) {
+	s.Kill()
+	eventually.Holds(t, "the loss is told", func() (bool, string) {
 		text := l.log.String()
-		return strings.Contains(text, "-- can't reach http") || strings.Contains(text, "-- the connection was lost"), text
+		return strings.Contains(text, "-- cannot reach http") || strings.Contains(text, "-- the connection was lost"), text
 	})
-	s.restart()
-	s.awaitCount("news", 1)
-	s.publish("news", `"after"`)
+	s.Restart()
+	s.AwaitCount("news", 1)
+	s.Publish("news", `"after"`)
 	gap, event := parseLine(t, l.next()), parseLine(t, l.next())
 	if gap.Gap == nil || gap.Gap.Reason != "epoch" || gap.Gap.Missed != nil || event.Data != "after" {
 		t.Errorf("%+v, %+v", gap, event)
@@ -185,8 +185,8 @@ func TestWatchSurvivesARestart(t *testing.T) {
 }
 
 func TestPubErrors(t *testing.T) {
-	s := (&server{t: t, env: []string{"FANFARE_PUBLISH_TOKEN=right"}, token: "right", args: []string{"--max-event-bytes", "1kB"}}).up()
-	const wrong = "fanfare: this needs the publish token: send \"Authorization: Bearer TOKEN\" (--token, or FANFARE_PUBLISH_TOKEN)\n"
+	s := startWith(proctest.Server{T: t, Env: []string{"FANFARE_PUBLISH_TOKEN=right"}, Token: "right", Args: []string{"--max-event-bytes", "1kB"}})
+	const wrong = "fanfare: this needs the publish token: send \"Authorization: Bearer TOKEN\" (set it by --token or FANFARE_PUBLISH_TOKEN)\n"
 	if code, _, stderr := s.pub("", "k", "x", "--token", "wrong"); code != 1 || stderr != wrong {
 		t.Errorf("wrong token: %d, %q", code, stderr)
 	}
@@ -203,7 +203,7 @@ func TestPubErrors(t *testing.T) {
 	for _, want := range []string{
 		"fanfare: line 3: is not valid JSON: unexpected end of JSON input (byte 8)\n",
 		"fanfare: line 4: the finished event has 2013 bytes, more than 1000 (maxEventBytes): send less, or raise the limit\n",
-		"fanfare: line 5: retry: must be a whole number of milliseconds, of the digits 0-9 only; got \"soon\"\n",
+		"fanfare: line 5: retry: must be a whole number of milliseconds: digits 0-9 only; got \"soon\"\n",
 		"fanfare: 3 of 7 lines were refused\n",
 	} {
 		if !strings.Contains(stderr, want) {
@@ -221,7 +221,7 @@ func TestPubErrors(t *testing.T) {
 	if code, _, stderr := s.pub("", "--nonsense"); code != 2 || stderr != "fanfare: unknown flag --nonsense\n" {
 		t.Errorf("%d, %q", code, stderr)
 	}
-	if code, _, stderr := s.pub(""); code != 2 || stderr != "fanfare: to which key? fanfare pub KEY [DATA], or --all\n" {
+	if code, _, stderr := s.pub(""); code != 2 || stderr != "fanfare: no key is given: write fanfare pub KEY [DATA], or --all\n" {
 		t.Errorf("%d, %q", code, stderr)
 	}
 	if code, _, stderr := s.pub("", "k", "x", "-l", "--ndjson"); code != 2 || !strings.Contains(stderr, "--lines and --ndjson can't be used together") {
@@ -231,27 +231,27 @@ func TestPubErrors(t *testing.T) {
 
 func TestServerAway(t *testing.T) {
 	s := start(t)
-	if code := s.stop(syscall.SIGTERM); code != 0 {
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Fatal(code)
 	}
-	if code, _, stderr := s.pub("", "k", "x"); code != 1 || stderr != "fanfare: can't publish to "+s.admin+": connection refused: nothing listens there\n" {
+	if code, _, stderr := s.pub("", "k", "x"); code != 1 || stderr != "fanfare: cannot publish to "+s.Admin+": connection refused: no server is listening there\n" {
 		t.Errorf("pub: %d, %q", code, stderr)
 	}
-	if code, _, stderr := run(t, s.client(), "sub", "k"); code != 1 || !strings.HasPrefix(stderr, "fanfare: can't reach "+s.stream) {
+	if code, _, stderr := run(t, s.client(), "sub", "k"); code != 1 || !strings.HasPrefix(stderr, "fanfare: cannot reach "+s.Stream) {
 		t.Errorf("sub: %d, %q", code, stderr)
 	}
 	// With --wait both sit it out.
 	l := listen(t, "env", append(s.client(), binary, "sub", "k", "-n", "1", "--raw", "--wait", "1m")...)
 	late := listen(t, "env", append(s.client(), "sh", "-c", `echo late | "$BIN" pub --all --wait 1m -v 2>&1`)...)
-	if got := late.next(); !strings.HasSuffix(got, "nothing listens there; trying again for 1m0s") {
+	if got := late.next(); !strings.HasSuffix(got, "no server is listening there; trying again for 1m0s") {
 		t.Errorf("pub: %q", got)
 	}
-	s.restart()
-	s.awaitCount("k", 1)
+	s.Restart()
+	s.AwaitCount("k", 1)
 	if rest, code := late.end(), late.wait(); code != 0 || len(rest) != 1 {
 		t.Errorf("pub: exit code %d, %q", code, rest)
 	}
-	s.publish("k", `"now"`) // the other may have been there before the subscriber
+	s.Publish("k", `"now"`) // the other may have been there before the subscriber
 	if got := l.next(); got != "late" && got != "now" {
 		t.Errorf("sub: %q", got)
 	}
@@ -280,8 +280,8 @@ func TestInterruptedWatch(t *testing.T) {
 // TestWatchSince: an id given by hand resumes as a client's own does, and with sendLast there is no extra event then.
 func TestWatchSince(t *testing.T) {
 	s := start(t, "--send-last")
-	first := s.publish("k", `"1"`)
-	last := s.publish("k", `"2"`)
+	first := s.Publish("k", `"1"`)
+	last := s.Publish("k", `"2"`)
 	for _, args := range [][]string{{"--since", first.ID}, {}} {
 		code, stdout, stderr := run(t, s.client(), append([]string{"sub", "k", "-n", "1", "--raw", "--quiet"}, args...)...)
 		if code != 0 || stdout != "2\n" || stderr != "" {
@@ -289,7 +289,7 @@ func TestWatchSince(t *testing.T) {
 		}
 	}
 	code, stdout, stderr := run(t, s.client(), "sub", "k", "--since", last.ID, "-n", "1", "--timeout", "300ms", "-q")
-	if code != 1 || stdout != "" || stderr != "fanfare: 0 of 1 events within 300ms\n" {
+	if code != 1 || stdout != "" || stderr != "fanfare: only 0 of 1 events arrived within 300ms\n" {
 		t.Errorf("%d, %q, %q", code, stdout, stderr)
 	}
 }

@@ -2,8 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,83 +9,38 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
-// redisAt is a redis-server on a free port of loopback.
-type redisAt struct {
-	t    testing.TB
-	port string
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-}
+// redisAt is a redis-server that a test talks to by redis-cli, as a person would.
+type redisAt struct{ *proctest.Redis }
 
 // startRedis runs redis-server until the end of the test.
-func startRedis(t testing.TB, args ...string) *redisAt {
+func startRedis(t testing.TB, args ...string) redisAt {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	return redisAt{(&proctest.Redis{T: t, Args: args}).Start()}
+}
+
+// cli runs redis-cli, and returns what it prints.
+func (r redisAt) cli(args ...string) string {
+	r.T.Helper()
+	out, err := exec.Command(proctest.Tool(r.T, "redis-cli"), append([]string{"-p", proctest.Port(r.Addr)}, args...)...).CombinedOutput()
 	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	_ = free.Close()
-	r := &redisAt{t: t, port: port, dir: t.TempDir(), args: args}
-	r.up()
-	return r
-}
-
-func (r *redisAt) up() {
-	r.t.Helper()
-	args := append([]string{"--bind", "127.0.0.1", "--port", r.port, "--dir", r.dir, "--save", ""}, r.args...)
-	r.cmd = exec.Command(need(r.t, "redis-server"), args...)
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	cmd := r.cmd
-	r.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	eventually(r.t, "redis-server answers", func() (bool, string) {
-		out, _ := exec.Command(need(r.t, "redis-cli"), "-p", r.port, "PING").CombinedOutput()
-		text := strings.TrimSpace(string(out))
-		return text == "PONG" || strings.HasPrefix(text, "NOAUTH"), text
-	})
-}
-
-func (r *redisAt) kill() {
-	r.t.Helper()
-	if err := r.cmd.Process.Kill(); err != nil {
-		r.t.Fatal(err)
-	}
-	_ = r.cmd.Wait()
-}
-
-// cli runs redis-cli, as a person would.
-func (r *redisAt) cli(args ...string) string {
-	r.t.Helper()
-	out, err := exec.Command(need(r.t, "redis-cli"), append([]string{"-p", r.port}, args...)...).CombinedOutput()
-	if err != nil {
-		r.t.Fatalf("redis-cli %s: %v\n%s", strings.Join(args, " "), err, out)
+		r.T.Fatalf("redis-cli %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
 
-func (r *redisAt) url() string { return "redis://127.0.0.1:" + r.port }
-
 // awaitConnected waits until both sources of the bridge say so, or one if there is one.
-func awaitConnected(s *server, sources ...string) {
-	s.t.Helper()
+func awaitConnected(s server, sources ...string) {
+	s.T.Helper()
 	for _, source := range sources {
 		want := fmt.Sprintf("fanfare_redis_connected{source=%q} 1\n", source)
-		eventually(s.t, want, func() (bool, string) {
-			resp, err := http.Get(s.admin + "/metrics")
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			text, _ := io.ReadAll(resp.Body)
-			return strings.Contains(string(text), want), ""
+		eventually.Holds(s.T, want, func() (bool, string) {
+			_, metrics := s.Get("/metrics")
+			return strings.Contains(metrics, want), metrics
 		})
 	}
 }
@@ -106,13 +59,13 @@ func TestReadmeRedisExample(t *testing.T) {
 	r := startRedis(t)
 	var args []string
 	for _, word := range strings.Fields(flags[1]) {
-		args = append(args, strings.Trim(strings.Replace(word, ":6379", ":"+r.port, 1), "'"))
+		args = append(args, strings.Trim(strings.Replace(word, ":6379", ":"+proctest.Port(r.Addr), 1), "'"))
 	}
 	s := start(t, args...)
-	l := listen(t, "curl", "-sSN", s.url("news"))
-	ticker := listen(t, "curl", "-sSN", s.url("ticker.acme"))
-	s.awaitCount("news", 1)
-	s.awaitCount("ticker.acme", 1)
+	l := listen(t, "curl", "-sSN", s.URL("news"))
+	ticker := listen(t, "curl", "-sSN", s.URL("ticker.acme"))
+	s.AwaitCount("news", 1)
+	s.AwaitCount("ticker.acme", 1)
 	if n := r.cli(strings.Fields(cli[1])...); n != "1" {
 		t.Errorf("PUBLISH reached %s", n)
 	}
@@ -123,7 +76,7 @@ func TestReadmeRedisExample(t *testing.T) {
 	}
 	for ticker.next() != `data: {"eur":12}` {
 	}
-	if code := s.stop(syscall.SIGTERM); code != 0 {
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -132,21 +85,21 @@ func TestReadmeRedisExample(t *testing.T) {
 // longer than historyTTL, and over one of redis.
 func TestRedisStreamResumesOverRestarts(t *testing.T) {
 	r := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	env := []string{"FANFARE_REDIS_URL=" + r.url(), "FANFARE_REDIS_STREAMS=app:orders", "FANFARE_REDIS_KEYS=app:* -> *", "FANFARE_HISTORY_TTL=100ms"}
-	s := (&server{t: t, env: env}).up()
-	l := listen(t, "curl", "-sSN", s.url("orders"))
-	s.awaitCount("orders", 1)
+	env := []string{"FANFARE_REDIS_URL=" + r.URL(), "FANFARE_REDIS_STREAMS=app:orders", "FANFARE_REDIS_KEYS=app:* -> *", "FANFARE_HISTORY_TTL=100ms"}
+	s := startWith(proctest.Server{T: t, Env: env})
+	l := listen(t, "curl", "-sSN", s.URL("orders"))
+	s.AwaitCount("orders", 1)
 	first := r.cli("XADD", "app:orders", "*", "data", "one")
 	for l.next() != "id: "+first {
 	}
-	s.stop(syscall.SIGTERM)
+	s.Stop(syscall.SIGTERM)
 	r.cli("XADD", "app:orders", "*", "data", "two")
-	s.restart()
-	r.kill()
-	r.up()
+	s.Restart()
+	r.Kill()
+	r.Start()
 	awaitConnected(s, "streams")
 	r.cli("XADD", "app:orders", "*", "data", "three", "event", "e")
-	l = listen(t, "curl", "-sSN", "-H", "Last-Event-ID: "+first, s.url("orders"))
+	l = listen(t, "curl", "-sSN", "-H", "Last-Event-ID: "+first, s.URL("orders"))
 	var got []string
 	for len(got) < 3 {
 		if line := l.next(); strings.HasPrefix(line, "data: ") || line == "event: e" {
@@ -162,24 +115,22 @@ func TestRedisStreamResumesOverRestarts(t *testing.T) {
 func TestRedisIsAway(t *testing.T) {
 	const password = "hunter2-secret"
 	r := startRedis(t, "--requirepass", password)
-	r.kill()
-	s := (&server{t: t, args: []string{"--redis-channels", "news"}, env: []string{"FANFARE_REDIS_URL=redis://:" + password + "@127.0.0.1:" + r.port}}).up()
-	l := listen(t, "curl", "-sSN", s.url("news"))
-	s.awaitCount("news", 1)
+	r.Kill()
+	s := startWith(proctest.Server{T: t, Args: []string{"--redis-channels", "news"}, Env: []string{"FANFARE_REDIS_URL=redis://:" + password + "@" + r.Addr}})
+	l := listen(t, "curl", "-sSN", s.URL("news"))
+	s.AwaitCount("news", 1)
 	watcher := s.watch([]string{"news"}, "--raw")
-	s.publish("news", `"by the API"`)
+	s.Publish("news", `"by the API"`)
 	for l.next() != "data: by the API" {
 	}
-	if resp, err := http.Get(s.admin + "/readyz"); err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("/readyz: %v, %v", resp, err)
-	} else {
-		resp.Body.Close()
+	if status, body := s.Get("/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz: %d %s", status, body)
 	}
-	record := s.log.find("redis can't be reached: trying again, at least every 5s")
-	if record == nil || record["reason"] != "refused" || record["hint"] != "nothing listens there: start redis, or correct redisURL" {
+	record := s.Log.Find("cannot connect to redis: trying again, at least every 5s")
+	if record == nil || record["reason"] != "refused" || record["hint"] != "nothing listens at that address: start redis, or correct redisURL" {
 		t.Errorf("%v", record)
 	}
-	r.up()
+	r.Start()
 	awaitConnected(s, "pubsub")
 	for l.next() != "event: gap" {
 	}
@@ -189,11 +140,11 @@ func TestRedisIsAway(t *testing.T) {
 	if first, second := watcher.next(), watcher.next(); first != "by the API" || second != "back" {
 		t.Errorf("fanfare sub: %q, %q", first, second)
 	}
-	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was away`; !strings.Contains(watcher.log.String(), want) {
+	if want := `-- gap: an unknown number of events of "news" missed: the source of the key's events was unavailable`; !strings.Contains(watcher.log.String(), want) {
 		t.Errorf("fanfare sub: %s", watcher.log)
 	}
-	if strings.Contains(s.log.String(), "secret") {
-		t.Errorf("the log tells the password: %s", s.log)
+	if strings.Contains(s.Log.String(), "secret") {
+		t.Errorf("the log tells the password: %s", s.Log)
 	}
 	code, printed, _ := run(t, []string{"FANFARE_REDIS_URL=redis://:" + password + "@h"}, "config", "print", "--redis-channels", "a")
 	if code != 0 || strings.Contains(printed, "secret") || !strings.Contains(printed, "# redisURL: [redacted]") {

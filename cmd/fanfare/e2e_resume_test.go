@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/proctest"
 )
 
 func atoi(t testing.TB, text string) int {
@@ -43,7 +45,7 @@ func reconcile(t testing.TB, n int, data []string) {
 
 func TestPageLosesItsConnectionTenTimes(t *testing.T) {
 	s := start(t, "--retry", "50ms")
-	c := newCutter(t, s.stream)
+	c := newCutter(t, s.Stream)
 	tb := open(t, c.url+"/?connectKey=numbers")
 	tb.awaitText("state", "open")
 
@@ -51,7 +53,7 @@ func TestPageLosesItsConnectionTenTimes(t *testing.T) {
 	n := 0
 	publish := func(until int) {
 		for ; n < until; n++ {
-			s.publish("numbers", `"`+strconv.Itoa(n)+`"`)
+			s.Publish("numbers", `"`+strconv.Itoa(n)+`"`)
 		}
 	}
 	for round := range rounds {
@@ -82,14 +84,14 @@ func TestPageLosesItsConnectionTenTimes(t *testing.T) {
 	if gaps := tb.text("gaps"); gaps != "0" {
 		t.Errorf("%s gaps", gaps)
 	}
-	s.awaitCount("numbers", 1)
+	s.AwaitCount("numbers", 1)
 }
 
 // The same under load, and with cuts at any byte: a collector of 20,000 events.
 func TestBrowserLosesItsConnectionUnderLoad(t *testing.T) {
 	s := start(t, "--retry", "20ms", "--history", "32768")
-	c := newCutter(t, s.stream)
-	tb := openCollector(t, c.url+streamPath("numbers"))
+	c := newCutter(t, s.Stream)
+	tb := openCollector(t, c.url+proctest.StreamPath("numbers"))
 	tb.await("opens.length === 1", "source.readyState")
 
 	const events, cuts = 20_000, 10
@@ -130,15 +132,15 @@ func TestBrowserLosesItsConnectionUnderLoad(t *testing.T) {
 
 func TestPageShowsWhatHistoryHasLost(t *testing.T) {
 	s := start(t, "--retry", "1s", "--history", "8")
-	c := newCutter(t, s.stream)
+	c := newCutter(t, s.Stream)
 	tb := open(t, c.url+"/?connectKey=numbers")
 	tb.awaitText("state", "open")
-	s.publish("numbers", `"0"`)
+	s.Publish("numbers", `"0"`)
 	tb.awaitText("events", "1")
 	c.cut(false)
-	s.awaitCount("numbers", 0)
+	s.AwaitCount("numbers", 0)
 	for i := range 19 { // before the page comes back
-		s.publish("numbers", strconv.Quote(strconv.Itoa(i+1)))
+		s.Publish("numbers", strconv.Quote(strconv.Itoa(i+1)))
 	}
 	tb.awaitText("gaps", "1")
 	tb.awaitText("events", "9")
@@ -153,20 +155,20 @@ func TestPageSeesARestart(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := start(t, "--retry", "100ms", "--retry-min", "100ms", "--retry-max", "200ms")
-			tb := open(t, s.stream+"/?connectKey=news")
+			tb := open(t, s.Stream+"/?connectKey=news")
 			tb.awaitText("state", "open")
-			s.publish("news", `"before"`)
+			s.Publish("news", `"before"`)
 			tb.awaitText("events", "1")
 
-			if code := s.stop(sig); sig == syscall.SIGTERM && code != 0 {
+			if code := s.Stop(sig); sig == syscall.SIGTERM && code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			tb.awaitText("state", "reconnecting")
-			s.restart()
+			s.Restart()
 			tb.awaitText("state", "open")
 			tb.awaitText("gaps", "1")
-			s.awaitCount("news", 1)
-			after := s.publish("news", `"after"`)
+			s.AwaitCount("news", 1)
+			after := s.Publish("news", `"after"`)
 			tb.awaitText("events", "2")
 
 			rows := tb.rows()
@@ -176,10 +178,10 @@ func TestPageSeesARestart(t *testing.T) {
 			}
 			tb.awaitPart("list", "The server was restarted")
 			// The gap is told once: the position behind it is of the server's new life.
-			s.post("/close?key=news", "", "")
+			s.Post("/close?key=news", "", "")
 			tb.awaitText("state", "open")
-			s.awaitCount("news", 1)
-			s.publish("news", `"last"`)
+			s.AwaitCount("news", 1)
+			s.Publish("news", `"last"`)
 			tb.awaitText("events", "3")
 			tb.awaitText("gaps", "1")
 		})
@@ -189,24 +191,24 @@ func TestPageSeesARestart(t *testing.T) {
 // A drain tells each browser when to come back, at random times of a window.
 func TestPagesComeBackAfterADrain(t *testing.T) {
 	s := start(t, "--retry", "20s", "--retry-min", "800ms", "--retry-max", "1200ms")
-	c := newCutter(t, s.stream)
+	c := newCutter(t, s.Stream)
 	tabs := make([]*tab, 3)
 	for i := range tabs {
 		tabs[i] = open(t, c.url+"/?connectKey=news")
 		tabs[i].awaitText("state", "open")
 	}
-	s.awaitCount("news", len(tabs))
-	s.publish("news", `"before"`)
+	s.AwaitCount("news", len(tabs))
+	s.Publish("news", `"before"`)
 	for _, tb := range tabs {
 		tb.awaitText("events", "1")
 	}
 
-	if code := s.stop(syscall.SIGTERM); code != 0 {
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	s.restart()
-	s.awaitCount("news", len(tabs))
-	s.publish("news", `"after"`)
+	s.Restart()
+	s.AwaitCount("news", len(tabs))
+	s.Publish("news", `"after"`)
 	for _, tb := range tabs {
 		tb.awaitText("state", "open")
 		tb.awaitText("events", "2")

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +10,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // replaceFile writes a file as editors do: a new one in the place of the old.
@@ -25,18 +27,10 @@ func replaceFile(t testing.TB, file, text string) {
 }
 
 // scrape returns the samples of /metrics whose name begins with prefix.
-func (s *server) scrape(prefix string) (lines []string) {
-	s.t.Helper()
-	resp, err := http.Get(s.admin + "/metrics")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
+func (s server) scrape(prefix string) (lines []string) {
+	s.T.Helper()
+	_, metrics := s.Get("/metrics")
+	for line := range strings.Lines(metrics) {
 		if strings.HasPrefix(line, prefix) {
 			lines = append(lines, strings.TrimSpace(line))
 		}
@@ -63,7 +57,7 @@ func TestSchedulesOfAServer(t *testing.T) {
 	s := start(t, "--config", file, "--history-ttl", "100ms")
 
 	// The value was published once, before anybody was there, and is older than the history.
-	eventually(t, "the source is asked", func() (bool, string) { return asked.Load() > 5, fmt.Sprint(asked.Load()) })
+	eventually.Holds(t, "the source is asked", func() (bool, string) { return asked.Load() > 5, fmt.Sprint(asked.Load()) })
 	next := func(l *listener) line {
 		for {
 			if e := parseLine(t, l.next()); e.Data != `{"to":"all"}` {
@@ -96,23 +90,23 @@ func TestSchedulesOfAServer(t *testing.T) {
 			t.Errorf("metrics lack %s:\n%s", want, got)
 		}
 	}
-	failed := s.log.records("a scheduled run failed: nothing is published")
+	failed := s.Log.Records("a scheduled run failed: nothing is published")
 	if len(failed) != 1 || !strings.Contains(fmt.Sprint(failed[0]), "exit status 7: why") {
 		t.Errorf("%v", failed)
 	}
 
 	// A mistake changes nothing; then one is changed, and the others are gone.
 	replaceFile(t, file, strings.Replace(text, "every: 200ms", "every: 2ms", 1))
-	eventually(t, "the mistake is told", func() (bool, string) {
-		all := fmt.Sprint(s.log.records("configuration not reloaded: the one in force stays"))
+	eventually.Holds(t, "the mistake is told", func() (bool, string) {
+		all := fmt.Sprint(s.Log.Records("configuration not reloaded: the previous one stays in effect"))
 		return strings.Contains(all, file+":5:30: schedules[3].every: 2ms is less than 100ms"), all
 	})
 	if e := next(tick); e.Data != "tick" {
 		t.Errorf("%+v", e)
 	}
 	replaceFile(t, file, "schedules:\n  - {name: tick, cron: '* * * * * *', key: tick, data: tock}\n")
-	s.signal(syscall.SIGHUP)
-	eventually(t, "one schedule", func() (bool, string) {
+	s.Signal(syscall.SIGHUP)
+	eventually.Holds(t, "one schedule", func() (bool, string) {
 		got := s.scrape("fanfare_schedule")
 		return strings.Contains(strings.Join(got, "\n"), "fanfare_schedules 1"), strings.Join(got, "\n")
 	})
@@ -121,7 +115,7 @@ func TestSchedulesOfAServer(t *testing.T) {
 	}
 	for e := next(tick); e.Data != "tock"; e = next(tick) {
 	}
-	if code := s.stop(syscall.SIGTERM); code != 0 {
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -132,20 +126,12 @@ func TestDrainStopsSchedulesFirst(t *testing.T) {
 	file, pids := filepath.Join(dir, "fanfare.yaml"), filepath.Join(dir, "pids")
 	replaceFile(t, file, "schedules:\n  - {name: long, every: 1h, immediate: true, key: k, timeout: 1h, command: [sh, -c, 'echo $$ > "+pids+"; exec sleep 600']}\n")
 	s := start(t, "--config", file)
-	var pid int
-	eventually(t, "the command runs", func() (bool, string) {
-		b, err := os.ReadFile(pids)
-		n, _ := fmt.Sscan(string(b), &pid)
-		return err == nil && n == 1, string(b)
-	})
-	if code := s.stop(syscall.SIGTERM); code != 0 {
+	pid := proctest.AwaitPID(t, pids)
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, "the command has ended", func() (bool, string) {
-		err := syscall.Kill(pid, 0)
-		return err == syscall.ESRCH, fmt.Sprint(pid, err)
-	})
-	if failed := s.log.records("a scheduled run failed: nothing is published"); failed != nil {
+	proctest.AwaitEnd(t, pid)
+	if failed := s.Log.Records("a scheduled run failed: nothing is published"); failed != nil {
 		t.Errorf("%v", failed)
 	}
 }

@@ -9,15 +9,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // shell runs a command line by sh, as a person would, and returns its output. It must succeed.
 func shell(t testing.TB, env []string, line string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
-	cmd.Env = environment(env...)
+	cmd.Env = proctest.Environment(env...)
 	var errors bytes.Buffer
 	cmd.Stderr = &errors
 	out, err := cmd.Output()
@@ -31,15 +34,15 @@ func shell(t testing.TB, env []string, line string) string {
 type listener struct {
 	t     testing.TB
 	cmd   *exec.Cmd
-	lines chan string // closed at the end of stdout
-	log   *serverLog  // of stderr
+	lines chan string   // closed at the end of stdout
+	log   *proctest.Log // of stderr
 }
 
 // listen starts a client. It is killed at the end of the test.
 func listen(t testing.TB, name string, args ...string) *listener {
 	t.Helper()
-	cmd := exec.Command(need(t, name), args...)
-	l := &listener{t: t, cmd: cmd, lines: make(chan string, 1<<16), log: &serverLog{}}
+	cmd := exec.Command(proctest.Tool(t, name), args...)
+	l := &listener{t: t, cmd: cmd, lines: make(chan string, 1<<16), log: &proctest.Log{}}
 	cmd.Stderr = l.log
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -100,8 +103,8 @@ func (l *listener) maybe() (line string, ok bool) {
 	select {
 	case line, ok = <-l.lines:
 		return line, ok
-	case <-time.After(patience):
-		l.t.Fatalf("%s writes nothing for %s: %s", l.cmd, patience, l.log)
+	case <-time.After(eventually.Patience):
+		l.t.Fatalf("%s writes nothing for %s: %s", l.cmd, eventually.Patience, l.log)
 		return "", false
 	}
 }

@@ -17,14 +17,17 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // passOn makes a command that starts the server with sockets, as systemd does: LISTEN_PID is the process's own id, which
 // the shell knows when it becomes the server.
 func passOn(names string, sockets []*os.File, args ...string) *exec.Cmd {
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary}, args...)...)
-	cmd.Env = environment("LISTEN_FDS="+strconv.Itoa(len(sockets)), "LISTEN_FDNAMES="+names)
+	cmd.Env = proctest.Environment("LISTEN_FDS="+strconv.Itoa(len(sockets)), "LISTEN_FDNAMES="+names)
 	cmd.ExtraFiles = sockets
 	return cmd
 }
@@ -56,19 +59,19 @@ func socketOn(t *testing.T, at string) (addr string, f *os.File) {
 func TestSocketActivation(t *testing.T) {
 	stream, streamFile := socket(t)
 	admin, adminFile := socket(t)
-	s := &server{t: t}
+	s := &proctest.Server{T: t}
 	boot := func() {
-		s.start(passOn("stream:admin", []*os.File{streamFile, adminFile}, "--listen", "127.0.0.1:1", "--drain-delay", "0s"))
+		s.Run(passOn("stream:admin", []*os.File{streamFile, adminFile}, "--listen", "127.0.0.1:1", "--drain-delay", "0s"))
 	}
 	boot()
-	if s.stream != "http://"+stream || s.admin != "http://"+admin {
-		t.Fatalf("streams at %s, the publish API at %s: not on the sockets that were passed on", s.stream, s.admin)
+	if s.Stream != "http://"+stream || s.Admin != "http://"+admin {
+		t.Fatalf("streams at %s, the publish API at %s: not on the sockets that were passed on", s.Stream, s.Admin)
 	}
-	if line := s.log.find("sockets were passed on by the program that started this one: these settings are not used"); line == nil || line["settings"] != "listen, admin" {
-		t.Errorf("the log doesn't say that --listen is not used: %s", s.log)
+	if line := s.Log.Find("using sockets inherited from the parent process in place of these settings"); line == nil || line["settings"] != "listen, admin" {
+		t.Errorf("the log doesn't say that --listen is not used: %s", s.Log)
 	}
 
-	health := s.stream + "/healthz" // boot writes s while the clients run
+	health := s.Stream + "/healthz" // boot writes s while the clients run
 	stop := make(chan struct{})
 	var answered atomic.Int64
 	var clients sync.WaitGroup
@@ -95,27 +98,19 @@ func TestSocketActivation(t *testing.T) {
 	}
 	more := func() {
 		before := answered.Load()
-		eventually(t, "clients are answered", func() (bool, string) { return answered.Load() > before+20, "" })
+		eventually.True(t, "clients are answered", func() bool { return answered.Load() > before+20 })
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
 		more()
-		s.stop(sig)
+		s.Stop(sig)
 		// Nobody is up: a client connects all the same, and waits.
-		c, err := net.DialTimeout("tcp", stream, patience)
-		if err != nil {
-			t.Fatalf("while no process was up: %v", err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, "GET /stream?connectKey=k HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
+		client := wiretest.Dial(t, stream)
+		client.Send(wiretest.Request("GET", "/stream?connectKey=k"))
 		boot()
-		_ = c.SetReadDeadline(time.Now().Add(patience))
-		head := make([]byte, len("HTTP/1.1 200"))
-		if _, err := io.ReadFull(c, head); err != nil || string(head) != "HTTP/1.1 200" {
-			t.Errorf("the client that waited got %q, %v", head, err)
+		if head := client.ReadHead(); client.Status != http.StatusOK {
+			t.Errorf("the client that waited got %s", head)
 		}
-		if got := s.publish("k", `"x"`); got.Subscribers != 1 {
+		if got := s.Publish("k", `"x"`); got.Subscribers != 1 {
 			t.Errorf("the client that waited is no subscriber: %+v", got)
 		}
 	}
@@ -127,12 +122,12 @@ func TestSocketActivation(t *testing.T) {
 // TestSocketActivationOne: one socket is the stream's whatever its name is, and the publish API has an address of its own.
 func TestSocketActivationOne(t *testing.T) {
 	addr, file := socket(t)
-	s := &server{t: t}
-	s.start(passOn("fanfare.socket", []*os.File{file}, "--admin", "127.0.0.1:0"))
-	if s.stream != "http://"+addr || s.admin == "" || s.admin == s.stream {
-		t.Errorf("streams at %s, the publish API at %s", s.stream, s.admin)
+	s := &proctest.Server{T: t}
+	s.Run(passOn("fanfare.socket", []*os.File{file}, "--admin", "127.0.0.1:0"))
+	if s.Stream != "http://"+addr || s.Admin == "" || s.Admin == s.Stream {
+		t.Errorf("streams at %s, the publish API at %s", s.Stream, s.Admin)
 	}
-	s.stop(syscall.SIGTERM)
+	s.Stop(syscall.SIGTERM)
 }
 
 // TestSocketActivationRefused: what can't be used is refused with what to do about it.
@@ -156,10 +151,10 @@ func TestSocketActivationRefused(t *testing.T) {
 		args    []string
 		want    string
 	}{
-		{"web:admin", []*os.File{a, b}, nil, `socket "web" was passed on, and is neither "stream" nor "admin"`},
-		{"stream:stream", []*os.File{a, b}, nil, `more than one socket was passed on that is named "stream"`},
-		{"stream", []*os.File{udp}, nil, `socket "stream" was passed on, and can't be used`},
-		{"stream:admin", []*os.File{a, b}, []string{"--admin", "off"}, `admin: off, but a socket named "admin" was passed on`},
+		{"web:admin", []*os.File{a, b}, nil, `inherited socket "web" has an unknown name`},
+		{"stream:stream", []*os.File{a, b}, nil, `more than one inherited socket has the name "stream"`},
+		{"stream", []*os.File{udp}, nil, `inherited socket "stream" cannot be used`},
+		{"stream:admin", []*os.File{a, b}, []string{"--admin", "off"}, `admin: is off, but a socket named "admin" was inherited`},
 		{"stream:admin", []*os.File{a, open}, nil, `which other machines can reach, and anyone could publish: set publishToken`},
 	} {
 		out, err := passOn(test.names, test.sockets, append(test.args, "--listen", "127.0.0.1:0")...).CombinedOutput()
@@ -181,20 +176,20 @@ func TestReloadKeepsTheTokenOfAnOpenListener(t *testing.T) {
 		}
 	}
 	write("admin: 0.0.0.0:0\npublishToken: t0ken\n")
-	s := &server{t: t, args: []string{"--config", file}}
-	s.run([]string{"--config", file, "--listen", "127.0.0.1:0"})
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.admin, "http://"))
+	s := &proctest.Server{T: t, Binary: binary}
+	s.Run(s.Command("--config", file, "--listen", "127.0.0.1:0"))
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Admin, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.admin = "http://127.0.0.1:" + port
+	s.Admin = "http://127.0.0.1:" + port
 	write("admin: 127.0.0.1:0\n")
-	s.signal(syscall.SIGHUP)
-	const refused = "configuration not reloaded: the one in force stays"
-	eventually(t, "the reload is refused", func() (bool, string) {
-		return strings.Contains(fmt.Sprint(s.log.records(refused)), "publishToken: can't be taken away"), s.log.String()
+	s.Signal(syscall.SIGHUP)
+	const refused = "configuration not reloaded: the previous one stays in effect"
+	eventually.Holds(t, "the reload is refused", func() (bool, string) {
+		return strings.Contains(fmt.Sprint(s.Log.Records(refused)), "publishToken: cannot be removed"), s.Log.String()
 	})
-	if status, p := s.call(http.MethodPost, "/publish?key=k", "application/json", `"x"`); status != http.StatusUnauthorized {
+	if status, p := s.Call(http.MethodPost, "/publish?key=k", "application/json", `"x"`); status != http.StatusUnauthorized {
 		t.Errorf("without a token: %d %+v", status, p)
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/proctest"
 )
 
 // No event and no heartbeat is written: what opens the stream is the response's head alone.
 func TestBrowserOpensBeforeTheFirstEvent(t *testing.T) {
 	s := start(t, "--ping-interval", "10m")
-	for name, url := range map[string]string{"one key": s.url("quiet"), "two keys": s.url("quiet", "calm"), "no key": s.stream + "/stream"} {
+	for name, url := range map[string]string{"one key": s.URL("quiet"), "two keys": s.URL("quiet", "calm"), "no key": s.Stream + "/stream"} {
 		tb := openCollector(t, url)
 		tb.await("opens.length === 1", "source.readyState")
 		if n := eval[int](tb, "seen.length"); n != 0 {
@@ -20,12 +22,12 @@ func TestBrowserOpensBeforeTheFirstEvent(t *testing.T) {
 
 func TestBrowserOpensWithIDsOff(t *testing.T) {
 	s := start(t, "--ids", "off", "--ping-interval", "10m")
-	openCollector(t, s.url("quiet")).await("opens.length === 1", "source.readyState")
+	openCollector(t, s.URL("quiet")).await("opens.length === 1", "source.readyState")
 }
 
 func TestBrowserReceives(t *testing.T) {
 	s := start(t)
-	tb := openCollector(t, s.url("news"), "update", "Grüße")
+	tb := openCollector(t, s.URL("news"), "update", "Grüße")
 	tb.await("opens.length === 1", "source.readyState")
 	long := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 	for _, e := range []struct{ contentType, body, kind, data, id string }{
@@ -41,12 +43,12 @@ func TestBrowserReceives(t *testing.T) {
 		{"text/plain", long, "message", long, ""},
 	} {
 		n := eval[int](tb, "seen.length")
-		p := s.post("/publish?key=news", e.contentType, e.body)
+		p := s.Post("/publish?key=news", e.contentType, e.body)
 		got := tb.awaitSeen(n + 1)[n]
 		if e.id != "" && p.ID != e.id {
 			t.Errorf("%.80s: the answer's id is %q, want %q", e.body, p.ID, e.id)
 		}
-		if want := (seen{e.kind, e.data, p.ID, s.stream}); got != want || p.Subscribers != 1 {
+		if want := (seen{e.kind, e.data, p.ID, s.Stream}); got != want || p.Subscribers != 1 {
 			t.Errorf("%.80s:\ngot  %.300q\nwant %.300q (%d subscribers)", e.body, got, want, p.Subscribers)
 		}
 	}
@@ -57,13 +59,13 @@ func TestBrowserReceives(t *testing.T) {
 
 func TestBrowserReceivesSeveralKeys(t *testing.T) {
 	s := start(t, "--retry", "50ms")
-	c := newCutter(t, s.stream)
-	tb := openCollector(t, c.url+streamPath("a", "b", "c"))
+	c := newCutter(t, s.Stream)
+	tb := openCollector(t, c.url+proctest.StreamPath("a", "b", "c"))
 	tb.await("opens.length === 1", "source.readyState")
 	var want []string
 	for i := range 30 {
 		data := fmt.Sprint(i)
-		s.publish([]string{"a", "b", "c"}[i%3], `"`+data+`"`)
+		s.Publish([]string{"a", "b", "c"}[i%3], `"`+data+`"`)
 		want = append(want, data)
 		if i == 10 {
 			tb.awaitSeen(11)
@@ -89,9 +91,9 @@ func TestBrowserReceivesSeveralKeys(t *testing.T) {
 
 func TestBrowserIsEndedByClose(t *testing.T) {
 	s := start(t, "--retry", "50ms")
-	tb := openCollector(t, s.url("news"))
+	tb := openCollector(t, s.URL("news"))
 	tb.await("opens.length === 1", "source.readyState")
-	s.post("/close?key=news", "", "")
+	s.Post("/close?key=news", "", "")
 	tb.await("opens.length === 2", "source.readyState")
-	s.awaitCount("news", 1)
+	s.AwaitCount("news", 1)
 }

@@ -17,12 +17,11 @@ import (
 	"fanfare/cmd/fanfare/remote"
 )
 
-// healthTimeout bounds the whole check; Docker's HEALTHCHECK and the like ask
-// every few seconds.
+// healthTimeout bounds the whole check. Docker's HEALTHCHECK and similar tools check every few seconds.
 const healthTimeout = 2 * time.Second
 
-// healthcheck asks the server that runs with this configuration for /healthz:
-// on the admin listener, or on the stream listener where that one is off.
+// healthcheck requests /healthz from the server that runs with this configuration: on the admin listener, or on the stream
+// listener if admin is off.
 func healthcheck(c *config.Config) error {
 	setting, addr := "admin", c.Admin
 	if addr == config.Off {
@@ -33,18 +32,18 @@ func healthcheck(c *config.Config) error {
 	case err != nil:
 		return fmt.Errorf("%s %s: %w", setting, addr, err)
 	case port == "0":
-		return fmt.Errorf("%s %s: the system has chosen a port when the server started, which nobody else knows: give the server a port", setting, addr)
+		return fmt.Errorf("%s %s: the system chose the server's port, which this command cannot know: set a port other than 0", setting, addr)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		// No proxy, and each address of the listener until one answers.
+		// Use no proxy, and try each address of the listener until one answers.
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialFirst(ctx, network, hosts(host), port)
 		},
 	}}
-	// The name in the request is localhost whatever the address: the listener refuses other names if it has no token.
+	// The Host of the request is localhost for every address. Without a token the listener refuses other names.
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/healthz", nil)
 	if err != nil {
 		return err
@@ -52,20 +51,20 @@ func healthcheck(c *config.Config) error {
 	at := (&url.URL{Scheme: "http", Host: net.JoinHostPort(cmp.Or(host, "localhost"), port), Path: "/healthz"}).String()
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s (%s) does not answer: %s", at, setting, remote.Explain(err))
+		return fmt.Errorf("%s (%s) did not answer: %s", at, setting, remote.Explain(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	if err != nil {
-		return fmt.Errorf("%s (%s) does not answer in full: %w", at, setting, err)
+		return fmt.Errorf("%s (%s) did not answer completely: %w", at, setting, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s (%s) answers %d: %s", at, setting, resp.StatusCode, strings.TrimSpace(string(body)))
+		return fmt.Errorf("%s (%s) answered %d: %s", at, setting, resp.StatusCode, strings.TrimSpace(string(body)))
 	}
 	return nil
 }
 
-// hosts are the addresses at which a listener on host can be reached from its own machine: a wildcard is no destination.
+// hosts are the addresses by which a listener on host can be reached from its own machine. A wildcard is not a destination.
 func hosts(host string) []string {
 	ip, err := netip.ParseAddr(host)
 	switch {
@@ -74,7 +73,7 @@ func hosts(host string) []string {
 	case err == nil && ip.IsUnspecified():
 		return []string{"127.0.0.1"}
 	}
-	return []string{host} // the dialer tries all addresses of a name, in both families
+	return []string{host} // the dialer tries all addresses of a name, IPv4 and IPv6
 }
 
 func dialFirst(ctx context.Context, network string, hosts []string, port string) (conn net.Conn, err error) {

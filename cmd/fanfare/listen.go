@@ -15,26 +15,25 @@ import (
 	"fanfare/transport"
 )
 
-// listeners are the server's. Those that the program which started us holds open
-// (systemd's socket activation, sd_listen_fds(3)) come before the addresses of the
-// configuration: clients that arrive while no process is up wait in their queue.
+// listeners are the server's listening sockets. Sockets that the parent process passes on (systemd's socket activation,
+// sd_listen_fds(3)) replace the addresses of the configuration. Clients that connect while no server is running wait in the
+// queue of such a socket.
 type listeners struct {
-	stream, admin net.Listener // admin is nil if it is off
-	inherited     []string     // the settings that the inherited ones stand in for
+	stream, admin net.Listener // admin is nil if the setting is off
+	inherited     []string     // the settings that inherited sockets replace
 }
 
-// Names of inherited sockets: FileDescriptorName= of a unit. One that comes alone
-// and has another name is the stream's.
+// Names of inherited sockets, set by FileDescriptorName= in a unit. A single socket with any other name is the stream's.
 const (
 	socketStream = "stream"
 	socketAdmin  = "admin"
 )
 
-// openListeners opens what is not inherited. The error names the setting.
+// openListeners uses the inherited sockets and opens the others. The error names the setting.
 func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err error) {
 	l := &listeners{}
 	defer func() {
-		for _, f := range inherited { // a listener has a copy of its own
+		for _, f := range inherited { // each listener has its own copy
 			_ = f.Close()
 		}
 		if err != nil {
@@ -47,10 +46,10 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 		}
 	}
 	if l.admin != nil && cfg.Admin == config.Off {
-		return nil, fmt.Errorf("admin: off, but a socket named %q was passed on: remove it from the unit, or give admin an address", socketAdmin)
+		return nil, fmt.Errorf("admin: is off, but a socket named %q was inherited: remove it from the unit, or give admin an address", socketAdmin)
 	}
-	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // as the setting admin is checked
-		return nil, fmt.Errorf("socket %q, which was passed on, listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
+	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
+		return nil, fmt.Errorf("inherited socket %q listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
 	}
 	if l.stream == nil {
 		if l.stream, err = listen("listen", cfg.Listen); err != nil {
@@ -78,7 +77,7 @@ func (l *listeners) close() {
 	}
 }
 
-// inherit takes over a socket that was passed on.
+// inherit uses an inherited socket. alone says that it is the only one.
 func (l *listeners) inherit(f *os.File, alone bool) error {
 	name, at := f.Name(), &l.stream
 	switch {
@@ -88,32 +87,30 @@ func (l *listeners) inherit(f *os.File, alone bool) error {
 	case name == socketStream || alone:
 		l.inherited = append(l.inherited, "listen")
 	default:
-		return fmt.Errorf("socket %q was passed on, and is neither %q nor %q: name it by FileDescriptorName= in its unit", name, socketStream, socketAdmin)
+		return fmt.Errorf("inherited socket %q has an unknown name: write FileDescriptorName=%s or %s in its unit", name, socketStream, socketAdmin)
 	}
 	if *at != nil {
-		return fmt.Errorf("more than one socket was passed on that is named %q: give each unit its own FileDescriptorName=", name)
+		return fmt.Errorf("more than one inherited socket has the name %q: give each unit its own FileDescriptorName=", name)
 	}
 	ln, err := transport.Inherit(f)
 	if err != nil {
-		return fmt.Errorf("socket %q was passed on, and can't be used: %w", name, err)
+		return fmt.Errorf("inherited socket %q cannot be used: %w", name, err)
 	}
 	*at = ln
 	return nil
 }
 
-// describe is what the log says of inherited sockets: which settings they take
-// the place of.
+// describe names, for the log, the settings that inherited sockets replace.
 func (l *listeners) describe() string { return strings.Join(l.inherited, ", ") }
 
-// inheritedFiles are the sockets that were passed on to this process, none as a
-// rule. What says so is removed from the environment: a schedule's command must
-// not take it for its own.
+// inheritedFiles returns the sockets that the parent process passed on; usually none. It also removes the variables that
+// announce them from the environment, because a schedule's command must not use the sockets.
 func inheritedFiles() []*os.File { return activation.Files(true) }
 
 func listen(setting, addr string) (net.Listener, error) {
 	ln, err := transport.Listen(context.Background(), addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s %s: the address is in use: stop the program that has it, or choose another by --%s", setting, addr, setting)
+		return nil, fmt.Errorf("%s %s: the address is in use: stop the program that uses it, or choose another address with --%s", setting, addr, setting)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", setting, addr, err)

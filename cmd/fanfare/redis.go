@@ -15,7 +15,7 @@ import (
 	"fanfare/transport"
 )
 
-// redisNames are the channels and streams of the configuration, nil without Redis.
+// redisNames returns the channels and streams of the configuration, or nil without Redis.
 func redisNames(c *config.Config) (*redis.Names, error) {
 	if c.RedisURL == "" {
 		return nil, nil
@@ -23,7 +23,7 @@ func redisNames(c *config.Config) (*redis.Names, error) {
 	return redis.NewNames(c.RedisChannels, c.RedisStreams, c.RedisKeys)
 }
 
-// newRedis makes the bridge to Redis, nil without one.
+// newRedis makes the bridge to Redis, or returns nil without names.
 func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *transport.Server, logger *slog.Logger) (*redis.Bridge, error) {
 	if names == nil {
 		return nil, nil
@@ -39,7 +39,7 @@ func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *tran
 		Timeout:    c.RedisTimeout,
 		MaxStreams: c.RedisMaxStreams,
 		History: func(key string) (int, int64) {
-			o := eo.KeyRule(key) // of a stream's key never nil
+			o := eo.KeyRule(key) // never nil for a stream's key
 			return o.History, o.HistoryBytes
 		},
 		Engine: srv.Engine(),
@@ -56,11 +56,11 @@ func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *tran
 	})
 }
 
-// settleTime bounds how long the listeners wait for Redis: a client that resumes by the id of a stream's entry is to
-// find the history. It is longer than any redisTimeout takes to fail.
+// settleTime bounds how long the listeners wait for Redis. They wait so that a client that resumes by the id of a stream's
+// entry finds the history.
 const settleTime = 10 * time.Second
 
-// startRedis connects, and waits until that has succeeded or failed.
+// startRedis connects, and waits until the first attempt has succeeded or failed.
 func startRedis(b *redis.Bridge) {
 	b.Start()
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
@@ -68,15 +68,15 @@ func startRedis(b *redis.Bridge) {
 	b.Settled(ctx)
 }
 
-// streamedTTL is how long events of Redis Streams are kept, where no rule of keys says otherwise: Redis keeps them too,
-// and a client that resumes by an entry's id is to find it after a quiet night.
+// streamedTTL is how long events of Redis Streams are kept at least, if no rule of keys says otherwise. Redis keeps them as
+// well, and a client that resumes by an entry's id finds it even after a quiet night.
 const streamedTTL = 24 * time.Hour
 
-// streamed makes the options of keys that get the entries of Redis Streams from those of other keys. own says that a rule
-// has set HistoryTTL.
-func streamed(o engine.KeyOptions, own bool) *engine.KeyOptions {
+// streamed returns the options of keys that get the entries of Redis Streams, made from those of other keys. ttlSet says that
+// a rule has set HistoryTTL.
+func streamed(o engine.KeyOptions, ttlSet bool) *engine.KeyOptions {
 	o.StableIDs = true
-	if !own {
+	if !ttlSet {
 		o.HistoryTTL = max(o.HistoryTTL, streamedTTL)
 	}
 	return &o

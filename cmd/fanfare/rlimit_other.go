@@ -2,5 +2,5 @@
 
 package main
 
-// fileLimit is the default of Options.MaxConnections where there is no RLIMIT_NOFILE.
+// fileLimit is a limit for systems without RLIMIT_NOFILE.
 func fileLimit() int { return 100_000 }

@@ -4,9 +4,8 @@ package main
 
 import "syscall"
 
-// fileLimit returns the number of descriptors that the process may have. The Go
-// runtime has raised the soft limit to the hard one already; here it is raised
-// again in case that failed.
+// fileLimit returns how many descriptors the process may have. The Go runtime raises the soft limit to the hard one at the
+// start; fileLimit raises it again in case that failed.
 func fileLimit() int {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {

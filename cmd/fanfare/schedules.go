@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
-	// Zones for cron where the machine has none, as in an image made from scratch by somebody else.
+	// Time zones for cron on machines without them, such as a container image made from scratch.
 	_ "time/tzdata"
 
 	"fanfare/bridge/payload"
@@ -15,8 +15,7 @@ import (
 	"fanfare/transport"
 )
 
-// newScheduleRunner makes the runner of schedules, which publish as the publish API does: within the same limits, and
-// counted.
+// newScheduleRunner makes the runner of schedules. They publish like the publish API, with the same limits and metrics.
 func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
 	return schedule.New(schedule.Options{
 		Publish:    srv.Publish,
@@ -32,7 +31,7 @@ func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Ru
 	})
 }
 
-// schedules turns settings into the bridge's terms.
+// schedules converts the settings.
 func schedules(c *config.Config) []schedule.Schedule {
 	all := make([]schedule.Schedule, len(c.Schedules))
 	for i, s := range c.Schedules {
@@ -54,7 +53,7 @@ func schedules(c *config.Config) []schedule.Schedule {
 			OnlyChanged: s.OnlyChanged,
 			SkipIdle:    s.Idle == "skip",
 		}
-		all[i].Payload, _ = payload.ParseMode(s.Payload) // one of the enum
+		all[i].Payload, _ = payload.ParseMode(s.Payload) // Validate allows only valid modes
 		for name, value := range s.Headers {
 			all[i].Header.Set(name, value)
 		}
@@ -65,7 +64,7 @@ func schedules(c *config.Config) []schedule.Schedule {
 	return all
 }
 
-// sendLastKeys adds the keys of schedules with sendLast to what rule says.
+// sendLastKeys extends rule, which may be nil: the keys of schedules with sendLast get it.
 func sendLastKeys(base engine.KeyOptions, rule func(string) *engine.KeyOptions, schedules []config.Schedule) func(string) *engine.KeyOptions {
 	keys := make(map[string]*engine.KeyOptions)
 	for _, s := range schedules {

@@ -20,8 +20,8 @@ import (
 
 // process is the running server.
 type process struct {
-	cfg      *config.Config // the last one loaded
-	cacheKey string         // of the first one: it cannot change
+	cfg      *config.Config // the configuration loaded last
+	cacheKey string         // of the first configuration: it cannot change
 	load     func() (*config.Config, error)
 	level    slog.LevelVar
 	logger   *slog.Logger
@@ -30,11 +30,10 @@ type process struct {
 	schedule *schedule.Runner
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
-	admin    net.Listener  // nil if it is off
+	admin    net.Listener  // nil if the setting is off
 }
 
-// serve runs the server until SIGINT or SIGTERM, and then drains it; a second
-// signal ends it at once.
+// serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
 func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load}
 	if err := setLevel(&p.level, cfg.LogLevel); err != nil {
@@ -42,6 +41,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	}
 	p.logger = newLogger(cfg.LogFormat, &p.level)
 
+	// Convert the settings, and make the parts of the server.
 	files := fileLimit()
 	limit, warning := connectionLimit(cfg.MaxConnections, files)
 	var err error
@@ -67,11 +67,12 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	}
 	defer p.schedule.Close()
 
-	// Signals count from here: one that comes while listening still drains.
+	// Catch signals before anything listens, so that each of them drains.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
+	// Read the history from Redis before clients can ask for it.
 	if p.redis, err = newRedis(cfg, p.names, eo, p.srv, p.logger); err != nil {
 		return err
 	}
@@ -80,13 +81,14 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		defer p.redis.Close()
 	}
 
+	// Open the listeners, and start what publishes on its own.
 	failed := make(chan error, 2)
 	l, err := openListeners(cfg, inheritedFiles())
 	if err != nil {
 		return err
 	}
 	if len(l.inherited) > 0 {
-		p.logger.Info("sockets were passed on by the program that started this one: these settings are not used", "settings", l.describe())
+		p.logger.Info("using sockets inherited from the parent process in place of these settings", "settings", l.describe())
 	}
 	if p.admin = l.admin; l.admin != nil {
 		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
@@ -105,13 +107,13 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	return p.run(signals, failed)
 }
 
-// stopAtEnd asks for a drain, as SIGTERM does, when in ends: then whoever held its other end has closed it, or died.
+// stopAtEnd asks for a drain, as SIGTERM does, when in ends: the process at the other end has closed it, or has ended.
 func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
-	_, _ = io.Copy(io.Discard, in) // an error is an end too
+	_, _ = io.Copy(io.Discard, in) // an error is an end as well
 	signals <- syscall.SIGTERM
 }
 
-// announce says where things are, what the limits are, and what to try.
+// announce logs the addresses, the limits, and commands to try.
 func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	at := "http://" + reachable(streams.Addr())
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
@@ -128,7 +130,7 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	api := "http://" + reachable(admin.Addr())
 	auth := ""
 	if p.cfg.PublishToken != "" {
-		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // without double quotes, which the log would escape
+		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
 	p.logger.Info("try", "subscribe", try,
@@ -142,7 +144,7 @@ func pageURL(c *config.Config, at string) string {
 	return at + "/"
 }
 
-// reachable is an address that works on this machine, for a listener on any.
+// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost.
 func reachable(a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
@@ -154,7 +156,7 @@ func reachable(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// run waits for signals and changes of the configuration file.
+// run handles signals and changes of the configuration file until the server ends.
 func (p *process) run(signals <-chan os.Signal, failed <-chan error) error {
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
@@ -188,9 +190,9 @@ func notify(c chan<- struct{}) {
 	}
 }
 
-// drain ends the streams politely, or at once on a second signal.
+// drain ends the streams at the configured rate, or at once on a second signal.
 func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
-	p.logger.Info("draining: a second signal ends it at once", "signal", s.String(), "streams", p.srv.Open())
+	p.logger.Info("draining: a second signal stops at once", "signal", s.String(), "streams", p.srv.Open())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -206,28 +208,28 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 			}
 		}
 	}()
-	p.schedule.Close() // what they would publish now, the next server publishes
+	// Stop the sources before the streams: clients get later events from the server to which they reconnect.
+	p.schedule.Close()
 	if p.redis != nil {
-		p.redis.Close() // first: what comes from now on is for the server that the clients go to
+		p.redis.Close()
 	}
 	p.srv.Drain(ctx)
 	if ctx.Err() != nil {
-		p.logger.Warn("ended at once by a second signal")
+		p.logger.Warn("stopped at once by a second signal")
 	}
 	p.logger.Info("stopped")
 }
 
-// reload applies a new configuration without dropping a stream. With a mistake
-// in it, nothing changes.
+// reload applies a new configuration without ending a stream. If the configuration has a mistake, nothing changes.
 func (p *process) reload(why string) {
 	next, err := p.load()
 	if err != nil {
-		p.logger.Error("configuration not reloaded: the one in force stays", "why", why, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
+		p.logger.Error("configuration not reloaded: the previous one stays in effect", "why", why, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return
 	}
 	changed, restart := config.Diff(p.cfg, next)
 	if err := p.apply(next); err != nil {
-		p.logger.Error("configuration not reloaded: the one in force stays", "why", why, "error", err)
+		p.logger.Error("configuration not reloaded: the previous one stays in effect", "why", why, "error", err)
 		return
 	}
 	if len(restart) > 0 {
@@ -245,12 +247,11 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	// What counts is the socket that is open, not the address in the file, which
-	// needs a restart.
+	// The open socket counts, not the address in the file, which takes effect after a restart.
 	if p.admin != nil && next.PublishToken == "" && !loopback(p.admin.Addr()) {
-		return fmt.Errorf("publishToken: can't be taken away: the admin listener is open on %s, which other machines can reach, until a restart", p.admin.Addr())
+		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s, which other machines can reach: restart the server", p.admin.Addr())
 	}
-	to.CacheKey = p.cacheKey // streams that named no key are subscribed to it
+	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	if err := p.srv.Reconfigure(to); err != nil {
 		return err
 	}

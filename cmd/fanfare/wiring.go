@@ -13,8 +13,7 @@ import (
 	"fanfare/transport"
 )
 
-// engineOptions turns settings into the engine's terms. names are what is read
-// from Redis, nil without it.
+// engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.
 func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error) {
 	slow, err := engine.ParsePolicy(c.Slow)
 	if err != nil {
@@ -39,15 +38,13 @@ func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error)
 		KeyRule:         rule,
 		MaxKeys:         c.MaxKeys,
 		MaxHistoryBytes: int64(c.HistoryTotalBytes),
-		// A pass over the keys takes eight sweeps: history lives at most an eighth
-		// longer than its TTL.
+		// A pass over all keys takes eight sweeps, so history is kept at most an eighth longer than its TTL.
 		SweepInterval: min(time.Second, max(c.HistoryTTL/64, time.Millisecond)),
 	}, nil
 }
 
-// keyRules makes the options of each rule once; the first rule whose pattern
-// matches a key counts. Keys that get the entries of Redis Streams have options
-// of their own, see streamed.
+// keyRules makes the options of each rule once, and returns the function that looks up those of a key. The first rule that
+// matches the key counts. Keys that get the entries of Redis Streams have different options, see streamed.
 func keyRules(base engine.KeyOptions, rules []config.KeyRule, names *redis.Names) (func(string) *engine.KeyOptions, error) {
 	if len(rules) == 0 && names == nil {
 		return nil, nil
@@ -96,59 +93,63 @@ func override[T any](v *T, by *T) {
 	}
 }
 
-// transportOptions turns settings into the transport's terms.
+// transportOptions converts the settings of the transport.
 func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger) (transport.Options, error) {
 	over, err := transport.ParseOverLimit(c.OverLimit)
 	if err != nil {
 		return transport.Options{}, err
 	}
 	return transport.Options{
-		Path:                 c.Path,
-		Headers:              c.Headers,
-		CacheKey:             c.CacheKey,
-		PlainIDs:             c.IDs == "off",
-		RefuseReserved:       c.ReservedEvents == "refuse",
-		TrustedProxies:       c.Proxies(),
-		IdleTimeout:          c.IdleTimeout,
-		PingInterval:         c.PingInterval,
-		WriteTimeout:         c.WriteTimeout,
-		Retry:                c.Retry,
-		RetryMin:             c.RetryMin,
-		RetryMax:             c.RetryMax,
-		OverLimit:            over,
-		MaxConnections:       maxConnections,
-		MaxKeysPerConnection: c.MaxKeysPerConnection,
-		MaxKeyBytes:          int(c.MaxKeyBytes),
-		MaxIDBytes:           c.MaxIDBytes,
-		MaxEventBytes:        int(c.MaxEventBytes),
-		MaxBodyBytes:         int(c.MaxBodyBytes),
-		DrainDelay:           c.DrainDelay,
-		DrainRate:            c.DrainRate,
-		DrainTimeout:         c.DrainTimeout,
-		NoPage:               !c.Page,
-		PublishToken:         string(c.PublishToken),
-		AdminOrigins:         c.AdminOrigins,
-		AllowedOrigins:       c.AllowedOrigins,
-		AllowCredentials:     c.AllowCredentials,
-		Pprof:                c.PProf,
-		AccessLog:            c.AccessLog,
-		Logger:               logger,
+		Path:                     c.Path,
+		Headers:                  c.Headers,
+		CacheKey:                 c.CacheKey,
+		PlainIDs:                 c.IDs == "off",
+		RefuseReserved:           c.ReservedEvents == "refuse",
+		TrustedProxies:           c.Proxies(),
+		IdleTimeout:              c.IdleTimeout,
+		PingInterval:             c.PingInterval,
+		WriteTimeout:             c.WriteTimeout,
+		Retry:                    c.Retry,
+		RetryMin:                 c.RetryMin,
+		RetryMax:                 c.RetryMax,
+		OverLimit:                over,
+		MaxConnections:           maxConnections,
+		MaxIdleConnections:       c.MaxIdleConnections,
+		MaxConnectionsPerAddress: c.MaxConnectionsPerAddress,
+		MaxLife:                  c.MaxLife,
+		MinReadRate:              int(c.MinReadRate),
+		MaxPinnedBytes:           int64(c.MaxPinnedBytes),
+		MaxKeysPerConnection:     c.MaxKeysPerConnection,
+		MaxKeyBytes:              int(c.MaxKeyBytes),
+		MaxIDBytes:               c.MaxIDBytes,
+		MaxEventBytes:            int(c.MaxEventBytes),
+		MaxBodyBytes:             int(c.MaxBodyBytes),
+		DrainDelay:               c.DrainDelay,
+		DrainRate:                c.DrainRate,
+		DrainTimeout:             c.DrainTimeout,
+		NoPage:                   !c.Page,
+		PublishToken:             string(c.PublishToken),
+		AdminOrigins:             c.AdminOrigins,
+		AllowedOrigins:           c.AllowedOrigins,
+		AllowCredentials:         c.AllowCredentials,
+		Pprof:                    c.PProf,
+		AccessLog:                c.AccessLog,
+		Logger:                   logger,
 	}, nil
 }
 
-// reservedFiles are the descriptors that streams leave for listeners, the
-// publish API and the log.
+// reservedFiles is the number of descriptors that streams leave free for listeners, the publish API and the log.
 const reservedFiles = 128
 
-// connectionLimit returns how many streams may be open, and a warning if the
-// setting promises more than the process may have descriptors.
+// connectionLimit returns how many streams may be open, and a warning if the setting is more than the process can have
+// descriptors for.
 func connectionLimit(setting, files int) (limit int, warning string) {
 	possible := max(files-reservedFiles, 1)
 	switch {
 	case setting == 0:
 		return possible, ""
 	case setting > possible:
-		return setting, fmt.Sprintf("maxConnections is %d, but RLIMIT_NOFILE allows %d descriptors, so about %d streams: raise it (ulimit -n, LimitNOFILE=)", setting, files, possible)
+		return setting, fmt.Sprintf("maxConnections is %d, but RLIMIT_NOFILE allows %d descriptors, so about %d streams: raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)", setting, files, possible)
 	}
 	return setting, ""
 }

@@ -9,15 +9,17 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// parseArgs gives the command, or the help text that was asked for.
+// parseArgs returns the command, or the text of the help that args request.
 func parseArgs(args []string) (c *command, help string, err error) {
 	c = &command{}
 	var text bytes.Buffer
 	helped := false
 	options := append(valueMappers(),
 		kong.Name("fanload"),
-		kong.Description("Measures a server of Server-Sent Events: a swarm of subscribers, a publisher, and a check of every "+
-			"subscriber's sequence. Loopback only, unless --allow-remote is given.\n\n"+
+		kong.Description("Measures a Server-Sent Events server under load: it holds thousands of subscribers, publishes events, and checks "+
+			"every subscriber's sequence. Only loopback addresses, unless --allow-remote is given.\n\n"+
+			"Use it for latency, throughput and the server's CPU time and memory. For tests in JavaScript, or on several machines, use the k6 "+
+			"scripts in loadtest. To compare servers in one run, use bench/peers, which runs fanload.\n\n"+
 			"Templates are Go's text/template, with .Base .PublishBase .Run .Key .KeyIndex .Subscriber .LastEventID .Seq .TS .Payload "+
 			"and the functions urlquery, json, base64 and env \"NAME\"."),
 		kong.Writers(&text, &text),
@@ -28,7 +30,7 @@ func parseArgs(args []string) (c *command, help string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if args, err = commandOf(k.Model, args); err != nil {
+	if args, err = conventionalCommands(k.Model, args); err != nil {
 		return nil, "", err
 	}
 	ctx, err := k.Parse(args)
@@ -43,9 +45,9 @@ func parseArgs(args []string) (c *command, help string, err error) {
 	return c, "", nil
 }
 
-// commandOf takes what people type who don't know this program: nothing, help, help MODE, --version, -v. Anything else that
-// comes first and is no flag must be a command.
-func commandOf(model *kong.Application, args []string) ([]string, error) {
+// conventionalCommands accepts what people type who do not know this program: nothing, help, help MODE, --version, -v. Any
+// other first argument that is not a flag must be a command.
+func conventionalCommands(model *kong.Application, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return []string{"--help"}, nil
 	}
@@ -72,16 +74,16 @@ func unknownCommand(model *kong.Application, name string) error {
 	for _, n := range model.Children {
 		all = append(all, n.Name)
 	}
-	return fmt.Errorf("unknown command %q: give one of %s; fanload help says more", name, strings.Join(all, ", "))
+	return fmt.Errorf("unknown command %q: use one of %s, or see fanload help", name, strings.Join(all, ", "))
 }
 
-// explain says where help is to be found. A flag of another mode is told as that.
+// explain adds to an error where to find help. For a flag of other modes it names those modes.
 func explain(model *kong.Application, args []string, err error) error {
 	text := err.Error()
 	for from, to := range map[string]string{
 		`expected string value but got "EOL" (<EOL>)`:             "needs a value",
 		"expected string value but got":                           "needs a value but got",
-		"bool value must be true, 1, yes, false, 0 or no but got": "write the flag without a value, or =true or =false, but not",
+		"bool value must be true, 1, yes, false, 0 or no but got": "write the flag without a value, or with =true or =false, not with",
 	} {
 		text = strings.Replace(text, from, to, 1)
 	}
@@ -98,7 +100,7 @@ func explain(model *kong.Application, args []string, err error) error {
 	return fmt.Errorf("%s (%s)", text, more)
 }
 
-// modesWith a flag.
+// modesWith returns the modes that have the flag.
 func modesWith(model *kong.Application, flag string) (modes []string) {
 	for _, n := range model.Children {
 		if slices.ContainsFunc(n.Flags, func(f *kong.Flag) bool { return f.Name == flag }) {

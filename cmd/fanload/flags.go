@@ -12,119 +12,115 @@ import (
 	"fanfare/cmd/fanload/plan"
 )
 
-// common are the flags of every mode.
+// common has the flags of every mode.
 type common struct {
-	Preset      string   `default:"fanfare" placeholder:"NAME" group:"Server" help:"Routes of a known server: fanfare, fanfare-batch, egg-sse, mercure, nchan, centrifugo, pushpin, none. \"fanload presets\" prints them; every flag below overrides."`
-	Base        string   `placeholder:"URL" group:"Server" help:"Where streams are: {{.Base}} in templates."`
-	PublishBase string   `placeholder:"URL" group:"Server" help:"Where to publish: {{.PublishBase}} in templates. Default: the preset's, or --base where that gives one origin for both."`
+	Preset      string   `default:"fanfare" placeholder:"NAME" group:"Server" help:"Routes of a known server: fanfare, fanfare-batch, egg-sse, mercure, nchan, centrifugo, pushpin, none. \"fanload presets\" prints them; the flags below override them."`
+	Base        string   `placeholder:"URL" group:"Server" help:"Origin of the streams: {{.Base}} in templates."`
+	PublishBase string   `placeholder:"URL" group:"Server" help:"Origin of the publish route: {{.PublishBase}} in templates. Default: the preset's, or --base if the preset has the same origin for both."`
 	Subscribe   string   `placeholder:"URL" group:"Server" help:"Template of the stream's URL."`
-	SubHeader   []string `name:"subscribe-header" sep:"none" placeholder:"NAME: VALUE" group:"Server" help:"Header of the stream's request, a template; empty leaves it out. Repeatable."`
+	SubHeader   []string `name:"subscribe-header" sep:"none" placeholder:"NAME: VALUE" group:"Server" help:"Header of the stream's request, a template. An empty value leaves it out. Repeatable."`
 	SubMethod   string   `name:"subscribe-method" placeholder:"METHOD" group:"Server" help:"Method of the stream's request."`
 	Publish     string   `placeholder:"URL" group:"Server" help:"Template of the publish route's URL."`
 	PubHeader   []string `name:"publish-header" sep:"none" placeholder:"NAME: VALUE" group:"Server" help:"Header of the publish request, a template. Repeatable."`
 	PubMethod   string   `name:"publish-method" placeholder:"METHOD" group:"Server" help:"Method of the publish request."`
 	PubBody     string   `name:"publish-body" placeholder:"TEMPLATE" group:"Server" help:"Body of the publish request, with {{.Payload}} in it."`
 	Key         string   `default:"fanload-{{.Run}}-{{.KeyIndex}}" placeholder:"TEMPLATE" group:"Server" help:"Name of a key: ${default}."`
-	Ready       string   `placeholder:"WHEN" group:"Server" help:"When a subscriber counts as subscribed: head, or sent for a server that holds the head back."`
-	GapEvent    string   `default:"gap" placeholder:"TYPE" group:"Server" help:"Type of the event by which the server admits a loss (${default})."`
-	AllowRemote bool     `group:"Server" help:"Also load an address that is not loopback. Only for machines and networks that are yours."`
+	Ready       string   `placeholder:"WHEN" group:"Server" help:"When a subscriber counts as subscribed: head (the response's head has arrived), or sent (the request was sent), for a server that holds the head back until the first event."`
+	GapEvent    string   `default:"gap" placeholder:"TYPE" group:"Server" help:"Type of the event by which the server reports a loss (${default})."`
+	AllowRemote bool     `group:"Server" help:"Allow an address that is not loopback. Only for machines and networks that are yours."`
 	CA          string   `name:"ca" placeholder:"FILE" group:"Server" help:"https: trust the certificates in this PEM file instead of the system's."`
-	Insecure    bool     `group:"Server" help:"https: take any certificate."`
-	ServerName  string   `placeholder:"NAME" group:"Server" help:"https: the name that the certificate must be for, and that SNI asks for. Default: the URL's host."`
-	ServerPID   []int    `range:"the pid of a running process" name:"server-pid" placeholder:"PID" group:"Server" help:"Process of the server, for its CPU and memory, with its children. Repeatable."`
+	Insecure    bool     `group:"Server" help:"https: accept any certificate."`
+	ServerName  string   `placeholder:"NAME" group:"Server" help:"https: the name that the certificate must have, also sent as SNI. Default: the URL's host."`
+	ServerPID   []int    `range:"the pid of a running process" name:"server-pid" placeholder:"PID" group:"Server" help:"Process of the server, to measure its CPU time and memory, including its children. Repeatable."`
 
 	Subscribers    int           `range:"1 to 1000000" short:"n" default:"1000" placeholder:"N" group:"Load" help:"Subscribers (${default})."`
-	Keys           int           `range:"1 to 1000000" short:"k" default:"1" placeholder:"N" group:"Load" help:"Keys; subscriber i is on key i modulo N (${default})."`
+	Keys           int           `range:"1 to 1000000" short:"k" default:"1" placeholder:"N" group:"Load" help:"Keys. Subscriber i subscribes to key i modulo N (${default})."`
 	Size           int           `range:"0 to 8388608" default:"200" placeholder:"BYTES" group:"Load" help:"Bytes of an event's data (${default})."`
 	Batch          int           `range:"1 to 10000" default:"1" placeholder:"N" group:"Load" help:"Events in a publish request, for routes that take several (${default})."`
-	Duration       time.Duration `range:"1ms to 168h" short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s; soak 10m)."`
-	Warmup         time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Load" help:"Publish that long before measuring (${default})."`
-	WarmupPasses   int           `range:"0 to 1000" default:"0" placeholder:"N" group:"Load" help:"Before that, publish N times to every key, each time until all its subscribers have the event (${default})."`
-	Events         int64         `range:"0 or more" default:"0" placeholder:"N" group:"Load" help:"End after that many events; 0: by the duration alone."`
-	ConnectRate    float64       `range:"0 to 1000000" default:"0" placeholder:"N" group:"Load" help:"Connects a second; 0: as fast as it goes."`
-	InFlight       int           `range:"1 to 100000" default:"256" placeholder:"N" group:"Load" help:"Connections being opened at once (${default})."`
-	ConnectTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"From the connect to the head (${default})."`
-	Settle         time.Duration `range:"0s to 168h" default:"300ms" placeholder:"TIME" group:"Load" help:"Between the last connect and the first event (${default})."`
-	Drain          time.Duration `range:"0s to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"At most, for what is still to come after the last event (${default})."`
-	Reconnect      bool          `negatable:"" group:"Load" help:"Come back, with the last event id, when the server ends a stream. Default in churn, storm, soak."`
-	ReconnectDelay time.Duration `range:"0s to 168h" default:"100ms" placeholder:"TIME" group:"Load" help:"Before coming back, where the server gave no retry (${default})."`
+	Duration       time.Duration `range:"1ms to 168h" short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s)."`
+	Warmup         time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Load" help:"Publish for this time before measuring (${default})."`
+	WarmupPasses   int           `range:"0 to 1000" default:"0" placeholder:"N" group:"Load" help:"Before --warmup, publish N times to every key, and each time wait until all its subscribers have the event (${default})."`
+	Events         int64         `range:"0 or more" default:"0" placeholder:"N" group:"Load" help:"End after this many events. 0: only the duration counts."`
+	ConnectRate    float64       `range:"0 to 1000000" default:"0" placeholder:"N" group:"Load" help:"Connections opened per second. 0: as many as possible."`
+	InFlight       int           `range:"1 to 100000" default:"256" placeholder:"N" group:"Load" help:"Connections that are being opened at the same time (${default})."`
+	ConnectTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"Longest time from the connect to the response's head (${default})."`
+	Settle         time.Duration `range:"0s to 168h" default:"300ms" placeholder:"TIME" group:"Load" help:"Pause between the last connect and the first event (${default})."`
+	Drain          time.Duration `range:"0s to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"Longest wait after the last event for deliveries that are still missing (${default})."`
+	Reconnect      bool          `negatable:"" group:"Load" help:"Reconnect, with the last event id, when the server ends a stream. Default in churn and storm."`
+	ReconnectDelay time.Duration `range:"0s to 168h" default:"100ms" placeholder:"TIME" group:"Load" help:"Delay before a reconnect, if the server has sent no retry (${default})."`
 
-	Publishers     int           `range:"1 to 1024" default:"4" placeholder:"N" group:"Client" help:"Publish connections, at most one for each key (${default})."`
-	InFlightPubs   int           `range:"1 to 1024" name:"publishes-in-flight" default:"1" placeholder:"N" group:"Client" help:"Keys that are published to at once, each over its own connection; closed: as many rounds at once (${default})."`
-	Pipeline       int           `range:"1 to 1024" default:"1" placeholder:"N" group:"Client" help:"Unanswered publish requests on a connection (${default})."`
-	PublishTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Client" help:"For the answer to a publish request (${default})."`
-	Processes      int           `range:"0 to 256" default:"0" placeholder:"N" group:"Client" help:"Processes; 0: as many as the limit of open files asks for."`
-	Loops          int           `range:"0 to 256" default:"0" placeholder:"N" group:"Client" help:"Epoll loops in a process; 0: one for each core."`
-	Sources        int           `range:"0 to 60000" default:"0" placeholder:"N" group:"Client" help:"Source addresses, from 127.1.0.1 on; 0: one for 4,000 subscribers."`
+	Publishers     int           `range:"1 to 1024" default:"4" placeholder:"N" group:"Client" help:"Publish connections, at most one per key (${default})."`
+	InFlightPubs   int           `range:"1 to 1024" name:"publishes-in-flight" default:"1" placeholder:"N" group:"Client" help:"Keys that are published to at the same time, each on its own connection. closed: rounds at the same time (${default})."`
+	Pipeline       int           `range:"1 to 1024" default:"1" placeholder:"N" group:"Client" help:"Publish requests on a connection that may be unanswered (${default})."`
+	PublishTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Client" help:"Longest wait for the answer to a publish request (${default})."`
+	Processes      int           `range:"0 to 256" default:"0" placeholder:"N" group:"Client" help:"Processes. 0: as many as the limit of open files requires."`
+	Loops          int           `range:"0 to 256" default:"0" placeholder:"N" group:"Client" help:"Epoll loops per process. 0: one per core."`
+	Sources        int           `range:"0 to 60000" default:"0" placeholder:"N" group:"Client" help:"Source addresses, from 127.1.0.1 on. 0: one per 4,000 subscribers."`
 
-	Threshold []string      `short:"t" sep:"none" placeholder:"COND" group:"Report" help:"Condition that the exit status answers, as p99<50ms, lost==0, deliveries_per_second>=1M. Repeatable."`
-	Checks    bool          `default:"true" negatable:"" group:"Report" help:"Fail a run in which the server has a fault, whatever the thresholds: an event lost, a connect refused, and so on. A threshold of the same metric takes the place of its check."`
-	JSON      string        `name:"json" placeholder:"FILE" group:"Report" help:"Write the result as JSON; - is standard output, without the table."`
-	HTML      string        `name:"html" placeholder:"FILE" group:"Report" help:"Write a page with plots that stands alone."`
-	Progress  string        `default:"auto" enum:"auto,on,off" placeholder:"WHEN" group:"Report" help:"Live line on standard error: auto (on a terminal), on, off."`
-	Sample    time.Duration `range:"10ms to 168h" default:"250ms" placeholder:"TIME" group:"Report" help:"Between two points of the plots over time (${default})."`
+	Threshold []string      `short:"t" sep:"none" placeholder:"COND" group:"Report" help:"Condition that must hold for exit status 0, such as p99<50ms, lost==0, deliveries_per_second>=1M. Repeatable."`
+	Checks    bool          `default:"true" negatable:"" group:"Report" help:"Fail the run if the server has a fault, such as a lost event or a refused connection, independent of the thresholds. A threshold of the same metric replaces its check."`
+	JSON      string        `name:"json" placeholder:"FILE" group:"Report" help:"Write the result as JSON. - is standard output, in place of the table."`
+	HTML      string        `name:"html" placeholder:"FILE" group:"Report" help:"Write a self-contained page with plots."`
+	Progress  string        `default:"auto" enum:"auto,on,off" placeholder:"WHEN" group:"Report" help:"Progress line on standard error: auto (on a terminal), on, off."`
+	Sample    time.Duration `range:"10ms to 168h" default:"250ms" placeholder:"TIME" group:"Report" help:"Interval between two points of the plots over time (${default})."`
 }
 
 type openFlags struct {
-	Rate float64 `range:"0 to 1000000" short:"r" default:"100" placeholder:"N" group:"Mode" help:"Events a second over all keys (${default})."`
+	Rate float64 `range:"0 to 1000000" short:"r" default:"100" placeholder:"N" group:"Mode" help:"Events per second over all keys (${default})."`
 }
 
 // grammar is the command line.
 type grammar struct {
 	Closed struct {
 		common
-		RoundTimeout time.Duration `range:"0s to 168h" default:"5s" placeholder:"TIME" group:"Mode" help:"How long to wait for the last subscriber (${default})."`
-	} `cmd:"" help:"Publish the next event when every subscriber of the key has the last one."`
+		RoundTimeout time.Duration `range:"0s to 168h" default:"5s" placeholder:"TIME" group:"Mode" help:"Longest wait for the last subscriber of a round (${default})."`
+	} `cmd:"" help:"Publish the next event when every subscriber of the key has the previous one (closed loop)."`
 	Open struct {
 		common
 		openFlags
-	} `cmd:"" help:"Publish at a rate, whatever happens; latency counts from the scheduled time."`
+	} `cmd:"" help:"Publish at a fixed rate (open loop). Latency counts from the scheduled time."`
 	Burst struct {
 		common
 		Burst        int           `range:"1 to 1000000" short:"b" default:"100" placeholder:"N" group:"Mode" help:"Events in a burst (${default})."`
-		Every        time.Duration `range:"1ms to 168h" default:"1s" placeholder:"TIME" group:"Mode" help:"From burst to burst (${default})."`
-		RoundTimeout time.Duration `range:"0s to 168h" default:"5s" placeholder:"TIME" group:"Mode" help:"How long to wait for the last subscriber (${default})."`
-	} `cmd:"" help:"Publish many events at once, every so often."`
+		Every        time.Duration `range:"1ms to 168h" default:"1s" placeholder:"TIME" group:"Mode" help:"Interval between bursts (${default})."`
+		RoundTimeout time.Duration `range:"0s to 168h" default:"5s" placeholder:"TIME" group:"Mode" help:"Longest wait for the last subscriber of a round (${default})."`
+	} `cmd:"" help:"Publish many events at once, at intervals."`
 	Ramp struct {
 		common
-		Rate float64 `range:"0 to 1000000" short:"r" default:"0" placeholder:"N" group:"Mode" help:"Events a second while holding; 0: none."`
-	} `cmd:"" help:"Open the connections and hold them: connect times, memory per connection."`
+		Rate float64 `range:"0 to 1000000" short:"r" default:"0" placeholder:"N" group:"Mode" help:"Events per second while holding the connections. 0: none."`
+	} `cmd:"" help:"Open the connections and hold them. Measures connect times and memory per connection."`
 	Churn struct {
 		common
 		openFlags
-		Churn float64 `range:"0 to 1000000" default:"100" placeholder:"N" group:"Mode" help:"Subscribers a second that leave and are replaced by new ones (${default})."`
+		Churn float64 `range:"0 to 1000000" default:"100" placeholder:"N" group:"Mode" help:"Subscribers per second that leave and are replaced by new ones (${default})."`
 	} `cmd:"" help:"Open loop, while subscribers come and go."`
 	Storm struct {
 		common
 		openFlags
-		Every    time.Duration `range:"1ms to 168h" default:"3s" placeholder:"TIME" group:"Mode" help:"From storm to storm (${default})."`
+		Every    time.Duration `range:"1ms to 168h" default:"3s" placeholder:"TIME" group:"Mode" help:"Interval between storms (${default})."`
 		Fraction float64       `range:"0 to 1" default:"1" placeholder:"F" group:"Mode" help:"Fraction of the subscribers that are dropped at once (${default})."`
-		Jitter   time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Mode" help:"Over which they come back (${default})."`
-	} `cmd:"" help:"Open loop, while all drop and come back at once with Last-Event-ID."`
+		Jitter   time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Mode" help:"Time over which they reconnect (${default})."`
+	} `cmd:"" help:"Open loop, while all subscribers disconnect at intervals and reconnect at once with Last-Event-ID."`
 	Stall struct {
 		common
 		openFlags
 		Percent     float64 `range:"0 to 100" default:"10" placeholder:"P" group:"Mode" help:"Percent of the subscribers that stop reading (${default})."`
-		StallBuffer int     `range:"0 to 1073741824" default:"4096" placeholder:"BYTES" group:"Mode" help:"Their receive buffer; 0: the system's (${default})."`
+		StallBuffer int     `range:"0 to 1073741824" default:"4096" placeholder:"BYTES" group:"Mode" help:"Receive buffer of these subscribers. 0: the system's default (${default})."`
 	} `cmd:"" help:"Open loop, while some subscribers stop reading."`
-	Soak struct {
-		common
-		openFlags
-	} `cmd:"" help:"Open loop for long, with reconnects: does memory grow, does anything get lost?"`
 	Presets struct {
-		Name string `arg:"" optional:"" help:"Of one preset."`
+		Name string `arg:"" optional:"" help:"Name of one preset. Default: all."`
 	} `cmd:"" help:"Print the presets' values."`
 	Version struct{} `cmd:"" help:"Print the version."`
 }
 
-// command is what the arguments ask for.
+// command is the command that the arguments name, with its flags.
 type command struct {
 	name   string
 	preset string // of "presets"
 	flags  grammar
 }
 
-// presetText prints all presets, or one.
+// presetText is the text of one preset, or of all.
 func presetText(name string) (string, error) {
 	if name != "" {
 		p, err := plan.FindPreset(name)
@@ -137,7 +133,7 @@ func presetText(name string) (string, error) {
 	return b.String(), nil
 }
 
-// commandLine is the arguments as a shell takes them, for reports. Headers may hold tokens: their values are left out.
+// commandLine is the arguments, quoted for a shell, for reports. Values of headers are left out, because they may be tokens.
 func commandLine(args []string) string {
 	words := []string{"fanload"}
 	hide := false

@@ -11,11 +11,11 @@ import (
 	"fanfare/cmd/fanload/run"
 )
 
-// live is the progress line. The sampler's goroutine writes it; end is called when that has ended.
+// live is the progress line. The sampler's goroutine writes it. end is called after that goroutine has ended.
 type live struct {
 	w     io.Writer
 	on    bool
-	line  bool // rewritten in place; else one line every so often
+	line  bool // rewritten in place; otherwise a new line every few seconds
 	every time.Duration
 	next  time.Duration
 	shown bool
@@ -34,7 +34,7 @@ func newLive(w io.Writer, when string) *live {
 	return l
 }
 
-// show is nil if nobody looks.
+// show returns the function that shows progress, or nil if it is off.
 func (l *live) show() func(run.Progress) {
 	if !l.on {
 		return nil
@@ -63,12 +63,12 @@ func (l *live) write(p run.Progress) {
 		text += fmt.Sprintf("  server %.1f MB", float64(p.Point.RSS)/1e6)
 	}
 	if l.line {
-		text = "\r\x1b[K" + text // back to the start, and clear what was there
+		text = "\r\x1b[K" + text // return to the start and clear the line
 		l.shown = true
 	} else {
 		text += "\n"
 	}
-	_, _ = io.WriteString(l.w, text) // a progress line that can't be written is no reason to stop
+	_, _ = io.WriteString(l.w, text) // an error here is no reason to stop the run
 }
 
 func (l *live) end() {

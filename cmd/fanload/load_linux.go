@@ -17,7 +17,7 @@ import (
 	"fanfare/cmd/fanload/team"
 )
 
-// load carries out a mode.
+// load runs a mode.
 func load(c *command, args []string, stdout, stderr io.Writer) int {
 	s, f, err := c.settings(args)
 	if err == nil {
@@ -39,7 +39,7 @@ func load(c *command, args []string, stdout, stderr io.Writer) int {
 	live := newLive(stderr, f.Progress)
 	s.Progress = live.show()
 
-	// The first signal ends the run early, with a report of what there is; the second one at once.
+	// The first signal ends the run early, with a report of what was measured. The second one ends the program at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {
@@ -81,7 +81,7 @@ func writeReports(r *report.Result, f *common, stdout io.Writer) error {
 	return errors.Join(r.Table(stdout), writeFile(f.JSON, r.JSON), writeFile(f.HTML, r.Page))
 }
 
-// writable tells before a run of perhaps hours that its report could not be written. What a file holds stays until then.
+// writable checks that a report can be written, before a run that may take hours. It does not change an existing file.
 func writable(flag, name string) error {
 	if name == "" || name == "-" && flag == "--json" {
 		return nil
@@ -110,7 +110,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 	return errors.Join(write(file), file.Close())
 }
 
-// openFiles is the limit of open files of a process. Go has raised the soft one to the hard one.
+// openFiles is the limit of open files of a process. The Go runtime has raised the soft limit to the hard one.
 func openFiles() int {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
@@ -120,7 +120,7 @@ func openFiles() int {
 }
 
 func worker(stdin io.Reader, stdout, stderr io.Writer) int {
-	// Ctrl-C reaches the whole process group: the parent ends the run, and this one with it.
+	// Ctrl-C reaches the whole process group. The parent handles it, and ends the workers.
 	signal.Ignore(os.Interrupt)
 	if err := team.Worker(stdin, stdout, true); err != nil {
 		printError(stderr, err)

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-var errLinux = errors.New("fanload needs Linux: it reads its subscribers by epoll, and the server's figures from /proc")
+var errLinux = errors.New("fanload runs on Linux only: it reads from its subscribers with epoll, and the server's figures from /proc")
 
 func load(c *command, args []string, _, stderr io.Writer) int {
 	if _, _, err := c.settings(args); err != nil {

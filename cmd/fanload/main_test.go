@@ -37,7 +37,7 @@ func TestUsage(t *testing.T) {
 		want   string
 	}{
 		{"", exitOK, "closed"},
-		{"--help", exitOK, "soak"},
+		{"--help", exitOK, "stall"},
 		{"stall --help", exitOK, "--percent"},
 		{"version", exitOK, "fanload "},
 		{"presets", exitOK, `"fanfare-batch"`},
@@ -56,7 +56,7 @@ func TestUsage(t *testing.T) {
 		{"open -t p99<5", exitUsage, "with its unit"},
 		{"open -t rss_max<5MB", exitUsage, "--server-pid"},
 		{"open --preset pushpin", exitUsage, "--subscribe is missing"},
-		{"soak --base http://127.0.0.1:1 --publish-base http://127.0.0.1:1 -n 2 -d 100ms", exitFailed, "connection refused"},
+		{"open --base http://127.0.0.1:1 --publish-base http://127.0.0.1:1 -n 2 -d 100ms", exitFailed, "connection refused"},
 		{"open -t round_p99<5ms", exitUsage, "needs closed or burst"},
 		{"open -t tls_p99<5ms", exitUsage, "needs an https:// address"},
 		{"open -t reconnect_p99.9<5ms", exitUsage, "needs --reconnect"},
@@ -86,7 +86,7 @@ func TestUsage(t *testing.T) {
 func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
 		"--version": "fanload (devel)", "-v": "fanload (devel)", "-V": "fanload (devel)", "version": "fanload (devel)",
-		"help": "soak", "-help": "soak", "-h": "soak", "--help": "soak", "help open": "--rate", "help stall": "--stall-buffer", "open -h": "--rate",
+		"help": "stall", "-help": "stall", "-h": "stall", "--help": "stall", "help open": "--rate", "help stall": "--stall-buffer", "open -h": "--rate",
 		"help presets": "Print the presets",
 	} {
 		if status, out, errs := fanload(strings.Fields(args)...); status != exitOK || !strings.Contains(out, want) || errs != "" {
@@ -94,15 +94,15 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"opne":                  `unknown command "opne": give one of closed, open,`,
-		"help nothing":          `unknown command "nothing": give one of`,
+		"opne":                  `unknown command "opne": use one of closed, open,`,
+		"help nothing":          `unknown command "nothing": use one of`,
 		"open extra":            "extra (fanload help open lists its flags)",
 		"open --percent 3":      "--percent is a flag of stall, not of open",
 		"open --nothing":        "unknown flag --nothing",
-		"open --no-checks=3":    `without a value, or =true or =false, but not "3"`,
-		"open --insecure=maybe": `--insecure: "maybe" is neither true nor false: write`,
+		"open --no-checks=3":    `without a value, or with =true or =false, not with "3"`,
+		"open --insecure=maybe": `--insecure: "maybe" is not a boolean: write`,
 		"open --subscribers":    "--subscribers: needs a value, such as 10: give 1 to 1000000",
-		"open --keys --size 3":  `--keys: needs a value, such as 10, and has "--size" behind it: give`,
+		"open --keys --size 3":  `--keys: needs a value, such as 10, but "--size" follows: give`,
 		"open --base":           "--base: needs a value",
 		"open -d 5":             `--duration: "5" has no unit: write 5s, or 5ms for milliseconds: give 1ms to 168h`,
 		"open -d soon":          `"soon" is not a duration: write`,
@@ -111,9 +111,9 @@ func TestHelpAndVersion(t *testing.T) {
 		"open --rate NaN":       `--rate: "NaN" is not a number: give 0 to 1000000`,
 		"open --rate Inf":       `"Inf" is not a number`,
 		"open --server-pid me":  `"me" is not a whole number: give the pid of a running process`,
-		"open --key {{.X":       `--key "{{.X": the template can't be read: unclosed action`,
+		"open --key {{.X":       `--key "{{.X": the template cannot be parsed: unclosed action`,
 		"open --progress maybe": `"auto","on","off"`,
-		"presets nothing":       `there is no preset "nothing": give one of`,
+		"presets nothing":       `unknown preset "nothing": give one of`,
 	} {
 		status, _, errs := fanload(strings.Fields(args)...)
 		if status != exitUsage || !strings.Contains(errs, want) || strings.Contains(errs, "strconv") || strings.Contains(errs, "64 bit") {

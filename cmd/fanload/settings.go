@@ -13,7 +13,7 @@ import (
 	"fanfare/cmd/fanload/run"
 )
 
-// settings makes a run of a mode's flags.
+// settings converts the flags of a mode to the settings of a run.
 func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	s := &run.Settings{Duration: 10 * time.Second}
 	var f *common
@@ -36,10 +36,8 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	case run.Stall:
 		f, s.Rate = &g.Stall.common, g.Stall.Rate
 		stallPercent, stallBuffer = g.Stall.Percent, g.Stall.StallBuffer
-	case run.Soak:
-		f, s.Rate, s.Duration = &g.Soak.common, g.Soak.Rate, 10*time.Minute
 	default:
-		return nil, nil, fmt.Errorf("%s is no mode", c.name)
+		return nil, nil, fmt.Errorf("%s is not a mode", c.name)
 	}
 	p, err := makePlan(c.name, f)
 	if err != nil {
@@ -47,7 +45,7 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	}
 	p.StallPercent, p.StallBuffer = stallPercent, stallBuffer
 	switch c.name {
-	case run.Churn, run.Storm, run.Soak:
+	case run.Churn, run.Storm:
 		p.Reconnect = !given(args, "--no-reconnect")
 	}
 	s.Plan = *p
@@ -66,7 +64,7 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	return s, f, err
 }
 
-// given tells whether a flag stands among the arguments: what a mode's default replaces must be told from its zero.
+// given reports whether args have a flag. A flag that is given as its zero value must not be replaced by a mode's default.
 func given(args []string, names ...string) bool {
 	for _, a := range args {
 		for _, n := range names {
@@ -78,17 +76,17 @@ func given(args []string, names ...string) bool {
 	return false
 }
 
-// makePlan joins the preset with the flags that override it.
+// makePlan combines the preset with the flags that override it.
 func makePlan(mode string, f *common) (*plan.Plan, error) {
 	preset, err := plan.FindPreset(f.Preset)
 	if err != nil {
 		return nil, err
 	}
 	if f.Batch > 1 && !preset.Batch && f.PubBody == "" {
-		return nil, fmt.Errorf("--batch %d: the publish route of the preset %s takes one event a request: give --preset fanfare-batch, "+
-			"or a --publish-body that may be repeated", f.Batch, f.Preset)
+		return nil, fmt.Errorf("--batch %d: the publish route of the preset %s takes one event per request: give --preset fanfare-batch, "+
+			"or a --publish-body that can be repeated", f.Batch, f.Preset)
 	}
-	// A preset with one origin for both needs one flag to move both.
+	// If the preset has one origin for both, --base moves both.
 	publishBase := preset.PublishBase
 	if f.Base != "" && preset.PublishBase == preset.Base {
 		publishBase = f.Base

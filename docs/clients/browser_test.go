@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // sameOrigin stands for the origin of the stream itself.
@@ -99,7 +102,7 @@ func chromium(lib string) func(*testing.T, *session) {
 		if s.target.trust != nil {
 			args = append(args, "--ignore-certificate-errors-spki-list="+s.target.trust.fingerprint)
 		}
-		start(t, nil, nil, needTool(t, "chromium"), append(args, page(t, s, lib))...)
+		start(t, nil, nil, proctest.Tool(t, "chromium"), append(args, page(t, s, lib))...)
 	}
 }
 
@@ -131,7 +134,7 @@ func firefox(lib string) func(*testing.T, *session) {
 			write(t, filepath.Join(profile, "cert_override.txt"), fmt.Sprintf("%s:\tOID.2.16.840.1.101.3.4.2.1\t%s\t\n", u.Host, tr.digest))
 		}
 		start(t, nil, []string{"HOME=" + profile, "MOZ_CRASHREPORTER_DISABLE=1"},
-			needTool(t, "firefox-esr"), "--headless", "--no-remote", "--profile", profile, page(t, s, lib))
+			proctest.Tool(t, "firefox-esr"), "--headless", "--no-remote", "--profile", profile, page(t, s, lib))
 	}
 }
 
@@ -143,7 +146,7 @@ func profileDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		until(t, "the browser's profile is removed", func() error { return os.RemoveAll(dir) })
+		eventually.NoError(t, "the browser's profile is removed", func() error { return os.RemoveAll(dir) })
 	})
 	return dir
 }

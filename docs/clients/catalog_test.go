@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/proctest"
 )
 
 // client is one of the page's rows.
@@ -99,7 +101,7 @@ func golang(t *testing.T, s *session) {
 // shell runs a tool and reads the lines that it prints.
 func shell(name string, args ...string) func(*testing.T, *session) {
 	return func(t *testing.T, s *session) {
-		runCommand(t, s, append([]string{needTool(t, name)}, args...), readStream)
+		runCommand(t, s, append([]string{proctest.Tool(t, name)}, args...), readStream)
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // front is a TCP proxy between a client and the servers, which a test can hold, cut and switch. What is for the server of
@@ -44,7 +47,7 @@ type pair struct {
 
 func newFront(t *testing.T, upstream, pages string) *front {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", proctest.FreeAddr(t)) // up listens there again
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +83,7 @@ func (f *front) down() {
 func (f *front) up() {
 	f.t.Helper()
 	var ln net.Listener
-	until(f.t, "the front's port is free again", func() (err error) {
+	eventually.NoError(f.t, "the front's port is free again", func() (err error) {
 		ln, err = net.Listen("tcp", f.addr)
 		return err
 	})

@@ -2,11 +2,8 @@ package clients_test
 
 import (
 	"net"
-	"syscall"
 	"time"
 )
-
-const sigterm = syscall.SIGTERM
 
 // full lets the client lose its connection and finds its place taken when it comes back. It returns what frees the place.
 func (w *world) full(args ...string) (free func()) {
@@ -15,7 +12,7 @@ func (w *world) full(args ...string) (free func()) {
 	w.front.hold()
 	w.front.cut(false)
 	w.left(w.server)
-	conn, err := net.Dial("tcp", w.server.stream)
+	conn, err := net.Dial("tcp", w.server.addr())
 	if err != nil {
 		w.t.Fatal(err)
 	}

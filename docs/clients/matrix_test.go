@@ -15,11 +15,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"fanfare/internal/test/proctest"
 )
 
 var (
@@ -53,14 +54,13 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	fanfare, driver = filepath.Join(dir, "fanfare"), filepath.Join(dir, "driver")
-	for _, build := range [][]string{{"../..", fanfare, "./cmd/fanfare"}, {".", driver, "./driver"}} {
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", build[1], build[2])
-		cmd.Dir = build[0]
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", build[2], err, out)
-			return 1
-		}
+	fanfare, err = proctest.Build(dir, "../../cmd/fanfare")
+	if err == nil {
+		driver, err = proctest.Build(dir, "driver")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	if err := readResults(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -147,7 +147,7 @@ func compare(t *testing.T, c client, column string, seen []string) {
 // toolVersion is the first number with a point in it that a program tells about itself.
 func toolVersion(t *testing.T, name string) string {
 	t.Helper()
-	out, _ := exec.Command(needTool(t, name), "--version").CombinedOutput()
+	out, _ := exec.Command(proctest.Tool(t, name), "--version").CombinedOutput()
 	for _, word := range strings.Fields(string(out)) {
 		if word = strings.Trim(word, ",()"); strings.Contains(word, ".") && word[0] >= '0' && word[0] <= '9' {
 			return word

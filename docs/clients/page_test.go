@@ -14,8 +14,8 @@ import (
 
 const pageFile = "../clients.md"
 
-// pageHead is the page up to the tables. pageNotes has an entry of a list for clients of which there is something to know:
-// options that they need, and why they do what the tests have seen.
+// pageHead is the page up to the tables. pageNotes has a list entry for each client that needs an explanation: the options that it
+// needs, and why it does what the tests have seen.
 var (
 	//go:embed page_head.md
 	pageHead string
@@ -34,7 +34,7 @@ func notes() map[string]string {
 	return all
 }
 
-// meaning is what the page says of a fact: a word or two for the tables, and a sentence for the list below them.
+// meaning is how the page shows a fact: a word or two for the tables, and a sentence for the list below them.
 type meaning struct {
 	fact, label string
 	works       bool // the client does its job nevertheless
@@ -44,19 +44,19 @@ type meaning struct {
 var meanings = []meaning{
 	{factGone, "gives up", false, "does not come back, and the page or the program has to open a new stream."},
 	{factLost, "loses events", false, "an event that was published never arrives."},
-	{factFirst, "loses the first", false, "cut off before its first event, it comes back without an id and misses what was published meanwhile."},
+	{factFirst, "loses the first", false, "if the connection breaks before its first event, it comes back without an id and misses what was published meanwhile."},
 	{factTwice, "duplicates", false, "an event arrives more than once."},
-	{factHalf, "half events", false, "of an event that was cut, it hands on the part that it has."},
+	{factHalf, "half events", false, "it delivers a part of an event when the connection breaks."},
 	{factOrder, "order", false, "events arrive in another order."},
 	{factChanged, "changes data", false, "data arrives that nobody published."},
-	{factNoGap, "no gap", false, "the application does not hear that something is missing."},
-	{factFalseGap, "false gap", false, "it comes back with an id that it never got, and is told of a gap where nothing is missing."},
-	{factName, "name", false, "the event's name is another one than the published."},
-	{factID, "id", false, "the event's id is another one than the published."},
-	{factOpen, "no `open`", true, "it does not say that it has connected before the first event arrives."},
-	{factEmpty, "empty messages", true, "it hands on blocks that have no data, such as a `retry:` alone. The standard drops them; the application has to."},
-	{factEarly, "early", true, "it comes back before the time that `retry:` gave it: when many are turned away, they come again at once."},
-	{factEnds, "ends", true, "waiting to come back does not keep Node.js running: a program that does nothing else ends."},
+	{factNoGap, "no gap", false, "the application is not informed that something is missing."},
+	{factFalseGap, "false gap", false, "it comes back with an id that it never received, and gets a gap although nothing is missing."},
+	{factName, "name", false, "the event's name differs from the published one."},
+	{factID, "id", false, "the event's id differs from the published one."},
+	{factOpen, "no `open`", true, "it does not report the connection before the first event arrives."},
+	{factEmpty, "empty messages", true, "it delivers blocks that have no data, such as a `retry:` alone. The standard drops them; here the application has to."},
+	{factEarly, "early", true, "it comes back before the time in `retry:` is over: clients that were turned away come back at once."},
+	{factEnds, "ends", true, "its reconnection timer does not keep Node.js running: a program that does nothing else ends."},
 	{factKeepsOn, "keeps asking", true, "it comes back after a 204."},
 }
 

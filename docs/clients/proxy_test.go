@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/proctest"
 )
 
 // proxy is one of the shipped configurations, with what moves it to a test's ports and folder. How they serve is tested in
@@ -121,7 +123,7 @@ func (px proxy) run(t *testing.T, upstream, pages string) (origin string, tr *tr
 	dir := t.TempDir()
 	p := places{
 		dir: dir, config: filepath.Join(dir, px.file),
-		http: freeAddr(t), https: freeAddr(t), ctl: freeAddr(t), upstream: upstream,
+		http: proctest.FreeAddr(t), https: proctest.FreeAddr(t), ctl: proctest.FreeAddr(t), upstream: upstream,
 	}
 	tr = makeCertificate(t, &p)
 	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", px.file))
@@ -140,17 +142,12 @@ func (px proxy) run(t *testing.T, upstream, pages string) (origin string, tr *tr
 	if err := os.WriteFile(p.config, []byte(strings.NewReplacer(edits...).Replace(string(text))), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	child := start(t, nil, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, needTool(t, px.tool), px.args(p)...)
+	child := start(t, nil, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, proctest.Tool(t, px.tool), px.args(p)...)
 	addr, origin := p.https, "https://"+p.https
 	if px.name == "Varnish" { // has no TLS
 		addr, origin, tr = p.http, "http://"+p.http, nil
 	}
-	until(t, px.name+" listens", func() error {
-		select {
-		case <-child.exited:
-			t.Fatalf("%s ended: %s", px.name, child.log)
-		default:
-		}
+	child.Await(px.name+" listens", func() error {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			return err
@@ -164,7 +161,7 @@ func (px proxy) run(t *testing.T, upstream, pages string) (origin string, tr *tr
 // is published meanwhile arrives later; the server is killed and comes back; another one takes over while it drains.
 func journey(w *world, px proxy) {
 	w.server = startServer(w.t, "--retry", "50ms", "--ping-interval", "2s")
-	w.front = newFront(w.t, w.server.stream, w.pages())
+	w.front = newFront(w.t, w.server.addr(), w.pages())
 	w.via, w.trust = px.run(w.t, w.front.addr, w.pages())
 	if w.origin == sameOrigin {
 		w.origin = w.via

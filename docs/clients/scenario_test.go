@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
 // key is what all tests publish to.
@@ -90,7 +93,7 @@ func (w *world) begin(args ...string) {
 }
 
 func (w *world) frontOf(s *server) {
-	w.front = newFront(w.t, s.stream, w.pages())
+	w.front = newFront(w.t, s.addr(), w.pages())
 	w.via = "http://" + w.front.addr
 	if w.origin == sameOrigin {
 		w.origin = w.via
@@ -139,20 +142,18 @@ func (w *world) left(s *server) {
 
 // within polls until ok, a client has given up, or the limit is over.
 func (w *world) within(limit time.Duration, ok func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
-		switch {
-		case ok():
-			return true
-		case time.Now().After(end) || w.session != nil && w.session.hasClosed():
-			return false
-		}
-	}
+	yes := false
+	eventually.Within(limit, func() bool {
+		yes = ok()
+		return yes || w.session != nil && w.session.hasClosed()
+	})
+	return yes
 }
 
 // publish publishes an event that the client is to have.
 func (w *world) publish(e event) event {
 	w.t.Helper()
-	e = w.server.publish(w.t, e)
+	e = w.server.publish(e)
 	w.expected = append(w.expected, e)
 	return e
 }
@@ -308,13 +309,14 @@ func kill(w *world) {
 // killServer tells whether the client is there again.
 func (w *world) killServer() bool {
 	w.front.down()
-	w.server.kill()
+	w.server.Kill()
 	// Its connection is refused a few times, if it comes so often.
 	w.session.mu.Lock()
 	before := w.session.errors
 	w.session.mu.Unlock()
 	w.session.await(3*time.Second, func() bool { return w.session.errors > before+2 })
-	w.server.run(w.t, "--retry", "50ms")
+	w.server.Args = []string{"--retry", "50ms"}
+	w.server.Restart()
 	w.front.up()
 	if !w.subscribed(w.server, 2*comesBack) {
 		w.fact(factGone)
@@ -336,16 +338,13 @@ func (w *world) handOver() {
 	w.t.Helper()
 	second := startServer(w.t, "--retry", "50ms")
 	e := event{ID: "e1", Data: "event e1"}
-	second.publish(w.t, e)
+	second.publish(e)
 	if !w.arrive(w.publish(e)) {
 		return
 	}
 	w.front.hold()
-	w.front.to(second.stream)
-	if err := w.server.cmd.Process.Signal(sigterm); err != nil {
-		w.t.Fatal(err)
-	}
-	<-w.server.exited
+	w.front.to(second.addr())
+	w.server.Stop(syscall.SIGTERM)
 	w.server = second
 	w.publish(event{ID: "e2", Data: "event e2"})
 	w.front.release()

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/proctest"
 )
 
 // session is a running client: what it has said so far, in the lines of node/driver.mjs.
@@ -146,7 +148,7 @@ func runCommand(t *testing.T, s *session, command []string, reader func() func(*
 	done := make(chan struct{})
 	ended := make(chan struct{})
 	var mu sync.Mutex
-	var now *process
+	var now *proctest.Process
 	begin := func(args []string) (io.Reader, bool) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -195,7 +197,7 @@ func runCommand(t *testing.T, s *session, command []string, reader func() func(*
 	t.Cleanup(func() {
 		mu.Lock()
 		close(done)
-		now.kill()
+		now.Kill()
 		mu.Unlock()
 		<-ended
 	})

@@ -1,22 +1,13 @@
 package clients_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"fanfare/internal/test/certtest"
 )
 
 // trust is what a client needs to believe a proxy's certificate.
@@ -42,39 +33,12 @@ func (tr *trust) arguments(tool string) []string {
 	return nil
 }
 
-// makeCertificate makes a certificate for 127.0.0.1 in the places' folder.
+// makeCertificate makes a certificate for 127.0.0.1.
 func makeCertificate(t *testing.T, p *places) *trust {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	p.cert, p.key, p.pair = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem"), filepath.Join(p.dir, "pair.pem")
-	for file, text := range map[string][]byte{p.cert: certPEM, p.key: keyPEM, p.pair: append(certPEM, keyPEM...)} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ofKey, ofAll := sha256.Sum256(public), sha256.Sum256(der)
+	c := certtest.New(t, "127.0.0.1")
+	p.cert, p.key, p.pair = c.Cert, c.Key, c.Pair
+	ofKey, ofAll := sha256.Sum256(c.Leaf.RawSubjectPublicKeyInfo), sha256.Sum256(c.Leaf.Raw)
 	return &trust{
 		file:        p.cert,
 		fingerprint: base64.StdEncoding.EncodeToString(ofKey[:]),

@@ -10,7 +10,7 @@ const { subscribe } = require('./harness/subscriber');
 const { until } = require('./harness/wait');
 const { encode } = require('../lib/encode');
 
-const vectors = JSON.parse(fs.readFileSync(path.join(__dirname, '../../codec/testdata/egg-sse.json'), 'utf8'));
+const vectors = JSON.parse(fs.readFileSync(path.join(__dirname, '../../internal/test/vectors/egg-sse.json'), 'utf8'));
 
 // argumentsOf makes a vector's arguments behind the key, anew each time.
 function argumentsOf(vector) {

@@ -118,7 +118,7 @@ func (f *faulty) forward(w http.ResponseWriter, r *http.Request, to string) *htt
 	return res
 }
 
-// third tells whether a connection is one of those that don't come about.
+// third reports whether a connection is one of those that don't come about.
 func third(n int64) bool { return n%3 == 2 }
 
 func (f *faulty) stream(w http.ResponseWriter, r *http.Request) {

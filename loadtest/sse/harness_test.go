@@ -20,19 +20,23 @@ import (
 	"go.k6.io/k6/metrics"
 	"go.uber.org/goleak"
 	"gopkg.in/guregu/null.v3"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long anything may take before a test gives up.
-const patience = 20 * time.Second
+const patience = eventually.Patience
 
 // vu is a VU with the module, and what it reported.
 type vu struct {
 	t      *testing.T
 	rt     *modulestest.Runtime
 	state  *lib.State
-	log    *logs
+	log    *proctest.Log
 	module *Module
 	// instance is touched between iterations only.
 	instance *instance
@@ -46,7 +50,7 @@ type vu struct {
 // newVU makes a VU whose globals are sse, EventSource, note(text) and the given ones.
 func newVU(t *testing.T, globals map[string]any) *vu {
 	t.Helper()
-	v := &vu{t: t, rt: modulestest.NewRuntime(t), log: new(logs), module: New(), changed: make(chan struct{}, 1)}
+	v := &vu{t: t, rt: modulestest.NewRuntime(t), log: new(proctest.Log), module: New(), changed: make(chan struct{}, 1)}
 	registry := v.rt.VU.InitEnvField.Registry
 	v.instance = v.module.NewModuleInstance(v.rt.VU).(*instance)
 	exports := v.instance.Exports()
@@ -217,69 +221,21 @@ func (v *vu) wantCount(want int, metric string, tags ...string) {
 	}
 }
 
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 // wire is a server of raw connections.
-type wire struct {
-	url      string
-	listener net.Listener
-}
+type wire struct{ url string }
 
 // serve starts a server whose nth connection (from 0), of which the request's head has been read, is given to handle and
 // closed after it. At the end of the test the connections are closed.
 func serve(t *testing.T, handle func(n int, c *net.TCPConn, req *http.Request)) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	wg.Go(func() {
-		for n := 0; ; n++ {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, conn)
-			mu.Unlock()
-			wg.Go(func() {
-				defer conn.Close()
-				if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					handle(n, conn.(*net.TCPConn), req)
-				}
-			})
+	l := wiretest.Serve(t, func(n int, c *net.TCPConn) {
+		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			handle(n, c, req)
 		}
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return &wire{url: "http://" + l.Addr().String(), listener: l}
+	return &wire{url: "http://" + l.Addr().String()}
 }
 
 // send writes; a client that has gone is no failure.
@@ -303,10 +259,5 @@ func streaming(t *testing.T, text string) *wire {
 // refused is the URL of a port on which nobody listens.
 func refused(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String()
+	return "http://" + proctest.FreeAddr(t)
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
 // The end of the iteration ends its streams at once, whatever they do, and reports what they had counted.
@@ -67,11 +69,8 @@ func TestActiveIsRepeated(t *testing.T) {
 	stop := v.rt.CancelContext
 	go func() {
 		defer stop()
-		for end := time.Now().Add(patience); len(v.values("sse_active")) < 3; time.Sleep(50 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Errorf("sse_active: %v", v.values("sse_active"))
-				return
-			}
+		if !eventually.Within(patience, func() bool { return len(v.values("sse_active")) >= 3 }) {
+			t.Errorf("sse_active: %v", v.values("sse_active"))
 		}
 	}()
 	v.must(`new EventSource(url);`)

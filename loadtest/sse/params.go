@@ -25,41 +25,41 @@ const (
 	defaultMaxRetry       = 30 * time.Second
 	defaultConnectTimeout = 60 * time.Second
 
-	slowReceive = 4096 // receive buffer of a slow consumer, which the kernel doubles; it would take megabytes otherwise
+	slowReceive = 4096 // receive buffer of a slow consumer; the kernel doubles it, and would buffer megabytes otherwise
 )
 
-// options are what a stream was opened with. They don't change.
+// options are the options with which a stream was opened. They do not change.
 type options struct {
 	url            *url.URL
 	method, body   string
 	header         http.Header
-	host           string // of the Host header; "" is the URL's
+	host           string // of the Host header; "": the URL's host
 	jar            http.CookieJar
 	connectTimeout time.Duration // until the response's head
 	tags           metrics.TagsAndMeta
-	measure        *measure // nil measures nothing but counts
+	measure        *measure // nil: only counts are measured
 
-	// Of EventSource only.
-	lastEventID     string // to begin with
+	// For EventSource only.
+	lastEventID     string // of the first request
 	sendLastEventID bool   // when reconnecting
 	reconnect       bool
 	maxReconnects   int           // attempts; -1: any number
-	retry, maxRetry time.Duration // pause before reconnecting, and how long it may grow by failed attempts
+	retry, maxRetry time.Duration // pause before reconnecting, and its bound after failed attempts
 	jitter          float64       // the pause is spread by up to this share, up and down
-	receiveBuffer   int           // bytes of the socket's receive buffer; 0: the system's choice. Of open, too
-	expect          *expectation  // nil expects nothing
+	receiveBuffer   int           // bytes of the socket's receive buffer; 0: the system's default. For open as well
+	expect          *expectation  // nil: nothing is expected
 	readDelay       time.Duration // pause after each read of up to readBuffer bytes
-	readRate        float64       // bytes a second; 0: as fast as they come
+	readRate        float64       // bytes per second; 0: as fast as they arrive
 	maxEventBytes   int           // of an event's data; 0: the parser's limit
 
-	// Of open only.
+	// For open only.
 	timeout time.Duration // of the stream as a whole; 0: none
 }
 
-// slow tells whether the stream is a slow consumer.
+// slow reports whether the stream is a slow consumer.
 func (o *options) slow() bool { return o.readDelay > 0 || o.readRate > 0 }
 
-// newOptions are the options of a stream that was given none, and its URL's.
+// newOptions returns the default options for a URL.
 func newOptions(state *lib.State, target sobek.Value) (*options, error) {
 	o := &options{
 		method: http.MethodGet, header: make(http.Header, 4), tags: state.Tags.GetCurrentValues(),
@@ -76,7 +76,7 @@ func newOptions(state *lib.State, target sobek.Value) (*options, error) {
 		o.header.Set("User-Agent", agent.String)
 	}
 	if common.IsNullish(target) {
-		return nil, errors.New("a URL is needed as the first argument")
+		return nil, errors.New("the first argument must be a URL")
 	}
 	text, name := target.String(), ""
 	if tagged, ok := target.Export().(httpext.URL); ok { // of k6's http.url`…`
@@ -101,7 +101,7 @@ func newOptions(state *lib.State, target sobek.Value) (*options, error) {
 	return o, nil
 }
 
-// nameOf is a URL without what differs from stream to stream: the values of its query, and its user.
+// nameOf is a URL without the parts that differ from stream to stream: the values of its query, and its user.
 func nameOf(u *url.URL) string {
 	var names []string
 	for part := range strings.SplitSeq(u.RawQuery, "&") {
@@ -118,17 +118,17 @@ func (o *options) setName(state *lib.State, name string) {
 	o.tags.SetSystemTagOrMetaIfEnabled(state.Options.SystemTags, metrics.TagURL, name)
 }
 
-// parser reads the members of the object that a script gives.
+// parser reads the members of a script's options object.
 type parser struct {
 	rt    *sobek.Runtime
 	state *lib.State
 	o     *options
-	// ignored is told of options that don't exist, where xk6-sse passes over them and over headers that are the
-	// connection's affair. nil: they are errors.
+	// ignored is called for unknown options and for headers that the connection sets, which xk6-sse ignores. nil: they are
+	// errors.
 	ignored func(key string)
 }
 
-// common reads the options that both calls have. ok is false if key is none of them.
+// common reads the options that both calls have. ok is false if key is not one of them.
 func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 	o := p.o
 	switch key {
@@ -140,7 +140,7 @@ func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 		}
 		err = common.ApplyCustomUserTags(p.rt, &o.tags, v)
 		if name, ok := o.tags.Tags.Get(metrics.TagName.String()); ok && err == nil {
-			o.setName(p.state, name) // a name among the tags names the URL as well
+			o.setName(p.state, name) // the tag name also names the URL
 		}
 	case "name":
 		var name string
@@ -149,7 +149,7 @@ func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 	case "token":
 		var token string
 		if token, err = text(v); err == nil && !httpguts.ValidHeaderFieldValue(token) {
-			err = errors.New("has characters that a header can't have")
+			err = errors.New("has characters that are not allowed in a header")
 		}
 		o.header.Set("Authorization", "Bearer "+token)
 	case "jar":
@@ -172,14 +172,14 @@ func (p parser) common(key string, v sobek.Value) (ok bool, err error) {
 	return true, err
 }
 
-// eventSource reads the options of an EventSource. It knows them all: a misspelt option isn't ignored.
+// eventSource reads the options of an EventSource. An unknown option is an error, so a misspelled one is not ignored.
 func (p parser) eventSource(params sobek.Value) error {
 	err := p.each(params, func(key string, v sobek.Value) (known bool, err error) {
 		o := p.o
 		switch key {
 		case "lastEventId":
 			if o.lastEventID, err = text(v); strings.ContainsAny(o.lastEventID, "\x00\r\n") {
-				err = errors.New("can't have NUL, CR or LF")
+				err = errors.New("must not contain NUL, CR or LF")
 			}
 		case "withLastEventId":
 			o.sendLastEventID, err = boolean(v)
@@ -212,7 +212,7 @@ func (p parser) eventSource(params sobek.Value) error {
 	}
 	if err == nil && o.expect != nil {
 		if o.measure == nil || o.measure.sequence == "" {
-			return errors.New("option expect: it needs a sequence, and option measure has none")
+			return errors.New("option expect: it needs a sequence: give one in the option measure")
 		}
 		m := *o.measure
 		if m.expected = o.expect.key; m.key == "" {
@@ -223,7 +223,7 @@ func (p parser) eventSource(params sobek.Value) error {
 	return err
 }
 
-// open reads the options of open. Unlike xk6-sse it says which it doesn't know, but it passes over them.
+// open reads the options of open. It ignores unknown options like xk6-sse, but reports them.
 func (p parser) open(params sobek.Value) error {
 	return p.each(params, func(key string, v sobek.Value) (known bool, err error) {
 		o := p.o
@@ -252,7 +252,7 @@ func (p parser) each(params sobek.Value, read func(key string, v sobek.Value) (b
 		return fmt.Errorf("the options must be an object, not %q", params)
 	}
 	keys := object.Keys()
-	// tags before name: the more particular one wins, whatever the order.
+	// Read tags before name, so that name wins in any order.
 	slices.SortStableFunc(keys, func(a, b string) int { return rank(a) - rank(b) })
 	for _, key := range keys {
 		v := object.Get(key)
@@ -268,7 +268,7 @@ func (p parser) each(params sobek.Value, read func(key string, v sobek.Value) (b
 		case p.ignored != nil:
 			p.ignored(key)
 		default:
-			return fmt.Errorf("there is no option %q; see the type EventSourceOptions for those that there are", key)
+			return fmt.Errorf("unknown option %q: the type EventSourceOptions lists the options", key)
 		}
 	}
 	return nil
@@ -291,7 +291,7 @@ func (p parser) headers(v sobek.Value) error {
 	for _, name := range object.Keys() {
 		value := object.Get(name).String()
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return fmt.Errorf("%q: %q can't be sent as a header", name, value)
+			return fmt.Errorf("%q: %q is not allowed as the value of a header", name, value)
 		}
 		switch http.CanonicalHeaderKey(name) {
 		case "Host":
@@ -302,7 +302,7 @@ func (p parser) headers(v sobek.Value) error {
 			if p.ignored != nil {
 				continue
 			}
-			return fmt.Errorf("%q is the connection's affair; leave it out", name)
+			return fmt.Errorf("%q is set by the connection: remove it", name)
 		default:
 			p.o.header.Set(name, value)
 		}
@@ -336,7 +336,7 @@ func (p parser) measure(v sobek.Value) (*measure, error) {
 				return nil, fmt.Errorf("unit %q must be 's', 'ms', 'us' or 'ns'", text)
 			}
 		default:
-			return nil, fmt.Errorf("there is no member %q; there are sequence, timestamp, key and unit", key)
+			return nil, fmt.Errorf("unknown member %q: use sequence, timestamp, key and unit", key)
 		}
 	}
 	return m, nil
@@ -358,11 +358,11 @@ func (p parser) expect(v sobek.Value) (*expectation, error) {
 		case name == "ledger":
 			e.ledger = value
 		default:
-			return nil, fmt.Errorf("there is no member %q; there are key and ledger", name)
+			return nil, fmt.Errorf("unknown member %q: use key and ledger", name)
 		}
 	}
 	if e.key == "" {
-		return nil, errors.New("needs a key: the one that each event of the stream has")
+		return nil, errors.New("needs key: the key of every event of the stream")
 	}
 	return e, nil
 }
@@ -402,7 +402,7 @@ func whole(v sobek.Value, least int) (int, error) {
 	return int(n), nil
 }
 
-// duration takes milliseconds, or text such as '1.5s', as k6 does.
+// duration reads milliseconds, or a text such as '1.5s', as k6 does.
 func duration(v sobek.Value) (time.Duration, error) {
 	d, err := types.GetDurationValue(v.Export())
 	if err != nil || d < 0 {

@@ -20,12 +20,12 @@ import (
 
 func TestBadArguments(t *testing.T) {
 	for script, want := range map[string]string{
-		`new EventSource()`:                                              "new EventSource: a URL is needed as the first argument",
+		`new EventSource()`:                                              "new EventSource: the first argument must be a URL",
 		`new EventSource('/x')`:                                          `the URL "/x" must begin with http:// or https:// and a host`,
 		`new EventSource('http://[')`:                                    `the URL "http://[" is invalid`,
 		`new EventSource('ws://h/')`:                                     "must begin with http",
 		`new EventSource('http://h/', 'x')`:                              `the options must be an object, not "x"`,
-		`new EventSource('http://h/', {retrry: 1})`:                      `there is no option "retrry"; see the type EventSourceOptions`,
+		`new EventSource('http://h/', {retrry: 1})`:                      `unknown option "retrry": the type EventSourceOptions`,
 		`new EventSource('http://h/', {retry: -1})`:                      `option retry: must be milliseconds or a duration such as '1.5s', not "-1"`,
 		`new EventSource('http://h/', {retry: 'soon'})`:                  "option retry: must be milliseconds",
 		`new EventSource('http://h/', {jitter: 2})`:                      `option jitter: must be a number from 0 to 1, not "2"`,
@@ -35,26 +35,26 @@ func TestBadArguments(t *testing.T) {
 		`new EventSource('http://h/', {maxEventBytes: 0})`:               "option maxEventBytes: must be a whole number from 1",
 		`new EventSource('http://h/', {reconnect: 'no'})`:                `option reconnect: must be true or false, not "no"`,
 		`new EventSource('http://h/', {connectTimeout: 0})`:              "option connectTimeout: must be more than 0",
-		`new EventSource('http://h/', {lastEventId: 'a\nb'})`:            "option lastEventId: can't have NUL, CR or LF",
-		`new EventSource('http://h/', {token: 'a\nb'})`:                  "option token: has characters that a header can't have",
-		`new EventSource('http://h/', {headers: {'a b': 1}})`:            `option headers: "a b": "1" can't be sent as a header`,
+		`new EventSource('http://h/', {lastEventId: 'a\nb'})`:            "option lastEventId: must not contain NUL, CR or LF",
+		`new EventSource('http://h/', {token: 'a\nb'})`:                  "option token: has characters that are not allowed in a header",
+		`new EventSource('http://h/', {headers: {'a b': 1}})`:            `option headers: "a b": "1" is not allowed as the value of a header`,
 		`new EventSource('http://h/', {headers: 'A: b'})`:                `option headers: must be an object, not "A: b"`,
 		`new EventSource('http://h/', {tags: 'a'})`:                      `option tags: must be an object, not "a"`,
 		`new EventSource('http://h/', {token: {}})`:                      `option token: must be text, not "[object Object]"`,
 		`new EventSource('http://h/', {name: ['a']})`:                    `option name: must be text, not "a"`,
 		`new EventSource('http://h/', {lastEventId: {}})`:                `option lastEventId: must be text`,
-		`new EventSource('http://h/', {headers: {Connection: 'close'}})`: `option headers: "Connection" is the connection's affair; leave it out`,
+		`new EventSource('http://h/', {headers: {Connection: 'close'}})`: `option headers: "Connection" is set by the connection: remove it`,
 		`new EventSource('http://h/', {jar: 1})`:                         "option jar: must be an http.CookieJar",
 		`new EventSource('http://h/', {measure: 'seq'})`:                 "option measure: must be false or an object",
-		`new EventSource('http://h/', {measure: {seq: 's'}})`:            `option measure: there is no member "seq"`,
+		`new EventSource('http://h/', {measure: {seq: 's'}})`:            `option measure: unknown member "seq"`,
 		`new EventSource('http://h/', {measure: {unit: 'h'}})`:           `option measure: unit "h" must be 's', 'ms', 'us' or 'ns'`,
 		`EventSource.prototype.close.call({})`:                           "TypeError: this is not an EventSource",
 		`EventSource.prototype.url`:                                      "TypeError: this is not an EventSource",
-		`sse.open('http://h/')`:                                          "sse.open: it takes a URL, options and a function",
+		`sse.open('http://h/')`:                                          "sse.open: wrong arguments: give a URL, options and a function",
 		`sse.open('http://h/', {})`:                                      "sse.open: the last argument must be a function",
 		`sse.open('x', () => 0)`:                                         `sse.open: the URL "x" must begin with http`,
 		`sse.open('http://h/', {method: 'a b'}, () => 0)`:                "sse.open: option method: must be a method",
-		`sse.open('http://h/', (c) => c.on('evnt', () => 0))`:            `client.on("evnt", …): there are 'open', 'event', 'error' and 'close'`,
+		`sse.open('http://h/', (c) => c.on('evnt', () => 0))`:            `client.on("evnt", …): there is no such event: use 'open', 'event', 'error' or 'close'`,
 		`sse.open('http://h/', (c) => c.on('event', 1))`:                 `client.on("event", …): the handler must be a function`,
 		`sse.open('http://h/', () => { throw 'mine' })`:                  "mine",
 	} {
@@ -251,7 +251,7 @@ func TestMeasure(t *testing.T) {
 		var s sequences
 		for _, step := range c.steps {
 			before := s.pending
-			got := c.m.look([]byte(step.data), false, &s, time.Now())
+			got := c.m.observe([]byte(step.data), false, &s, time.Now())
 			published, lost, duplicate := got.published, s.pending-before, got.duplicate
 			micro := int64(0)
 			if !published.IsZero() {

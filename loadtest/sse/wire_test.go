@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/vectors"
 )
 
 // TestWhatIsOnTheWire compares what JavaScript gets with a parser that was written down from WHATWG HTML 9.2.5 and 9.2.6 line
@@ -26,16 +26,8 @@ func TestWhatIsOnTheWire(t *testing.T) {
 		"other fields": "foo: bar\nDATA: x\ndata\xc2\xa0: x\nretry: 1x\ndata: a\n\n",
 		"half":         "data: a\n\nevent: x\ndata: half\n",
 	}
-	text, err := os.ReadFile(filepath.Join("..", "..", "codec", "testdata", "egg-sse.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var vectors []struct{ Wire string }
-	if err := json.Unmarshal(text, &vectors); err != nil || len(vectors) < 50 {
-		t.Fatalf("the project's vectors: %d, %v", len(vectors), err)
-	}
 	var all strings.Builder
-	for _, vector := range vectors {
+	for _, vector := range vectors.Load(t) {
 		all.WriteString(vector.Wire)
 	}
 	streams["vectors"] = all.String()

@@ -20,10 +20,10 @@ var nchanConf string
 //go:embed conf/pushpin.conf
 var pushpinConf string
 
-// nchanPackaged is where Debian's package has the module.
+// nchanPackaged is the path of the module in Debian's package.
 const nchanPackaged = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 
-// nchanModule is the module that server/nchan/build.sh has made, of the newest release, or the package's.
+// nchanModule returns the module that server/nchan/build.sh has built from the newest release, or otherwise that of the package.
 func nchanModule(ctx context.Context, env *Env) (path, version string, err error) {
 	own := filepath.Join(env.Root, "server", "nchan")
 	if v, err := os.ReadFile(filepath.Join(own, "version")); err == nil {
@@ -36,14 +36,14 @@ func nchanModule(ctx context.Context, env *Env) (path, version string, err error
 	return nchanPackaged, version, err
 }
 
-// pushpinInternal has the addresses by which Pushpin's processes find each other.
+// pushpinInternal has the addresses at which Pushpin's processes find each other.
 const pushpinInternal = "/usr/lib/pushpin/internal.conf"
 
-// nchan is nginx with the module nchan; conf/nchan.conf has its settings.
+// nchan is nginx with the module nchan. Its settings are in conf/nchan.conf.
 func nchan(name, workers, settings string) Peer {
 	return Peer{
 		Name: name, Settings: settings,
-		Routes: Routes{ // nginx's own locations, so the channel is where they read it
+		Routes: Routes{ // nchan's own locations, with the channel where they read it
 			Subscribe:      "{{.Base}}/stream?connectKey={{urlquery .Key}}",
 			Publish:        "{{.PublishBase}}/publish?key={{urlquery .Key}}",
 			PublishHeaders: []string{"Content-Type: text/plain"},
@@ -72,7 +72,7 @@ func nchan(name, workers, settings string) Peer {
 	}
 }
 
-// pushpin is Pushpin with an application behind it; conf/pushpin.conf has its settings.
+// pushpin is Pushpin with an application that it asks. Its settings are in conf/pushpin.conf.
 func pushpin() Peer {
 	return Peer{
 		Name: "pushpin", Settings: "message rate lifted, no log; 32 connections opened at once; the application behind it is not counted",
@@ -81,7 +81,7 @@ func pushpin() Peer {
 			Publish:        "{{.PublishBase}}/publish/",
 			PublishHeaders: []string{"Content-Type: application/json"},
 			PublishBody:    `{"items":[{"channel":{{json .Key}},"formats":{"http-stream":{"content":{{json (printf "data: %s\n\n" .Payload)}}}}}]}`,
-			InFlight:       32, // with 256 at once some are refused: 502 Error while proxying to origin
+			InFlight:       32, // with 256, some are refused: 502 Error while proxying to origin
 		},
 		Version: func(ctx context.Context, _ *Env) (string, error) {
 			for _, p := range []string{"pushpin", "condure", "zurl"} {
@@ -107,7 +107,7 @@ func planPushpin(ctx context.Context, env *Env, ports Ports, dir string) (Plan, 
 	if err != nil {
 		return Plan{}, err
 	}
-	// Debian's zurl is a service of its own under /var/run; here Pushpin starts one that belongs to it alone.
+	// Debian's zurl is a separate service under /var/run. Here Pushpin starts its own.
 	own := strings.ReplaceAll(string(internal), "/var/run/zurl/zurl-", "{rundir}/{ipc_prefix}zurl-")
 	err = errors.Join(
 		writeTemplate(conf, pushpinConf, map[string]any{"Dir": dir, "Port": ports.Stream, "Publish": ports.Publish}),

@@ -1,10 +1,12 @@
-// Package config is the configuration of the fanfare server: one schema (the tags of [Config]) from which the
-// flags, the environment variables, the keys of the YAML file, the defaults, the help text, the reload rules and
-// docs/configuration.md are made.
+// Package config is the configuration of the fanfare server. It has one schema, the tags of [Config]. The flags, the
+// environment variables, the names in the YAML file, the defaults, the help text, the reload rules and docs/configuration.md
+// are all made from it.
 //
-// The layers, weakest first: default, file, environment, flag. A stronger layer replaces a setting whole (a map or
-// a list is not merged). Decoding and validation are apart: a layer only says that a text is no duration;
-// [Config.Validate] says that a duration is out of range, and in which layer it stands.
+//	cmd, err := config.Load(os.Args[1:], os.Environ()) // cmd.Name is "serve", cmd.Config has the settings
+//
+// The layers are, from the weakest to the strongest: default, file, environment, flag. A stronger layer replaces a setting as
+// a whole; maps and lists are not merged. Decoding and validation are separate: a layer reports that a text is not a
+// duration; [Config.Validate] reports that a duration is out of range, and in which layer it was given.
 package config
 
 import (
@@ -12,97 +14,89 @@ import (
 	"time"
 )
 
-// Config is one effective configuration. It is read-only once loaded: share the pointer, don't write to it.
+// Config is one effective configuration. It is read-only once it has been loaded: share the pointer, do not write to it.
 //
-// Tags: yaml is the name in the file, from which the flag (--max-clients) and the variable (FANFARE_MAX_CLIENTS) are
-// derived; default, min and max are texts as a user would write them; enum lists the allowed words; form is the
-// place holder of the help; reload:"no" marks what needs a restart.
+// Its tags are: yaml, the name in the file, from which the flag (--max-clients) and the variable (FANFARE_MAX_CLIENTS) are
+// derived; default, min and max, texts as a user would write them; enum, the allowed words; form, the placeholder in the
+// help; and reload:"no" for a setting that needs a restart.
 type Config struct {
 	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
 	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
-	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must bring as \"Authorization: Bearer TOKEN\". Empty: none is asked for. Prefer the environment or the file: a flag is visible to every process of the machine."`
-	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, besides the built-in page. \"*\" is allowed only with a publishToken."`
-	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8, whose X-Forwarded-For tells the client's address in the log. Empty: the field is passed over, since any client can send one."`
+	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
+	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
+	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8. The log takes a client's address from the X-Forwarded-For of these proxies. Empty: the field is ignored, because any client can send it."`
 	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
 	PProf          bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
 
 	Path             string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
-	Headers          map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, merged over the built-in ones. An empty value removes a built-in header."`
+	Headers          map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, added to the built-in ones or replacing them. An empty value removes a built-in header."`
 	AllowedOrigins   []string          `yaml:"allowedOrigins" group:"Stream" default:"" form:"ORIGIN" help:"Browser origins whose pages may read streams, such as https://app.example or https://*.example.com. Empty: every origin."`
-	AllowCredentials bool              `yaml:"allowCredentials" group:"Stream" default:"false" help:"Let pages of allowedOrigins send cookies with a stream's request (withCredentials)."`
-	CacheKey         string            `yaml:"cacheKey" group:"Stream" default:"@sse/count" reload:"no" form:"KEY" help:"Key of subscribers and publishers that name none."`
-	IdleTimeout      time.Duration     `yaml:"idleTimeout" group:"Stream" default:"90s" min:"1s" max:"1h" reload:"no" help:"How long a connection without a stream is kept between two requests. Longer than the 60s of many proxies."`
-	PingInterval     time.Duration     `yaml:"pingInterval" group:"Stream" default:"10s" min:"100ms" max:"24h" help:"Longest silence on a stream; then a heartbeat comment is sent."`
-	IDs              string            `yaml:"ids" group:"Stream" default:"auto" enum:"auto,off" help:"auto: events that bring no id get one, so that clients can resume. off: exactly the bytes of egg-sse."`
-	ReservedEvents   string            `yaml:"reservedEvents" group:"Stream" default:"warn" enum:"warn,refuse" help:"Events named error or open run a page's onerror or onopen; gap and position are the server's own. warn: they are published, and the log tells. refuse: publishing one is an error (400)."`
-	Retry            time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay told to the client at the start of a stream. 0: none is told."`
+	AllowCredentials bool              `yaml:"allowCredentials" group:"Stream" default:"false" help:"Allow pages of allowedOrigins to send cookies with the request of a stream (withCredentials)."`
+	CacheKey         string            `yaml:"cacheKey" group:"Stream" default:"@sse/count" reload:"no" form:"KEY" help:"Key of subscribers and publishers that do not name one."`
+	IdleTimeout      time.Duration     `yaml:"idleTimeout" group:"Stream" default:"90s" min:"1s" max:"1h" reload:"no" help:"How long a connection without a stream is kept open between two requests. The default is longer than the 60s of many proxies."`
+	PingInterval     time.Duration     `yaml:"pingInterval" group:"Stream" default:"10s" min:"100ms" max:"24h" help:"Longest silence on a stream. After it, a comment is sent as a heartbeat."`
+	IDs              string            `yaml:"ids" group:"Stream" default:"auto" enum:"auto,off" help:"auto: events without an id get one, so clients can resume. off: exactly the bytes of egg-sse."`
+	ReservedEvents   string            `yaml:"reservedEvents" group:"Stream" default:"warn" enum:"warn,refuse" help:"What happens to events with a reserved name: error and open run a page's onerror or onopen, gap and position are the server's own events. warn: publish them and log a warning. refuse: publishing one is an error (400)."`
+	Retry            time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay sent to the client at the start of a stream. 0: none is sent."`
 
-	MaxClients           int    `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
-	MaxConnections       int    `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams of the whole process. 0: as many as RLIMIT_NOFILE allows."`
-	MaxKeys              int    `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at a time."`
-	MaxKeysPerConnection int    `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
-	MaxKeyBytes          Size   `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
-	MaxIDBytes           int    `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher gives, in bytes. Clients come back with it in a header field."`
-	MaxEventBytes        Size   `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
-	MaxBodyBytes         Size   `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
-	OverLimit            string `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Answer to a subscriber over a limit. retry: a stream that tells a random delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then give up for ever."`
+	MaxClients               int           `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
+	MaxConnections           int           `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams in the whole process. 0: as many as RLIMIT_NOFILE allows."`
+	MaxConnectionsPerAddress int           `yaml:"maxConnectionsPerAddress" group:"Limits" default:"0" min:"0" max:"10000000" help:"Streams of one client address; an IPv6 network of 64 bits counts as one. 0: no limit. Behind a proxy it needs trustedProxies, or everybody comes from the address of the proxy."`
+	MaxLife                  time.Duration `yaml:"maxLife" group:"Limits" default:"0s" min:"0s" max:"8760h" help:"Longest life of a stream, give or take a tenth. Then the client gets a reconnection time and comes back, so that new servers get their share and dead browsers behind proxies go. 0s: no limit."`
+	MaxIdleConnections       int           `yaml:"maxIdleConnections" group:"Limits" default:"4096" min:"32" max:"1000000" help:"Connections to the stream listener that have not sent a request: silent ones and those between two requests. Streams take their place when maxConnections is reached in all. The oldest is closed first. On Linux only."`
+	MaxKeys                  int           `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at the same time."`
+	MaxKeysPerConnection     int           `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
+	MaxKeyBytes              Size          `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
+	MaxIDBytes               int           `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher sets, in bytes. Clients send it back in a header field."`
+	MaxEventBytes            Size          `yaml:"maxEventBytes" group:"Limits" default:"2MiB" min:"64" max:"1GiB" help:"Length of one encoded event. At most historyBytes and maxBodyBytes."`
+	MaxBodyBytes             Size          `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
+	OverLimit                string        `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Response to a subscriber over a limit. retry: a stream that sends a random reconnection delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then never reconnect."`
 
-	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key for clients that resume or lag; rounded up to a power of two, at least 8."`
+	History           int           `yaml:"history" group:"History" default:"1024" min:"2" max:"1048576" help:"Events kept per key, for clients that resume or are slow; rounded up to a power of two, at least 8."`
 	HistoryBytes      Size          `yaml:"historyBytes" group:"History" default:"16MiB" min:"1KiB" max:"64GiB" help:"Bytes of events kept per key. At most historyTotalBytes."`
 	HistoryTTL        time.Duration `yaml:"historyTTL" group:"History" default:"5m" min:"100ms" max:"8760h" help:"How long an event is kept."`
-	SendLast          bool          `yaml:"sendLast" group:"History" default:"false" help:"Send a subscriber that brings no last event id the newest event of its key first. That event is then kept beyond historyTTL, and a key that has one for as long as the server runs: mind maxKeys, or use it in rules of keys."`
-	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys together."`
+	SendLast          bool          `yaml:"sendLast" group:"History" default:"false" help:"Send the newest event of its key first to a subscriber without a last event id. That event is then kept beyond historyTTL, and its key until the server stops: take care of maxKeys, or set it in rules of keys only."`
+	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys in total."`
 
-	FlushInterval time.Duration `yaml:"flushInterval" group:"History" default:"0" min:"0" max:"1s" help:"Shortest time between two wake-ups of a key's subscribers. 0: each event wakes them. Otherwise what is published meanwhile leaves in one write at the end of the interval: less CPU time per delivery for keys of more than an event or two per interval, and up to so much more latency. An event after a quiet interval leaves at once."`
+	FlushInterval time.Duration `yaml:"flushInterval" group:"History" default:"0" min:"0" max:"1s" help:"Shortest time between two wake-ups of a key's subscribers. 0: every event wakes them. Otherwise, all events of an interval are sent in one write at its end. This takes less CPU time per delivery for keys with more than one or two events per interval, and adds up to one interval of latency. An event after a quiet interval is sent at once."`
 
-	Slow         string        `yaml:"slow" group:"Slow subscribers" default:"skip" enum:"skip,latest,disconnect" help:"What happens to a subscriber that the history has overtaken. skip: a gap event tells what was missed, then the oldest event kept. latest: it goes on with the newest event. disconnect: its stream ends."`
-	WriteTimeout time.Duration `yaml:"writeTimeout" group:"Slow subscribers" default:"30s" min:"100ms" max:"1h" help:"A connection that takes no byte for so long is closed."`
+	Slow           string        `yaml:"slow" group:"Slow subscribers" default:"skip" enum:"skip,latest,disconnect" help:"What happens to a subscriber that is so slow that its next event is no longer in the history. skip: a gap event reports what was missed, and the oldest event kept follows. latest: it continues with the newest event. disconnect: its stream ends."`
+	MinReadRate    Size          `yaml:"minReadRate" group:"Slow subscribers" default:"1KiB" min:"1B" max:"1GiB" help:"Bytes per second that a client must read while it is behind, on average over writeTimeout. Otherwise its stream is closed. 1: no limit in effect."`
+	MaxPinnedBytes Size          `yaml:"maxPinnedBytes" group:"Slow subscribers" default:"64MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events that the history has dropped and slow clients keep in memory, because they have got a part of one. Beyond it the streams at the oldest events are closed."`
+	WriteTimeout   time.Duration `yaml:"writeTimeout" group:"Slow subscribers" default:"30s" min:"100ms" max:"1h" help:"A connection that accepts no data for this long is closed."`
 
-	RetryMin     time.Duration `yaml:"retryMin" group:"Drain" default:"1s" min:"1ms" max:"1h" help:"Shortest reconnection delay told to clients at a drain or over a limit."`
-	RetryMax     time.Duration `yaml:"retryMax" group:"Drain" default:"5s" min:"1ms" max:"1h" help:"Longest reconnection delay told to clients at a drain or over a limit."`
-	DrainDelay   time.Duration `yaml:"drainDelay" group:"Drain" default:"0" min:"0" max:"1h" help:"Time between readiness off and the first stream ended, for load balancers to notice."`
-	DrainRate    int           `yaml:"drainRate" group:"Drain" default:"1000" min:"1" max:"1000000" help:"Streams ended per second at least."`
-	DrainTimeout time.Duration `yaml:"drainTimeout" group:"Drain" default:"10s" min:"0" max:"1h" help:"All streams are ended so long after the first one."`
-	StdinStops   bool          `yaml:"stdinStops" group:"Drain" default:"false" reload:"no" help:"Drain and stop, as on SIGTERM, when standard input ends: for a program that starts fanfare through a pipe, so that it does not outlive that program, however it dies."`
+	RetryMin     time.Duration `yaml:"retryMin" group:"Drain" default:"1s" min:"1ms" max:"1h" help:"Shortest reconnection delay sent to clients during a drain or over a limit."`
+	RetryMax     time.Duration `yaml:"retryMax" group:"Drain" default:"5s" min:"1ms" max:"1h" help:"Longest reconnection delay sent to clients during a drain or over a limit."`
+	DrainDelay   time.Duration `yaml:"drainDelay" group:"Drain" default:"0" min:"0" max:"1h" help:"Time between the change of /readyz and the end of the first stream, for load balancers to notice."`
+	DrainRate    int           `yaml:"drainRate" group:"Drain" default:"1000" min:"1" max:"1000000" help:"Least number of streams ended per second."`
+	DrainTimeout time.Duration `yaml:"drainTimeout" group:"Drain" default:"10s" min:"0" max:"1h" help:"Time after the end of the first stream by which all streams are ended."`
+	StdinStops   bool          `yaml:"stdinStops" group:"Drain" default:"false" reload:"no" help:"Drain and stop, as on SIGTERM, when standard input ends. A program that starts fanfare with a pipe can use it, so that fanfare never outlives that program."`
 
 	LogLevel  string `yaml:"logLevel" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Least severe level that is logged."`
 	LogFormat string `yaml:"logFormat" group:"Logging" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: text on a terminal, JSON otherwise."`
-	AccessLog bool   `yaml:"accessLog" group:"Logging" default:"false" help:"Log a line for each stream when it ends: why, the client's address, keys, user agent, events and bytes written, events still waiting, seconds. Costs some 300 bytes more for each stream."`
+	AccessLog bool   `yaml:"accessLog" group:"Logging" default:"false" help:"Log a line for each stream when it ends: the reason, client address, keys, user agent, events and bytes written, events not sent, seconds. It costs about 300 bytes more per stream."`
 
-	RedisURL        Secret        `yaml:"redisURL" group:"Redis" default:"" reload:"no" form:"URL" help:"Redis server to publish from: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS. Empty: none. Never printed; prefer the environment or the file if it has a password."`
-	RedisChannels   []string      `yaml:"redisChannels" group:"Redis" default:"" reload:"no" form:"CHANNEL" help:"Pub/Sub channels to subscribe to; one with *, ? or [ in it is a pattern."`
+	RedisURL        Secret        `yaml:"redisURL" group:"Redis" default:"" reload:"no" form:"URL" help:"Redis server whose messages are published: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS. Empty: none. It is never printed. Prefer the environment or the file if it contains a password."`
+	RedisChannels   []string      `yaml:"redisChannels" group:"Redis" default:"" reload:"no" form:"CHANNEL" help:"Pub/Sub channels to subscribe to. A name with *, ? or [ is a pattern."`
 	RedisStreams    []string      `yaml:"redisStreams" group:"Redis" default:"" reload:"no" form:"STREAM" help:"Redis Streams to read, or patterns of their names."`
-	RedisKeys       []string      `yaml:"redisKeys" group:"Redis" default:"* -> *" reload:"no" form:"NAME -> KEY" help:"Which key a channel or stream is. A * in KEY stands for what the * in NAME stands for; the first rule that matches counts."`
-	RedisPayload    string        `yaml:"redisPayload" group:"Redis" default:"auto" enum:"auto,text,json" reload:"no" help:"auto: an object with data, and nothing besides data, event, id and retry, is an event; anything else is the data. text: always the data. json: always what egg-sse's publish takes, a JSON string or such an object."`
-	RedisTimeout    time.Duration `yaml:"redisTimeout" group:"Redis" default:"5s" min:"100ms" max:"1m" reload:"no" help:"Longest wait for a connection or an answer; a dead connection is noticed within twice this time."`
-	RedisMaxStreams int           `yaml:"redisMaxStreams" group:"Redis" default:"1000" min:"1" max:"100000" reload:"no" help:"Streams that are read at a time."`
+	RedisKeys       []string      `yaml:"redisKeys" group:"Redis" default:"* -> *" reload:"no" form:"NAME -> KEY" help:"Rules that give a channel or stream its key. A * in KEY is replaced by what the * in NAME matches. The first rule that matches counts."`
+	RedisPayload    string        `yaml:"redisPayload" group:"Redis" default:"auto" enum:"auto,text,json" reload:"no" help:"What a message is. auto: a JSON object with data, and no members other than data, event, id and retry, is an event; anything else is data. text: always data. json: always what egg-sse's publish takes, a JSON string or such an object."`
+	RedisTimeout    time.Duration `yaml:"redisTimeout" group:"Redis" default:"5s" min:"100ms" max:"1m" reload:"no" help:"Longest wait for a connection or an answer. A dead connection is noticed within twice this time."`
+	RedisMaxStreams int           `yaml:"redisMaxStreams" group:"Redis" default:"1000" min:"1" max:"100000" reload:"no" help:"Streams that are read at the same time."`
 
-	Keys []KeyRule `yaml:"keys" group:"Key rules" default:"" form:"list of rules" help:"Settings for the keys that match a pattern. The first rule that matches a key counts."`
+	Keys []KeyRule `yaml:"keys" group:"Key rules" default:"" form:"list of rules" help:"Rules with settings for the keys that match a pattern. The first rule that matches a key counts."`
 
-	Schedules []Schedule `yaml:"schedules" group:"Schedules" default:"" form:"list of schedules" help:"Events that the server makes itself from time to time. See docs/schedule.md."`
+	Schedules []Schedule `yaml:"schedules" group:"Schedules" default:"" form:"list of schedules" help:"Events that the server publishes itself at set times. See docs/schedule.md."`
 
 	origins map[string]Origin // by path ("history", "headers.X-A", "keys[0].match"); absent: default
 	file    string            // "" without a file
 	sum     [32]byte          // SHA-256 of the file's bytes, the baseline of Watch
 }
 
-// KeyRule overrides settings for the keys that match a pattern. A nil field leaves the setting as it is for all
-// keys; the ranges are those of the settings of the same name.
-type KeyRule struct {
-	Match         string         `yaml:"match" form:"PATTERN" required:"each rule needs the pattern of the keys that it is for" help:"The keys that the rule is for; required. See below."`
-	History       *int           `yaml:"history"`
-	HistoryBytes  *Size          `yaml:"historyBytes"`
-	HistoryTTL    *time.Duration `yaml:"historyTTL"`
-	FlushInterval *time.Duration `yaml:"flushInterval"`
-	Slow          *string        `yaml:"slow"`
-	MaxClients    *int           `yaml:"maxClients"`
-	SendLast      *bool          `yaml:"sendLast"`
-}
-
 // Off is the value of Admin that disables the admin listener.
 const Off = "off"
 
-// Secret is a text that formats, logs and marshals as "[redacted]"; string(s) is the text itself.
+// Secret is a text that is formatted, logged and marshaled as "[redacted]". The text itself is string(s).
 type Secret string
 
 const redacted = "[redacted]"
@@ -123,11 +117,11 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the text from encoding/json and YAML encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// File is the path of the file that was loaded, "" without one.
+// File is the path of the file that was loaded, or "".
 func (c *Config) File() string { return c.file }
 
-// Origin tells where the value of a path ("history", "headers.X-A", "keys[0].match") comes from. What has no origin
-// of its own has that of what holds it.
+// Origin is where the value at a path ("history", "headers.X-A", "keys[0].match") was given. A part without its own origin
+// has that of the setting that contains it.
 func (c *Config) Origin(path string) Origin {
 	for p := path; p != ""; p = parentPath(p) {
 		if o, ok := c.origins[p]; ok {

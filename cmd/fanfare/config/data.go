@@ -11,13 +11,13 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// JSON is a value of the file as JSON text, in which the members of objects are in the order of the file; "" is none.
+// JSON is a value of the file as JSON text. The members of objects are in the order of the file. "" is no value.
 type JSON string
 
 // nodeJSON turns any value of the file into JSON.
 func nodeJSON(node ast.Node) (JSON, error) {
 	if node == nil || node.Type() == ast.NullType {
-		return "", errors.New("must be a value, not nothing")
+		return "", errors.New("has no value: write one after the colon")
 	}
 	text, err := appendJSON(nil, node)
 	return JSON(text), err
@@ -47,7 +47,7 @@ func appendJSON(dst []byte, node ast.Node) ([]byte, error) {
 	case *ast.MappingNode:
 		return appendObject(dst, n)
 	}
-	return nil, fmt.Errorf("holds %s: JSON has no such value", describe(node))
+	return nil, fmt.Errorf("contains %s: JSON has no such value", describe(node))
 }
 
 func appendArray(dst []byte, n *ast.SequenceNode) (_ []byte, err error) {
@@ -70,9 +70,9 @@ func appendObject(dst []byte, n *ast.MappingNode) (_ []byte, err error) {
 		name, ok := scalarText(entry.Key)
 		switch {
 		case !ok:
-			return nil, errors.New("holds a name that is no plain text; merge keys, anchors and complex keys are not supported")
+			return nil, errors.New("contains a name that is not plain text; merge keys, anchors and complex keys are not supported")
 		case seen[name]:
-			return nil, fmt.Errorf("holds the name %s twice", quoteShort(name))
+			return nil, fmt.Errorf("contains the name %s twice", quoteShort(name))
 		}
 		seen[name] = true
 		if i > 0 {
@@ -86,7 +86,7 @@ func appendObject(dst []byte, n *ast.MappingNode) (_ []byte, err error) {
 	return append(dst, '}'), nil
 }
 
-// Payload is what the value means as the payload of an event: a string's text, and any other value's JSON.
+// Payload is the value as the payload of an event: the text of a string, and the JSON of any other value.
 func (j JSON) Payload() []byte {
 	text := ""
 	if bytes.HasPrefix([]byte(j), []byte(`"`)) && json.Unmarshal([]byte(j), &text) == nil {

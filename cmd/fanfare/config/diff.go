@@ -2,8 +2,8 @@ package config
 
 import "reflect"
 
-// Diff names the settings whose values differ, in the order of the schema, and those among them that take effect
-// only after a restart. An empty list or map equals none.
+// Diff returns the names of the settings whose values differ, in the order of the schema, and those among them that need a
+// restart to take effect. An empty list or map is equal to none.
 func Diff(old, new *Config) (changed, needRestart []string) {
 	for i := range schema {
 		s := &schema[i]

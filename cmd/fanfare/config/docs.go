@@ -11,7 +11,7 @@ import (
 //go:embed docs.md.tmpl
 var docsText string
 
-// Docs is docs/configuration.md.
+// Docs returns the text of docs/configuration.md.
 func Docs() string {
 	t := template.Must(template.New("docs").Parse(docsText))
 	var b strings.Builder
@@ -45,13 +45,13 @@ func docsData() map[string]any {
 	return map[string]any{"Groups": groups, "Rules": fieldDocs("keys"), "Schedules": fieldDocs("schedules"), "Fixed": fixed, "MaxFile": Size(maxFileBytes).String()}
 }
 
-// fieldDocs are those of one object of a list.
+// fieldDocs documents the fields of one object of a list.
 func fieldDocs(list string) (docs []docsSetting) {
 	fields := byName[list].Fields
 	for i := range fields {
 		d := docsOf(&fields[i])
 		if fields[i].inherited {
-			d.Help = "In place of `" + fields[i].Name + "` for the keys that match."
+			d.Help = "Replaces `" + fields[i].Name + "` for the keys that match."
 		}
 		docs = append(docs, d)
 	}
@@ -109,5 +109,5 @@ func code(text string) string {
 	return "`" + text + "`"
 }
 
-// cell escapes what would end a cell of a Markdown table.
+// cell escapes the character that would end a cell of a Markdown table.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// configEnv names the file; it is no setting, since a file can't name itself.
+// configEnv names the file. It is not a setting, because a file cannot name itself.
 const configEnv = envPrefix + "CONFIG"
 
-// commandEnv are variables which the server passes over: the first two are those of the commands pub and sub, the last is the
-// one by which scripts/test.sh asks the tests for their long form, which start servers.
+// commandEnv are variables that the server ignores. The first two belong to the commands pub and sub. With the last one,
+// scripts/test.sh asks for the long form of the tests, and those start servers.
 var commandEnv = []string{envPrefix + "SERVER", envPrefix + "STREAM", envPrefix + "LONG"}
 
-// lookup is the value of a variable, the last one if there are several, "" if there is none.
+// lookup is the value of a variable: the last one if there are several, "" if there is none.
 func lookup(environ []string, name string) (value string) {
 	for _, entry := range environ {
 		if v, ok := strings.CutPrefix(entry, name+"="); ok {
@@ -23,16 +23,16 @@ func lookup(environ []string, name string) (value string) {
 	return value
 }
 
-// Kubernetes and Docker inject variables for services that are called fanfare or fanfare-something:
-// FANFARE_SERVICE_HOST=10.0.0.1, FANFARE_PORT=tcp://10.0.0.1:8080, FANFARE_ADMIN_PORT_8081_TCP_ADDR=10.0.0.1.
-// Nobody mistyped these. A bare FANFARE_PORT=9000 is a mistake, so that the value of that form counts too.
+// Kubernetes and Docker inject variables for services with a name such as fanfare or fanfare-admin:
+// FANFARE_SERVICE_HOST=10.0.0.1, FANFARE_PORT=tcp://10.0.0.1:8080, FANFARE_ADMIN_PORT_8081_TCP_ADDR=10.0.0.1. These are not
+// mistakes of a user. But FANFARE_PORT=9000 is one, so portLink looks at the value as well.
 var (
 	serviceLink = regexp.MustCompile(`^FANFARE_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	portLink    = regexp.MustCompile(`^FANFARE_([A-Z0-9_]+_)?PORT=(tcp|udp|sctp)://`)
 )
 
-// readEnv picks the texts of the settings, by name, and the path of the file out of an environment as os.Environ
-// gives it. An empty variable counts as absent: that is what `FANFARE_LISTEN=${UNSET}` in a compose file leaves.
+// readEnv reads the texts of the settings, by name, and the path of the file from an environment in the form of os.Environ.
+// An empty variable counts as absent, because `FANFARE_LISTEN=${UNSET}` in a compose file leaves an empty one.
 func readEnv(environ []string) (texts map[string]string, file string, problems Problems) {
 	texts = make(map[string]string)
 	settings := make(map[string]string, len(schema))
@@ -73,7 +73,7 @@ func envHint(name string, known []string) string {
 	if s := fileOnly(strings.TrimPrefix(name, envPrefix)); s != "" {
 		return "; " + s + " can be set in the file only"
 	}
-	bare := make([]string, len(known)) // without the prefix, which would make all names similar
+	bare := make([]string, len(known)) // without the prefix, which makes all names similar
 	for i, k := range known {
 		bare[i] = strings.TrimPrefix(k, envPrefix)
 	}

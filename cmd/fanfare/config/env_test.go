@@ -30,9 +30,9 @@ func TestEnvironment(t *testing.T) {
 		"FANFARE_COMPLETELY_ELSE=x": "environment FANFARE_COMPLETELY_ELSE: unknown variable",
 		"FANFARE_EMPTY=":            "environment FANFARE_EMPTY: unknown variable",
 		"FANFARE_KEYS=[]":           "environment FANFARE_KEYS: unknown variable; keys can be set in the file only",
-		"FANFARE_PAGE=perhaps":      `environment FANFARE_PAGE: page: "perhaps" is neither true nor false`,
-		"FANFARE_HEADERS=oops":      `environment FANFARE_HEADERS: headers: "oops" has no colon: write "Name: value", one header a line`,
-		"FANFARE_DRAIN_RATE=1e3":    `environment FANFARE_DRAIN_RATE: drainRate: "1e3" is not a whole number: write digits alone, such as 1000`,
+		"FANFARE_PAGE=perhaps":      `environment FANFARE_PAGE: page: "perhaps" is not a boolean: write true or false`,
+		"FANFARE_HEADERS=oops":      `environment FANFARE_HEADERS: headers: "oops" has no colon: write "Name: value", one header per line`,
+		"FANFARE_DRAIN_RATE=1e3":    `environment FANFARE_DRAIN_RATE: drainRate: "1e3" is not a whole number: write only digits, such as 1000`,
 		"FANFARE_HISTORY_BYTES=16M": `environment FANFARE_HISTORY_BYTES: historyBytes: "16M" is not a size: write bytes (65536) or a whole number with kB, MB, GB, KiB, MiB or GiB (64KiB)`,
 	} {
 		_, err := load(t, "", []string{entry})

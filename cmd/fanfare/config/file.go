@@ -15,7 +15,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxFileBytes keeps a wrong path (a log, a device) from being read whole.
+// maxFileBytes is a limit so that a file named by mistake (a log, a device) is not read as a whole.
 const maxFileBytes = 1 << 20
 
 // loadFile reads the YAML or JSON file at path over c.
@@ -27,7 +27,7 @@ func loadFile(c *Config, path string) Problems {
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
-		return Problems{{Origin: at, Text: "can't read the configuration file: " + err.Error()}}
+		return Problems{{Origin: at, Text: "cannot read the configuration file: " + err.Error()}}
 	}
 	c.file, c.sum = path, sha256.Sum256(data)
 	return decodeFile(c, path, data)
@@ -39,18 +39,18 @@ func readFile(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		return nil, errors.New("it is a directory")
+		return nil, errors.New("it is a directory: name a file in it")
 	case info.Size() > maxFileBytes:
-		return nil, fmt.Errorf("it has %d bytes; at most %d are read", info.Size(), maxFileBytes)
+		return nil, fmt.Errorf("it has %d bytes, more than the limit of %d: is it the right file?", info.Size(), maxFileBytes)
 	}
 	return os.ReadFile(path)
 }
 
-// decodeFile reads data over c. Each value goes its own way from the syntax tree to its field, so that every problem
-// is reported with its place, not only the first one.
+// decodeFile reads data over c. Each value is decoded on its own from the syntax tree to its field, so every problem is
+// reported with its place, not only the first one.
 func decodeFile(c *Config, path string, data []byte) Problems {
 	d := &fileDecoder{c: c, path: path}
-	// The parser counts the lines wrongly where they end with CR LF.
+	// The parser miscounts lines that end with CR LF.
 	text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.TrimPrefix(string(data), "\ufeff"))
 	if len(text) > maxFileBytes {
 		return d.fail(Origin{Layer: LayerFile, Name: path}, "", fmt.Sprintf("the file has more than %d bytes", maxFileBytes))
@@ -75,7 +75,7 @@ func decodeFile(c *Config, path string, data []byte) Problems {
 			continue
 		}
 		if body != nil {
-			return d.fail(d.at(start(doc.Body)), "", "a second document begins here; the file must be a single one")
+			return d.fail(d.at(start(doc.Body)), "", "a second document begins here; the file must have only one")
 		}
 		body = doc.Body
 	}
@@ -85,7 +85,8 @@ func decodeFile(c *Config, path string, data []byte) Problems {
 	return d.problems
 }
 
-// badText finds what no YAML text may contain, and what would make the positions of the parser meaningless.
+// badText finds characters that YAML does not allow, or with which the positions of the parser are wrong. ok is false if it
+// found one.
 func badText(text string) (at Origin, problem string, ok bool) {
 	line, column, brackets, indent := 1, 0, 0, 0
 	for i, r := range text {
@@ -95,9 +96,9 @@ func badText(text string) (at Origin, problem string, ok bool) {
 		}
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD"):
-			return Origin{Line: line, Column: column}, "the file is not UTF-8 here", false
+			return Origin{Line: line, Column: column}, "the file is not valid UTF-8 at this place", false
 		case r < ' ' && r != '\n' && r != '\t', r == 0x7f:
-			return Origin{Line: line, Column: column}, fmt.Sprintf("control character U+%04X", r), false
+			return Origin{Line: line, Column: column}, fmt.Sprintf("control character U+%04X is not allowed", r), false
 		case r == '[' || r == '{':
 			if brackets++; brackets > maxBrackets {
 				return Origin{Line: line, Column: column}, fmt.Sprintf("more than %d opening brackets", maxBrackets), false
@@ -111,8 +112,8 @@ func badText(text string) (at Origin, problem string, ok bool) {
 	return Origin{}, "", true
 }
 
-// The parser recurses and takes quadratic time on deep nests; no real file comes near these limits. Brackets inside
-// quotes count too.
+// The parser recurses, and takes quadratic time on deeply nested files. No real file comes near these limits. Brackets inside
+// quotes count as well.
 const (
 	maxBrackets = 10000
 	maxIndent   = 200
@@ -137,8 +138,8 @@ func (d *fileDecoder) fail(at Origin, setting, text string) Problems {
 	return d.problems
 }
 
-// mapping calls set for each entry of a mapping whose name is among the known settings, once per name. prefix is the
-// path of the mapping ("" or "keys[0]").
+// mapping calls set for each entry of a mapping whose name is a known setting, once per name. prefix is the path of the
+// mapping ("" or "keys[0]").
 func (d *fileDecoder) mapping(node ast.Node, prefix string, known []Setting, set func(*Setting, ast.Node)) {
 	m, ok := node.(*ast.MappingNode)
 	if !ok {
@@ -160,7 +161,7 @@ func (d *fileDecoder) mapping(node ast.Node, prefix string, known []Setting, set
 	})
 }
 
-// entries walks a mapping and refuses keys that are no plain text or stand twice.
+// entries visits the entries of a mapping. It refuses names that are not plain text, and names that are given twice.
 func (d *fileDecoder) entries(m *ast.MappingNode, prefix string, visit func(name string, at Origin, value ast.Node)) {
 	seen := make(map[string]Origin, len(m.Values))
 	for _, entry := range m.Values {
@@ -172,7 +173,7 @@ func (d *fileDecoder) entries(m *ast.MappingNode, prefix string, visit func(name
 		}
 		name := key.Value
 		if first, twice := seen[name]; twice {
-			d.fail(at, join(prefix, name), fmt.Sprintf("is given twice; the first is in line %d", first.Line))
+			d.fail(at, join(prefix, name), fmt.Sprintf("is given twice; the first is on line %d", first.Line))
 			continue
 		}
 		seen[name] = at
@@ -190,7 +191,7 @@ func (d *fileDecoder) setting(s *Setting, node ast.Node) {
 	d.value(s.target(d.c), s, s.Name, node)
 }
 
-// value decodes node into target, a pointer to the type of s. It returns false if it can't.
+// value decodes node into target, a pointer to the type of s. It reports whether that succeeded.
 func (d *fileDecoder) value(target any, s *Setting, path string, node ast.Node) bool {
 	at := d.at(start(node))
 	var err error
@@ -221,8 +222,8 @@ func (d *fileDecoder) value(target any, s *Setting, path string, node ast.Node) 
 	return true
 }
 
-// list reads a sequence of texts, or, with commas, one text as the flag has it. Without a flag there is no such text,
-// and numbers and booleans count as the texts that they are written as.
+// list reads a sequence of texts. With commas it also takes a single text in the form of the flag. Without commas, for a
+// setting that has no flag, it also takes numbers and booleans as elements, and keeps them as they are written.
 func (d *fileDecoder) list(node ast.Node, commas bool) ([]string, error) {
 	seq, ok := node.(*ast.SequenceNode)
 	if !ok {
@@ -238,14 +239,14 @@ func (d *fileDecoder) list(node ast.Node, commas bool) ([]string, error) {
 			text, isText = scalarText(v)
 		}
 		if !isText {
-			return nil, fmt.Errorf("must be a list of texts; it holds %s", describe(v))
+			return nil, fmt.Errorf("must be a list of texts; it contains %s", describe(v))
 		}
 		list = append(list, text)
 	}
 	return list, nil
 }
 
-// headers reads a mapping of names to texts. Numbers and booleans count as the texts they are written as, nothing as "".
+// headers reads a mapping of names to texts. It keeps numbers and booleans as they are written, and takes no value as "".
 func (d *fileDecoder) headers(node ast.Node, prefix string) (map[string]string, error) {
 	m, ok := node.(*ast.MappingNode)
 	if !ok {
@@ -266,7 +267,7 @@ func (d *fileDecoder) headers(node ast.Node, prefix string) (map[string]string, 
 	return headers, nil
 }
 
-// objects reads a list of objects, of which each begins with the defaults of its fields.
+// objects reads a list of objects. Fields that an object does not have get their defaults.
 func (d *fileDecoder) objects(s *Setting, node ast.Node) {
 	first := &s.Fields[0]
 	seq, ok := node.(*ast.SequenceNode)

@@ -15,18 +15,18 @@ import (
 	"fanfare/cmd/fanfare/sub"
 )
 
-// grammar is the command tree. A further command is one more field here and one more case in cmd/fanfare/command.go;
-// its own flags go into its struct.
+// grammar is the command tree. To add a command, add a field here and a case in cmd/fanfare/command.go. The command's own
+// flags go into its struct.
 type grammar struct {
 	Serve serveCommand `cmd:"" default:"withargs" help:"Run the server (the default command)."`
 
 	Config struct {
-		Check settingsCommand `cmd:"" help:"Check file, environment and flags; print \"ok\" or all that is wrong, and exit 1."`
+		Check settingsCommand `cmd:"" help:"Check file, environment and flags; print \"ok\", or print everything that is wrong and exit 1."`
 		Print settingsCommand `cmd:"" help:"Print the effective configuration as a file, with the origin of each value."`
 		Docs  struct{}        `cmd:"" hidden:"" help:"Print docs/configuration.md."`
-	} `cmd:"" help:"Look at the configuration."`
+	} `cmd:"" help:"Check or print the configuration."`
 
-	Healthcheck settingsCommand `cmd:"" help:"Ask the running server of this configuration whether it is well; exit 1 if not."`
+	Healthcheck settingsCommand `cmd:"" help:"Ask the running server with this configuration whether it is healthy; exit 1 if not."`
 
 	Pub pub.Options `cmd:"" help:"Publish an argument, a file or the lines of a pipe: fanfare pub news hello; tail -f log | fanfare pub -l log."`
 	Sub sub.Options `cmd:"" help:"Watch a stream, with reconnects and gaps: fanfare sub news."`
@@ -42,8 +42,8 @@ type settingsCommand struct {
 	Settings any `embed:""`
 }
 
-// settingsFlags is a struct type made from the schema: a text field for each setting. The texts are decoded by
-// setText like those of the environment, so that kong stops at no bad value and all are reported together.
+// settingsFlags is a struct type made from the schema, with a text field for each setting. setText decodes the texts, as it
+// does those of the environment. So kong does not stop at a bad value, and all bad values are reported together.
 var settingsFlags = func() reflect.Type {
 	fields := []reflect.StructField{{
 		Name: "ConfigFile", Type: reflect.TypeFor[string](),
@@ -95,8 +95,8 @@ func (switchMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error 
 	return nil
 }
 
-// decodeText takes a flag's value byte by byte; kong's own mapper sends it through JSON, which changes what is not
-// UTF-8. A slice takes the values of a flag that is repeated.
+// decodeText takes a flag's value unchanged. Kong's own mapper converts it through JSON, which changes bytes that are not
+// UTF-8. A slice collects the values of a repeated flag.
 func decodeText(ctx *kong.DecodeContext, target reflect.Value) error {
 	token, err := ctx.Scan.PopValue("string")
 	if err != nil {
@@ -119,7 +119,7 @@ func decodeRest(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
-// commandLine is what the arguments say.
+// commandLine is the result of parsing the arguments.
 type commandLine struct {
 	command  string            // "serve", "config check", …; "help"
 	help     string            // the text for "help"
@@ -130,7 +130,7 @@ type commandLine struct {
 	sub      *sub.Options
 }
 
-var errHelp = errors.New("help was asked for")
+var errHelp = errors.New("help was requested")
 
 func newParser(g *grammar, help *bytes.Buffer) (*kong.Kong, error) {
 	for _, embed := range []*any{&g.Serve.Settings, &g.Config.Check.Settings, &g.Config.Print.Settings, &g.Healthcheck.Settings} {
@@ -138,9 +138,9 @@ func newParser(g *grammar, help *bytes.Buffer) (*kong.Kong, error) {
 	}
 	return kong.New(g, append(valueMappers(),
 		kong.Name("fanfare"),
-		kong.Description("Server-Sent-Events fan-out server.\n\n"+
+		kong.Description("Server-Sent Events fan-out server.\n\n"+
 			"Each setting is a flag, an environment variable and a key of the file: --max-clients, "+envPrefix+"MAX_CLIENTS, maxClients. "+
-			"A flag wins over the environment, the environment over the file."),
+			"A flag overrides the environment, and the environment overrides the file."),
 		kong.Writers(help, help),
 		kong.NamedMapper("switch", switchMapper{}),
 		kong.NamedMapper("text", kong.MapperFunc(decodeText)),
@@ -148,12 +148,12 @@ func newParser(g *grammar, help *bytes.Buffer) (*kong.Kong, error) {
 		kong.NamedMapper("rest", kong.MapperFunc(decodeRest)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 		kong.Help(printHelp),
-		// errHelp ends the parsing before this is called; a library must not end the process.
+		// errHelp ends the parsing before Exit is called. A library must not end the process.
 		kong.Exit(func(int) {}),
 	)...)
 }
 
-// printHelp shows the settings on the root's page too, where kong lists the commands alone.
+// printHelp also shows the settings on the page of the program itself, where kong lists only the commands.
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	node := ctx.Selected()
 	if node == nil {
@@ -173,7 +173,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return errHelp
 }
 
-// parseArgs reads the arguments (without the program's name). cl is nil when no command can be made out.
+// parseArgs reads the arguments (without the program's name). cl is nil if they name no valid command.
 func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	var help bytes.Buffer
 	g := new(grammar)
@@ -181,7 +181,7 @@ func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	if err != nil {
 		return nil, Problems{{Text: err.Error()}} // a mistake in the grammar; every test meets it
 	}
-	args, err = commandOf(parser.Model, args)
+	args, err = conventionalCommands(parser.Model, args)
 	if err != nil {
 		return nil, Problems{{Text: err.Error()}}
 	}
@@ -229,9 +229,9 @@ func parseArgs(args []string) (cl *commandLine, problems Problems) {
 	return cl, problems
 }
 
-// commandOf takes what people type who don't know this program: help, help COMMAND, --version, -v. Anything else that comes
-// first and is no flag must be a command.
-func commandOf(model *kong.Application, args []string) ([]string, error) {
+// conventionalCommands accepts what people type who do not know this program: help, help COMMAND, --version, -v. Any other
+// first argument that is not a flag must be a command.
+func conventionalCommands(model *kong.Application, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return args, nil
 	}
@@ -265,7 +265,7 @@ func unknownCommand(model *kong.Application, name string) string {
 	if hint := didYouMean(name, commands); hint != "" {
 		return fmt.Sprintf("unknown command %q%s", name, hint)
 	}
-	return fmt.Sprintf("unknown command %q: there are %s; fanfare help says more", name, strings.Join(commands, ", "))
+	return fmt.Sprintf("unknown command %q: use one of %s, or see fanfare help", name, strings.Join(commands, ", "))
 }
 
 var (
@@ -273,7 +273,7 @@ var (
 	unexpected  = regexp.MustCompile(`^unexpected argument (true|false|yes|no|on|off|1|0)$`)
 )
 
-// sameFlag has the flags that other commands call something else.
+// sameFlag maps a command and a flag of another command to the command's own flag with that meaning.
 var sameFlag = map[string]string{
 	"pub --url": "--server", "pub --admin": "--server", "pub --publish-token": "--token",
 	"sub --server": "--url", "sub --listen": "--url",
@@ -281,15 +281,15 @@ var sameFlag = map[string]string{
 
 var oneOf = regexp.MustCompile(`^expected one of (.*)$`)
 
-// plainParseError says in plain words what kong says about its tokens.
+// plainParseError rewrites kong's errors, which speak of tokens, in plain words.
 func plainParseError(args []string, err error) string {
 	text := err.Error()
 	text = strings.Replace(text, `expected string value but got "EOL" (<EOL>)`, "needs a value", 1)
 	text = strings.Replace(text, "expected string value but got", "needs a value but got", 1)
-	if m := foreignFlag.FindStringSubmatch(text); m != nil { // spelt right, and of another command: what kong finds alike is none meant
+	if m := foreignFlag.FindStringSubmatch(text); m != nil { // a correct flag of another command: kong's suggestion does not help
 		text = "unknown flag " + m[1]
 		if name := sameFlag[args[0]+" "+m[1]]; name != "" {
-			text += "; in fanfare " + args[0] + " it is " + name
+			text += "; use " + name + " with fanfare " + args[0]
 		}
 	}
 	if m := unexpected.FindStringSubmatch(text); m != nil {
@@ -298,7 +298,7 @@ func plainParseError(args []string, err error) string {
 		}
 	}
 	if m := oneOf.FindStringSubmatch(text); m != nil {
-		text = fmt.Sprintf("fanfare %s needs one of %s behind it", args[0], m[1])
+		text = fmt.Sprintf("fanfare %s needs a command: one of %s", args[0], m[1])
 	}
 	return text
 }
@@ -314,8 +314,8 @@ func flagSetting(name string) *Setting {
 
 var singleDash = regexp.MustCompile(`^-[A-Za-z][A-Za-z]`)
 
-// refuseUnknownFlags takes the flags that no command has out of args, with the values that seem to be theirs:
-// kong would stop at the first.
+// refuseUnknownFlags removes from args the flags that no command has, with the values that seem to belong to them. Kong would
+// stop at the first of them.
 func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, problems Problems) {
 	known, commands := []string{"--help"}, []string{}
 	_ = kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
@@ -341,12 +341,10 @@ func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, 
 			rest = append(rest, arg)
 			continue
 		}
-		hint := ""
+		hint := didYouMean(name, known)
 		if name == "--version" {
 			hint = "; fanfare version prints it"
-		} else if k := nearest(strings.TrimLeft(name, "-"), trimDashes(known)); k != "" {
-			hint = "; did you mean --" + k + "?"
-		} else if s := fileOnly(name); s != "" {
+		} else if s := fileOnly(name); hint == "" && s != "" {
 			hint = "; " + s + " can be set in the file only"
 		}
 		problems = append(problems, Problem{Text: "unknown flag " + name + hint})
@@ -357,7 +355,7 @@ func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, 
 	return rest, problems
 }
 
-// fileOnly is the setting without a flag that has this name, or "".
+// fileOnly returns the setting with this name that can be set in the file only, or "".
 func fileOnly(name string) string {
 	for i := range schema {
 		if s := &schema[i]; s.Flag == "" && fold(name) == fold(s.Name) {
@@ -365,12 +363,4 @@ func fileOnly(name string) string {
 		}
 	}
 	return ""
-}
-
-func trimDashes(flags []string) []string {
-	bare := make([]string, len(flags))
-	for i, f := range flags {
-		bare[i] = strings.TrimPrefix(f, "--")
-	}
-	return bare
 }

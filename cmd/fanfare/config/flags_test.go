@@ -51,10 +51,10 @@ func TestUsageErrors(t *testing.T) {
 		"--history":                    "--history: needs a value",
 		"--history -5":                 `--history: needs a value but got "-5" (short flag); perhaps try --history="-5"?`,
 		"--history=-5":                 "flag --history: history: -5 is out of range: 2 to 1048576",
-		"--page=maybe":                 `flag --page: page: "maybe" is neither true nor false`,
+		"--page=maybe":                 `flag --page: page: "maybe" is not a boolean: write true or false`,
 		"serv":                         `unknown command "serv"; did you mean serve?`,
 		"config chek":                  `unexpected argument chek, did you mean "check"?`,
-		"config":                       `fanfare config needs one of "check", "print" behind it`,
+		"config":                       `fanfare config needs a command: one of "check", "print"`,
 		"config check extra":           "unexpected argument extra",
 		"version --listen :9":          "unknown flag --listen",
 		"--listen :9 config check":     `flag --listen applies to the default command "serve", not "config"`,
@@ -154,12 +154,12 @@ func TestPubAndSub(t *testing.T) {
 		t.Errorf("%+v, %v", cmd.Sub, err)
 	}
 	for args, want := range map[string]string{
-		"sub -n x":           "--count: \"x\" is not a whole number: write digits alone, such as 1000",
+		"sub -n x":           "--count: \"x\" is not a whole number: write only digits, such as 1000",
 		"pub a b c":          "unexpected argument c",
 		"sub --raw --json":   "--raw and --json can't be used together",
 		"pub k --retry 5":    "--retry: \"5\" has no unit: write 5s, or 5ms for milliseconds",
-		"pub --url x k":      "unknown flag --url; in fanfare pub it is --server",
-		"sub --server x k":   "unknown flag --server; in fanfare sub it is --url",
+		"pub --url x k":      "unknown flag --url; use --server with fanfare pub",
+		"sub --server x k":   "unknown flag --server; use --url with fanfare sub",
 		"pub --count 1 k":    "unknown flag --count",
 		"sub --colour never": "unknown flag --colour; did you mean --color?",
 	} {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,24 +10,24 @@ import (
 	"fanfare/cmd/fanfare/sub"
 )
 
-// Command is what the command line asks for.
+// Command is the command that the command line names, with its options.
 type Command struct {
 	// Name is "serve", "config check", "config print", "config docs", "healthcheck", "pub", "sub", "version" or "help".
 	Name string
-	// Config is the effective configuration for serve, healthcheck, config check and config print, nil for the others.
+	// Config is the effective configuration for serve, healthcheck, config check and config print. It is nil for the others.
 	Config *Config
 	// Help is the text of "help".
 	Help string
-	// Pub and Sub are the options of these commands, with what the environment says, nil for the others.
+	// Pub and Sub are the options of these commands, from flags and environment. They are nil for the others.
 	Pub *pub.Options
 	Sub *sub.Options
 }
 
-// Load reads the arguments (without the program's name) and the environment (as os.Environ gives it), and the file
-// that they name. It touches no global of the process but that file, so that calling it again is a reload.
+// Load reads the arguments (without the program's name), the environment (in the form of os.Environ), and the file that they
+// name. It uses no other state of the process, so calling it again is a reload.
 //
-// A non-nil error is of type Problems: all that is wrong, one line each. The Command is nil when the arguments name
-// none; otherwise its Name is right in spite of the error and its Config is nil.
+// A non-nil error is of type Problems: everything that is wrong, one line each. The Command is nil if the arguments name
+// none. Otherwise its Name is valid in spite of the error, and its Config is nil.
 func Load(args, environ []string) (*Command, error) {
 	cl, problems := parseArgs(args)
 	if cl == nil {
@@ -35,7 +36,7 @@ func Load(args, environ []string) (*Command, error) {
 	cmd := &Command{Name: cl.command, Help: cl.help, Pub: cl.pub, Sub: cl.sub}
 	if !cl.settings {
 		getenv := func(name string) string { return lookup(environ, name) }
-		if cl.pub != nil || cl.sub != nil { // a misspelt FANFARE_SERVER would be passed over, and another server meant
+		if cl.pub != nil || cl.sub != nil { // a misspelled FANFARE_SERVER must not be ignored: another server would be used
 			_, _, unknown := readEnv(environ)
 			problems = append(problems, unknown...)
 		}
@@ -56,7 +57,7 @@ func Load(args, environ []string) (*Command, error) {
 	return cmd, nil
 }
 
-// layer puts file, environment and flags over the defaults and validates the result.
+// layer applies file, environment and flags to the defaults, and validates the result.
 func layer(cl *commandLine, environ []string) (*Config, Problems) {
 	c := Defaults()
 	envTexts, file, envProblems := readEnv(environ)
@@ -86,9 +87,8 @@ func layer(cl *commandLine, environ []string) (*Config, Problems) {
 	return c, problems
 }
 
-// covers is true when later, found by Validate, is no news: its setting could not be decoded, so that Validate looked
-// at what a weaker layer left there, at a rule that is none, or at an object as a whole of which a part is missing for
-// that reason.
+// covers reports whether later, a problem found by Validate, follows from p, a problem of decoding. If a setting could not be
+// decoded, Validate sees the value of a weaker layer, an object that is not one, or an object with a part missing.
 func (p Problem) covers(later Problem) bool {
 	return p.Setting != "" && (p.Setting == later.Setting || partOf(p.Setting, later.Setting) || partOf(later.Setting, p.Setting))
 }
@@ -101,11 +101,11 @@ func partOf(part, path string) bool {
 func setLayer(c *Config, s *Setting, text string, at Origin) Problems {
 	if err := setText(s.target(c), text); err != nil {
 		if s.secret() {
-			err = fmt.Errorf("can't be read") // never with its text
+			err = errors.New("cannot be read") // the text stays secret
 		}
 		return Problems{{Origin: at, Setting: s.Name, Text: err.Error()}}
 	}
-	for path := range c.origins { // the file's places inside a map that is now replaced
+	for path := range c.origins { // of the file's map that is now replaced
 		if path == s.Name || strings.HasPrefix(path, s.Name+".") {
 			delete(c.origins, path)
 		}
@@ -114,7 +114,7 @@ func setLayer(c *Config, s *Setting, text string, at Origin) Problems {
 	return nil
 }
 
-// Sources tells where the configuration was read from: "defaults, file fanfare.yaml (3 settings), environment
+// Sources says where the configuration was read from: "defaults, file fanfare.yaml (3 settings in effect), environment
 // (FANFARE_LISTEN), flags (--history)".
 func (c *Config) Sources() string {
 	sources := []string{"defaults"}

@@ -2,12 +2,12 @@ package config
 
 import "strings"
 
-// nearest is the known name that a user most likely meant by name, or "". A name that differs only in case and
-// separators (ping-interval, maxclients, HISTORY_TTL) always matches; otherwise the edit distance decides, and a
-// name that is wrong in more than a third of its letters has none.
+// nearest is the known name that a user most likely meant by name, or "". A name that differs only in case and separators
+// (ping-interval, maxclients, HISTORY_TTL) always matches. Otherwise the edit distance decides; if more than a third of the
+// letters are wrong, nothing matches.
 func nearest(name string, known []string) string {
 	folded := fold(name)
-	if len(folded) > 64 { // no known name is longer; keeps hostile input cheap
+	if len(folded) > 64 { // no known name is longer, and the cost of hostile input is bounded
 		return ""
 	}
 	best, bestDistance := "", max(1, len(folded)/3)+1
@@ -19,7 +19,7 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// didYouMean is the end of a message about an unknown name, "" when no known name is near.
+// didYouMean is the end of a message about an unknown name, or "" if no known name is near.
 func didYouMean(name string, known []string) string {
 	if k := nearest(name, known); k != "" {
 		return "; did you mean " + k + "?"
@@ -31,8 +31,8 @@ func fold(name string) string {
 	return strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(name))
 }
 
-// editDistance counts the insertions, deletions, substitutions and swaps of neighbours that turn a into b
-// (optimal string alignment), in bytes.
+// editDistance counts the insertions, deletions, substitutions and swaps of adjacent bytes that turn a into b (optimal string
+// alignment).
 func editDistance(a, b string) int {
 	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {

@@ -8,8 +8,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// setNode decodes a scalar of the file into target, a pointer to the type of a setting. It is stricter than setText
-// about types: the file can tell a number from a text.
+// setNode decodes a scalar of the file into target, a pointer to the type of a setting. It is stricter about types than
+// setText, because the file distinguishes a number from a text.
 func setNode(target any, s *Setting, node ast.Node) error {
 	text, ok := scalarText(node)
 	if !ok {
@@ -72,7 +72,7 @@ func plainText(node ast.Node) (string, bool) {
 	return "", false
 }
 
-// scalarText is a scalar as it was written; null, anchors, aliases and tags are none.
+// scalarText is a scalar as it was written. Null, anchors, aliases and tags are not scalars here.
 func scalarText(node ast.Node) (string, bool) {
 	switch node.(type) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
@@ -91,7 +91,7 @@ func isQuoted(node ast.Node) bool {
 	return false
 }
 
-// describe names what a node is, with a scalar's text.
+// describe says what a node is, with the text of a scalar.
 func describe(node ast.Node) string {
 	what := describeType(node)
 	if text, ok := scalarText(node); ok {
@@ -115,14 +115,14 @@ func describeType(node ast.Node) string {
 	case *ast.MappingNode, *ast.MappingValueNode:
 		return "a mapping"
 	case *ast.AnchorNode, *ast.AliasNode:
-		return "an anchor or alias, which are not supported"
+		return "an anchor or alias, which is not supported"
 	case *ast.TagNode:
-		return "a tag, which are not supported"
+		return "a tag, which is not supported"
 	}
 	return "this"
 }
 
-// quoteShort quotes a text for a message and cuts it where it would fill the screen.
+// quoteShort quotes a text for a message, and cuts a long one.
 func quoteShort(text string) string {
 	const most = 80
 	if runes := []rune(text); len(runes) > most {
@@ -131,7 +131,7 @@ func quoteShort(text string) string {
 	return fmt.Sprintf("%q", text)
 }
 
-// start is the first token of a node: a mapping's own token is the colon behind its first name.
+// start is the first token of a node. The own token of a mapping is the colon after its first name.
 func start(node ast.Node) *token.Token {
 	switch n := node.(type) {
 	case nil:

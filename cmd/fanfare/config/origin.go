@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Layer is one source of settings; a higher one wins.
+// Layer is one source of settings. A higher layer overrides a lower one.
 type Layer int
 
 // The layers, weakest first.
@@ -44,12 +44,12 @@ func (o Origin) String() string {
 // Problem is one thing that is wrong with a configuration.
 type Problem struct {
 	Origin  Origin
-	Setting string // path of the setting, "" when the problem concerns none
+	Setting string // path of the setting, "" if the problem is not about one
 	Text    string // what is wrong, with the bad value and what to do
 }
 
-// Error is "ORIGIN: SETTING: TEXT" on one line; the origin is left out where a default or the command line as such is
-// concerned.
+// Error is "ORIGIN: SETTING: TEXT" on one line. The origin is left out for a default, and for a problem of the command line as
+// a whole.
 func (p Problem) Error() string {
 	var b strings.Builder
 	if p.Origin.Layer != LayerDefault {
@@ -85,7 +85,7 @@ func (ps Problems) Unwrap() []error {
 	return errs
 }
 
-// err is nil for no problems: a nil slice in an error interface would not be.
+// err returns nil if there are no problems. A nil slice in an error interface would not be nil.
 func (ps Problems) err() error {
 	if len(ps) == 0 {
 		return nil

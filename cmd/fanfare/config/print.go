@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// YAML is the effective configuration as a file, each line with the origin of its value as a comment. Secrets are left
-// out, as comments of their own, and so are the header fields of schedules: a file made from this text must not set a
-// token that everybody knows. Loading the text gives the same configuration but for these.
+// YAML is the effective configuration as a file, with the origin of each value as a comment. Secrets and the header fields of
+// schedules are redacted, and their lines are commented out: a file made from this text must not set a token that everybody
+// knows. Apart from these, loading the text gives the same configuration.
 func (c *Config) YAML() string {
 	p := printer{c: c}
 	group := ""
@@ -57,7 +57,7 @@ func (p *printer) setting(s *Setting) {
 	}
 }
 
-// object prints the fields that differ from their defaults, and always the first.
+// object prints the first field, and those fields that differ from their defaults.
 func (p *printer) object(s *Setting, path string, object reflect.Value) {
 	lead := "  - "
 	for i := range s.Fields {
@@ -76,7 +76,7 @@ func (p *printer) object(s *Setting, path string, object reflect.Value) {
 	}
 }
 
-// value prints one setting; lead stands before its name.
+// value prints one setting. lead is printed before its name.
 func (p *printer) value(s *Setting, path, lead string, value any) {
 	begin, indent := lead+s.Name+":", strings.Repeat(" ", len(lead))
 	if s.redact {
@@ -125,7 +125,7 @@ func scalarYAML(s *Setting, value any) string {
 	return formatText(value)
 }
 
-// quoteYAML makes a double-quoted scalar. JSON's quoting is YAML's.
+// quoteYAML makes a double-quoted scalar. YAML has the quoting of JSON, with one exception.
 func quoteYAML(text string) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -133,11 +133,11 @@ func quoteYAML(text string) string {
 	if err := enc.Encode(text); err != nil {
 		return fmt.Sprintf("%q", text) // strings always encode
 	}
-	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`) // which JSON may have bare, and YAML not
+	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`) // not allowed in YAML, but in JSON
 }
 
 func (p *printer) String() string {
-	const widest = 48 // longer lines have their comment right behind them
+	const widest = 48 // the comment of a longer line follows it directly
 	width := 0
 	for _, r := range p.rows {
 		if n := len(r.text); r.comment != "" && n <= widest {

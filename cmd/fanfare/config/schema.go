@@ -17,17 +17,17 @@ type Setting struct {
 	Default  string // as a user would write it; "" for empty
 	Min, Max string // inclusive; "" where the type has no range
 	Enum     []string
-	Form     string // place holder: "DURATION"
+	Form     string // placeholder: "DURATION"
 	Help     string
 	Reload   bool // takes effect without a restart
-	// Fields are the settings of one object where the setting is a list of objects, nil for others. The first of them is
-	// required, for the reason in its Required.
+	// Fields are the settings of one object if the setting is a list of objects, and nil otherwise. The first of them is
+	// required; its Required says why.
 	Fields   []Setting
 	Required string
 
 	field     int // index in Config, or in the struct of the objects
 	typ       reflect.Type
-	inherited bool // a field that has all but its place from the setting of the same name
+	inherited bool // a field that has everything except its place from the setting of the same name
 	redact    bool // its values are not printed
 }
 
@@ -97,7 +97,7 @@ func schemaOf(t reflect.Type) []Setting {
 	return settings
 }
 
-// inherit gives the fields of objects that have no help of their own the schema of the setting of the same name.
+// inherit gives a field of an object the schema of the setting with the same name, if the field has no help of its own.
 func inherit(settings []Setting) []Setting {
 	top := indexSettings(settings)
 	for i := range settings {
@@ -142,14 +142,14 @@ func kebabCase(name string) string {
 	return b.String()
 }
 
-// Defaults is the configuration of a server that nobody configured.
+// Defaults is the configuration of a server without any settings.
 func Defaults() *Config {
 	c := new(Config)
 	setDefaults(schema, reflect.ValueOf(c).Elem())
 	return c
 }
 
-// setDefaults fills a struct with the defaults of its settings. Pointers stay nil.
+// setDefaults sets the fields of a struct to the defaults of their settings. Pointers stay nil.
 func setDefaults(settings []Setting, to reflect.Value) {
 	for i := range settings {
 		s := &settings[i]
@@ -168,12 +168,12 @@ func (s *Setting) target(c *Config) any {
 	return reflect.ValueOf(c).Elem().Field(s.field).Addr().Interface()
 }
 
-// value is the content of the setting's field.
+// value is the value of the setting's field.
 func (s *Setting) value(c *Config) any { return reflect.ValueOf(c).Elem().Field(s.field).Interface() }
 
 func (s *Setting) secret() bool { return s.typ == reflect.TypeFor[Secret]() }
 
-// Range is the type and range as the documentation and the messages show it.
+// Range is the range, or the allowed words, as the documentation and the messages show them.
 func (s *Setting) Range() string {
 	switch {
 	case len(s.Enum) > 0:

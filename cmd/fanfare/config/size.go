@@ -11,7 +11,7 @@ import (
 // Size is a number of bytes.
 type Size int64
 
-// sizeUnits from large to small, so that String finds the shortest exact text.
+// sizeUnits are ordered from large to small, so String finds the shortest exact text.
 var sizeUnits = []struct {
 	name  string
 	bytes int64
@@ -22,8 +22,8 @@ var sizeUnits = []struct {
 
 var errSize = errors.New("is not a size: write bytes (65536) or a whole number with kB, MB, GB, KiB, MiB or GiB (64KiB)")
 
-// ParseSize reads a number of bytes ("65536") or one with a unit: kB, MB and GB are powers of 1000, KiB, MiB and GiB
-// powers of 1024. Upper or lower case and a space before the unit don't matter.
+// ParseSize reads a number of bytes ("65536"), or one with a unit: kB, MB and GB are powers of 1000; KiB, MiB and GiB are
+// powers of 1024. Case is ignored, and so is a space before the unit.
 func ParseSize(text string) (Size, error) {
 	digits := strings.TrimSpace(text)
 	factor := int64(1)
@@ -49,12 +49,12 @@ func ParseSize(text string) (Size, error) {
 	case err != nil:
 		return 0, fmt.Errorf("%q %w", text, errSize)
 	case n < 0:
-		return 0, fmt.Errorf("%q is negative; a size is not", text)
+		return 0, fmt.Errorf("%q is negative: write 0 or more", text)
 	}
 	return Size(n * factor), nil
 }
 
-// String is the shortest text that ParseSize reads back as the same number: "16MiB", "64kB", "1023".
+// String is the shortest text that ParseSize reads as the same number: "16MiB", "64kB", "1023".
 func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if s != 0 && int64(s)%u.bytes == 0 {

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Texts are what the environment, the flags and the schema's tags hold; the scalars of the file go through the same
-// functions, so that a value means the same wherever it stands.
+// The environment, the flags and the tags of the schema contain texts. The scalars of the file are decoded by the same
+// functions, so a value means the same in all of them.
 
-var errWhole = errors.New("is not a whole number: write digits alone, such as 1000")
+var errWhole = errors.New("is not a whole number: write only digits, such as 1000")
 
-// parseWhole reads a decimal number. Leading zeros, hexadecimal and underscores are refused, because YAML 1.1, YAML
-// 1.2 and the shells disagree about what they mean.
+// parseWhole reads a decimal number. It refuses leading zeros, hexadecimal digits and underscores, because YAML 1.1, YAML 1.2
+// and the shells disagree on their meaning.
 func parseWhole(text string) (int64, error) {
 	digits := strings.TrimLeft(text, "+-")
 	if len(text)-len(digits) > 1 || digits == "" || strings.Trim(digits, "0123456789") != "" || (digits[0] == '0' && len(digits) > 1) {
@@ -37,7 +37,7 @@ func parseInt(text string) (int, error) {
 	return int(n), nil
 }
 
-// parseDuration reads a Go duration ("1m30s") or a bare number of milliseconds, as egg-sse has them.
+// parseDuration reads a Go duration ("1m30s"), or a number without a unit as milliseconds, as egg-sse does.
 func parseDuration(text string) (time.Duration, error) {
 	text = strings.TrimSpace(text)
 	ms, err := parseWhole(text)
@@ -68,7 +68,7 @@ func parseBool(text string) (bool, error) {
 	case "false", "no", "off", "0":
 		return false, nil
 	}
-	return false, fmt.Errorf("%q is neither true nor false", text)
+	return false, fmt.Errorf("%q is not a boolean: write true or false", text)
 }
 
 // parseList splits at commas; empty elements are dropped.
@@ -82,7 +82,7 @@ func parseList(text string) []string {
 	return list
 }
 
-// parseHeaders reads "Name: value" lines. The value may be empty; the name's syntax is Validate's business.
+// parseHeaders reads "Name: value" lines. The value may be empty. Validate checks the name.
 func parseHeaders(text string) (map[string]string, error) {
 	headers := make(map[string]string)
 	for line := range strings.Lines(text) {
@@ -92,7 +92,7 @@ func parseHeaders(text string) (map[string]string, error) {
 		}
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
-			return nil, fmt.Errorf("%q has no colon: write \"Name: value\", one header a line", line)
+			return nil, fmt.Errorf("%q has no colon: write \"Name: value\", one header per line", line)
 		}
 		name = strings.TrimSpace(name)
 		if _, twice := headers[name]; twice {
@@ -103,7 +103,7 @@ func parseHeaders(text string) (map[string]string, error) {
 	return headers, nil
 }
 
-// setText decodes text into target, a pointer to the type of a setting. On an error the target is left as it is.
+// setText decodes text into target, a pointer to the type of a setting. If it returns an error, target is unchanged.
 func setText(target any, text string) error {
 	switch t := target.(type) {
 	case *string:
@@ -136,7 +136,7 @@ func setParsed[T any](target *T, text string, parse func(string) (T, error)) err
 	return err
 }
 
-// formatText is the reverse of setText; secrets come out redacted.
+// formatText is the inverse of setText. Secrets are redacted.
 func formatText(value any) string {
 	switch v := value.(type) {
 	case string:

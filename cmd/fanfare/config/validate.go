@@ -1,76 +1,94 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
-	"path"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
-// Validate checks each value against its range and the settings against each other. The error is of type Problems
-// and names every problem with its setting, value, range and origin. A Config made in code is checked as well; its
-// values then count as defaults.
+// Validate checks each value against its range, and the settings against each other. The error is of type Problems. It
+// names every problem with its setting, value, range and origin. A Config made in code can be checked as well; its values
+// then count as defaults.
 func (c *Config) Validate() error { return c.validate().err() }
 
+// validate is the only entry point of validation. The ranges are in the schema, the relations and the list of further checks
+// below. The check of a setting is in the file of its group: listeners.go, cors.go, stream.go and so on.
 func (c *Config) validate() Problems {
 	v := &validator{c: c}
 	for i := range schema {
-		s := &schema[i]
-		v.inRange(s, s.Name, s.value(c))
-		if s.Fields != nil {
-			v.objects(s)
-		}
+		v.ranges(&schema[i])
 	}
-	v.listeners()
-	v.stream()
-	v.headers("headers", c.Headers, fixedHeaders)
-	v.limits()
-	v.redis()
-	v.rules()
-	v.schedules()
+	for _, pair := range atMost {
+		v.relation(byName[pair.less], byName[pair.more])
+	}
+	for _, s := range checks {
+		s.check(c, v.at(s.setting))
+	}
 	return v.problems
 }
 
+// atMost are pairs of settings: the first must not be more than the second.
+var atMost = []struct{ less, more string }{
+	{"maxEventBytes", "historyBytes"},
+	{"maxEventBytes", "maxBodyBytes"},
+	{"historyBytes", "historyTotalBytes"},
+	{"retryMin", "retryMax"},
+}
+
+// checks are the rules that a range does not express. A check gets the whole configuration and the place of its setting.
+var checks = []struct {
+	setting string
+	check   func(c *Config, at place)
+}{
+	{"listen", checkListen},
+	{"admin", checkAdmin},
+	{"publishToken", checkToken},
+	{"adminOrigins", checkAdminOrigins},
+	{"trustedProxies", checkProxies},
+	{"path", checkPath},
+	{"headers", func(c *Config, at place) { checkHeaders(c.Headers, fixedHeaders, at) }},
+	{"allowedOrigins", checkAllowedOrigins},
+	{"allowCredentials", checkCredentials},
+	{"cacheKey", checkCacheKey},
+	{"redisURL", checkRedisURL},
+	{"redisChannels", func(c *Config, at place) { checkRedisNames(c, c.RedisChannels, at) }},
+	{"redisStreams", func(c *Config, at place) { checkRedisNames(c, c.RedisStreams, at) }},
+	{"redisKeys", checkRedisKeys},
+	{"keys", checkKeyRules},
+	{"schedules", checkSchedules},
+}
+
+// validator collects the problems of a configuration.
 type validator struct {
 	c        *Config
 	problems Problems
 }
 
-func (v *validator) fail(path, format string, args ...any) {
-	v.problems = append(v.problems, Problem{Origin: v.c.Origin(path), Setting: path, Text: fmt.Sprintf(format, args...)})
+func (v *validator) at(path string) place { return place{v, path} }
+
+// place is a setting, or a part of one, where a check reports problems.
+type place struct {
+	v    *validator
+	path string // "history", "headers.X-A", "keys[0].match"
 }
 
-// inRange checks value against the tags of s; at is the path of the value, which may be a rule's.
-func (v *validator) inRange(s *Setting, at string, value any) {
-	if s.Min == "" && len(s.Enum) == 0 {
+func (p place) part(name string) place { return place{p.v, p.path + "." + name} }
+
+func (p place) item(i int) place { return place{p.v, fmt.Sprintf("%s[%d]", p.path, i)} }
+
+// fail reports a problem. Its text says what is wrong, the value, and what to do.
+func (p place) fail(format string, args ...any) {
+	p.v.problems = append(p.v.problems, Problem{Origin: p.v.c.Origin(p.path), Setting: p.path, Text: fmt.Sprintf(format, args...)})
+}
+
+// ranges checks a setting, or each field of a list of objects, against the range in the schema.
+func (v *validator) ranges(s *Setting) {
+	at := v.at(s.Name)
+	at.inRange(s, s.value(v.c))
+	if s.Fields == nil {
 		return
 	}
-	switch x := value.(type) {
-	case string:
-		if !slices.Contains(s.Enum, x) {
-			hint := ""
-			if k := nearest(x, s.Enum); k != "" {
-				hint = "; did you mean " + k + "?"
-			}
-			v.fail(at, "%s is none of %s%s", quoteShort(x), s.Range(), hint)
-		}
-	case int:
-		checkRange(v, s, at, x)
-	case Size:
-		checkRange(v, s, at, x)
-	case time.Duration:
-		if checkRange(v, s, at, x) && x%time.Millisecond != 0 {
-			v.fail(at, "%s is not a whole number of milliseconds", formatDuration(x))
-		}
-	}
-}
-
-// objects checks the fields of a list of objects against their ranges.
-func (v *validator) objects(s *Setting) {
 	list := reflect.ValueOf(s.value(v.c))
 	for i := range list.Len() {
 		for j := range s.Fields {
@@ -82,100 +100,60 @@ func (v *validator) objects(s *Setting) {
 				}
 				x = x.Elem()
 			}
-			v.inRange(f, fmt.Sprintf("%s[%d].%s", s.Name, i, f.Name), x.Interface())
+			at.item(i).part(f.Name).inRange(f, x.Interface())
 		}
 	}
 }
 
-func checkRange[T cmp.Ordered](v *validator, s *Setting, at string, x T) bool {
-	var lowest, highest T
-	for _, end := range []struct {
-		target *T
-		text   string
-	}{{&lowest, s.Min}, {&highest, s.Max}} {
-		if err := setText(end.target, end.text); err != nil {
-			panic(fmt.Sprintf("config: range of %s: %v", s.Name, err)) // a mistake in the tags; every test meets it
-		}
-	}
-	if x < lowest || x > highest {
-		v.fail(at, "%s is out of range: %s", formatText(x), s.Range())
-		return false
-	}
-	return true
-}
-
-func (v *validator) stream() {
-	c := v.c
-	clean := path.Clean("/" + strings.TrimLeft(c.Path, "/"))
-	if strings.HasSuffix(c.Path, "/") && clean != "/" {
-		clean += "/"
-	}
+func (p place) inRange(s *Setting, value any) {
 	switch {
-	case !strings.HasPrefix(c.Path, "/"):
-		v.fail("path", "%s must begin with a slash: write %q", quoteShort(c.Path), "/"+c.Path)
-	case strings.ContainsAny(c.Path, "?#"):
-		v.fail("path", "%s must not have a query or fragment: keys are named by the client (?connectKey=K)", quoteShort(c.Path))
-	case strings.ContainsFunc(c.Path, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' || r == '\\' }):
-		v.fail("path", "%s may hold visible ASCII only, and neither %% nor a backslash", quoteShort(c.Path))
-	case clean != c.Path:
-		v.fail("path", "%s can never match, because request paths are cleaned: write %q", quoteShort(c.Path), clean)
-	case c.Path == "/" && c.Page:
-		v.fail("path", "\"/\" is where the built-in page is: choose another path or set page to false")
-	}
-	switch {
-	case c.CacheKey == "":
-		v.fail("cacheKey", "must not be empty: it is the key of those that name none (default %q)", byName["cacheKey"].Default)
-	case !utf8.ValidString(c.CacheKey):
-		v.fail("cacheKey", "%s is not UTF-8", quoteShort(c.CacheKey))
-	case int64(len(c.CacheKey)) > int64(c.MaxKeyBytes) && c.MaxKeyBytes > 0:
-		v.fail("cacheKey", "has %d bytes, more than maxKeyBytes allows (%s, %s)", len(c.CacheKey), c.MaxKeyBytes, c.Origin("maxKeyBytes"))
-	}
-}
-
-func (v *validator) limits() {
-	c := v.c
-	atMost(v, "maxEventBytes", c.MaxEventBytes, "historyBytes", c.HistoryBytes)
-	atMost(v, "maxEventBytes", c.MaxEventBytes, "maxBodyBytes", c.MaxBodyBytes)
-	atMost(v, "historyBytes", c.HistoryBytes, "historyTotalBytes", c.HistoryTotalBytes)
-	atMost(v, "retryMin", c.RetryMin, "retryMax", c.RetryMax)
-}
-
-// atMost reports a > b at the one of the two that the user gave; the other may be a default that nobody has seen.
-func atMost[T cmp.Ordered](v *validator, a string, x T, b string, y T) {
-	if x <= y {
-		return
-	}
-	if v.c.Origin(a).Layer == LayerDefault && v.c.Origin(b).Layer != LayerDefault {
-		v.fail(b, "%s is less than %s (%s, %s): raise %s or lower %s", formatText(y), a, formatText(x), v.c.Origin(a), b, a)
-		return
-	}
-	v.fail(a, "%s is more than %s (%s, %s): lower %s or raise %s", formatText(x), b, formatText(y), v.c.Origin(b), a, b)
-}
-
-func (v *validator) rules() {
-	c := v.c
-	first := make(map[string]int)
-	for i := range c.Keys {
-		where := fmt.Sprintf("keys[%d]", i)
-		r := &c.Keys[i]
-		if r.HistoryBytes != nil {
-			at := where + ".historyBytes"
-			if *r.HistoryBytes < c.MaxEventBytes {
-				v.fail(at, "%s is less than maxEventBytes (%s, %s)", r.HistoryBytes, c.MaxEventBytes, c.Origin("maxEventBytes"))
-			}
-			if *r.HistoryBytes > c.HistoryTotalBytes {
-				v.fail(at, "%s is more than historyTotalBytes (%s, %s)", r.HistoryBytes, c.HistoryTotalBytes, c.Origin("historyTotalBytes"))
-			}
+	case len(s.Enum) > 0:
+		if x := value.(string); !slices.Contains(s.Enum, x) {
+			p.fail("%s is not one of %s%s", quoteShort(x), s.Range(), didYouMean(x, s.Enum))
 		}
-		at := where + ".match"
-		if _, err := path.Match(r.Match, ""); err != nil {
-			v.fail(at, "%s is a bad pattern: a [ without ], an empty [] or a backslash at the end (syntax: * ? [a-z] and \\ before a literal)", quoteShort(r.Match))
-		} else if r.Match == "" {
-			v.fail(at, "must not be empty: \"*\" matches all keys without a slash")
-		} else if j, twice := first[r.Match]; twice {
-			v.fail(at, "%s is never used: keys[%d] has the same pattern, and the first match counts", quoteShort(r.Match), j)
-		} else {
-			first[r.Match] = i
+	case s.Min != "":
+		if x := number(value); x < s.bound(s.Min) || x > s.bound(s.Max) {
+			p.fail("%s is out of range: %s", formatText(value), s.Range())
+		} else if d, ok := value.(time.Duration); ok && d%time.Millisecond != 0 {
+			p.fail("%s is not a whole number of milliseconds", formatText(value))
 		}
 	}
+}
+
+// number is a count, a Size or a duration as a plain number.
+func number(value any) int64 { return reflect.ValueOf(value).Int() }
+
+// bound reads one end of the setting's range.
+func (s *Setting) bound(text string) int64 {
+	x := reflect.New(s.typ)
+	if err := setText(x.Interface(), text); err != nil {
+		panic(fmt.Sprintf("config: range of %s: %v", s.Name, err)) // a mistake in the tags; every test meets it
+	}
+	return x.Elem().Int()
+}
+
+// relation reports a > b. It blames the one that the user gave: the other may be a default that nobody has seen.
+func (v *validator) relation(a, b *Setting) {
+	x, y := a.value(v.c), b.value(v.c)
+	switch given := func(s *Setting) bool { return v.c.Origin(s.Name).Layer != LayerDefault }; {
+	case number(x) <= number(y):
+	case given(b) && !given(a):
+		v.at(b.Name).tooSmall(y, a)
+	default:
+		v.at(a.Name).tooLarge(x, b)
+	}
+}
+
+// tooLarge reports that the value x is more than that of the setting most.
+func (p place) tooLarge(x any, most *Setting) {
+	c := p.v.c
+	p.fail("%s is more than %s (%s, %s): lower %s or raise %s",
+		formatText(x), most.Name, formatText(most.value(c)), c.Origin(most.Name), p.path, most.Name)
+}
+
+// tooSmall reports that the value x is less than that of the setting least.
+func (p place) tooSmall(x any, least *Setting) {
+	c := p.v.c
+	p.fail("%s is less than %s (%s, %s): raise %s or lower %s",
+		formatText(x), least.Name, formatText(least.value(c)), c.Origin(least.Name), p.path, least.Name)
 }

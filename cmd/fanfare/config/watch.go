@@ -14,32 +14,31 @@ import (
 )
 
 const (
-	// watchQuiet is how long the directory must be quiet before the file is read: a truncate and the writes behind
-	// it come as several events, and an empty file would be a valid configuration.
+	// watchQuiet is how long the directory must be quiet before the file is read. A truncate and the writes after it are
+	// several events, and the empty file between them would be a valid configuration.
 	watchQuiet = 200 * time.Millisecond
-	// watchPatience bounds the wait in a directory that is never quiet.
+	// watchPatience bounds that wait in a directory that is never quiet.
 	watchPatience = 2 * time.Second
 )
 
-// Watch calls onChange each time the bytes of the file at path are others than before, starting with the bytes that
-// it has now. It returns when the watch is in place; done is closed when it has ended after ctx, and no call of
-// onChange is under way or to come. onChange runs on the watch's goroutine, never twice at a time.
+// Watch calls onChange each time the bytes of the file at path have changed, starting from its current bytes. It returns when
+// the watch is in place. After ctx is done the watch ends; done is closed when it has ended and no call of onChange is running
+// or will follow. onChange runs in the goroutine of the watch, so calls never overlap.
 //
-// The directory is watched, not the file, because editors replace files by renaming and Kubernetes swaps the ..data
-// symlink of a mounted ConfigMap; where path is a symlink, the directory of what it leads to is watched as well.
-// A file that is missing or unreadable counts as not changed. The error is that of the system (no directory,
-// no inotify watch left); a reload by signal works without a watch.
+// Watch watches the directory and not the file, because editors replace files by renaming, and Kubernetes swaps the ..data
+// symlink of a mounted ConfigMap. If path is a symlink, the directory of its target is watched as well. A file that is
+// missing or unreadable counts as unchanged. The error is that of the system (no such directory, no inotify watch left); a
+// reload by signal works without a watch.
 func Watch(ctx context.Context, path string, onChange func()) (done <-chan struct{}, err error) {
 	data, err := readFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("can't watch the configuration file: %w", err)
+		return nil, fmt.Errorf("cannot watch the configuration file: %w", err)
 	}
 	return watch(ctx, path, sha256.Sum256(data), onChange)
 }
 
-// Watch is the function Watch for the file that c was loaded from, starting with the bytes that it was loaded from:
-// a change between the load and the watch is not missed. Without a file there is nothing to watch, and done is
-// closed when ctx is.
+// Watch watches the file that c was loaded from, like the function Watch. It starts from the bytes that were loaded, so a
+// change between the load and the watch is not missed. Without a file there is nothing to watch, and done is ctx.Done().
 func (c *Config) Watch(ctx context.Context, onChange func()) (done <-chan struct{}, err error) {
 	if c.file == "" {
 		return ctx.Done(), nil
@@ -50,32 +49,32 @@ func (c *Config) Watch(ctx context.Context, onChange func()) (done <-chan struct
 func watch(ctx context.Context, path string, sum [32]byte, onChange func()) (<-chan struct{}, error) {
 	fs, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("can't watch the configuration file: %w", err)
+		return nil, fmt.Errorf("cannot watch the configuration file: %w", err)
 	}
 	w := &watcher{fs: fs, path: path, sum: sum, onChange: onChange}
 	if err := w.follow(); err != nil {
-		return nil, errors.Join(fmt.Errorf("can't watch the configuration file: %w", err), fs.Close())
+		return nil, errors.Join(fmt.Errorf("cannot watch the configuration file: %w", err), fs.Close())
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer fs.Close() // nothing to do about an error: the descriptor is gone either way
+		defer fs.Close() // an error can be ignored: the descriptor is closed in any case
 		w.run(ctx)
 	}()
 	return done, nil
 }
 
-// watcher is owned by its goroutine once that runs.
+// watcher belongs to its goroutine once that is running.
 type watcher struct {
 	fs       *fsnotify.Watcher
 	path     string
-	sum      [32]byte // of the bytes that onChange last heard of
+	sum      [32]byte // of the bytes at the last onChange
 	dirs     []string // watched, in the order of follow
 	onChange func()
 }
 
-// follow watches the directories of path and of each symlink on the way to the file, and lets go of those that are
-// no longer on it.
+// follow watches the directory of path and of each symlink on the way to the file. It stops watching directories that are no
+// longer on that way.
 func (w *watcher) follow() error {
 	first := filepath.Dir(w.path)
 	if err := w.fs.Add(first); err != nil {
@@ -83,7 +82,7 @@ func (w *watcher) follow() error {
 	}
 	dirs := []string{first}
 	next := w.path
-	for range 16 { // a loop of links ends here
+	for range 16 { // bounds a cycle of links
 		target, err := os.Readlink(next)
 		if err != nil {
 			break
@@ -99,7 +98,7 @@ func (w *watcher) follow() error {
 	}
 	for _, dir := range w.dirs {
 		if !slices.Contains(dirs, dir) {
-			_ = w.fs.Remove(dir) // fails when the directory is gone, and so is the watch then
+			_ = w.fs.Remove(dir) // fails if the directory no longer exists; then the watch does not either
 		}
 	}
 	w.dirs = dirs
@@ -108,13 +107,13 @@ func (w *watcher) follow() error {
 
 func (w *watcher) addDir(dirs []string, dir string) []string {
 	if slices.Contains(dirs, dir) || w.fs.Add(dir) != nil {
-		return dirs // a directory that can't be watched: the link itself still is
+		return dirs // a directory that cannot be watched; the link itself still is
 	}
 	return append(dirs, dir)
 }
 
 func (w *watcher) run(ctx context.Context) {
-	// The first look finds what changed between the load and the watch.
+	// The first check detects a change between the load and the watch.
 	quiet := time.NewTimer(watchQuiet)
 	defer quiet.Stop()
 	waiting := time.Now()
@@ -134,20 +133,20 @@ func (w *watcher) run(ctx context.Context) {
 			if !ok {
 				return
 			}
-			// The queue overflowed: events are lost, so that only a look at the file can tell.
+			// The queue has overflowed and events were lost: check the file.
 			quiet.Reset(watchQuiet)
 		case <-quiet.C:
 			waiting = time.Time{}
-			if w.look(); ctx.Err() != nil {
+			if w.check(); ctx.Err() != nil {
 				return
 			}
 		}
 	}
 }
 
-// look reports the file if its bytes are new.
-func (w *watcher) look() {
-	_ = w.follow() // fails when the directory is gone, and then there is no file to read either
+// check calls onChange if the bytes of the file have changed.
+func (w *watcher) check() {
+	_ = w.follow() // fails if the directory no longer exists; then the file cannot be read either
 	data, err := readFile(w.path)
 	if err != nil {
 		return

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"fanfare/internal/test/eventually"
 )
 
 // startWatch watches path until the test ends; each change is one value on the channel.
@@ -37,7 +39,7 @@ func expect(t *testing.T, changes <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-changes:
-	case <-time.After(20 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatalf("%s: not noticed", what)
 	}
 	expectNone(t, changes, what)
@@ -49,7 +51,7 @@ func expectSome(t *testing.T, changes <-chan struct{}, atMost int, what string) 
 	t.Helper()
 	select {
 	case <-changes:
-	case <-time.After(20 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatalf("%s: not noticed", what)
 	}
 	for n := 1; ; n++ {

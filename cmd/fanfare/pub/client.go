@@ -18,7 +18,7 @@ import (
 	"fanfare/cmd/fanfare/remote"
 )
 
-// maxAnswer bounds the answer to one request: a line of some 100 bytes for each event.
+// maxAnswer bounds the answer to one request. It has a line of about 100 bytes for each event.
 const maxAnswer = 16 << 20
 
 // client posts to the admin listener.
@@ -47,29 +47,30 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 	}, nil
 }
 
-// post returns the body of the answer 200. While the server can't be reached it tries again, until the time to wait is
-// over. Other answers are of type *statusError; the error is of type *uncertainError if the server may have published.
+// post sends a request and returns the body of the answer. It tries again while the server cannot be reached, for the time of
+// --wait. The error is of type *statusError if the answer is not 200, and of type *uncertainError if the server may have
+// published the events.
 func (c *client) post(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
 	deadline := time.Now().Add(c.wait)
 	var pauses remote.Backoff
-	perhaps := false // an attempt has reached the server, and its answer is not known
-	for told := false; ; told = true {
+	maybePublished := false // an attempt has reached the server, and its answer is unknown
+	for logged := false; ; logged = true {
 		text, err := c.once(ctx, target, contentType, body)
 		if err == nil {
 			return text, nil
 		}
 		var u *uncertainError
-		if perhaps = perhaps || errors.As(err, &u); perhaps && u == nil {
+		if maybePublished = maybePublished || errors.As(err, &u); maybePublished && u == nil {
 			err = &uncertainError{err}
 		}
-		if ctx.Err() != nil || !passing(err) {
+		if ctx.Err() != nil || !temporary(err) {
 			return nil, err
 		}
 		pause := pauses.Next()
 		if time.Now().Add(pause).After(deadline) {
 			return nil, err
 		}
-		if !told {
+		if !logged {
 			fmt.Fprintf(c.errs, "fanfare: %v; trying again for %s\n", err, time.Until(deadline).Round(time.Second))
 		}
 		timer := time.NewTimer(pause)
@@ -82,21 +83,21 @@ func (c *client) post(ctx context.Context, target, contentType string, body []by
 	}
 }
 
-// uncertainError is a failure behind which the server may have published what it was sent.
+// uncertainError is a failure after which it is unknown whether the server has published the events.
 type uncertainError struct{ err error }
 
 func (e *uncertainError) Error() string { return e.err.Error() }
 
 func (e *uncertainError) Unwrap() error { return e.err }
 
-// uncertain reports whether the server may have published all the same.
+// uncertain reports whether the server may have published the events in spite of the error.
 func uncertain(err error) bool {
 	var u *uncertainError
 	return errors.As(err, &u)
 }
 
-// passing reports whether another attempt may succeed.
-func passing(err error) bool {
+// temporary reports whether another attempt may succeed.
+func temporary(err error) bool {
 	var s *statusError
 	if errors.As(err, &s) {
 		switch s.status {
@@ -108,6 +109,7 @@ func passing(err error) bool {
 	return true
 }
 
+// once makes one attempt.
 func (c *client) once(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -125,7 +127,7 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		err = fmt.Errorf("can't publish to %s: %s", c.server.Redacted(), remote.Explain(err))
+		err = fmt.Errorf("cannot publish to %s: %s", c.server.Redacted(), remote.Explain(err))
 		if sent.Load() {
 			err = &uncertainError{err}
 		}
@@ -134,18 +136,18 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, &uncertainError{fmt.Errorf("the answer of %s broke off: %s", c.server.Redacted(), remote.Explain(err))}
+		return nil, &uncertainError{fmt.Errorf("the answer of %s was cut off: %s", c.server.Redacted(), remote.Explain(err))}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return text, nil
 	}
 	var a answer
 	if json.Unmarshal(text, &a) != nil || a.Error == "" {
-		a.Error = fmt.Sprintf("%s answers %s: is this the admin listener of a fanfare?", at, resp.Status)
+		a.Error = fmt.Sprintf("%s answered %s: is this the admin listener of fanfare?", at, resp.Status)
 	}
 	err = &statusError{resp.StatusCode, a.Error}
 	switch resp.StatusCode {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy doesn't know
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy may have sent the request on
 		err = &uncertainError{err}
 	}
 	return nil, err

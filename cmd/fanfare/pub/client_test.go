@@ -54,10 +54,10 @@ func TestLostAnswer(t *testing.T) {
 				o.Timeout = 100 * time.Millisecond
 			}
 			err := Run(t.Context(), o, strings.NewReader("x\n"), io.Discard, io.Discard)
-			if err == nil || strings.Contains(err.Error(), "may or may not be published") != test.perhaps {
+			if err == nil || strings.Contains(err.Error(), "may or may not have been published") != test.perhaps {
 				t.Errorf("%s, lines %v: %v", name, lines, err)
 			}
-			if lines && !test.perhaps && !strings.Contains(err.Error(), "are not published: ") {
+			if lines && !test.perhaps && !strings.Contains(err.Error(), "were not published: ") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -16,9 +16,9 @@ import (
 	"fanfare/cmd/fanfare/remote"
 )
 
-// Run carries the command out. When ctx ends it reads no more, publishes what it has read, and returns; that may take up
-// to flushTimeout. The answers go to out, and what was refused to errs, a line each; the error says what it was as a
-// whole. Errors in the options are of type *remote.UsageError.
+// Run runs the command. When ctx ends, it stops reading, publishes what it has read, and returns; that may take up to
+// flushTimeout. It writes the answers to out, and a line for each refused event to errs. The returned error sums up the
+// refusals. Errors in the options are of type *remote.UsageError.
 func Run(ctx context.Context, o Options, in io.Reader, out, errs io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
@@ -45,7 +45,7 @@ type publisher struct {
 	refused int // lines
 }
 
-// answer is what the server says of one event.
+// answer is the server's answer for one event.
 type answer struct {
 	ID          string `json:"id"`
 	Subscribers *int   `json:"subscribers"`
@@ -54,7 +54,7 @@ type answer struct {
 	Error       string `json:"error"`
 }
 
-// event is a publish body, and with Key and Op a line of a batch.
+// event is the body of a publish request, or, with Key and Op, a line of a batch.
 type event struct {
 	Op    string  `json:"op,omitempty"`
 	Key   string  `json:"key,omitempty"`
@@ -64,7 +64,7 @@ type event struct {
 	Data  *string `json:"data,omitempty"`
 }
 
-// template is what the options say of every event. With a key, or --all, it is a line of a batch.
+// template is an event with what the options say about every event. With a key, or --all, it is a line of a batch.
 func (o *Options) template() event {
 	e := event{Key: o.Key, Event: o.Event, ID: o.ID, Retry: o.Retry.Milliseconds()}
 	if o.All {
@@ -73,7 +73,7 @@ func (o *Options) template() event {
 	return e
 }
 
-// encode is the event as JSON, in which characters stand as they are.
+// encode returns the event as JSON, without escapes for HTML.
 func encode(e event) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -82,7 +82,7 @@ func encode(e event) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// checkText refuses what JSON would change.
+// checkText refuses bytes that JSON would change.
 func checkText(what, text string) error {
 	for i, r := range text {
 		if r == utf8.RuneError {
@@ -105,7 +105,7 @@ func (p *publisher) single(ctx context.Context, in io.Reader) error {
 		data = string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
 	}
 	if len(data) > p.o.MaxBytes {
-		return fmt.Errorf("the data has more than %d bytes: publish less, or raise --max-bytes", p.o.MaxBytes)
+		return fmt.Errorf("the data has more than %d bytes: shorten it, or raise --max-bytes", p.o.MaxBytes)
 	}
 	if err := checkText("the data", data); err != nil {
 		return err
@@ -123,46 +123,46 @@ func (p *publisher) single(ctx context.Context, in io.Reader) error {
 	text, err := p.client.post(ctx, target, "application/json", body)
 	switch {
 	case uncertain(err):
-		return fmt.Errorf("it may or may not be published: %w", err)
+		return fmt.Errorf("the event may or may not have been published: %w", err)
 	case err != nil:
 		return err
 	}
 	var a answer
 	if err := json.Unmarshal(text, &a); err != nil {
-		return fmt.Errorf("%s answers with something else than a publish API: %w", p.o.Server, err)
+		return fmt.Errorf("the answer of %s is not that of a publish API: %w", p.o.Server, err)
 	}
 	p.print(0, a, text)
 	return nil
 }
 
-// readAll reads standard input up to the limit and a line end. A read of a pipe can't be interrupted: at the end of ctx it
-// is left behind.
+// readAll reads standard input, up to the limit and a line end. A read of a pipe cannot be interrupted; if ctx ends, the
+// reading goroutine is abandoned.
 func (p *publisher) readAll(ctx context.Context, in io.Reader) ([]byte, error) {
 	if remote.IsTerminal(in) {
-		fmt.Fprintln(p.errs, "fanfare: reading the data from the terminal: Ctrl-D at the beginning of a line ends it")
+		fmt.Fprintln(p.errs, "fanfare: reading the data from the terminal: press Ctrl-D at the beginning of a line to end it")
 	}
 	var b []byte
 	var err error
-	done := make(chan struct{}) // closed behind the writes to both
+	done := make(chan struct{}) // closed after b and err are set
 	go func() {
 		defer close(done)
 		b, err = io.ReadAll(io.LimitReader(in, int64(p.o.MaxBytes)+2))
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, errors.New("interrupted before the end of standard input: nothing is published")
+		return nil, errors.New("interrupted before the end of standard input: nothing was published")
 	case <-done:
 	}
 	if err != nil {
 		return nil, fmt.Errorf("standard input: %w", err)
 	}
 	if len(b) == 0 {
-		return nil, errors.New("standard input is empty: nothing is published; for an event with empty data write fanfare pub KEY ''")
+		return nil, errors.New("standard input is empty: nothing was published; for an event with empty data write fanfare pub KEY ''")
 	}
 	return b, nil
 }
 
-// print shows what the server says of an event that it has taken.
+// print prints the server's answer for an event that it has published.
 func (p *publisher) print(line int, a answer, text []byte) {
 	switch {
 	case p.o.JSON && line > 0:
@@ -187,17 +187,17 @@ func (p *publisher) print(line int, a answer, text []byte) {
 	}
 }
 
-// maxRefusals is how many refused lines are told one by one.
+// maxRefusals is how many refused lines are reported one by one.
 const maxRefusals = 20
 
-// refuse counts a line that was not published, and tells why.
+// refuse counts a line that was not published, and reports the reason.
 func (p *publisher) refuse(line int, why string) {
 	p.refused++
 	switch {
 	case p.refused <= maxRefusals:
 		fmt.Fprintf(p.errs, "fanfare: line %d: %s\n", line, why)
 	case p.refused == maxRefusals+1:
-		fmt.Fprintln(p.errs, "fanfare: more lines are refused, which are not listed")
+		fmt.Fprintln(p.errs, "fanfare: more lines were refused; they are not listed")
 	}
 }
 
@@ -210,12 +210,12 @@ type statusError struct {
 func (e *statusError) Error() string {
 	switch e.status {
 	case http.StatusUnauthorized:
-		return e.text + " (--token, or FANFARE_PUBLISH_TOKEN)"
+		return e.text + " (set it by --token or FANFARE_PUBLISH_TOKEN)"
 	}
 	return e.text
 }
 
-// tooLarge reports whether the server takes no body of this size.
+// tooLarge reports whether the server refused a body of this size.
 func tooLarge(err error) bool {
 	var s *statusError
 	return errors.As(err, &s) && s.status == http.StatusRequestEntityTooLarge

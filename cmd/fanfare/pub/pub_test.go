@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fanfare/cmd/fanfare/remote"
+	"fanfare/internal/test/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -119,20 +120,20 @@ func TestSingleEvent(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, o := range map[string]Options{
-		"to which key?":              {},
-		"leave out the key":          {All: true, Key: "k", Data: "x", HasData: true},
-		"leave out the data":         {Key: "k", Data: "x", HasData: true, Lines: true},
-		"--id is for a single":       {Key: "k", Lines: true, ID: "7"},
-		"whole number of millisec":   {Key: "k", Retry: 5},
-		"--timeout is -1ns and must": {Key: "k", Timeout: -1},
-		"--wait is -1ns and must":    {Key: "k", Wait: -1},
-		"--max-bytes":                {Key: "k", MaxBytes: -1},
-		"valid UTF-8":                {Key: "k\xff"},
-		"--token or FANFARE_PUBLISH": {Key: "k", Token: "a\n"},
-		"is no URL":                  {Key: "k", Server: "localhost:8081"},
-		"must not have a query":      {Key: "k", Server: "http://a/?b"},
-		"must not have a fragment":   {Key: "k", Server: "http://a/#b"},
-		"to which key? fanfare pub":  {Lines: true},
+		"no key is given":                    {},
+		"remove the key":                     {All: true, Key: "k", Data: "x", HasData: true},
+		"remove the data":                    {Key: "k", Data: "x", HasData: true, Lines: true},
+		"--id is for a single":               {Key: "k", Lines: true, ID: "7"},
+		"whole number of millisec":           {Key: "k", Retry: 5},
+		"--timeout is -1ns and must":         {Key: "k", Timeout: -1},
+		"--wait is -1ns and must":            {Key: "k", Wait: -1},
+		"--max-bytes":                        {Key: "k", MaxBytes: -1},
+		"valid UTF-8":                        {Key: "k\xff"},
+		"--token or FANFARE_PUBLISH":         {Key: "k", Token: "a\n"},
+		"is not a valid URL":                 {Key: "k", Server: "localhost:8081"},
+		"must not have a query":              {Key: "k", Server: "http://a/?b"},
+		"must not have a fragment":           {Key: "k", Server: "http://a/#b"},
+		"no key is given: write fanfare pub": {Lines: true},
 	} {
 		var usage *remote.UsageError
 		o = defaults(o)
@@ -179,7 +180,7 @@ func TestLines(t *testing.T) {
 		t.Errorf("printed %q", out)
 	}
 	for _, line := range []string{
-		"fanfare: line 4: data: is not to my taste\n", "fanfare: line 5: is longer than 20 bytes: raise --max-bytes, or split it\n",
+		"fanfare: line 4: data: is not to my taste\n", "fanfare: line 5: is longer than 20 bytes: raise --max-bytes, or split the line\n",
 		"fanfare: line 6: the line is not valid UTF-8 (byte 4): send binary data as base64\n",
 	} {
 		if !strings.Contains(errs, line) {
@@ -227,7 +228,7 @@ func TestNDJSON(t *testing.T) {
 	a = new(api)
 	_, errs, err = publish(t, a, Options{NDJSON: true}, `"x"`+"\n"+`{"data":1}`+"\n"+`{"key":"a","data":1}`+"\n"+`{"op":"publishAll","data":1}`+"\n")
 	if !slices.Equal(a.lines, []string{`{"key":"a","data":1}`, `{"op":"publishAll","data":1}`}) || err == nil ||
-		!strings.Contains(errs, "line 1: a string has no key") || !strings.Contains(errs, "line 2: has no key") {
+		!strings.Contains(errs, "line 1: is a string, which has no key") || !strings.Contains(errs, "line 2: has no key") {
 		t.Errorf("without a key: %q, %q, %v", a.lines, errs, err)
 	}
 	a = new(api)
@@ -253,7 +254,7 @@ func TestEachLineAtOnce(t *testing.T) {
 			if want := fmt.Sprintf(`{"key":"k","data":"%d"}`, i); line != want {
 				t.Fatalf("%s, want %s", line, want)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventually.Patience):
 			t.Fatalf("line %d is held back", i)
 		}
 	}
@@ -315,7 +316,7 @@ func TestWait(t *testing.T) {
 		t.Errorf("%q, %q, %v", a.lines, errs, err)
 	}
 	a = &api{fail: 3}
-	if _, _, err := publish(t, a, Options{Key: "k", Lines: true}, "x\ny\n"); err == nil || !strings.Contains(err.Error(), "are not published: ") || len(a.lines) != 0 {
+	if _, _, err := publish(t, a, Options{Key: "k", Lines: true}, "x\ny\n"); err == nil || !strings.Contains(err.Error(), "were not published: ") || len(a.lines) != 0 {
 		t.Errorf("without --wait: %v, %q", err, a.lines)
 	}
 	begin := time.Now()
@@ -345,7 +346,7 @@ func TestInterrupt(t *testing.T) {
 			if lines != (err == nil) {
 				t.Errorf("lines %v: %v", lines, err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventually.Patience):
 			t.Errorf("lines %v: it goes on", lines)
 		}
 		_ = feed.Close()
@@ -371,10 +372,10 @@ func (errorReader) Read([]byte) (int, error) { return 0, errors.New("the disk is
 
 func TestOtherServers(t *testing.T) {
 	for answer, want := range map[string]string{
-		"404 no": "answers 404 Not Found: is this the admin listener of a fanfare?",
-		"302 x":  "answers 302 Found",
-		`401 {"error":"this needs the publish token"}`: "this needs the publish token (--token, or FANFARE_PUBLISH_TOKEN)",
-		"200 <html>": "something else than a publish API",
+		"404 no": "answered 404 Not Found: is this the admin listener of fanfare?",
+		"302 x":  "answered 302 Found",
+		`401 {"error":"this needs the publish token"}`: "this needs the publish token (set it by --token or FANFARE_PUBLISH_TOKEN)",
+		"200 <html>": "is not that of a publish API",
 	} {
 		status, body, _ := strings.Cut(answer, " ")
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// batchBytes and batchLines bound one request. While it is under way the next lines gather, so that a fast pipe makes
-	// large batches, and a slow one is never kept waiting for more. Half of the history that a server keeps by default:
-	// one request alone laps nobody.
+	// batchBytes and batchLines bound one request. Lines that arrive during a request form the next batch. So a fast pipe makes
+	// large batches, and a line of a slow pipe never waits for others. batchLines is half of a server's default history, so
+	// that a single request cannot overtake a subscriber.
 	batchBytes = 256 << 10
 	batchLines = 512
-	// flushTimeout is how long what was read may take to be published after an interrupt.
+	// flushTimeout bounds the time, after an interrupt, to publish the lines that were read before it.
 	flushTimeout = 5 * time.Second
 )
 
@@ -30,12 +30,12 @@ type item struct {
 // stream publishes the lines of in, in their order.
 func (p *publisher) stream(ctx context.Context, in io.Reader) error {
 	q := newQueue()
-	// A read of a pipe can't be interrupted: the reader is left behind, and finds the queue closed.
+	// A read of a pipe cannot be interrupted. The reading goroutine is abandoned, and ends when it finds the queue closed.
 	stop := context.AfterFunc(ctx, q.close)
 	defer stop()
 	go func() { q.end(p.read(in, q)) }()
 
-	// What was read before an interrupt is published after it.
+	// The lines that were read before an interrupt are still published.
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(flushTimeout, cancel) })()
@@ -45,8 +45,8 @@ func (p *publisher) stream(ctx context.Context, in io.Reader) error {
 		batch, err := q.take()
 		for _, r := range batch {
 			lines++
-			if r.why != "" {
-				p.refuse(r.line, r.why)
+			if r.refusal != "" {
+				p.refuse(r.line, r.refusal)
 			}
 		}
 		if err := p.send(sending, batch.items()); err != nil {
@@ -68,10 +68,11 @@ func (p *publisher) stream(ctx context.Context, in io.Reader) error {
 	return nil
 }
 
-// place ends an error of the server that counts the bytes of the line that it got, which is not the line of the input.
-var place = regexp.MustCompile(` \(byte \d+\)$`)
+// byteOffset matches the end of a server's error that has a position in the line of the batch, which is not the line of the
+// input.
+var byteOffset = regexp.MustCompile(` \(byte \d+\)$`)
 
-// send publishes a batch. One that is too large for the server is sent in halves.
+// send publishes a batch. It sends a batch that is too large for the server in halves.
 func (p *publisher) send(ctx context.Context, batch []item) error {
 	if len(batch) == 0 {
 		return nil
@@ -93,21 +94,21 @@ func (p *publisher) send(ctx context.Context, batch []item) error {
 		}
 		return p.send(ctx, batch[half:])
 	case uncertain(err):
-		return fmt.Errorf("lines %d to %d may or may not be published, those behind them are not: %w", first, last, err)
+		return fmt.Errorf("lines %d to %d may or may not have been published, later lines were not: %w", first, last, err)
 	case err != nil:
-		return fmt.Errorf("lines %d to %d, and all behind them, are not published: %w", first, last, err)
+		return fmt.Errorf("lines %d to %d and all later lines were not published: %w", first, last, err)
 	}
 	answers := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 	if len(answers) != len(batch) {
-		return fmt.Errorf("lines %d to %d: the server has answered %d of %d lines", first, last, len(answers), len(batch))
+		return fmt.Errorf("lines %d to %d: the server answered %d of %d lines", first, last, len(answers), len(batch))
 	}
 	for i, text := range answers {
 		var a answer
 		switch err := json.Unmarshal(text, &a); {
 		case err != nil:
-			return fmt.Errorf("line %d: the server's answer can't be read: %w", batch[i].line, err)
+			return fmt.Errorf("line %d: the server's answer cannot be read: %w", batch[i].line, err)
 		case a.Error != "":
-			p.refuse(batch[i].line, place.ReplaceAllString(a.Error, ""))
+			p.refuse(batch[i].line, byteOffset.ReplaceAllString(a.Error, ""))
 		default:
 			p.print(batch[i].line, a, text)
 		}
@@ -115,7 +116,7 @@ func (p *publisher) send(ctx context.Context, batch []item) error {
 	return nil
 }
 
-// read puts the lines of in into q, each as a line of a batch or with the reason why it can't be one.
+// read puts the lines of in into q, each as a line of a batch or with the reason why it is refused.
 func (p *publisher) read(in io.Reader, q *queue) error {
 	lines := newLines(in, p.o.MaxBytes)
 	for n := 1; ; n++ {
@@ -124,7 +125,7 @@ func (p *publisher) read(in io.Reader, q *queue) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, errTooLong):
-			err = fmt.Errorf("is longer than %d bytes: raise --max-bytes, or split it", p.o.MaxBytes)
+			err = fmt.Errorf("is longer than %d bytes: raise --max-bytes, or split the line", p.o.MaxBytes)
 		case err != nil:
 			return err
 		}
@@ -136,7 +137,7 @@ func (p *publisher) read(in io.Reader, q *queue) error {
 			r.body, err = p.line(text)
 		}
 		if err != nil {
-			r.why = err.Error()
+			r.refusal = err.Error()
 		}
 		if !q.put(r) {
 			return nil
@@ -144,7 +145,7 @@ func (p *publisher) read(in io.Reader, q *queue) error {
 	}
 }
 
-// line makes a line of a batch of one of the input.
+// line converts a line of the input to a line of a batch.
 func (p *publisher) line(text []byte) ([]byte, error) {
 	if err := checkText("the line", string(text)); err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func (p *publisher) line(text []byte) ([]byte, error) {
 	switch text[0] {
 	case '"':
 		if p.o.Key == "" && !p.o.All {
-			return nil, errors.New("a string has no key: give KEY, or write an object with key and data")
+			return nil, errors.New("is a string, which has no key: give KEY, or write an object with key and data")
 		}
 		head, err := encode(e)
 		return append(splice(head, []byte(`"data":`)), append(bytes.Clone(text), '}')...), err
@@ -171,20 +172,20 @@ func (p *publisher) line(text []byte) ([]byte, error) {
 		return nil, errors.New("must be a string or an object with data, event, id, retry, key")
 	}
 	if p.o.Key == "" && !p.o.All {
-		var members map[string]json.RawMessage // with exact names, as the server has them
+		var members map[string]json.RawMessage // a map, because names are case-sensitive to the server
 		if err := json.Unmarshal(text, &members); err != nil {
 			return nil, err
 		}
 		if op := string(members["op"]); members["key"] == nil && op != `"publishAll"` && op != `"closeAll"` && op != `"countAll"` {
-			return nil, errors.New("has no key: give KEY, or a member key")
+			return nil, errors.New("has no key: give KEY, or add the member key")
 		}
 	}
-	// Of members with the same name the last one counts: those of the line.
+	// The last of several members with the same name counts, so those of the line override the options.
 	head, err := encode(e)
 	return splice(head, bytes.TrimLeft(text[1:], " \t\r\n")), err
 }
 
-// splice puts the members rest behind those of the object head, whose brace is left open.
+// splice appends rest, the members of an object up to its brace, to the members of the object head.
 func splice(head, rest []byte) []byte {
 	open := bytes.TrimSuffix(head, []byte("}"))
 	if len(open) > 1 && rest[0] != '}' {
@@ -193,7 +194,7 @@ func splice(head, rest []byte) []byte {
 	return append(open, rest...)
 }
 
-// jsonProblem says what is wrong with text.
+// jsonProblem says why text is not valid JSON.
 func jsonProblem(text []byte) string {
 	var v json.RawMessage
 	err := json.Unmarshal(text, &v)

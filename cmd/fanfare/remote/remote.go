@@ -1,5 +1,11 @@
-// Package remote is what the commands that talk to a running server have in common: where it is, how to say why it can't
-// be reached, and how long to wait before the next attempt.
+// Package remote is shared by the commands that are clients of a running server: reading its URL, explaining why a request
+// failed, and the pauses between attempts.
+//
+//	u, err := remote.ParseURL("--server", text, "http://127.0.0.1:8081")
+//	resp, err := http.Get(u.String())
+//	if err != nil {
+//		return fmt.Errorf("cannot reach %s: %s", u, remote.Explain(err))
+//	}
 package remote
 
 import (
@@ -25,32 +31,33 @@ func (e *UsageError) Error() string { return e.Text }
 // Usage makes a UsageError.
 func Usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// ParseURL reads an http or https URL; setting is how it was given, for the error, and example is what it may look like.
+// ParseURL reads an http or https URL. setting and example are for the error: the flag or variable that gave the URL, and a
+// valid URL.
 func ParseURL(setting, text, example string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, Usage("%s %q is no URL: write %s", setting, text, suggestURL(text, example))
+		return nil, Usage("%s %q is not a valid URL: write %s", setting, text, suggestURL(text, example))
 	}
 	if u.Hostname() == "" {
 		u.Host = "127.0.0.1" + u.Host
 		return nil, Usage("%s %q has no host: write %s", setting, text, u)
 	}
 	if _, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || u.Port() != "" && err != nil {
-		return nil, Usage("%s %q has no valid port: write 1 to 65535, as in %s, or none for that of %s", setting, text, example, u.Scheme)
+		return nil, Usage("%s %q has no valid port: write 1 to 65535, as in %s, or none for the default of %s", setting, text, example, u.Scheme)
 	}
 	if u.Fragment != "" {
-		return nil, Usage("%s %q must not have a fragment (#…)", setting, text)
+		return nil, Usage("%s %q must not have a fragment: remove the # and what follows it", setting, text)
 	}
 	return u, nil
 }
 
-// suggestURL is the URL that was meant by an address without http://, and "one such as …" by anything else.
+// suggestURL returns the complete URL for an address without http://, and "one such as …" for any other text.
 func suggestURL(text, example string) string {
 	authority, path, _ := strings.Cut(strings.TrimPrefix(text, "//"), "/")
 	host, port, err := net.SplitHostPort(authority)
 	want, _ := url.Parse(example)
 	switch {
-	case net.ParseIP(strings.Trim(authority, "[]")) != nil: // an address alone, of which IPv6 needs brackets
+	case net.ParseIP(strings.Trim(authority, "[]")) != nil: // an IP address without a port
 		host, port = strings.Trim(authority, "[]"), want.Port()
 	case err != nil && authority != "" && !strings.ContainsFunc(authority, notHostRune):
 		host, port = authority, want.Port()
@@ -74,14 +81,14 @@ func notHostRune(r rune) bool {
 	return r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 }
 
-// ValidField reports whether a request can have the header field (RFC 9110, 5.1 and 5.5).
+// ValidField reports whether RFC 9110 allows a header field with this name and value (5.1 and 5.5).
 func ValidField(name, value string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 	}) && !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-// Explain says in plain words why a request has failed. It leaves out what the caller knows: method and URL.
+// Explain says in plain words why a request failed. It leaves out the method and the URL, which the caller knows.
 func Explain(err error) string {
 	var dns *net.DNSError
 	var urlError *url.Error
@@ -91,15 +98,15 @@ func Explain(err error) string {
 	switch {
 	case errors.As(err, &dns):
 		if dns.IsNotFound {
-			return fmt.Sprintf("the host %q is unknown", dns.Name)
+			return fmt.Sprintf("the host %q is unknown: check its spelling", dns.Name)
 		}
-		return fmt.Sprintf("the host %q can't be looked up: %s", dns.Name, dns.Err)
+		return fmt.Sprintf("the host %q cannot be looked up: %s", dns.Name, dns.Err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused: nothing listens there"
+		return "connection refused: no server is listening there"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "the connection was reset"
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return "it answers in http and not in https: write http://"
+		return "the server speaks http, not https: write http://"
 	case urlError != nil && urlError.Timeout():
 		return "no answer in time"
 	}
@@ -120,14 +127,14 @@ func IsTerminal(stream any) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-// Backoff is the pauses between attempts: the first, and then twice as long each time, up to Max; each with up to a
-// quarter more at random, so that many clients don't come at once. The zero value begins with 100 ms, up to 10 s.
+// Backoff computes the pauses between attempts. The first pause is First; it doubles each time, up to Max. Up to a quarter is
+// added at random, so that many clients do not return at once. The zero value begins with 100 ms, up to 10 s.
 type Backoff struct {
 	First, Max time.Duration
 	attempts   int
 }
 
-// Reset begins anew, after a success.
+// Reset starts over, after a success.
 func (b *Backoff) Reset() { b.attempts = 0 }
 
 // Next returns the next pause.

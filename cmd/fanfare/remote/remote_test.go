@@ -37,12 +37,12 @@ func TestBackoff(t *testing.T) {
 func TestExplain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 	defer cancel()
-	if _, err := http.Get("http://127.0.0.1:1/"); err == nil || Explain(err) != "connection refused: nothing listens there" {
+	if _, err := http.Get("http://127.0.0.1:1/"); err == nil || Explain(err) != "connection refused: no server is listening there" {
 		t.Error(err)
 	}
 	for want, err := range map[string]error{
-		`the host "nowhere" is unknown`:                &net.DNSError{Name: "nowhere", Err: "no such host", IsNotFound: true},
-		`the host "later" can't be looked up: timeout`: &net.DNSError{Name: "later", Err: "timeout"},
+		`the host "nowhere" is unknown: check its spelling`: &net.DNSError{Name: "nowhere", Err: "no such host", IsNotFound: true},
+		`the host "later" cannot be looked up: timeout`:     &net.DNSError{Name: "later", Err: "timeout"},
 	} {
 		if got := Explain(&url.Error{Op: "Get", URL: "http://x", Err: err}); got != want {
 			t.Error(got)
@@ -54,7 +54,7 @@ func TestExplain(t *testing.T) {
 	}
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	if _, err := http.Get("https://" + plain.Listener.Addr().String()); err == nil || Explain(err) != "it answers in http and not in https: write http://" {
+	if _, err := http.Get("https://" + plain.Listener.Addr().String()); err == nil || Explain(err) != "the server speaks http, not https: write http://" {
 		t.Error(err)
 	}
 	if got := Explain(errors.New("x")); got != "x" {
@@ -85,28 +85,28 @@ func TestParseURL(t *testing.T) {
 	const example = "http://127.0.0.1:8080/stream"
 	for text, want := range map[string]string{ // "": it is a URL; else what the error says behind the text
 		"http://a:1": "", "https://a/b?c=d": "", "http://[::1]:8080/stream": "",
-		"127.0.0.1:9000":      "is no URL: write http://127.0.0.1:9000/stream",
-		"localhost:9000":      "is no URL: write http://localhost:9000/stream",
-		"localhost":           "is no URL: write http://localhost:8080/stream",
-		"events.example.com":  "is no URL: write http://events.example.com:8080/stream",
-		"[::1]:9000":          "is no URL: write http://[::1]:9000/stream",
-		"::1":                 "is no URL: write http://[::1]:8080/stream",
-		"[::1]":               "is no URL: write http://[::1]:8080/stream",
-		":9000":               "is no URL: write http://127.0.0.1:9000/stream",
-		"//a:9000":            "is no URL: write http://a:9000/stream",
-		"localhost:9000/sse":  "is no URL: write http://localhost:9000/sse",
-		"":                    "is no URL: write one such as " + example,
-		"a:b":                 "is no URL: write one such as " + example,
-		"a:99999":             "is no URL: write one such as " + example,
-		"ftp://a":             "is no URL: write one such as " + example,
-		"http://":             "is no URL: write one such as " + example,
-		"http://a\x7f":        "is no URL: write one such as " + example,
-		"two words":           "is no URL: write one such as " + example,
-		"/stream":             "is no URL: write one such as " + example,
+		"127.0.0.1:9000":      "is not a valid URL: write http://127.0.0.1:9000/stream",
+		"localhost:9000":      "is not a valid URL: write http://localhost:9000/stream",
+		"localhost":           "is not a valid URL: write http://localhost:8080/stream",
+		"events.example.com":  "is not a valid URL: write http://events.example.com:8080/stream",
+		"[::1]:9000":          "is not a valid URL: write http://[::1]:9000/stream",
+		"::1":                 "is not a valid URL: write http://[::1]:8080/stream",
+		"[::1]":               "is not a valid URL: write http://[::1]:8080/stream",
+		":9000":               "is not a valid URL: write http://127.0.0.1:9000/stream",
+		"//a:9000":            "is not a valid URL: write http://a:9000/stream",
+		"localhost:9000/sse":  "is not a valid URL: write http://localhost:9000/sse",
+		"":                    "is not a valid URL: write one such as " + example,
+		"a:b":                 "is not a valid URL: write one such as " + example,
+		"a:99999":             "is not a valid URL: write one such as " + example,
+		"ftp://a":             "is not a valid URL: write one such as " + example,
+		"http://":             "is not a valid URL: write one such as " + example,
+		"http://a\x7f":        "is not a valid URL: write one such as " + example,
+		"two words":           "is not a valid URL: write one such as " + example,
+		"/stream":             "is not a valid URL: write one such as " + example,
 		"http://:9000/stream": "has no host: write http://127.0.0.1:9000/stream",
-		"http://a:99999":      "has no valid port: write 1 to 65535, as in http://127.0.0.1:8080/stream, or none for that of http",
-		"https://a:/x":        "has no valid port: write 1 to 65535, as in http://127.0.0.1:8080/stream, or none for that of https",
-		"http://a/#b":         "must not have a fragment (#…)",
+		"http://a:99999":      "has no valid port: write 1 to 65535, as in http://127.0.0.1:8080/stream, or none for the default of http",
+		"https://a:/x":        "has no valid port: write 1 to 65535, as in http://127.0.0.1:8080/stream, or none for the default of https",
+		"http://a/#b":         "must not have a fragment: remove the # and what follows it",
 	} {
 		_, err := ParseURL("--url", text, example)
 		if want != "" {

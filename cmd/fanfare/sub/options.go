@@ -1,5 +1,5 @@
-// Package sub is the command "fanfare sub": it watches a stream in a terminal or for a program, comes back when the stream
-// ends, and says what was missed.
+// Package sub is the command "fanfare sub". It prints a stream for a person or for a program, reconnects when the stream ends,
+// and reports gaps.
 package sub
 
 import (
@@ -14,35 +14,35 @@ import (
 
 // Options are the command's arguments, as kong reads them.
 type Options struct {
-	Keys []string `arg:"" optional:"" type:"rest" help:"Keys to subscribe to, over one connection. None: the server's cacheKey."`
+	Keys []string `arg:"" optional:"" type:"rest" help:"Keys to subscribe to, on one connection. None: the server's cacheKey."`
 
 	URL     string   `name:"url" type:"text" placeholder:"URL" help:"The stream. Environment: FANFARE_STREAM. Default: http://127.0.0.1:8080/stream."`
 	Headers []string `name:"header" short:"H" type:"texts" sep:"none" placeholder:"NAME: VALUE" help:"Header field of the request. May be repeated."`
 
-	Raw  bool `xor:"format" help:"Print the data alone, with a line end behind each event."`
+	Raw  bool `xor:"format" help:"Print only the data, with a line end after each event."`
 	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with key, event, id, data, time."`
 
-	Count     int           `short:"n" default:"0" placeholder:"N" help:"End after so many events; gaps don't count. Default: no end."`
-	Since     string        `type:"text" placeholder:"ID" help:"Begin behind the event with this id, as a client that has lost its connection there."`
-	Timeout   time.Duration `default:"0s" placeholder:"DURATION" help:"End after so long; with -n that is a failure. Default: no end."`
-	Wait      time.Duration `default:"0s" placeholder:"DURATION" help:"Try for so long while the server can't be reached at the start. Once there was a stream, it is tried for ever. Default: fail at once."`
-	Reconnect bool          `default:"true" negatable:"" help:"Come back when the stream ends. Default: true."`
+	Count     int           `short:"n" default:"0" placeholder:"N" help:"Stop after this many events, not counting gaps. Default: no limit."`
+	Since     string        `type:"text" placeholder:"ID" help:"Begin after the event with this id, like a client that lost its connection there."`
+	Timeout   time.Duration `default:"0s" placeholder:"DURATION" help:"Stop after this time. With -n that is a failure. Default: no limit."`
+	Wait      time.Duration `default:"0s" placeholder:"DURATION" help:"Keep trying for this long while the server cannot be reached at the start. After the first stream, attempts continue indefinitely. Default: fail at once."`
+	Reconnect bool          `default:"true" negatable:"" help:"Reconnect when the stream ends. Default: true."`
 
-	Color    string `default:"auto" enum:"auto,always,never" placeholder:"auto|always|never" help:"Colours. auto: on a terminal, unless NO_COLOR is set."`
-	Quiet    bool   `short:"q" help:"Print no notes about connections to standard error; gaps and errors are still told."`
+	Color    string `default:"auto" enum:"auto,always,never" placeholder:"auto|always|never" help:"Colors. auto: on a terminal, unless NO_COLOR is set."`
+	Quiet    bool   `short:"q" help:"Do not print notes about connections to standard error. Gaps and errors are still reported."`
 	MaxBytes int    `type:"size" default:"16MiB" placeholder:"SIZE" help:"Longest event. Default: 16MiB."`
 
 	noColor bool
 	urlFrom string // the flag or variable that gave URL
 
 	onlyKey   string // the key of every event
-	enveloped bool   // the server was asked for the key of each
-	showKey   bool   // a person has to be told which key it is
+	enveloped bool   // the server was asked to send the key of each event
+	showKey   bool   // print the key of each event
 }
 
 const defaultURL = "http://127.0.0.1:8080/stream"
 
-// Environ takes from the environment what no flag has given.
+// Environ sets from the environment what no flag has set.
 func (o *Options) Environ(getenv func(string) string) {
 	o.urlFrom = "--url"
 	if o.URL == "" && getenv("FANFARE_STREAM") != "" {
@@ -52,15 +52,14 @@ func (o *Options) Environ(getenv func(string) string) {
 	o.noColor = getenv("NO_COLOR") != "" || getenv("TERM") == "dumb"
 }
 
-// envelope finds out how the key of an event is known. One key is the key of every event; of several, or of none, the server
-// is asked to say it in front of each event's data, see docs/protocol.md. Raw data has no
-// place for it.
+// envelope decides how to find the key of an event. With one key, it is the key of every event. Otherwise the query asks the
+// server to send it before the data of each event, see docs/protocol.md. Raw output has no place for a key.
 func (o *Options) envelope(query url.Values) {
 	keys := query["connectKey"]
 	switch {
 	case len(keys) == 1 && keys[0] != "":
 		o.onlyKey = keys[0]
-	case o.Raw, len(keys) == 0 && !o.JSON: // nobody is shown it
+	case o.Raw, len(keys) == 0 && !o.JSON: // the key is not printed
 	default:
 		o.enveloped = true
 		query.Set("envelope", "key")
@@ -68,7 +67,7 @@ func (o *Options) envelope(query url.Values) {
 	o.showKey = len(keys) > 1
 }
 
-// target is where the stream is, and the fields of its request. The error is a *remote.UsageError.
+// target returns the URL of the stream and the header fields of its request. The error is a *remote.UsageError.
 func (o *Options) target() (*url.URL, http.Header, error) {
 	u, err := remote.ParseURL(cmp.Or(o.urlFrom, "--url"), o.URL, defaultURL)
 	if err != nil {
@@ -76,9 +75,9 @@ func (o *Options) target() (*url.URL, http.Header, error) {
 	}
 	switch {
 	case o.Count < 0:
-		return nil, nil, remote.Usage("--count (-n) is %d and must not be negative: write 10, or 0 for no end", o.Count)
+		return nil, nil, remote.Usage("--count (-n) is %d and must not be negative: write 10, or 0 for no limit", o.Count)
 	case o.Timeout < 0:
-		return nil, nil, remote.Usage("--timeout is %s and must not be negative: write 10s, or 0 for no end", o.Timeout)
+		return nil, nil, remote.Usage("--timeout is %s and must not be negative: write 10s, or 0 for no limit", o.Timeout)
 	case o.Wait < 0:
 		return nil, nil, remote.Usage("--wait is %s and must not be negative: write 10s, or 0 to fail at once", o.Wait)
 	case o.MaxBytes < 1:
@@ -94,7 +93,7 @@ func (o *Options) target() (*url.URL, http.Header, error) {
 	for _, h := range o.Headers {
 		name, value, ok := strings.Cut(h, ":")
 		if name = strings.TrimSpace(name); !ok || !remote.ValidField(name, value) {
-			return nil, nil, remote.Usage("--header %q is no header field: write \"Name: value\", without control characters, and no space in the name", h)
+			return nil, nil, remote.Usage("--header %q is not a header field: write \"Name: value\", without control characters and without a space in the name", h)
 		}
 		fields.Add(name, strings.TrimSpace(value))
 	}

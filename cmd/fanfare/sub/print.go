@@ -15,16 +15,16 @@ import (
 	"fanfare/codec"
 )
 
-// gap is the data of an event that tells what was missed, see docs/protocol.md.
+// gap is the data of an event that reports what was missed, see docs/protocol.md.
 type gap struct {
 	Key    string `json:"key"`
 	Reason string `json:"reason"`
-	Missed *int64 `json:"missed"` // null: nobody can know
+	Missed *int64 `json:"missed"` // null: unknown
 	After  string `json:"after"`
 	Next   string `json:"next"`
 }
 
-// gapOf reads a gap of the server. An event of the application that is only called so is none.
+// gapOf reads a gap of the server. ok is false for an application's own event with that name.
 func gapOf(m codec.Message) (g gap, ok bool) {
 	if string(m.Type) != "gap" || json.Unmarshal(m.Data, &g) != nil {
 		return gap{}, false
@@ -32,13 +32,13 @@ func gapOf(m codec.Message) (g gap, ok bool) {
 	switch g.Reason {
 	case "history", "epoch", "unknown", "lag":
 		return g, g.Next != ""
-	case "source": // nobody knows where it is in terms of the ids of the stream
+	case "source": // its place among the ids of the stream may be unknown
 		return g, g.Key != ""
 	}
 	return gap{}, false
 }
 
-// The colours of a terminal.
+// The colors of a terminal.
 const (
 	dim    = "\x1b[2m"
 	cyan   = "\x1b[36m"
@@ -47,7 +47,7 @@ const (
 	plain  = "\x1b[0m"
 )
 
-// printer shows events on out and what happens to the connection on notes.
+// printer prints events to out, and notes about the connection to notes.
 type printer struct {
 	o         Options
 	out       *bufio.Writer
@@ -55,7 +55,7 @@ type printer struct {
 	outColor  bool
 	noteColor bool
 
-	begun        bool // the stream has brought an event
+	begun        bool // the current stream has had an event
 	events, gaps int
 	missed       int64
 	now          func() time.Time
@@ -70,15 +70,15 @@ func newPrinter(o Options, out, notes io.Writer) *printer {
 
 func (p *printer) flush() error { return p.out.Flush() }
 
-// begin is told at the beginning of each stream.
+// begin is called at the beginning of each stream.
 func (p *printer) begin() { p.begun = false }
 
-// event shows an event or a gap.
+// event prints an event or a gap.
 func (p *printer) event(m codec.Message) {
 	var key string
 	key, m.Data = p.unwrap(m.Data)
 	if !p.begun && string(m.Type) == "position" && len(m.Data) == 0 {
-		return // the server's own: where the stream begins
+		return // the server's own event: its id is the position at which the stream begins
 	}
 	p.begun = true
 	g, isGap := gapOf(m)
@@ -92,15 +92,15 @@ func (p *printer) event(m codec.Message) {
 		p.json(key, m, g, isGap)
 	case isGap:
 	case p.o.Raw:
-		_, _ = p.out.Write(m.Data) // the error comes with flush
+		_, _ = p.out.Write(m.Data) // flush returns the error
 		_ = p.out.WriteByte('\n')
 	default:
 		p.text(key, m)
 	}
 }
 
-// unwrap takes the key out of the first line of the data, where the server was asked to put it. A server that knows no envelope
-// leaves the data as it is, and the key is "".
+// unwrap takes the key from the first line of the data, where the server was asked to put it. A server that does not support
+// envelopes leaves the data unchanged; then the key is "".
 func (p *printer) unwrap(data []byte) (key string, rest []byte) {
 	if !p.o.enveloped {
 		return p.o.onlyKey, data
@@ -117,7 +117,7 @@ func (p *printer) unwrap(data []byte) (key string, rest []byte) {
 	return *envelope.Key, rest
 }
 
-// json writes a line for a program.
+// json prints a line for a program.
 func (p *printer) json(key string, m codec.Message, g gap, isGap bool) {
 	if isGap {
 		key = g.Key
@@ -135,11 +135,11 @@ func (p *printer) json(key string, m codec.Message, g gap, isGap bool) {
 	}
 	enc := json.NewEncoder(p.out)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(line) // the error comes with flush
+	_ = enc.Encode(line) // flush returns the error
 }
 
-// text writes a line for a person: time, the key where there are several, id, name unless it is "message", and the data, of which further lines are
-// indented.
+// text prints a line for a person: the time, the key if there are several, the id, the name unless it is "message", and the
+// data. Further lines of the data are indented.
 func (p *printer) text(key string, m codec.Message) {
 	fmt.Fprintf(p.out, "%s ", paint(p.outColor, dim, p.now().Format("15:04:05.000")))
 	if p.o.showKey && key != "" {
@@ -160,7 +160,7 @@ func (p *printer) text(key string, m codec.Message) {
 	_ = p.out.WriteByte('\n')
 }
 
-// clean shows control characters, so that data can't move the cursor or set the title of a terminal.
+// clean escapes control characters, so that data cannot move the cursor or set the title of a terminal.
 func clean(text string) string {
 	if !strings.ContainsFunc(text, unsafeRune) {
 		return text
@@ -176,7 +176,7 @@ func clean(text string) string {
 	return b.String()
 }
 
-// unsafeRune reports whether a terminal acts on r rather than to show it, or shows what is behind it in another order.
+// unsafeRune reports whether a terminal would act on r instead of showing it, or show the text after it in another order.
 func unsafeRune(r rune) bool {
 	return r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 }
@@ -188,7 +188,7 @@ func paint(on bool, color, text string) string {
 	return color + text + plain
 }
 
-// gap tells what was missed.
+// gap prints what was missed.
 func (p *printer) gap(g gap) {
 	p.gaps++
 	missed := "an unknown number of events"
@@ -197,23 +197,23 @@ func (p *printer) gap(g gap) {
 		missed = plural(int(*g.Missed), "event")
 	}
 	why := map[string]string{
-		"history": "it is older than what the server keeps",
-		"epoch":   "the server was restarted, or the key has begun anew",
-		"unknown": "the server doesn't know the last id",
+		"history": "the server no longer has them",
+		"epoch":   "the server was restarted, or the key was created again",
+		"unknown": "the server does not know the last id",
 		"lag":     "this client was too slow",
-		"source":  "the source of the key's events was away, or has lost some",
+		"source":  "the source of the key's events was unavailable, or lost some",
 	}[g.Reason]
 	var where []string
 	if g.After != "" {
 		where = append(where, "after "+clean(g.After))
 	}
 	if g.Next != "" {
-		where = append(where, "on from "+clean(g.Next))
+		where = append(where, "continuing at "+clean(g.Next))
 	}
 	if len(where) > 0 {
 		why += " (" + strings.Join(where, ", ") + ")"
 	}
-	_ = p.flush() // what came before stands before it where both go to a terminal
+	_ = p.flush() // print the events before it first, if both go to a terminal
 	p.say(red, "gap: %s of %q missed: %s", missed, g.Key, why)
 }
 
@@ -221,14 +221,14 @@ func (p *printer) say(color, format string, args ...any) {
 	fmt.Fprintln(p.notes, paint(p.noteColor, color, "-- "+fmt.Sprintf(format, args...)))
 }
 
-// note tells what happens as it should.
+// note prints what happens in normal operation.
 func (p *printer) note(format string, args ...any) {
 	if !p.o.Quiet {
 		p.say(dim, format, args...)
 	}
 }
 
-// trouble tells what doesn't.
+// trouble prints what goes wrong.
 func (p *printer) trouble(format string, args ...any) {
 	if !p.o.Quiet {
 		p.say(yellow, format, args...)
@@ -241,7 +241,7 @@ func (p *printer) connected(u *url.URL, lastID string, again bool) {
 		what = "reconnected"
 	}
 	if lastID != "" {
-		where = ", going on behind " + clean(lastID)
+		where = ", resuming after " + clean(lastID)
 	}
 	p.note("%s to %s%s", what, u.Redacted(), where)
 }

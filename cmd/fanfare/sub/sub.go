@@ -17,18 +17,17 @@ import (
 )
 
 const (
-	// defaultRetry is the reconnection time of a server that names none, and longestRetry bounds how it grows.
+	// defaultRetry is the reconnection delay if the server sends none. longestRetry bounds its growth.
 	defaultRetry = time.Second
 	longestRetry = 30 * time.Second
-	// answerTimeout is how long a server may take to answer with the head of a stream.
+	// answerTimeout is how long a server may take to send the head of its response.
 	answerTimeout = 30 * time.Second
-	// settled is how long a stream without events must last to count as a success.
-	settled = 5 * time.Second
+	// stableAfter is how long a stream without events must last to count as a success.
+	stableAfter = 5 * time.Second
 )
 
-// Run carries the command out: events go to out, and what happens to the connection to notes. It returns nil when ctx
-// ends, when Options.Count events have come, or at Options.Timeout without a count. Errors in the options are of type
-// *remote.UsageError.
+// Run runs the command. It prints events to out, and notes about the connection to notes. It returns nil when ctx ends, after
+// Options.Count events, or at Options.Timeout if there is no count. Errors in the options are of type *remote.UsageError.
 func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	target, fields, err := o.target()
 	if err != nil {
@@ -52,7 +51,7 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	w.show.summary(w.streams)
 	switch {
 	case context.Cause(ctx) == errTimeout && o.Count > 0 && w.show.events < o.Count:
-		return fmt.Errorf("%d of %d events within %s", w.show.events, o.Count, o.Timeout)
+		return fmt.Errorf("only %d of %d events arrived within %s", w.show.events, o.Count, o.Timeout)
 	case ctx.Err() != nil, errors.Is(err, errEnough):
 		err = nil
 	}
@@ -74,18 +73,18 @@ type watcher struct {
 	parser codec.Parser
 
 	lastID  string        // to resume from
-	retry   time.Duration // the server's reconnection time
-	streams int           // that there were
+	retry   time.Duration // the server's reconnection delay
+	streams int           // opened so far
 	pauses  remote.Backoff
 	began   time.Time
 }
 
-// fatal is an error that another attempt doesn't heal.
+// fatal is an error for which another attempt is of no use.
 type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// watch follows stream after stream.
+// watch follows one stream after another.
 func (w *watcher) watch(ctx context.Context) error {
 	for {
 		pause, err := w.once(ctx)
@@ -112,7 +111,7 @@ func (w *watcher) watch(ctx context.Context) error {
 	}
 }
 
-// once opens a stream and follows it to its end. It returns why that came, and the pause before the next.
+// once opens a stream and follows it to its end. It returns why the stream ended, and the pause before the next attempt.
 func (w *watcher) once(ctx context.Context) (pause time.Duration, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -125,7 +124,7 @@ func (w *watcher) once(ctx context.Context) (pause time.Duration, err error) {
 	w.streams++
 	w.show.connected(w.url, w.lastID, w.streams > 1)
 	err = w.follow(resp.Body)
-	if w.show.events > before || time.Since(opened) > settled {
+	if w.show.events > before || time.Since(opened) > stableAfter {
 		w.pauses.Reset()
 	}
 	if d, ok := w.parser.Retry(); ok {
@@ -134,13 +133,13 @@ func (w *watcher) once(ctx context.Context) (pause time.Duration, err error) {
 	return w.nextPause(), err
 }
 
-// nextPause is the server's reconnection time at first, and longer with each failure behind the other.
+// nextPause is the server's reconnection delay at first. It grows with each failure in a row.
 func (w *watcher) nextPause() time.Duration {
 	w.pauses.First, w.pauses.Max = max(w.retry, time.Millisecond), max(w.retry, longestRetry)
 	return w.pauses.Next()
 }
 
-// open sends the request. An answer that is no stream is an error; pause is what the server asks for.
+// open sends the request. A response that is not a stream is an error; pause is then the delay that the server asks for.
 func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Duration, err error) {
 	target := *w.url
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
@@ -158,7 +157,7 @@ func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Durati
 	}
 	resp, err := w.http.Do(req)
 	if err != nil {
-		return nil, 0, fmt.Errorf("can't reach %s: %s", w.url.Redacted(), remote.Explain(err))
+		return nil, 0, fmt.Errorf("cannot reach %s: %s", w.url.Redacted(), remote.Explain(err))
 	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && kind == "text/event-stream" {
@@ -166,16 +165,16 @@ func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Durati
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	why := fmt.Errorf("%s answers %s: %s", w.url.Redacted(), resp.Status, clean(strings.TrimSpace(string(text))))
+	why := fmt.Errorf("%s answered %s: %s", w.url.Redacted(), resp.Status, clean(strings.TrimSpace(string(text))))
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		hint := ""
 		if w.url.Path == "" || w.url.Path == "/" {
-			hint = "; streams are at /stream, unless the server's setting path says something else: " + w.url.JoinPath("stream").Redacted()
+			hint = "; the default path of streams is /stream: try " + w.url.JoinPath("stream").Redacted()
 		}
-		return nil, 0, fatal{fmt.Errorf("%s is no event stream: its type is %q%s", w.url.Redacted(), resp.Header.Get("Content-Type"), hint)}
+		return nil, 0, fatal{fmt.Errorf("%s is not an event stream: its type is %q%s", w.url.Redacted(), resp.Header.Get("Content-Type"), hint)}
 	case resp.StatusCode == http.StatusNoContent:
-		return nil, 0, fatal{fmt.Errorf("%s answers 204: clients shall not come back", w.url.Redacted())}
+		return nil, 0, fatal{fmt.Errorf("%s answered 204, which asks clients not to reconnect", w.url.Redacted())}
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		return nil, time.Duration(min(max(seconds, 0), 3600)) * time.Second, why
@@ -183,7 +182,7 @@ func (w *watcher) open(ctx context.Context) (_ *http.Response, pause time.Durati
 	return nil, 0, fatal{why}
 }
 
-// setLastID says where to resume: in the header, or, if the id has bytes that a header can't have, in the query.
+// setLastID sets the id to resume from: in the header, or in the query if the id has bytes that a header must not have.
 func (w *watcher) setLastID(req *http.Request) {
 	if strings.ContainsFunc(w.lastID, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		query := req.URL.Query()
@@ -218,9 +217,9 @@ func (w *watcher) follow(body io.Reader) error {
 		case enough:
 			return errEnough
 		case parseErr != nil:
-			return fatal{fmt.Errorf("%w (--max-bytes)", parseErr)}
+			return fatal{fmt.Errorf("%w: raise --max-bytes", parseErr)}
 		case errors.Is(err, io.EOF):
-			return errors.New("the server has ended the stream")
+			return errors.New("the server ended the stream")
 		case err != nil:
 			return fmt.Errorf("the connection was lost: %s", remote.Explain(err))
 		}

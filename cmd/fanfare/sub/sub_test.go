@@ -20,6 +20,7 @@ import (
 
 	"fanfare/cmd/fanfare/remote"
 	"fanfare/codec"
+	"fanfare/internal/test/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -189,8 +190,8 @@ func TestReconnects(t *testing.T) {
 		t.Errorf("requests %q, want %q", requests, want)
 	}
 	for _, want := range []string{
-		"connected to http", ", going on behind e-7\n", "-- the server has ended the stream; next try in ", "answers 503 Service Unavailable: because\\u001b[31m; next try in",
-		"-- reconnected to http", ", going on behind e-10\n", "-- 4 events, no gap, 4 connections\n",
+		"connected to http", ", resuming after e-7\n", "-- the server ended the stream; next try in ", "answered 503 Service Unavailable: because\\u001b[31m; next try in",
+		"-- reconnected to http", ", resuming after e-10\n", "-- 4 events, no gap, 4 connections\n",
 	} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("notes lack %q:\n%s", want, notes)
@@ -206,15 +207,15 @@ func TestWhatEndsIt(t *testing.T) {
 		answer http.HandlerFunc
 		want   string // "" is no error
 	}{
-		{"404", Options{Reconnect: true}, status(404), `answers 404 Not Found: because\u001b[31m`},
-		{"401", Options{Reconnect: true}, status(401), "answers 401 Unauthorized"},
-		{"204", Options{Reconnect: true}, status(204), "answers 204: clients shall not come back"},
-		{"a page", Options{Reconnect: true}, html, `is no event stream: its type is "text/html; charset=utf-8"`},
-		{"503 at the start", Options{Reconnect: true}, status(503), "answers 503"},
+		{"404", Options{Reconnect: true}, status(404), `answered 404 Not Found: because\u001b[31m`},
+		{"401", Options{Reconnect: true}, status(401), "answered 401 Unauthorized"},
+		{"204", Options{Reconnect: true}, status(204), "answered 204, which asks clients not to reconnect"},
+		{"a page", Options{Reconnect: true}, html, `is not an event stream: its type is "text/html; charset=utf-8"`},
+		{"503 at the start", Options{Reconnect: true}, status(503), "answered 503"},
 		{"the end without --reconnect", Options{}, text("data: x\n\n"), ""},
 		{"an event over the limit", Options{Reconnect: true, MaxBytes: 10}, open("data: 0123456789x\n\n"), "longer than 10 bytes"},
 		{"the time", Options{Reconnect: true, Timeout: 50 * time.Millisecond}, open("data: x\n\n"), ""},
-		{"the time before the count", Options{Reconnect: true, Timeout: 300 * time.Millisecond, Count: 2}, open("data: x\n\n"), "1 of 2 events within 300ms"},
+		{"the time before the count", Options{Reconnect: true, Timeout: 300 * time.Millisecond, Count: 2}, open("data: x\n\n"), "1 of 2 events arrived within 300ms"},
 	} {
 		_, _, _, err := watch(t, test.o, test.answer)
 		if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) {
@@ -232,7 +233,7 @@ func TestWaitForTheServer(t *testing.T) {
 	url := srv.URL
 	srv.Close()
 	err = Run(t.Context(), Options{URL: url, MaxBytes: 1, Reconnect: true}, io.Discard, io.Discard)
-	if err == nil || err.Error() != "can't reach "+url+": connection refused: nothing listens there" {
+	if err == nil || err.Error() != "cannot reach "+url+": connection refused: no server is listening there" {
 		t.Error(err)
 	}
 }
@@ -257,7 +258,7 @@ func TestInterrupt(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventually.Patience):
 			t.Error("it goes on")
 		}
 		srv.CloseClientConnections()
@@ -283,11 +284,11 @@ func TestGaps(t *testing.T) {
 		"event: gap\n" + `data: {"key":"news","reason":"source","missed":null,"after":null,"next":null}` + "\n\n" +
 		"event: gap\nid: 5-0\n" + `data: {"key":"news","reason":"source","missed":70,"after":"5-0","next":null}` + "\n\ndata: x\n\n"
 	out, notes, _, err := watch(t, Options{Raw: true, Count: 2, Quiet: true, Color: "never"}, open(body))
-	want := `-- gap: 12 events of "news" missed: it is older than what the server keeps (after e-28, on from e-40)` + "\n" +
-		`-- gap: an unknown number of events of "news" missed: the server was restarted, or the key has begun anew (after d-9, on from e-0)` + "\n" +
-		`-- gap: 1 event of "news" missed: this client was too slow (after e-1, on from e-2)` + "\n" +
-		`-- gap: an unknown number of events of "news" missed: the source of the key's events was away, or has lost some` + "\n" +
-		`-- gap: 70 events of "news" missed: the source of the key's events was away, or has lost some (after 5-0)` + "\n"
+	want := `-- gap: 12 events of "news" missed: the server no longer has them (after e-28, continuing at e-40)` + "\n" +
+		`-- gap: an unknown number of events of "news" missed: the server was restarted, or the key was created again (after d-9, continuing at e-0)` + "\n" +
+		`-- gap: 1 event of "news" missed: this client was too slow (after e-1, continuing at e-2)` + "\n" +
+		`-- gap: an unknown number of events of "news" missed: the source of the key's events was unavailable, or lost some` + "\n" +
+		`-- gap: 70 events of "news" missed: the source of the key's events was unavailable, or lost some (after 5-0)` + "\n"
 	if err != nil || out != "mind it\nx\n" || notes != want {
 		t.Errorf("%q, %q, %v; want notes %q", out, notes, err, want)
 	}
@@ -329,8 +330,8 @@ func TestClean(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, o := range map[string]Options{
-		"is no URL": {URL: "localhost"}, "--count (-n) is -1 and must not": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
-		"--max-bytes": {MaxBytes: -1}, `write "Name: value"`: {Headers: []string{"X"}}, "no space in the name": {Headers: []string{"a b: c"}}, "without control characters": {Headers: []string{"a: b\x01"}}, "must not have a fragment": {URL: "http://a/#b"},
+		"is not a valid URL": {URL: "localhost"}, "--count (-n) is -1 and must not": {Count: -1}, "--timeout": {Timeout: -1}, "--wait": {Wait: -1},
+		"--max-bytes": {MaxBytes: -1}, `write "Name: value"`: {Headers: []string{"X"}}, "without a space in the name": {Headers: []string{"a b: c"}}, "without control characters": {Headers: []string{"a: b\x01"}}, "must not have a fragment": {URL: "http://a/#b"},
 	} {
 		o.Environ(func(string) string { return "" })
 		if o.MaxBytes == 0 {

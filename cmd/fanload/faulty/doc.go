@@ -1,3 +1,3 @@
-// Package faulty is a server of Server-Sent Events that has one fault, chosen by name. The tests of fanload run against
-// it: a tool that checks servers must name each fault, and no other one. It is for tests alone.
+// Package faulty is a Server-Sent Events server with one fault, chosen by name. It is only for tests. The tests of fanload run
+// against it, because a tool that checks servers must report each fault and no other one.
 package faulty

@@ -16,20 +16,20 @@ import (
 // Fault is what a server does wrong.
 type Fault string
 
-// The faults. Those of one event concern number [Seq] of each key, at all its subscribers; those of connections concern
+// The faults. Faults of a single event affect number [Seq] of each key, at all its subscribers. Faults of connections affect
 // every third one.
 const (
 	None         Fault = ""
 	Drops        Fault = "drops"
 	Duplicates   Fault = "duplicates"
-	Reorders     Fault = "reorders"  // the event comes behind the next one
-	Misroutes    Fault = "misroutes" // the event goes to all other keys, too
+	Reorders     Fault = "reorders"  // the event comes after the next one
+	Misroutes    Fault = "misroutes" // the event also goes to all other keys
 	Halves       Fault = "halves"    // the event's data is cut off
 	Cuts         Fault = "cuts"      // the connection is reset in the middle of the event
 	Delays       Fault = "delays"    // every event, by [Delay]
-	Stalls       Fault = "stalls"    // nothing comes after the event
+	Stalls       Fault = "stalls"    // nothing follows the event
 	Deaf         Fault = "deaf to newcomers"
-	HeadOfLine   Fault = "head-of-line blocking" // who doesn't read holds the others up
+	HeadOfLine   Fault = "head-of-line blocking" // a client that does not read blocks the others
 	Resets       Fault = "resets"
 	Refuses      Fault = "refuses" // 503
 	NeverAnswers Fault = "never answers"
@@ -37,17 +37,17 @@ const (
 	HangsForAKey Fault = "publish route that hangs for a key" // for the first key that is published to
 	Rejects      Fault = "publish route that rejects"         // every third event with 500
 	Redirects    Fault = "redirects"                          // every stream, to itself
-	Compresses   Fault = "compresses"                         // every stream, without being asked
+	Compresses   Fault = "compresses"                         // every stream, although no client accepts that
 )
 
-// Where and when the faults are.
+// Where and when the faults happen.
 const (
 	Seq       = 3
 	Delay     = 700 * time.Millisecond
 	HangAfter = 3 // requests
 )
 
-// sendBuffer is the kernel's, for each connection: a reader that stops is felt soon.
+// sendBuffer is the kernel's buffer for each connection. It is small, so a reader that stops soon blocks writes.
 const sendBuffer = 16 << 10
 
 // Server has the routes
@@ -55,14 +55,14 @@ const sendBuffer = 16 << 10
 //	GET  /s?k=KEY    the stream of a key
 //	POST /p?k=KEY    publishes the body, a JSON object with the event's seq
 //
-// It remembers all events, and replays those behind Last-Event-ID.
+// It remembers all events, and replays those after Last-Event-ID.
 type Server struct {
 	*httptest.Server
 	fault       Fault
 	connections atomic.Int64
 	requests    atomic.Int64
 	done        chan struct{} // closed by Close
-	line        sync.Mutex    // held by a write, where the fault is HeadOfLine
+	line        sync.Mutex    // held during a write if the fault is HeadOfLine
 
 	mu      sync.Mutex
 	streams map[*stream]bool
@@ -77,10 +77,10 @@ type event struct {
 	data []byte
 	at   time.Time
 
-	replayed bool // no fault concerns it a second time
+	replayed bool // a fault affects an event only once
 }
 
-// Start a server with a fault. Close must follow.
+// Start starts a server with a fault. Call Close when it is no longer used.
 func Start(fault Fault) *Server {
 	f := &Server{fault: fault, done: make(chan struct{}), streams: map[*stream]bool{}}
 	mux := http.NewServeMux()
@@ -111,7 +111,7 @@ func (f *Server) hold(r *http.Request) {
 	}
 }
 
-// firstKey tells whether a key is the one that was published to first.
+// firstKey reports whether a key is the first one that was published to.
 func (f *Server) firstKey(key string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,13 +198,13 @@ func (f *Server) subscribe(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// stream is what one client gets.
+// stream is the stream of one client.
 type stream struct {
 	f      *Server
 	w      http.ResponseWriter
 	key    string
 	events chan event
-	kept   string // of a reorder
+	kept   string // the event to send after the next one, for Reorders
 }
 
 func (s *stream) run(r *http.Request) {
@@ -223,7 +223,7 @@ func (s *stream) run(r *http.Request) {
 	}
 }
 
-// pass sends an event, or what the fault makes of it. It returns false if nothing is to follow.
+// pass sends an event with the fault applied. It returns false if nothing is to follow.
 func (s *stream) pass(e event) bool {
 	frame := fmt.Sprintf("id: %d\ndata: %s\n\n", e.id, e.data)
 	hit := e.seq == Seq && !e.replayed

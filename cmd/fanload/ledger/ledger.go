@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ledger has two numbers for each key. The publisher alone writes them, and only upwards; whoever reads them gets those of some
-// moment during the call. A nil Ledger knows nothing.
+// Ledger has two numbers for each key. Only the publisher writes them, and they only grow. A reader gets the value of some
+// moment during its call. A nil Ledger knows nothing.
 type Ledger struct {
 	keys []account
 	mem  []byte
@@ -21,11 +21,11 @@ type Ledger struct {
 }
 
 type account struct {
-	sent    atomic.Int64 // the newest sequence whose request may have begun to be written
-	settled atomic.Int64 // the newest sequence that is answered, and so are all before it
+	sent    atomic.Int64 // the newest sequence whose request may have been written in part
+	settled atomic.Int64 // the newest sequence that is answered together with all before it
 }
 
-// New makes a ledger for some keys. Close must follow.
+// New makes a ledger for a number of keys. Call Close when it is no longer used.
 func New(keys int) (*Ledger, error) {
 	fd, err := unix.MemfdCreate("fanload-ledger", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -38,21 +38,21 @@ func New(keys int) (*Ledger, error) {
 	return Open(file, keys)
 }
 
-// Open gives the ledger that another process has made, by its file, which is closed with the ledger.
+// Open opens the ledger of another process by its file. Close closes the file.
 func Open(file *os.File, keys int) (*Ledger, error) {
 	mem, err := unix.Mmap(int(file.Fd()), 0, keys*int(unsafe.Sizeof(account{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("memory of the ledger: %w", err), file.Close())
 	}
-	// Safety: mem begins at a page, is as long as that many accounts, and lives until Close.
+	// Safety: mem begins at a page, has the length of that many accounts, and is mapped until Close.
 	all := unsafe.Slice((*account)(unsafe.Pointer(&mem[0])), keys)
 	return &Ledger{keys: all, mem: mem, file: file}, nil
 }
 
-// File is what another process opens.
+// File is the file that another process opens.
 func (l *Ledger) File() *os.File { return l.file }
 
-// Close it, when nobody uses it any more.
+// Close releases the memory. The ledger must not be used afterwards.
 func (l *Ledger) Close() error {
 	if l == nil {
 		return nil
@@ -61,21 +61,21 @@ func (l *Ledger) Close() error {
 	return errors.Join(unix.Munmap(l.mem), l.file.Close())
 }
 
-// Sending notes that a sequence of a key is about to be sent.
+// Sending records that a sequence of a key is about to be sent.
 func (l *Ledger) Sending(key int, seq int64) {
 	if l != nil {
 		l.keys[key].sent.Store(seq)
 	}
 }
 
-// Settle notes that a sequence of a key, and all before it, are answered, or will never be.
+// Settle records that a sequence of a key and all before it are answered, or will never be.
 func (l *Ledger) Settle(key int, seq int64) {
 	if l != nil {
 		l.keys[key].settled.Store(seq)
 	}
 }
 
-// Sent is the newest sequence of a key that a subscriber of now may have missed. What is sent later is for it.
+// Sent returns the newest sequence of a key that a subscriber who joins now may have missed. It must get everything later.
 func (l *Ledger) Sent(key int) int64 {
 	if l == nil {
 		return 0
@@ -83,7 +83,7 @@ func (l *Ledger) Sent(key int) int64 {
 	return l.keys[key].sent.Load()
 }
 
-// Settled is the newest sequence of a key that the server has answered, as all before it.
+// Settled returns the newest sequence of a key that the server has answered together with all before it.
 func (l *Ledger) Settled(key int) int64 {
 	if l == nil {
 		return 0

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package measure has the clock, the histograms and the readings of /proc that results are made of.
+// Package measure has what results are made of: the clock, histograms, and readings of /proc.
 package measure
 
 import (
@@ -14,15 +14,15 @@ var (
 	startMicros  = monotonic()
 )
 
-// Now is microseconds of the machine's monotonic clock: all processes on it see the same, and setting the time of day
-// does not change it.
+// Now is the machine's monotonic clock in microseconds. All processes of the machine see the same clock, and setting the time of
+// day does not change it.
 func Now() int64 { return startMicros + time.Since(processStart).Microseconds() }
 
-// monotonic asks the kernel once; after that time.Since, which reads the same clock without a system call, continues it.
+// monotonic asks the kernel once. From then on time.Since continues the reading: it uses the same clock without a system call.
 func monotonic() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 0 // a kernel without it doesn't run Go programs
+		return 0 // cannot happen: Go programs need this clock
 	}
 	return ts.Nano() / 1000
 }

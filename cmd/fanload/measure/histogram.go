@@ -8,23 +8,23 @@ import (
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Bounds of what histograms hold: 1 us to an hour, to 3 significant digits.
+// Bounds of a histogram: 1 us to an hour, with 3 significant digits.
 const (
 	lowestMicros  = 1
 	highestMicros = 3_600_000_000
 	digits        = 3
 )
 
-// Histogram of durations in microseconds. It travels as JSON in HdrHistogram's own V2 encoding. The zero value is
-// empty; it isn't safe for concurrent use.
+// Histogram is a histogram of durations in microseconds. Its JSON is HdrHistogram's V2 encoding. The zero value is empty. It is
+// not safe for concurrent use.
 type Histogram struct{ h *hdr.Histogram }
 
-// Record a duration. What is out of bounds counts at the bound.
+// Record records a duration. A duration out of bounds counts as the bound.
 func (h *Histogram) Record(micros int64) {
 	if h.h == nil {
 		h.h = hdr.New(lowestMicros, highestMicros, digits)
 	}
-	_ = h.h.RecordValue(min(max(micros, lowestMicros), highestMicros)) // in bounds: it can't fail
+	_ = h.h.RecordValue(min(max(micros, lowestMicros), highestMicros)) // in bounds, so it cannot fail
 }
 
 // RecordN records a duration n times.
@@ -35,7 +35,7 @@ func (h *Histogram) RecordN(micros, n int64) {
 	_ = h.h.RecordValues(min(max(micros, lowestMicros), highestMicros), n)
 }
 
-// Merge adds another's recordings.
+// Merge adds the recordings of another histogram.
 func (h *Histogram) Merge(o *Histogram) {
 	if o == nil || o.h == nil {
 		return
@@ -46,7 +46,7 @@ func (h *Histogram) Merge(o *Histogram) {
 	h.h.Merge(o.h)
 }
 
-// Count of recordings.
+// Count is the number of recordings.
 func (h *Histogram) Count() int64 {
 	if h == nil || h.h == nil {
 		return 0
@@ -54,18 +54,18 @@ func (h *Histogram) Count() int64 {
 	return h.h.TotalCount()
 }
 
-// Quantile is the duration below or at which q percent are, in microseconds; 0 for an empty histogram.
+// Quantile is the duration in microseconds that q percent of the recordings do not exceed. It is 0 for an empty histogram.
 func (h *Histogram) Quantile(q float64) int64 {
 	if h.Count() == 0 {
 		return 0
 	}
 	if q <= 0 {
-		return h.h.Min() // the library gives the lowest value that it could hold
+		return h.h.Min() // the library would return the lowest value of the bucket
 	}
 	return h.h.ValueAtPercentile(q)
 }
 
-// MarshalJSON encodes it.
+// MarshalJSON encodes the histogram.
 func (h *Histogram) MarshalJSON() ([]byte, error) {
 	if h.Count() == 0 {
 		return []byte(`""`), nil
@@ -77,15 +77,15 @@ func (h *Histogram) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(b))
 }
 
-// UnmarshalJSON decodes what MarshalJSON made.
+// UnmarshalJSON decodes the output of MarshalJSON.
 func (h *Histogram) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil || s == "" {
 		h.h = nil
 		return err
 	}
-	if len(s) < 40 { // shorter than the encoding's own heads, which Decode takes for granted
-		return fmt.Errorf("histogram: %q is none", s)
+	if len(s) < 40 { // shorter than the headers of the encoding, which Decode does not check
+		return fmt.Errorf("histogram: %q is not a histogram", s)
 	}
 	d, err := hdr.Decode([]byte(s))
 	if err != nil {
@@ -95,7 +95,7 @@ func (h *Histogram) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Summary is a histogram in figures, all in microseconds but Count.
+// Summary has the figures of a histogram, all in microseconds except Count.
 type Summary struct {
 	Count  int64   `json:"count"`
 	Min    int64   `json:"min_us"`
@@ -107,17 +107,17 @@ type Summary struct {
 	P999   int64   `json:"p99_9_us"`
 	P9999  int64   `json:"p99_99_us"`
 	Max    int64   `json:"max_us"`
-	// Unfinished is how many of Count were not over when the run stopped waiting: they took at least what was recorded.
+	// Unfinished is how many of Count had not ended when the run stopped waiting. They took at least as long as recorded.
 	Unfinished int64  `json:"unfinished,omitempty"`
-	Histogram  string `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64: for merging with other runs
+	Histogram  string `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64; for merging with other runs
 }
 
-// AtLeast tells whether the true quantile of q percent may be above the one that is shown, because of what was unfinished.
+// AtLeast reports whether the true quantile of q percent may be above the recorded one, because of the unfinished ones.
 func (s *Summary) AtLeast(q float64) bool {
 	return s.Unfinished > 0 && int64(math.Ceil(q/100*float64(s.Count))) > s.Count-s.Unfinished
 }
 
-// Summary of what was recorded.
+// Summary returns the figures of the recordings.
 func (h *Histogram) Summary() Summary {
 	if h.Count() == 0 {
 		return Summary{}
@@ -135,10 +135,10 @@ func (h *Histogram) Summary() Summary {
 
 func round(f float64) float64 { return math.Round(f*10) / 10 }
 
-// kinds bounds a tally: messages with a number or a time in them must not fill the memory.
+// kinds bounds a tally, because messages that contain numbers or times could fill the memory.
 const kinds = 50
 
-// Tally counts a message.
+// Tally counts a message in a map with a bounded number of messages.
 func Tally(m map[string]int64, message string) {
 	if _, ok := m[message]; !ok && len(m) >= kinds {
 		message = "others"

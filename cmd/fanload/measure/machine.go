@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Machine is processor time of the whole machine since it began, in microseconds, in steps of 10 ms; proc(5), /proc/stat.
+// Machine is the processor time of the whole machine since its start, in microseconds, in steps of 10 ms; proc(5), /proc/stat.
 type Machine struct {
 	Busy   int64 // of all programs and of the kernel
-	Stolen int64 // that the machine wanted, and its host gave to others
+	Stolen int64 // time that the machine wanted and its host gave to others
 }
 
-// ReadMachine is the machine's processor time now; zero if it can't be read.
+// ReadMachine returns the machine's processor time now, or zero if it cannot be read.
 func ReadMachine() Machine { return readMachine("/proc") }
 
 func readMachine(proc string) (m Machine) {
@@ -23,7 +23,7 @@ func readMachine(proc string) (m Machine) {
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	f := strings.Fields(line)
-	// cpu user nice system idle iowait irq softirq steal …; user has what guests use
+	// cpu user nice system idle iowait irq softirq steal …; user includes the time of guests
 	if len(f) < 9 || f[0] != "cpu" {
 		return m
 	}

@@ -8,21 +8,21 @@ import (
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// profileBits is how many leading bits of a duration a profile keeps: it is at most 0.8 % too long.
+// profileBits is how many leading bits of a duration a profile keeps. A duration is at most 0.8 % too long.
 const profileBits = 8
 
-// Bar is a duration in microseconds, and how often it was recorded.
+// Bar is a duration in microseconds, and the number of its recordings.
 type Bar [2]int64
 
-// Profile is a histogram of one interval of a run, small enough to be kept for each: bars in order, without the empty ones,
-// at most 3,300 of them and some 100 as a rule. As JSON it is [[37,2],[38,5],…].
+// Profile is a histogram of one interval of a run, small enough to keep one for each interval. It has the bars in order, without
+// empty ones: at most 3,300, usually about 100. Its JSON is [[37,2],[38,5],…].
 type Profile []Bar
 
-// halfBuckets is how many counts an HdrHistogram of 3 digits has for each power of two.
+// halfBuckets is how many counts an HdrHistogram with 3 digits has for each power of two.
 const halfBuckets = 1024
 
-// Drain moves all recordings to sum, and gives their profile. It looks at the counts by their place in HdrHistogram's
-// layout: the library's own iterator takes ten times as long, and this is done ten times a second while measuring.
+// Drain moves all recordings to sum and returns their profile. It reads the counts by their place in HdrHistogram's layout. The
+// library's iterator takes ten times as long, and this happens ten times per second while measuring.
 func (h *Histogram) Drain(sum *Histogram) (p Profile) {
 	if h.Count() == 0 {
 		return nil
@@ -38,20 +38,20 @@ func (h *Histogram) Drain(sum *Histogram) (p Profile) {
 		if power := i/halfBuckets - 1; power > 0 {
 			lowest, width = int64(i%halfBuckets+halfBuckets)<<power, int64(1)<<power
 		}
-		_ = sum.h.RecordValues(lowest, n) // as a part of the same layout, it is in bounds
+		_ = sum.h.RecordValues(lowest, n) // in bounds: both have the same layout
 		p = p.add(Bar{coarse(lowest + width - 1), n})
 	}
 	h.h.Reset()
 	return p
 }
 
-// coarse rounds up to what has profileBits leading bits, and ones behind them.
+// coarse rounds up to a value with profileBits leading bits followed by ones.
 func coarse(micros int64) int64 {
 	behind := max(0, bits.Len64(uint64(micros))-profileBits)
 	return micros | (1<<behind - 1)
 }
 
-// add a bar at the end.
+// add adds a bar at the end.
 func (p Profile) add(b Bar) Profile {
 	if n := len(p); n > 0 && p[n-1][0] == b[0] {
 		p[n-1][1] += b[1]
@@ -60,7 +60,7 @@ func (p Profile) add(b Bar) Profile {
 	return append(p, b)
 }
 
-// Merge gives what both have recorded; neither is changed.
+// Merge returns the recordings of both. It changes neither.
 func (p Profile) Merge(o Profile) Profile {
 	if len(p) == 0 || len(o) == 0 {
 		return slices.Concat(p, o)
@@ -76,7 +76,7 @@ func (p Profile) Merge(o Profile) Profile {
 	return sum
 }
 
-// Count of recordings.
+// Count is the number of recordings.
 func (p Profile) Count() (n int64) {
 	for _, b := range p {
 		n += b[1]
@@ -84,7 +84,7 @@ func (p Profile) Count() (n int64) {
 	return n
 }
 
-// Spread of the recordings; nil if there are none.
+// Spread returns the figures of the recordings, or nil if there are none.
 func (p Profile) Spread() *Spread {
 	n := p.Count()
 	if n == 0 {
@@ -103,7 +103,7 @@ func (p Profile) quantile(n int64, percent float64) int64 {
 	return p[len(p)-1][0]
 }
 
-// Spread is a profile in figures, microseconds but Count.
+// Spread has the figures of a profile, in microseconds except Count.
 type Spread struct {
 	Count int64 `json:"count"`
 	P50   int64 `json:"p50_us"`

@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// ticks a second in /proc/PID/stat; every Linux that Go runs on has 100.
+// ticks per second in /proc/PID/stat. Every Linux on which Go runs has 100.
 const ticks = 100
 
-// Usage is what a set of processes uses.
+// Usage is the resource usage of a set of processes.
 type Usage struct {
-	CPU       int64 `json:"cpu_us"` // user and system time since they began, microseconds, in steps of 10 ms
-	Resident  int64 `json:"rss"`    // bytes; pages that several processes share count for each
+	CPU       int64 `json:"cpu_us"` // user and system time since their start, in microseconds, in steps of 10 ms
+	Resident  int64 `json:"rss"`    // bytes; shared pages count for each process
 	Processes int   `json:"processes"`
 }
 
-// Tree is processes and all their children, such as nginx and its workers.
+// Tree is a set of processes with all their children, such as nginx and its workers.
 type Tree struct {
 	Roots []int
 	proc  string // "/proc"; another folder in tests
@@ -37,7 +37,7 @@ func NewTree(roots []int) (*Tree, error) {
 	return t, nil
 }
 
-// Usage now. A root that has ended is an error: it was the server.
+// Usage returns the usage now. It is an error if one of the processes given to NewTree has ended: that was the server.
 func (t *Tree) Usage() (Usage, error) {
 	var u Usage
 	children := t.children()
@@ -54,9 +54,9 @@ func (t *Tree) Usage() (Usage, error) {
 		_, cpu, err := t.stat(pid)
 		if err != nil {
 			if slices.Contains(t.Roots, pid) {
-				return u, fmt.Errorf("the server's process %d has ended: %w", pid, err)
+				return u, fmt.Errorf("the server's process %d ended: %w", pid, err)
 			}
-			continue // a child that has just ended: its time is in its parent's
+			continue // a child that has just ended; its parent's time includes its time
 		}
 		u.CPU += cpu
 		u.Resident += t.resident(pid)
@@ -65,7 +65,7 @@ func (t *Tree) Usage() (Usage, error) {
 	return u, nil
 }
 
-// children of each process. It reads every process's parent: some 10 us for each.
+// children returns the children of each process. It reads the parent of every process, which takes about 10 us each.
 func (t *Tree) children() map[int][]int {
 	names, err := filepath.Glob(filepath.Join(t.proc, "[0-9]*"))
 	if err != nil {
@@ -82,13 +82,13 @@ func (t *Tree) children() map[int][]int {
 	return all
 }
 
-// stat gives the parent, and the processor time including that of children that have ended and were waited for.
+// stat returns the parent, and the processor time including that of children that have ended and were waited for.
 func (t *Tree) stat(pid int) (parent int, micros int64, err error) {
 	b, err := os.ReadFile(filepath.Join(t.proc, strconv.Itoa(pid), "stat"))
 	if err != nil {
 		return 0, 0, err
 	}
-	// The second field is the name in parentheses, and may have anything in it.
+	// The second field is the name in parentheses, which may contain any character.
 	end := strings.LastIndexByte(string(b), ')')
 	if end < 0 {
 		return 0, 0, errors.New("stat has no name")
@@ -98,7 +98,7 @@ func (t *Tree) stat(pid int) (parent int, micros int64, err error) {
 		return 0, 0, errors.New("stat is too short")
 	}
 	if f[0] == "Z" || f[0] == "X" {
-		return 0, 0, errors.New("it is a zombie")
+		return 0, 0, errors.New("the process is a zombie")
 	}
 	parent, err = strconv.Atoi(f[1])
 	var sum int64

@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// SendQueues is how many bytes the kernel holds that a server of this machine has written and its clients have not taken,
-// for each connection to the server's address: by the client's address. Connections of servers elsewhere, or in another
-// network namespace, are not among them.
+// SendQueues returns, for each connection to a server's address, by the client's address, how many bytes the kernel buffers that
+// the server has written and the client has not received. Connections of servers on other machines or in other network
+// namespaces are not included.
 func SendQueues(server netip.AddrPort) map[netip.AddrPort]int64 {
 	all := map[netip.AddrPort]int64{}
-	for _, name := range []string{"tcp", "tcp6"} { // a socket that takes both has IPv4 clients in the second
+	for _, name := range []string{"tcp", "tcp6"} { // tcp6 also has the IPv4 clients of a socket for both
 		sendQueues(filepath.Join("/proc/net", name), server, all)
 	}
 	return all
@@ -50,7 +50,7 @@ func sendQueues(file string, server netip.AddrPort, all map[netip.AddrPort]int64
 	}
 }
 
-// address of such a line: words of 4 bytes in the machine's order, and a port.
+// address reads an address of such a line: words of 4 bytes in the machine's byte order, and a port.
 func address(text string) (netip.AddrPort, bool) {
 	ip, port, _ := strings.Cut(text, ":")
 	b, err := hex.DecodeString(ip)

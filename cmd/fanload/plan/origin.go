@@ -11,7 +11,7 @@ import (
 	"text/template"
 )
 
-// setOrigin finds scheme, host and port of the first rendered URL.
+// setOrigin sets the origin and host from the first rendered URL.
 func (c *Renderer) setOrigin(u string) error {
 	parsed, err := url.Parse(u)
 	if err != nil {
@@ -19,16 +19,17 @@ func (c *Renderer) setOrigin(u string) error {
 	}
 	switch {
 	case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
-		return fmt.Errorf("--%s: %q: give http://host:port/path, or https://", c.what, u)
+		return fmt.Errorf("--%s: %q is not a valid URL: give http://host:port/path, or https://", c.what, u)
 	case parsed.User != nil:
-		return fmt.Errorf("--%s: %q: give a user by --%s-header 'Authorization: …'", c.what, u, c.what)
+		return fmt.Errorf("--%s: %q must not have a user: give --%s-header 'Authorization: …'", c.what, u, c.what)
 	}
 	c.origin, c.host = u[:strings.Index(u, "://")+3]+parsed.Host, parsed.Host
 	return nil
 }
 
-// Resolve gives the IP:port of an origin, and for https the name that its certificate must be for. Unless remote is set,
-// it refuses every address that is not loopback: a load generator pointed at somebody else's machine by a slip is an attack.
+// Resolve returns the IP:port of an origin, and for https the name that the certificate must have. Unless remote is set, it
+// refuses every address that is not loopback: a load generator that is pointed at someone else's machine by mistake is an
+// attack.
 func Resolve(flag, origin string, remote bool) (address, certified string, err error) {
 	u, err := url.Parse(origin)
 	if err != nil {
@@ -49,7 +50,7 @@ func Resolve(flag, origin string, remote bool) (address, certified string, err e
 	return net.JoinHostPort(ip.String(), cmp.Or(u.Port(), port)), certified, nil
 }
 
-// lookup prefers IPv4: its loopback has 16 million addresses to connect from, IPv6's one.
+// lookup prefers IPv4, because it has 16 million loopback addresses to connect from. IPv6 has one.
 func lookup(host string) (netip.Addr, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.Unmap(), nil
@@ -66,7 +67,7 @@ func lookup(host string) (netip.Addr, error) {
 		}
 	}
 	if !best.IsValid() {
-		return best, fmt.Errorf("%s has no address", host)
+		return best, fmt.Errorf("the host %s has no address", host)
 	}
 	return best, nil
 }
@@ -82,14 +83,14 @@ func (p *Plan) KeyNames() (*Keys, error) {
 	return k, err
 }
 
-// Keys gives the names of keys. Not safe for concurrent use.
+// Keys returns the names of keys. It is not safe for concurrent use.
 type Keys struct {
 	run string
 	t   *template.Template
 	buf bytes.Buffer
 }
 
-// Name of the key with an index.
+// Name returns the name of the key with an index.
 func (k *Keys) Name(index int) (string, error) {
 	k.buf.Reset()
 	if err := k.t.Execute(&k.buf, &Vars{Run: k.run, KeyIndex: index}); err != nil {

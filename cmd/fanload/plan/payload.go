@@ -10,8 +10,8 @@ import (
 //
 //	{"seq":7,"ts":1234567,"run":"k3j2.0","pad":"xx…"}
 //
-// seq counts from 1 for each key; ts is microseconds of the monotonic clock, which all processes of a machine share; run
-// is the run's name and the key's index. pad fills it up to size bytes; where size is too small for the rest, there is none.
+// seq counts from 1 for each key. ts is microseconds of the monotonic clock, which all processes of a machine share. run is
+// the run's name and the key's index. pad fills the payload up to size bytes, and is left out if size is too small for it.
 func AppendPayload(dst []byte, run string, key int, seq, ts int64, size int) []byte {
 	start := len(dst)
 	dst = append(dst, `{"seq":`...)
@@ -33,9 +33,8 @@ func AppendPayload(dst []byte, run string, key int, seq, ts int64, size int) []b
 	return append(dst, '}')
 }
 
-// ParsePayload finds the payload in the data of an event. It may be wrapped into more JSON, before or behind, and even be
-// a JSON string in it (with its quotes escaped), as some servers send it. ok is false for anything else, for other runs, and for
-// one that is shorter than size asks for.
+// ParsePayload finds the payload in the data of an event. Some servers wrap it in more JSON, even as a JSON string, with its
+// quotes escaped. ok is false for other data, for events of other runs, and for a payload that is shorter than size requires.
 func ParsePayload(data []byte, run string, size int) (key int, seq, ts int64, ok bool) {
 	i := bytes.Index(data, []byte(`"seq`))
 	if i < 0 {
@@ -52,8 +51,8 @@ func ParsePayload(data []byte, run string, size int) (key int, seq, ts int64, ok
 	return key, seq, ts, !s.failed && seq > 0 && whole(data, i, len(data)-len(s.rest), size)
 }
 
-// whole tells whether a payload that begins before the quote at first, and whose key ends at end, is as long as it was made, and
-// filled up as it was: a server that uses a buffer twice sends other bytes.
+// whole reports whether a payload has the length and the filling with which it was made. A server that reuses a buffer too
+// early sends other bytes. The payload begins before the quote at first, and its key ends at end.
 func whole(data []byte, first, end, size int) bool {
 	escapes := 0 // before each quote
 	for at := first - 1; at >= 0 && data[at] == '\\'; at-- {
@@ -77,8 +76,8 @@ func whole(data []byte, first, end, size int) bool {
 	return !s.failed && len(s.rest) >= pad && len(bytes.TrimLeft(s.rest[:pad], "x")) == 0
 }
 
-// CutPayload tells whether data that ParsePayload has not taken is the beginning of a payload of the run, as far as it goes. key
-// and seq are -1 and 0 if they are not whole.
+// CutPayload reports whether data that ParsePayload refused is the beginning of a payload of the run. key is -1 and seq is 0 if
+// the data ends before or within them.
 func CutPayload(data []byte, run string) (key int, seq int64, cut bool) {
 	const begins = `{"seq":`
 	key = -1
@@ -114,7 +113,7 @@ func CutPayload(data []byte, run string) (key int, seq int64, cut bool) {
 	return key, seq, !s.failed
 }
 
-// scanner reads words and numbers, whatever quotes, backslashes, colons and commas are between them.
+// scanner reads words and numbers. It skips any quotes, backslashes, colons and commas between them.
 type scanner struct {
 	rest   []byte
 	failed bool
@@ -142,7 +141,7 @@ func (s *scanner) word(w string) {
 	s.rest = s.rest[len(w):]
 }
 
-// name reads the run's name and the dot behind it.
+// name reads the run's name and the dot after it.
 func (s *scanner) name(run string) {
 	s.word(run)
 	if s.failed || len(s.rest) == 0 || s.rest[0] != '.' {

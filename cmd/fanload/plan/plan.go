@@ -1,5 +1,5 @@
-// Package plan describes one run of fanload: where to subscribe and publish, how many, how long. A Plan is plain data,
-// so that it travels to worker processes as JSON.
+// Package plan describes a run of fanload: where to subscribe and publish, with how many subscribers, for how long. A Plan is
+// plain data, because it is sent to worker processes as JSON.
 package plan
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Bounds of a plan: a load generator must always stop by itself, and never take more than was meant.
+// Bounds of a plan. A load generator must always stop by itself, and never use more than its user intends.
 const (
 	MaxSubscribers = 1_000_000
 	MaxKeys        = 1_000_000
@@ -18,23 +18,23 @@ const (
 	MaxDuration    = 7 * 24 * time.Hour
 )
 
-// When a subscriber counts as subscribed.
+// Values of Plan.Ready: when a subscriber counts as subscribed.
 const (
-	ReadyHead = "head" // the response's head has come
-	ReadySent = "sent" // the request has left: for servers that hold the head back until the first event
+	ReadyHead = "head" // the response's head has arrived
+	ReadySent = "sent" // the request was sent; for servers that hold the head back until the first event
 )
 
-// Request is a request as templates; see [Vars] for what they can use.
+// Request is a request as templates. They can use the fields of [Vars].
 type Request struct {
 	Method  string   `json:"method"`
 	URL     string   `json:"url"`
-	Headers []string `json:"headers"` // "Name: value"; one whose value renders empty is left out
+	Headers []string `json:"headers"` // "Name: value"; a header with an empty value is left out
 	Body    string   `json:"body,omitempty"`
 }
 
-// Plan is everything that a worker and the parent need to know.
+// Plan is everything that the parent and its workers need to know.
 type Plan struct {
-	Run  string `json:"run"` // tells this run's events from others'
+	Run  string `json:"run"` // a name that distinguishes this run's events from those of other runs
 	Mode string `json:"mode"`
 
 	Preset      string  `json:"preset"`
@@ -44,49 +44,49 @@ type Plan struct {
 	Publish     Request `json:"publish"`
 	Key         string  `json:"key"` // template of a key's name
 	Ready       string  `json:"ready"`
-	GapEvent    string  `json:"gap_event"` // the type of the event by which the server admits a loss
+	GapEvent    string  `json:"gap_event"` // the type of the event by which the server reports a loss
 
 	Subscribers int `json:"subscribers"`
 	Keys        int `json:"keys"`
-	Size        int `json:"size"`  // bytes of an event's data, at least what seq, ts and run take
+	Size        int `json:"size"`  // bytes of an event's data; at least the bytes of seq, ts and run
 	Batch       int `json:"batch"` // events in one publish request
 	Processes   int `json:"processes"`
 	Loops       int `json:"loops"`   // epoll loops in each process
-	Sources     int `json:"sources"` // source addresses; 0 leaves the choice to the kernel
+	Sources     int `json:"sources"` // source addresses; 0: the kernel chooses
 
 	AllowRemote bool   `json:"allow_remote"`
 	Address     string `json:"address"`         // IP:port of the stream, resolved once
 	PublishAddr string `json:"publish_address"` // IP:port of the publish route, resolved once
 
-	// What the certificates of the two must be for; "": the URL is http, and TLS is not spoken.
+	// The names that the two certificates must have; "": the URL is http, without TLS.
 	Certified        string `json:"certified,omitempty"`
 	PublishCertified string `json:"publish_certified,omitempty"`
 	Trust            Trust  `json:"tls,omitzero"`
 
-	// PublishesInFlight is how many keys are published to at once, each over a connection of its own; 1: one after the other.
+	// PublishesInFlight is how many keys are published to at the same time, each on its own connection. 1: one after the other.
 	PublishesInFlight int           `json:"publishes_in_flight"`
 	Publishers        int           `json:"publishers"`
 	Pipeline          int           `json:"pipeline"`
 	PublishTimeout    time.Duration `json:"publish_timeout"`
 
-	ConnectRate    float64       `json:"connect_rate"` // connections a second over all processes; 0: no limit
-	InFlight       int           `json:"in_flight"`    // connections being opened at once over all processes
+	ConnectRate    float64       `json:"connect_rate"` // connections per second over all processes; 0: no limit
+	InFlight       int           `json:"in_flight"`    // connections being opened at the same time over all processes
 	ConnectTimeout time.Duration `json:"connect_timeout"`
 	Reconnect      bool          `json:"reconnect"` // when the server ends a stream
 	ReconnectDelay time.Duration `json:"reconnect_delay"`
-	Settle         time.Duration `json:"settle"`       // until the server has surely read a request that was sent
-	Patience       time.Duration `json:"patience"`     // for what is still to come when a subscriber leaves
-	StallBuffer    int           `json:"stall_buffer"` // SO_RCVBUF of those that will stall
+	Settle         time.Duration `json:"settle"`       // after this time the server has certainly read a request
+	Patience       time.Duration `json:"patience"`     // how long a leaving subscriber waits for events that are still missing
+	StallBuffer    int           `json:"stall_buffer"` // SO_RCVBUF of the subscribers that will stall
 	StallPercent   float64       `json:"stall_percent"`
 
-	// Status is how often workers tell their counts and the latencies since the last time.
+	// Status is how often workers report their counts, and the latencies since the last report.
 	Status time.Duration `json:"status_every"`
 
-	// Limit is how long the run may take in all. Workers end themselves then, whatever the parent does.
+	// Limit is how long the whole run may take. After it workers end by themselves, even without the parent.
 	Limit time.Duration `json:"limit"`
 }
 
-// Span is a duration as people write it: 168h, not 168h0m0s.
+// Span formats a duration as people write it: 168h, not 168h0m0s.
 func Span(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -98,13 +98,13 @@ func Span(d time.Duration) string {
 	return s
 }
 
-// Stalls tells whether a subscriber belongs to the cohort that will stop reading: StallPercent of them, spread evenly.
+// Stalls reports whether a subscriber will stop reading: StallPercent of them do, spread evenly.
 func (p *Plan) Stalls(subscriber int) bool {
 	at := func(i int) int { return int(float64(i) * p.StallPercent / 100) }
 	return at(subscriber+1) > at(subscriber)
 }
 
-// Check refuses a plan whose numbers make no sense, naming the flag.
+// Check refuses a plan with numbers out of range. The error names the flag.
 func (p *Plan) Check() error {
 	for _, c := range []struct {
 		flag            string
@@ -124,21 +124,21 @@ func (p *Plan) Check() error {
 		{"--stall-buffer", p.StallBuffer, 0, 1 << 30},
 	} {
 		if c.value < c.low || c.value > c.top {
-			return fmt.Errorf("%s %d: give %d to %d", c.flag, c.value, c.low, c.top)
+			return fmt.Errorf("%s %d is out of range: give %d to %d", c.flag, c.value, c.low, c.top)
 		}
 	}
 	if p.PublishesInFlight > p.Keys {
-		return fmt.Errorf("--publishes-in-flight %d: each is of another key, so that the events of a key stay in order, and there are %d: "+
+		return fmt.Errorf("--publishes-in-flight %d: each needs its own key, to keep the events of a key in order, but --keys is %d: "+
 			"give at most as many, or more --keys", p.PublishesInFlight, p.Keys)
 	}
 	if p.Ready != ReadyHead && p.Ready != ReadySent {
-		return fmt.Errorf("--ready %q: give %s or %s", p.Ready, ReadyHead, ReadySent)
+		return fmt.Errorf("--ready %q is unknown: give %s or %s", p.Ready, ReadyHead, ReadySent)
 	}
 	if !(p.ConnectRate >= 0 && p.ConnectRate <= MaxRate) {
-		return fmt.Errorf("--connect-rate %g: give 0 to %d a second; 0 is no limit", p.ConnectRate, MaxRate)
+		return fmt.Errorf("--connect-rate %g is out of range: give 0 to %d per second; 0 is no limit", p.ConnectRate, MaxRate)
 	}
 	if !(p.StallPercent >= 0 && p.StallPercent <= 100) {
-		return fmt.Errorf("--percent %g: give 0 to 100", p.StallPercent)
+		return fmt.Errorf("--percent %g is out of range: give 0 to 100", p.StallPercent)
 	}
 	return nil
 }

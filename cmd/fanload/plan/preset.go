@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Preset is the routes of a server, as values for flags. Each flag that is given overrides its value.
+// Preset has the routes of a server, as values for flags. A flag that is given overrides the preset's value.
 type Preset struct {
 	Name        string  `json:"name"`
-	Note        string  `json:"note"` // what the server must be configured for
+	Note        string  `json:"note"` // how the server must be configured
 	Base        string  `json:"base"`
 	PublishBase string  `json:"publish_base"`
-	Subscribe   Request `json:"subscribe"` // an empty URL: no route of its own; give --subscribe
-	Publish     Request `json:"publish"`   // an empty URL: no route of its own; give --publish
+	Subscribe   Request `json:"subscribe"` // with an empty URL, --subscribe is required
+	Publish     Request `json:"publish"`   // with an empty URL, --publish is required
 	Ready       string  `json:"ready"`
-	Batch       bool    `json:"batch"` // the publish body may be several, one behind the other
+	Batch       bool    `json:"batch"` // a publish request may have several bodies, one after the other
 }
 
 // DefaultHeaders of a subscriber: those of a browser's EventSource (WHATWG HTML 9.2.2).
@@ -24,7 +24,7 @@ var DefaultHeaders = []string{"Accept: text/event-stream", "Cache-Control: no-ca
 
 const byKey = "{{.Base}}/stream?connectKey={{urlquery .Key}}"
 
-// Presets in the order in which they are listed.
+// Presets are in the order in which they are listed.
 var Presets = []Preset{
 	{
 		Name: "fanfare", Note: "fanfare with its default configuration",
@@ -98,7 +98,7 @@ func post(url, body string, headers ...string) Request {
 	return Request{Method: "POST", URL: url, Headers: headers, Body: body}
 }
 
-// FindPreset by name; the error lists the names.
+// FindPreset returns the preset with a name. The error lists the names.
 func FindPreset(name string) (Preset, error) {
 	names := make([]string, len(Presets))
 	for i, p := range Presets {
@@ -109,7 +109,7 @@ func FindPreset(name string) (Preset, error) {
 		}
 		names[i] = p.Name
 	}
-	return Preset{}, fmt.Errorf("there is no preset %q: give one of %s", name, strings.Join(names, ", "))
+	return Preset{}, fmt.Errorf("unknown preset %q: give one of %s", name, strings.Join(names, ", "))
 }
 
 // JSON is the preset's values for a reader.
@@ -118,7 +118,7 @@ func (p Preset) JSON() string {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	_ = e.Encode(p) // strings and booleans: it can't fail
+	_ = e.Encode(p) // strings and booleans always encode
 	return b.String()
 }
 

@@ -1,21 +1,21 @@
 package plan
 
-// Reasons why an attempt to connect has opened no stream: the metric sse_connect_failed has them as the tag reason.
+// Reasons why an attempt to connect did not open a stream. They are the values of the tag reason of sse_connect_failed.
 const (
 	ReasonRefused    = "refused"
-	ReasonTimeout    = "timeout"    // no head within the plan's time
-	ReasonUnanswered = "unanswered" // no head when the run was over, after a second at least
-	ReasonUntried    = "untried"    // the run was over before the subscriber's turn
-	ReasonReset      = "reset"      // or an end, before a head
+	ReasonTimeout    = "timeout"    // no head within --connect-timeout
+	ReasonUnanswered = "unanswered" // no head at the end of the run, after at least a second
+	ReasonUntried    = "untried"    // the run ended before the subscriber's turn
+	ReasonReset      = "reset"      // the connection was reset or ended before the head
 	ReasonTLS        = "tls"
 	ReasonRedirect   = "redirect"
 	ReasonStatus     = "status"
-	ReasonType       = "type"     // 200, but no event stream
+	ReasonType       = "type"     // 200, but not an event stream
 	ReasonEncoding   = "encoding" // an event stream that is compressed
 	ReasonError      = "error"    // anything else, such as an answer that is not HTTP
 )
 
-// Reasons are all of them, for thresholds.
+// Reasons has all of them, for thresholds.
 var Reasons = []string{
 	ReasonRefused, ReasonTimeout, ReasonUnanswered, ReasonUntried, ReasonReset, ReasonTLS, ReasonRedirect, ReasonStatus, ReasonType,
 	ReasonEncoding, ReasonError,

@@ -12,14 +12,14 @@ import (
 	"text/template"
 )
 
-// Vars is what templates can use.
+// Vars has the values that templates can use.
 type Vars struct {
 	Base, PublishBase string // --base and --publish-base, without a slash at the end
 	Run               string // a short random name of this run
 	Key               string // the key's name, of the --key template
 	KeyIndex          int    // from 0
 	Subscriber        int    // from 0; 0 in a publish request
-	LastEventID       string // of a subscriber that comes back; else ""
+	LastEventID       string // of a subscriber that reconnects; otherwise ""
 	Seq               int64  // of the event; 0 in a subscribe request
 	TS                int64  // microseconds, monotonic
 	Payload           string // the event's data, a JSON object
@@ -31,12 +31,12 @@ var functions = template.FuncMap{
 	"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 }
 
-// env reads a variable of the environment: tokens need not stand on the command line. An unset one is an error.
+// env reads an environment variable, so that tokens need not be on the command line. A variable that is not set is an error.
 func env(name string) (string, error) {
 	if v, ok := os.LookupEnv(name); ok {
 		return v, nil
 	}
-	return "", fmt.Errorf("the environment has no variable %s: set it, or override the template that uses it", name)
+	return "", fmt.Errorf("the environment variable %s is not set: set it, or override the template that uses it", name)
 }
 
 func jsonText(v any) (string, error) {
@@ -44,10 +44,10 @@ func jsonText(v any) (string, error) {
 	return string(b), err
 }
 
-// Renderer is a request as parsed templates, ready to be rendered. It keeps scratch buffers: not safe for concurrent use.
+// Renderer renders a request from parsed templates. It reuses its buffers, so it is not safe for concurrent use.
 type Renderer struct {
 	what    string
-	origin  string // "http://host:port", or "https://", of the first rendering; all others must have it too
+	origin  string // "http://host:port", or "https://", of the first rendering; all others must have the same
 	host    string
 	method  string
 	url     *template.Template
@@ -61,7 +61,7 @@ type Renderer struct {
 func (r Request) Compile(what string) (*Renderer, error) {
 	c := &Renderer{what: what, method: r.Method}
 	if c.method == "" || strings.ContainsFunc(c.method, func(r rune) bool { return r < 'A' || r > 'Z' }) {
-		return nil, fmt.Errorf("--%s-method %q: give a method such as GET or POST", what, r.Method)
+		return nil, fmt.Errorf("--%s-method %q is not valid: give a method such as GET or POST", what, r.Method)
 	}
 	var err error
 	if c.url, err = parse("--"+what, r.URL); err != nil {
@@ -70,7 +70,7 @@ func (r Request) Compile(what string) (*Renderer, error) {
 	for _, h := range r.Headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok || name == "" || strings.ContainsAny(name, " \t\r\n") {
-			return nil, fmt.Errorf("--%s-header %q: give Name: value", what, h)
+			return nil, fmt.Errorf("--%s-header %q is not valid: give Name: value", what, h)
 		}
 		t, err := parse("--"+what+"-header "+name, strings.TrimSpace(value))
 		if err != nil {
@@ -88,7 +88,7 @@ func parse(flag, text string) (*template.Template, error) {
 	t, err := template.New(flag).Option("missingkey=error").Funcs(functions).Parse(text)
 	if err != nil {
 		_, why, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+flag+":"), ": ")
-		return nil, fmt.Errorf("%s %q: the template can't be read: %s", flag, text, cmp.Or(why, err.Error()))
+		return nil, fmt.Errorf("%s %q: the template cannot be parsed: %s", flag, text, cmp.Or(why, err.Error()))
 	}
 	return t, nil
 }
@@ -96,8 +96,8 @@ func parse(flag, text string) (*template.Template, error) {
 // Origin is "http://host:port", or "https://", of what was rendered; "" before the first rendering.
 func (c *Renderer) Origin() string { return c.origin }
 
-// Append renders the whole HTTP/1.1 request for v. With several events in batch, the body is rendered for each of them,
-// one behind the other; URL and headers are rendered for the first.
+// Append renders the whole HTTP/1.1 request for v. With several events in batch, it renders the body once for each, one after
+// the other, and the URL and headers for the first.
 func (c *Renderer) Append(dst []byte, v *Vars, batch ...*Vars) ([]byte, error) {
 	target, err := c.target(v)
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *Renderer) Append(dst []byte, v *Vars, batch ...*Vars) ([]byte, error) {
 			return dst[:start], err
 		}
 		if bytes.ContainsAny(value, "\r\n\x00") {
-			return dst[:start], fmt.Errorf("--%s-header %s: renders to %q: a line break can't be sent", c.what, c.names[i], value)
+			return dst[:start], fmt.Errorf("--%s-header %s: renders to %q: a header must not have a line break", c.what, c.names[i], value)
 		}
 		if len(value) == 0 {
 			continue
@@ -145,7 +145,7 @@ func (c *Renderer) Append(dst []byte, v *Vars, batch ...*Vars) ([]byte, error) {
 	return append(dst, body...), nil
 }
 
-// render returns what is valid until the next call.
+// render returns bytes that are valid until the next call.
 func (c *Renderer) render(t *template.Template, v *Vars) ([]byte, error) {
 	c.scratch.Reset()
 	if err := t.Execute(&c.scratch, v); err != nil {
@@ -154,8 +154,8 @@ func (c *Renderer) render(t *template.Template, v *Vars) ([]byte, error) {
 	return c.scratch.Bytes(), nil
 }
 
-// target renders the URL and returns its path and query. All requests of a renderer go to one origin: it is found in the
-// first one, so that no URL needs to be parsed for each event.
+// target renders the URL and returns its path and query. All requests of a renderer have the same origin. It is taken from the
+// first one, so the URL of each event need not be parsed.
 func (c *Renderer) target(v *Vars) (string, error) {
 	raw, err := c.render(c.url, v)
 	if err != nil {
@@ -169,7 +169,7 @@ func (c *Renderer) target(v *Vars) (string, error) {
 	}
 	rest, ok := strings.CutPrefix(u, c.origin)
 	if !ok || (rest != "" && rest[0] != '/' && rest[0] != '?' && rest[0] != '#') {
-		return "", fmt.Errorf("--%s: renders to %q, but before to %s: all must have the same host and port", c.what, u, c.origin)
+		return "", fmt.Errorf("--%s: renders to %q, but earlier to %s: all URLs must have the same host and port", c.what, u, c.origin)
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	for i := range len(rest) {

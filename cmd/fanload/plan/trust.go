@@ -9,29 +9,30 @@ import (
 	"os"
 )
 
-// Trust says whose certificates are taken where a URL is https.
+// Trust says which certificates to accept if a URL is https.
 type Trust struct {
 	CA         string `json:"ca,omitempty"`          // PEM file with the roots; "": the system's
-	Insecure   bool   `json:"insecure,omitempty"`    // take any certificate
-	ServerName string `json:"server_name,omitempty"` // what it must be for, and what SNI asks for; "": the URL's host
+	Insecure   bool   `json:"insecure,omitempty"`    // accept any certificate
+	ServerName string `json:"server_name,omitempty"` // the name that the certificate must have, also sent as SNI; "": the URL's host
 }
 
-// Check refuses flags that contradict each other or do nothing, and a file of roots that has none.
+// Check refuses flags that contradict each other or have no effect, and a file without certificates.
 func (t *Trust) Check(secure bool) error {
 	switch {
 	case *t == Trust{}:
 		return nil
 	case !secure:
-		return errors.New("--ca, --insecure and --server-name are for https, and no URL is: give https://, or leave them out")
+		return errors.New("--ca, --insecure and --server-name are for https, but no URL is https: give https://, or remove them")
 	case t.CA != "" && t.Insecure:
-		return errors.New("--ca and --insecure contradict each other: give one of them")
+		return errors.New("--ca and --insecure contradict each other: give only one of them")
 	}
 	_, err := t.Config("")
 	return err
 }
 
-// Config is that of a client, for a server whose certificate must be for a name. It asks for HTTP/1.1 (RFC 7301), and
-// makes a full handshake for each connection: tickets of one would make the others cheaper than those of so many users.
+// Config is the client's configuration, for a server whose certificate must have a certain name. It offers HTTP/1.1 only (RFC
+// 7301). Each connection makes a full handshake: with session tickets, connections would be cheaper than those of as many
+// users.
 func (t *Trust) Config(certified string) (*tls.Config, error) {
 	c := &tls.Config{
 		ServerName:         cmp.Or(t.ServerName, certified),
@@ -48,12 +49,12 @@ func (t *Trust) Config(certified string) (*tls.Config, error) {
 	}
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--ca %s: there is no certificate in it: give a file in PEM, with -----BEGIN CERTIFICATE-----", t.CA)
+		return nil, fmt.Errorf("--ca %s: the file has no certificate: give a file in PEM, with -----BEGIN CERTIFICATE-----", t.CA)
 	}
 	return c, nil
 }
 
-// ExplainTLS says what to do about a handshake that failed, if that is known.
+// ExplainTLS adds to the error of a handshake what to do about it, if that is known.
 func ExplainTLS(err error) error {
 	var (
 		unknown x509.UnknownAuthorityError

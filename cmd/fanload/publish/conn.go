@@ -21,7 +21,7 @@ import (
 	"fanfare/cmd/fanload/wire"
 )
 
-// conn is one kept connection. The publisher's goroutine dials and writes; a goroutine of each dialled connection reads
+// conn is a persistent connection. The publisher's goroutine dials and writes. Each dialed connection has a goroutine that reads
 // the answers, in the order of the requests (RFC 9112 9.3.2).
 type conn struct {
 	addr    string
@@ -32,35 +32,35 @@ type conn struct {
 	live    *link // nil: none
 }
 
-// link is one dialled connection.
+// link is one dialed connection.
 type link struct {
 	net    net.Conn
-	socket net.Conn      // below TLS; else the same
+	socket net.Conn      // the connection below TLS; without TLS, the same
 	slots  chan struct{} // one for each request that may be unanswered
 	sent   chan request  // unanswered requests, in order
 	ended  chan struct{} // closed when the reader has ended
-	broken atomic.Bool   // set by the reader: no request will be answered any more
+	broken atomic.Bool   // set by the reader: no more requests will be answered
 }
 
 type request struct {
 	at       int64 // when it was written
-	due      int64 // when it was meant to be
+	due      int64 // when it was scheduled
 	key      int
 	from, to int64 // the sequences in it
 }
 
 func (q request) events() int64 { return q.to - q.from + 1 }
 
-// answer to a request, or why there is none.
+// answer is the answer to a request, or the reason why there is none.
 type answer struct {
 	request
 	took   int64 // microseconds
 	status int
-	text   string // the beginning of what a refusal says
+	text   string // the beginning of the body of a refusal
 	err    error
 }
 
-// write sends a request, and waits first while depth requests are unanswered.
+// write sends a request. It first waits while depth requests are unanswered.
 func (c *conn) write(b []byte, q request) error {
 	if c.live != nil && (c.live.broken.Load() || len(c.live.sent) == 0 && hungUp(c.live.socket)) {
 		c.close()
@@ -72,17 +72,17 @@ func (c *conn) write(b []byte, q request) error {
 			}
 		}
 		l := c.live
-		l.slots <- struct{}{} // the reader makes room, after an error too
+		l.slots <- struct{}{} // the reader makes room, even after an error
 		if l.broken.Load() && try == 0 {
 			c.close()
 			continue
 		}
 		q.at = measure.Now()
-		l.sent <- q // has room: slots are as many
+		l.sent <- q // never blocks: it has as much room as slots
 		_ = l.net.SetWriteDeadline(time.Now().Add(c.timeout))
 		_, err := l.net.Write(b)
 		if err != nil {
-			c.close() // the reader answers the request with its own error
+			c.close() // the reader reports the request with its own error
 		}
 		return nil
 	}
@@ -109,14 +109,14 @@ func (c *conn) dial() error {
 	return nil
 }
 
-// close ends the connection; unanswered requests are answered with an error.
+// close ends the connection. Unanswered requests get an error.
 func (c *conn) close() {
 	if c.live == nil {
 		return
 	}
 	close(c.live.sent)
 	if len(c.live.sent) > 0 || c.live.broken.Load() {
-		_ = c.live.net.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // what has come already may still count
+		_ = c.live.net.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // answers that have already arrived still count
 	}
 	<-c.live.ended
 	_ = c.live.net.Close()
@@ -142,7 +142,7 @@ func (l *link) read(timeout time.Duration, answers func(answer)) {
 			failed = fmt.Errorf("no answer: %w", err)
 			a = answer{err: failed}
 		} else if end {
-			failed = errors.New("no answer: the server ended the connection before it")
+			failed = errors.New("no answer: the server ended the connection")
 		}
 		if failed != nil {
 			l.broken.Store(true)
@@ -153,7 +153,7 @@ func (l *link) read(timeout time.Duration, answers func(answer)) {
 	}
 }
 
-// readAnswer reads one answer; end says that the server ends the connection behind it.
+// readAnswer reads one answer. end says that the server ends the connection after it.
 func readAnswer(r *bufio.Reader) (a answer, end bool, err error) {
 	var h wire.Head
 	for {
@@ -197,8 +197,8 @@ func readAnswer(r *bufio.Reader) (a answer, end bool, err error) {
 	return answer{status: h.Status, text: said}, h.Close || b.UntilEnd(), nil
 }
 
-// hungUp tells whether the server has ended an idle connection, so that no event is lost to it. What it has sent before,
-// such as TLS' farewell, doesn't hide that.
+// hungUp reports whether the server has ended an idle connection; an event written to it would be lost. It looks past data that
+// the server sent before, such as the alert at the end of TLS.
 func hungUp(c net.Conn) bool {
 	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {

@@ -1,3 +1,3 @@
-// Package publish sends the events: on kept HTTP/1.1 connections, each key always on the same one so that its events stay
-// in order, and on time.
+// Package publish sends the events on schedule, over persistent HTTP/1.1 connections. Each key always uses the same connection,
+// so its events stay in order.
 package publish

@@ -9,24 +9,24 @@ import (
 	"fanfare/cmd/fanload/measure"
 )
 
-// longestSleep bounds how long a cancelled wait goes on: 50 ms.
+// longestSleep bounds how long a canceled wait continues: 50 ms.
 const longestSleep = 50_000
 
-// Pacer waits for points in time with a thread of its own: the Go scheduler's timers are up to a millisecond late, which
-// every latency from the scheduled time would show.
+// Pacer waits for points in time on its own thread. The timers of the Go scheduler are up to a millisecond late, and every
+// latency from the scheduled time would include that.
 type Pacer struct{}
 
-// NewPacer locks the calling goroutine to its thread, which it must use alone and release.
+// NewPacer locks the calling goroutine to its thread. That goroutine must use the Pacer alone, and call Release.
 func NewPacer() Pacer {
 	runtime.LockOSThread()
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0) // 1 us instead of 50; without it, waits are a little late
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0) // 1 us instead of 50; if it fails, waits are a little late
 	return Pacer{}
 }
 
 // Release unlocks the thread.
 func (Pacer) Release() { runtime.UnlockOSThread() }
 
-// Until waits for a time of measure.Now; false if ctx ended before.
+// Until waits for a time of measure.Now. It returns false if ctx ends before.
 func (Pacer) Until(ctx context.Context, at int64) bool {
 	for {
 		now := measure.Now()
@@ -37,6 +37,6 @@ func (Pacer) Until(ctx context.Context, at int64) bool {
 			return true
 		}
 		until := unix.NsecToTimespec(min(at, now+longestSleep) * 1000)
-		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &until, nil) // EINTR: it goes round again
+		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &until, nil) // after EINTR the loop continues
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/publish"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -111,33 +113,16 @@ func TestFailuresAreCounted(t *testing.T) {
 	}
 
 	// A server that resets every connection, and none at all.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.(*net.TCPConn).SetLinger(0)
-			_ = c.Close()
-		}
-	}()
-	for range 2 {
-		b = publisher(t, l.Addr().String(), 4)
+	resetting := wiretest.Serve(t, func(_ int, c *net.TCPConn) { _ = c.SetLinger(0) })
+	for _, addr := range []string{resetting.Addr().String(), proctest.FreeAddr(t)} {
+		b = publisher(t, addr, 4)
 		for i := range 50 {
 			b.Publish(i%6, 1, measure.Now())
 		}
 		b.Flush()
 		if st := b.Stats(); st.Unanswered != 50 || st.Events != 50 || len(st.Errors) == 0 {
-			t.Errorf("%+v", st)
+			t.Errorf("%s: %+v", addr, st)
 		}
-		_ = l.Close()
-		<-done
 	}
 }
 

@@ -16,26 +16,25 @@ import (
 	"fanfare/cmd/fanload/sequence"
 )
 
-// Publisher renders and sends events. Publish may be called for several keys at once, but not twice for one; Flush follows
-// the last of them.
+// Publisher renders and sends events. Publish may run for several keys at the same time, but only once for each key. Call Flush
+// after the last Publish.
 type Publisher struct {
 	plan    *plan.Plan
-	ledger  *ledger.Ledger // nil: nobody subscribes or leaves meanwhile
+	ledger  *ledger.Ledger // nil: no subscriber joins or leaves during the run
 	senders []*sender
-	last    []int64 // the newest sequence of each key; its element belongs to the sender of the key
+	last    []int64 // the newest sequence of each key; an element belongs to the sender of its key
 
 	mu       sync.Mutex // guards what follows
 	keys     *plan.Keys
-	names    map[int]string // of the keys, as far as used
-	measured int64          // latencies of requests written from then on are kept
+	names    map[int]string // of the keys used so far
+	measured int64          // latencies of requests written from this time on are recorded
 	stats    Stats
-	taken    []int64 // the newest sequence of each key that the server has taken
+	taken    []int64 // the newest sequence of each key that the server has accepted
 	failed   []sequence.Failed
 	late     int64 // since Recent
 }
 
-// sender is one connection, with what renders its requests. Every key has one of its own or shares it, so that its events
-// stay in order.
+// sender is a connection and the renderer of its requests. Each key always uses the same sender, so its events stay in order.
 type sender struct {
 	mu      sync.Mutex // held while a request is rendered and written
 	conn    *conn
@@ -46,22 +45,22 @@ type sender struct {
 
 // Stats of the publish requests.
 type Stats struct {
-	Events     int64             `json:"events"`     // sent, refused ones too
-	Refused    int64             `json:"refused"`    // events of requests that were answered by an error
-	Unanswered int64             `json:"unanswered"` // events of requests that were not answered, or could not be sent
+	Events     int64             `json:"events"`     // sent, including refused ones
+	Refused    int64             `json:"refused"`    // events of requests that were answered with an error
+	Unanswered int64             `json:"unanswered"` // events of requests that were not answered or could not be sent
 	Requests   int64             `json:"requests"`
-	Latency    measure.Histogram `json:"latency"` // of the requests: written to answered
+	Latency    measure.Histogram `json:"latency"` // of the requests, from written to answered
 	Errors     map[string]int64  `json:"errors"`
-	LateMax    int64             `json:"late_max_us"` // how far behind the schedule a request was written
+	LateMax    int64             `json:"late_max_us"` // largest delay of a request behind the schedule
 }
 
-// Recent is what a sample of the timeline asks for.
+// Recent has the figures for a sample of the timeline.
 type Recent struct {
 	Events int64 // sent so far
-	Late   int64 // how far behind the schedule a request was written since the last call, at most; microseconds
+	Late   int64 // largest delay of a request behind the schedule since the last call; microseconds
 }
 
-// New parses the templates. Connections are dialled when they are needed. What is published is written to the ledger.
+// New parses the templates. Connections are dialed when they are needed. The Publisher records what it publishes in the ledger.
 func New(p *plan.Plan, l *ledger.Ledger) (*Publisher, error) {
 	keys, err := p.KeyNames()
 	if err != nil {
@@ -88,19 +87,19 @@ func New(p *plan.Plan, l *ledger.Ledger) (*Publisher, error) {
 	return b, nil
 }
 
-// Last is the newest sequence of each key. It is the publisher's own: don't use it while Publish may run, but for the element of
-// a key that isn't being published to.
+// Last is the newest sequence of each key. It is not a copy: while Publish may run, read only the elements of keys that are not
+// being published to.
 func (b *Publisher) Last() []int64 { return b.last }
 
-// Measure keeps the latencies of requests that are written from a time on; before it is called, of all.
+// Measure records the latencies of requests written from a time on. Until it is called, all are recorded.
 func (b *Publisher) Measure(from int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.measured = from
 }
 
-// Publish sends n events to a key, with the time that they were meant for. Failures are counted, not returned: a load
-// generator goes on.
+// Publish sends n events to a key. at is their scheduled time. Failures are counted and not returned, because a load generator
+// continues.
 func (b *Publisher) Publish(key, n int, at int64) {
 	s := b.senders[key%len(b.senders)]
 	s.mu.Lock()
@@ -122,7 +121,7 @@ func (b *Publisher) Publish(key, n int, at int64) {
 	}
 }
 
-// name of a key.
+// name returns the name of a key.
 func (b *Publisher) name(key int) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,7 +139,7 @@ func (b *Publisher) name(key int) (string, error) {
 func (b *Publisher) render(s *sender, key, n int, at int64) error {
 	name, err := b.name(key)
 	if err != nil {
-		b.last[key] += int64(n) // they were due, and are counted as events that nobody took
+		b.last[key] += int64(n) // they were due, and count as events that the server did not accept
 		return err
 	}
 	batch := make([]*plan.Vars, n)
@@ -158,7 +157,7 @@ func (b *Publisher) render(s *sender, key, n int, at int64) error {
 
 // answered counts an answer. The readers' goroutines call it.
 func (b *Publisher) answered(a answer) {
-	// Answers come in the order of the requests, and all of a key over one connection.
+	// Answers arrive in the order of the requests, and all answers for a key on one connection.
 	defer b.ledger.Settle(a.key, a.to)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -181,18 +180,18 @@ func (b *Publisher) answered(a answer) {
 	}
 }
 
-// maxFailed bounds the requests that failed whose events are remembered. Those of others count as lost, where they don't come; a
-// run with so many has failed anyway.
+// maxFailed bounds how many failed requests are remembered. Events of further ones count as lost if they do not arrive; a run
+// with so many failures has failed in any case.
 const maxFailed = 100_000
 
-// Taken is the newest sequence of each key that the server has taken.
+// Taken returns the newest sequence of each key that the server has accepted.
 func (b *Publisher) Taken() []int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.taken)
 }
 
-// Failed is what the server has not taken. It is for when all requests are answered.
+// Failed returns what the server has not accepted. Call it when all requests are answered.
 func (b *Publisher) Failed() []sequence.Failed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -206,7 +205,7 @@ func (b *Publisher) Flush() {
 	}
 }
 
-// Recent figures, for one goroutine besides that of Publish.
+// Recent returns the figures since the last call. One goroutine may call it while Publish runs.
 func (b *Publisher) Recent() Recent {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -215,7 +214,7 @@ func (b *Publisher) Recent() Recent {
 	return r
 }
 
-// Stats as of now.
+// Stats returns the current figures.
 func (b *Publisher) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()

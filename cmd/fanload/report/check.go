@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// fault is a counter of what goes wrong. A server without fault has 0 of each.
+// fault is a counter of something that goes wrong. A server without faults has 0 of each.
 type fault struct {
 	name  string
 	value func(*Result) int64
-	free  func(*Result) bool // whether a run may have some and be good nevertheless; nil: never
+	free  func(*Result) bool // whether the fault is allowed in this run; nil: never
 }
 
-// faults in the order of a report. Those that k6/x/sse has, too, have its names.
+// faults are in the order of a report. Those that k6/x/sse also has have the same names.
 var faults = []fault{
 	{name: connectMetric, value: connectFailed("")},
 	{name: "sse_disconnects", value: func(r *Result) int64 { return r.Streams.Ended }, free: func(r *Result) bool { return r.Plan.Reconnect }},
@@ -27,8 +27,8 @@ var faults = []fault{
 	{name: "events_refused", value: func(r *Result) int64 { return r.Publish.Refused }},
 }
 
-// Check fills Counters, when all else is there, and Checks, if the run is to fail by them: with each fault that there is, but
-// those that a threshold of the run's own is about.
+// Check sets Counters, from the other fields. If fails is set, it also sets Checks, to the faults of the run. It leaves out
+// faults for which the run has its own threshold.
 func (r *Result) Check(fails bool, own []Threshold) {
 	r.Counters = Counters{}
 	for _, f := range faults {
@@ -44,7 +44,7 @@ func (r *Result) Check(fails bool, own []Threshold) {
 	}
 }
 
-// checkReasons counts the attempts by reason, and returns how many a threshold of the run's own is about.
+// checkReasons counts the failed attempts by reason. It returns how many of them have the run's own threshold.
 func (r *Result) checkReasons(own []Threshold) (named int64) {
 	for reason, n := range r.Connect.Failures {
 		r.Counters[tagged(reason)] = n
@@ -58,17 +58,17 @@ func (r *Result) checkReasons(own []Threshold) (named int64) {
 	return named
 }
 
-// named tells whether a threshold is about a metric.
+// named reports whether there is a threshold for the metric.
 func named(own []Threshold, metric string) bool {
 	return slices.ContainsFunc(own, func(t Threshold) bool { return t.name == metric })
 }
 
-// connectMetric has a tag reason: sse_connect_failed{reason:timeout}.
+// connectMetric has the tag reason: sse_connect_failed{reason:timeout}.
 const connectMetric = "sse_connect_failed"
 
 func tagged(reason string) string { return connectMetric + "{reason:" + reason + "}" }
 
-// connectFailed counts the attempts that failed for a reason; "": for any.
+// connectFailed counts the attempts that failed for a reason, or, with "", for any.
 func connectFailed(reason string) func(*Result) int64 {
 	return func(r *Result) (n int64) {
 		for why, failed := range r.Connect.Failures {
@@ -80,7 +80,7 @@ func connectFailed(reason string) func(*Result) int64 {
 	}
 }
 
-// reasonOf is the reason in a tagged name of connectMetric; the tag's name may be left out.
+// reasonOf returns the reason in a tagged name of connectMetric. The tag's name may be left out.
 func reasonOf(metric string) (reason string, ok bool) {
 	rest, ok := strings.CutPrefix(metric, connectMetric+"{")
 	return strings.TrimPrefix(strings.TrimSuffix(rest, "}"), "reason:"), ok

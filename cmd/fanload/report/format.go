@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// duration shows microseconds.
+// duration formats microseconds.
 func duration(us float64) string {
 	switch {
 	case us < 1000:
@@ -18,7 +18,7 @@ func duration(us float64) string {
 	}
 }
 
-// size shows bytes, decimal.
+// size formats bytes, with decimal units.
 func size(b float64) string {
 	switch a := math.Abs(b); {
 	case a < 1e3:
@@ -32,7 +32,7 @@ func size(b float64) string {
 	}
 }
 
-// digits shows some three of them.
+// digits formats a number with about three digits.
 func digits(v float64) string {
 	prec := 0
 	switch a := math.Abs(v); {
@@ -45,7 +45,7 @@ func digits(v float64) string {
 	return strconv.FormatFloat(v, 'f', prec, 64)
 }
 
-// number shows a count with commas between thousands.
+// number formats a count with commas between thousands.
 func number(v float64) string {
 	if v != math.Trunc(v) && math.Abs(v) < 1000 {
 		return digits(v)

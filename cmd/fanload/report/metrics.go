@@ -7,7 +7,7 @@ import (
 	"fanfare/cmd/fanload/measure"
 )
 
-// unit of a metric: what a threshold's value may be written in.
+// unit is the unit of a metric. It decides how a threshold's value may be written.
 type unit uint8
 
 const (
@@ -21,15 +21,15 @@ const (
 type metric struct {
 	unit    unit
 	server  bool // needs --server-pid
-	summary bool // is a figure of a summary
+	summary bool // one of the figures of a summary
 	value   func(*Result) (v float64, ok bool)
 
-	atLeast func(*Result) bool // whether the value is a lower bound; nil: it isn't
+	atLeast func(*Result) bool // whether the value is only a lower bound; nil: it never is
 }
 
 var metrics = allMetrics()
 
-// figures of a summary.
+// figures are the names of the figures of a summary.
 var figures = []string{"min", "mean", "p50", "p90", "p99", "p999", "p9999", "max"}
 
 func metricOf(u unit, f func(*Result) float64) metric {
@@ -136,5 +136,5 @@ func allMetrics() map[string]metric {
 	return m
 }
 
-// MetricNames that thresholds can use, sorted.
+// MetricNames returns the metrics that thresholds can use, sorted.
 func MetricNames() []string { return slices.Sorted(maps.Keys(metrics)) }

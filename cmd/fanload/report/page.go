@@ -17,7 +17,7 @@ type plot struct {
 	SVG   template.HTML
 }
 
-// Page writes an HTML page that needs nothing else: no script, no font, no request.
+// Page writes a self-contained HTML page, without scripts, fonts or requests.
 func (r *Result) Page(w io.Writer) error {
 	plots := []plot{
 		{"Latency by percentile", r.latencyPlot()},

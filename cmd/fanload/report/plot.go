@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The plots' size in SVG units, and the room for the axes.
+// The size of a plot in SVG units, and its margins for the axes.
 const (
 	plotWidth, plotHeight             = 760, 260
 	left, right, above, below         = 78, 16, 20, 40
@@ -16,18 +16,18 @@ const (
 	logMinimum                float64 = 1
 )
 
-// maxGap is how many points in a row may be without a reading before a curve is interrupted.
+// maxGap is how many points in a row may lack a reading before the curve is interrupted.
 const maxGap = 3
 
-// curve is points that are joined. A y of NaN is one without a reading.
+// curve is a series of points, joined by lines. A y of NaN is a point without a reading.
 type curve struct {
-	name string // for the legend; "": there is none
+	name string // for the legend; "": none
 	x, y []float64
 }
 
 func (c *curve) add(x, y float64) { c.x, c.y = append(c.x, x), append(c.y, y) }
 
-// line is one plot: curves with axes.
+// line is a plot: curves with axes.
 type line struct {
 	curves []curve
 	xName  string
@@ -36,10 +36,10 @@ type line struct {
 	logX   bool
 	logY   bool
 	ticks  []float64 // of x; nil: round ones from 0 to end
-	end    float64   // of x, where there are no ticks: plots over the same time stand below each other
+	end    float64   // of x, if ticks is nil: all plots over time have the same axis
 }
 
-// svg draws it. All text in it comes from this program's own formats.
+// svg draws the plot. All texts in it come from this program's own formats.
 func (l line) svg() template.HTML {
 	var x, y []float64
 	for _, c := range l.curves {
@@ -90,7 +90,7 @@ func (l line) svg() template.HTML {
 	return template.HTML(b.String())
 }
 
-// draw joins the points, but for those with long gaps between them. A single one is a dot.
+// draw joins the points, except across long gaps. It draws a single point as a dot.
 func (c *curve) draw(b *strings.Builder, class string, xs, ys axis) {
 	gap := maxGap + 1
 	open := false
@@ -121,7 +121,7 @@ type axis struct {
 	log       bool
 }
 
-// scale spans the values, from 0 on if zero is set.
+// scale makes an axis that spans the values, from 0 if zero is set.
 func scale(values []float64, log, zero bool) axis {
 	a := axis{low: math.Inf(1), high: math.Inf(-1), log: log}
 	for _, v := range values {
@@ -149,7 +149,7 @@ func (a axis) at(v float64) float64 {
 	return (v - a.low) / (a.high - a.low)
 }
 
-// round widens the axis to round ends, and gives the values where grid lines belong.
+// round widens the axis to round ends, and returns the values of the grid lines.
 func (a *axis) round() (ticks []float64) {
 	if a.log {
 		for v := math.Floor(a.low); v <= math.Ceil(a.high); v++ {
@@ -184,7 +184,7 @@ func (r *Result) latencyPlot() template.HTML {
 		xLabel: func(v float64) string { return fmt.Sprintf("%g%%", math.Round((100-100/v)*1e6)/1e6) },
 	}
 	for _, p := range r.Curve {
-		// 1/(1-q): each nine takes the same room. The maximum stands where one in count would be.
+		// With 1/(1-q), each nine takes the same space. The maximum is drawn at one in count.
 		x := float64(r.Latency.Count)
 		if p.Percentile < 100 {
 			x = min(x, 1/(1-p.Percentile/100))
@@ -195,7 +195,7 @@ func (r *Result) latencyPlot() template.HTML {
 	return l.svg()
 }
 
-// driftPlot shows what the whole run's percentiles hide: a drift, and a pause.
+// driftPlot shows a drift or a pause, which the percentiles of the whole run hide.
 func (r *Result) driftPlot() template.HTML {
 	p50, p99, top, late := curve{name: "p50"}, curve{name: "p99"}, curve{name: "max"}, curve{name: "behind schedule"}
 	for _, p := range r.Timeline {
@@ -217,7 +217,7 @@ func (r *Result) driftPlot() template.HTML {
 	return line{xName: "seconds", xLabel: digits, yLabel: duration, logY: true, end: r.lastSample(), curves: []curve{p50, p99, top, late}}.svg()
 }
 
-// lastSample is when the timeline ends, in seconds.
+// lastSample is the time of the last sample, in seconds.
 func (r *Result) lastSample() float64 {
 	if n := len(r.Timeline); n > 0 {
 		return r.Timeline[n-1].At

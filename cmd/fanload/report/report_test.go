@@ -69,7 +69,7 @@ func TestThresholds(t *testing.T) {
 		"speed>1":            "deliveries_per_second",
 		"rss_max<1GB":        "--server-pid",
 		"rss_max<1parsec":    "--server-pid",
-		"deliveries>1e99999": "no number",
+		"deliveries>1e99999": "is not a number",
 	} {
 		if _, err := report.ParseThreshold(text, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)

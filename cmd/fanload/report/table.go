@@ -17,7 +17,7 @@ type Section struct {
 	Rows  [][2]string
 }
 
-// Sections are the figures for a reader; the table and the page show the same.
+// Sections has the figures for a reader. The table and the page show the same sections.
 func (r *Result) Sections() []Section {
 	all := []Section{r.runSection(), r.deliverySection()}
 	for _, s := range []struct {
@@ -77,7 +77,7 @@ func (r *Result) runSection() Section {
 	if r.Publish.Events > 0 {
 		rate := ""
 		if r.Rate > 0 {
-			rate = fmt.Sprintf(", asked for %s/s", number(r.Rate))
+			rate = fmt.Sprintf(", requested %s/s", number(r.Rate))
 		}
 		add("published", "%s events of %d B (%s/s%s), %s failed", number(float64(r.Publish.Events)), r.Plan.Size,
 			number(r.Publish.PerSecond), rate, number(float64(r.Publish.Failed)))
@@ -164,7 +164,7 @@ func (r *Result) processSection() Section {
 	}
 	if v := r.Server; v != nil {
 		if v.Ended {
-			add("server", "its process has ended in the middle of the run")
+			add("server", "its process ended during the run")
 		}
 		if r.Deliveries.Measured > 0 {
 			add("server CPU per delivery", "%.2f us", v.CPUPerDelivery)
@@ -173,7 +173,7 @@ func (r *Result) processSection() Section {
 		add("server memory", "%s before, %s connected, %s at the end, %s at most", size(float64(v.RSSBefore)),
 			size(float64(v.RSSConnected)), size(float64(v.RSSEnd)), size(float64(v.RSSMax)))
 		add("server memory per connection", "%s connected, %s at the end", size(v.RSSPerConnection), size(v.EndPerConnection))
-		if r.Seconds >= 30 { // over less, it is noise
+		if r.Seconds >= 30 { // over a shorter time it is noise
 			add("server memory growth", "%s per minute", size(v.GrowthBytesPerMin))
 		}
 	}
@@ -191,7 +191,7 @@ func (r *Result) processSection() Section {
 	return s
 }
 
-// troubles lists what did not go well, the most frequent first.
+// troubles lists unexpected responses and errors, the most frequent first.
 func (r *Result) troubles() (rows [][2]string) {
 	for _, group := range []struct {
 		title string
@@ -230,7 +230,7 @@ func (r *Result) Table(w io.Writer) error {
 		}
 		b.WriteString(s.Title + "\n")
 		for _, row := range s.Rows {
-			// What a server has answered must not move the cursor.
+			// A server's response must not move the cursor.
 			fmt.Fprintf(&b, "  %-*s  %s\n", width, printable(row[0]), printable(row[1]))
 		}
 	}

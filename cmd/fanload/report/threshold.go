@@ -30,7 +30,7 @@ type Verdict struct {
 
 var thresholdForm = regexp.MustCompile(`^\s*([a-z_0-9.]+(?:\{[a-z:]+\})?)\s*(<=|>=|==|!=|<|>|=)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµμ%/]*)\s*$`)
 
-// percentile lets p99.9 be written as it is said.
+// percentile accepts p99.9 for p999.
 var percentile = strings.NewReplacer("p99.99", "p9999", "p99.9", "p999")
 
 var scales = map[unit]map[string]float64{
@@ -48,12 +48,12 @@ var expected = map[unit]string{
 	bytes:   "a size, as 5000, 5kB or 16MiB",
 }
 
-// ParseThreshold reads METRIC OPERATOR VALUE. hasServer says whether --server-pid was given.
+// ParseThreshold reads METRIC OPERATOR VALUE. hasServer says that --server-pid was given.
 func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	t := Threshold{Text: text}
 	m := thresholdForm.FindStringSubmatch(text)
 	if m == nil {
-		return t, fmt.Errorf("--threshold %q: give METRIC OPERATOR VALUE, as p99<50ms, lost==0 or deliveries_per_second>=1M", text)
+		return t, fmt.Errorf("--threshold %q is not valid: give METRIC OPERATOR VALUE, such as p99<50ms, lost==0 or deliveries_per_second>=1M", text)
 	}
 	t.name, t.op = percentile.Replace(m[1]), m[2]
 	if t.op == "=" {
@@ -62,13 +62,13 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	metric, ok := metrics[t.name]
 	if reason, tagged := reasonOf(t.name); tagged {
 		if !slices.Contains(plan.Reasons, reason) {
-			return t, fmt.Errorf("--threshold %q: %s has no reason %s; there are %s", text, connectMetric, reason, strings.Join(plan.Reasons, ", "))
+			return t, fmt.Errorf("--threshold %q: %s has no reason %s: use one of %s", text, connectMetric, reason, strings.Join(plan.Reasons, ", "))
 		}
 		failed := connectFailed(reason)
 		metric, ok = countOf(func(r *Result) float64 { return float64(failed(r)) }), true
 	}
 	if !ok {
-		return t, fmt.Errorf("--threshold %q: there is no metric %s; there are %s", text, m[1], strings.Join(MetricNames(), ", "))
+		return t, fmt.Errorf("--threshold %q: there is no metric %s: use one of %s", text, m[1], strings.Join(MetricNames(), ", "))
 	}
 	if metric.server && !hasServer {
 		return t, fmt.Errorf("--threshold %q: %s needs --server-pid", text, t.name)
@@ -79,20 +79,21 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	}
 	v, err := strconv.ParseFloat(strings.ReplaceAll(m[3], "_", ""), 64)
 	if err != nil || math.IsInf(v, 0) {
-		return t, fmt.Errorf("--threshold %q: %s is no number", text, m[3])
+		return t, fmt.Errorf("--threshold %q: %s is not a number", text, m[3])
 	}
 	t.limit, t.metric = v*scale, metric
 	return t, nil
 }
 
-// IsOf tells whether the metric is one, by its name, or a figure of a summary, by its prefix: round_p99 is of "round_", p99 of "".
+// IsOf reports whether the metric is one, by its name, or a figure of a summary, by its prefix: round_p99 is of "round_", p99 of
+// "".
 func (t Threshold) IsOf(group string) bool {
 	figure, ok := strings.CutPrefix(t.name, group)
 	return t.name == group || ok && t.metric.summary && slices.Contains(figures, figure) || group == "" && t.name == "worst_p99"
 }
 
-// Judge a result. A metric that the run had no reading of has not held: a threshold that nothing was measured for must
-// not pass. Neither must one that asks a lower bound to be below something.
+// Judge applies the threshold to a result. A threshold fails if the run has no value of its metric. It also fails if it
+// requires a value to be below a limit and the value is only a lower bound.
 func (t Threshold) Judge(r *Result) Verdict {
 	m := t.metric
 	v, ok := m.value(r)

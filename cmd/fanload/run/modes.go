@@ -16,10 +16,10 @@ import (
 	"fanfare/cmd/fanload/sequence"
 )
 
-// never is behind every time of measure.Now.
+// never is after every time of measure.Now.
 const never = 1<<63 - 1
 
-// mode publishes, and disturbs the subscribers, from start on.
+// mode publishes from start on, and stalls, replaces or disconnects subscribers, as the mode requires.
 func (r *runner) mode(ctx context.Context, start int64) error {
 	switch r.s.Plan.Mode {
 	case Closed:
@@ -54,14 +54,14 @@ func (r *runner) mode(ctx context.Context, start int64) error {
 	return err
 }
 
-// end of publishing.
+// end is the end of publishing.
 func (r *runner) end(start int64) int64 {
 	return start + (r.s.Warmup + r.s.Duration).Microseconds()
 }
 
-// schedule is the open loop: slot i is due at start + i/rate, whatever became of those before. An event's latency counts
-// from there, so that a server that holds the publisher up is charged for all that had to wait. Each publish connection is paced by
-// itself: those of other keys don't wait for one that hangs.
+// schedule is the open loop: slot i is due at start + i/rate, independent of earlier slots. The latency of an event counts from
+// its due time, so a server that blocks the publisher is charged for all events that had to wait. Each publish connection has
+// its own pace: the others do not wait for one that hangs.
 func (r *runner) schedule(ctx context.Context, start int64) {
 	plan := sequence.NewUnsent(r.s.Plan.Publishers, r.s.Plan.Keys)
 	plan.Start, plan.Batch = start, r.s.Plan.Batch
@@ -77,7 +77,7 @@ func (r *runner) schedule(ctx context.Context, start int64) {
 	if took := max(measure.Now(), min(start+int64(float64(events)/r.s.Rate*1e6), r.end(start))) - start; took > 0 {
 		r.published = float64(events) / float64(took) * 1e6
 	}
-	if ctx.Err() != nil { // what wasn't due yet is no fault of anybody
+	if ctx.Err() != nil { // the run was interrupted: slots that were not due yet are not unsent
 		for now := measure.Now(); plan.To > 0 && plan.Due(plan.To-1) > now; {
 			plan.To--
 		}
@@ -85,13 +85,13 @@ func (r *runner) schedule(ctx context.Context, start int64) {
 	r.unsent = plan
 }
 
-// lane publishes the slots of a lane from next on, which is its own.
+// lane publishes the slots of a lane, from next on. Only this goroutine uses next.
 func (r *runner) lane(ctx context.Context, plan *sequence.Unsent, next *int64) {
 	pacer := publish.NewPacer()
 	defer pacer.Release()
 	for *next < plan.To && pacer.Until(ctx, plan.Due(*next)) {
 		if measure.Now() > r.end(plan.Start)+r.s.Plan.PublishTimeout.Microseconds() {
-			break // hopelessly behind: the run must end
+			break // too far behind: the run must end
 		}
 		r.publisher.Publish(int(*next%int64(plan.Keys)), plan.Batch, plan.Due(*next))
 		*next = plan.After(*next)
@@ -108,7 +108,7 @@ func (r *runner) slots(start int64, apart float64) int64 {
 	return n
 }
 
-// storms drops subscribers every so often until the publisher has ended.
+// storms disconnects subscribers at intervals until the publisher has ended.
 func (r *runner) storms(ctx context.Context, published <-chan struct{}) error {
 	if r.s.Plan.Mode != Storm {
 		return nil
@@ -129,7 +129,7 @@ func (r *runner) storms(ctx context.Context, published <-chan struct{}) error {
 	}
 }
 
-// closed publishes the next event when all subscribers of the key have the last one.
+// closed publishes the next event when all subscribers of the key have the previous one.
 func (r *runner) closed(ctx context.Context, start int64) error {
 	pacer := publish.NewPacer()
 	defer pacer.Release()
@@ -152,8 +152,8 @@ func (r *runner) closed(ctx context.Context, start int64) error {
 	return err
 }
 
-// eachKey calls f with one key after the other, over and over, until it returns false or an error; from as many goroutines as
-// are asked for, each with keys of its own.
+// eachKey calls f with one key after the other, repeatedly, until f returns false or an error. It uses several goroutines, each
+// with its own keys.
 func (r *runner) eachKey(goroutines int, f func(key int) (more bool, err error)) error {
 	var wait sync.WaitGroup
 	errs := make([]error, goroutines)
@@ -174,8 +174,8 @@ func (r *runner) eachKey(goroutines int, f func(key int) (more bool, err error))
 	return errors.Join(errs...)
 }
 
-// warm makes the passes over all keys that warm the server up: caches and tables by key are then those of a server that has
-// been in use for a while, however many keys there are.
+// warm makes the warm-up passes over all keys. After them, the server's caches and tables are like those of a server that has
+// been in use for a while, with any number of keys.
 func (r *runner) warm(ctx context.Context) error {
 	if r.s.WarmupPasses == 0 {
 		return nil
@@ -193,12 +193,12 @@ func (r *runner) warm(ctx context.Context) error {
 		return true, r.round(limit, key, 1)
 	})
 	if err == nil && limit.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("--warmup-passes %d: they were not over after %s", r.s.WarmupPasses, r.s.passesTime())
+		err = fmt.Errorf("--warmup-passes %d: the passes did not end within %s", r.s.WarmupPasses, r.s.passesTime())
 	}
 	return err
 }
 
-// bursts publishes many events at once, every so often.
+// bursts publishes many events at once, at intervals.
 func (r *runner) bursts(ctx context.Context, start int64) error {
 	pacer := publish.NewPacer()
 	defer pacer.Release()
@@ -217,11 +217,11 @@ func (r *runner) bursts(ctx context.Context, start int64) error {
 	return nil
 }
 
-// maxAwaited bounds the keys that a round waits for: each takes a message to the workers before the round begins.
+// maxAwaited bounds the keys that a round waits for, because each takes a message to the workers before the round begins.
 const maxAwaited = 10_000
 
-// round publishes some requests, to keys in turn from one on, and waits until all subscribers of these keys have the last
-// event of theirs; of more than maxAwaited keys, those of the last ones.
+// round sends a number of publish requests, to keys in turn beginning with key, and waits until all subscribers of these keys
+// have the last event of their key. With more than maxAwaited keys it waits for the last ones only.
 func (r *runner) round(ctx context.Context, key, requests int) error {
 	keys, batch := r.s.Plan.Keys, r.s.Plan.Batch
 	var awaited []<-chan struct{}
@@ -254,8 +254,8 @@ func (r *runner) round(ctx context.Context, key, requests int) error {
 	return nil
 }
 
-// roundEnded counts a round. One that is not over takes at least as long as it was waited for: left out, a server would look
-// the better the slower it is.
+// roundEnded records a round. An unfinished round is recorded with the time that was waited for it, as a lower bound. Without it,
+// a slower server would look better.
 func (r *runner) roundEnded(at int64, over bool) {
 	took := measure.Now() - at
 	r.mu.Lock()
@@ -271,7 +271,7 @@ func (r *runner) roundEnded(at int64, over bool) {
 	}
 }
 
-// unmeasured tells whether no round has been measured yet: then one more must be, though the time is over.
+// unmeasured reports whether no round has been measured yet. Then one more is needed, even if the time is over.
 func (r *runner) unmeasured() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,15 +19,15 @@ import (
 	"fanfare/cmd/fanload/team"
 )
 
-// sampler takes the timeline, and shows progress.
+// sampler records the timeline and shows progress.
 type sampler struct {
 	team   *team.Team
-	tree   *measure.Tree      // nil: no server to look at
-	pub    *publish.Publisher // nil: nothing is sent
+	tree   *measure.Tree      // nil: no server processes to measure
+	pub    *publish.Publisher // nil: nothing is published
 	every  time.Duration
 	show   func(Progress)
 	begun  int64
-	behind int64 // the workers' statuses; microseconds
+	behind int64 // delay after the workers' statuses, in microseconds
 	quit   chan struct{}
 	once   sync.Once
 	wait   sync.WaitGroup
@@ -37,19 +37,19 @@ type sampler struct {
 	now     string // the phase
 	opened  int64  // when the phase after connecting began
 	last    measure.Usage
-	ended   error  // the server's process is no more
-	pending func() // to be called at due
+	ended   error  // the server's process has ended
+	pending func() // to call at due
 	due     int64
 }
 
-// serverEnded says that the server's process has ended, and nil if it has not.
+// serverEnded returns an error if the server's process has ended.
 func (s *sampler) serverEnded() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// sample is a point, with all latencies since the point before: two points that are joined need more than percentiles.
+// sample is a point with all latencies since the previous point. To merge two points, their percentiles are not enough.
 type sample struct {
 	report.Point
 	window measure.Profile
@@ -75,7 +75,7 @@ func (s *sampler) phase(name string) {
 	s.now = name
 }
 
-// connectSeconds is how long the connect phase took, to a tenth of a second.
+// connectSeconds is the duration of the connect phase, to a tenth of a second.
 func (s *sampler) connectSeconds() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +92,7 @@ func (s *sampler) at(due int64, f func()) {
 	s.pending, s.due = f, due
 }
 
-// usage of the server now; the last one known if it has ended.
+// usage returns the server's usage now, or the last known one if the server has ended.
 func (s *sampler) usage() measure.Usage {
 	if s.tree == nil {
 		return measure.Usage{}
@@ -130,11 +130,11 @@ func (s *sampler) run() {
 	}
 }
 
-// next is the time to the next sample, or to what is pending.
+// next is the time until the next sample or the pending call.
 func (s *sampler) next(every time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// At whole multiples of every, and half a status behind those of the workers.
+	// Sample at whole multiples of every, half a status interval after the workers report.
 	now := measure.Now()
 	wait := time.Duration(every.Microseconds()-(now-s.behind)%every.Microseconds()) * time.Microsecond
 	if s.pending != nil {
@@ -159,7 +159,7 @@ func (s *sampler) sample() sample {
 	return s.point(&c, s.usage())
 }
 
-// finish adds what came behind the last sample. The sampler is stopped.
+// finish adds the point after the last sample. The sampler must be stopped.
 func (s *sampler) finish(c swarm.Counts, open int64, u measure.Usage) {
 	c.Open = open
 	s.keep(s.point(&c, u), s.every)
@@ -178,7 +178,7 @@ func (s *sampler) point(c *swarm.Counts, u measure.Usage) sample {
 	return sample{p, w}
 }
 
-// keep adds a point; in a full timeline each two become one, and samples are taken half as often from then on.
+// keep adds a point. When the timeline is full, it merges each two points and halves the sampling rate.
 func (s *sampler) keep(p sample, every time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +194,7 @@ func (s *sampler) keep(p sample, every time.Duration) time.Duration {
 	return every
 }
 
-// then is one point for two: most figures count from the run's beginning, the others cover both.
+// then merges two points. Most figures count from the run's beginning; the others cover both points.
 func (p sample) then(q sample) sample {
 	q.window = p.window.Merge(q.window)
 	q.Latency, q.Late = q.window.Spread(), max(p.Late, q.Late)
@@ -226,7 +226,7 @@ func (s *sampler) timeline() []report.Point {
 	return points
 }
 
-// machine describes where this runs.
+// machine describes the machine.
 func machine() report.Machine {
 	m := report.Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	var u unix.Utsname
@@ -240,7 +240,7 @@ func machine() report.Machine {
 	return m
 }
 
-// field of a file of "name : value" lines.
+// field returns the value of a field in a file of "name : value" lines.
 func field(file, name string) string {
 	b, err := os.ReadFile(file)
 	if err != nil {

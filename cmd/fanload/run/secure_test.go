@@ -3,7 +3,6 @@
 package run_test
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/pem"
 	"net"
@@ -16,6 +15,7 @@ import (
 
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/run"
+	"fanfare/internal/test/wiretest"
 )
 
 // secureBroker speaks TLS, and would like to speak HTTP/2. ca is the file that its certificate is in: it is for 127.0.0.1
@@ -36,7 +36,7 @@ func secureBroker(t *testing.T, newest uint16) (b *broker, ca string) {
 
 // TestSecureModes: every mode is the same with TLS.
 func TestSecureModes(t *testing.T) {
-	for _, mode := range []string{run.Closed, run.Open, run.Burst, run.Soak, run.Ramp, run.Churn, run.Storm, run.Stall} {
+	for _, mode := range []string{run.Closed, run.Open, run.Burst, run.Ramp, run.Churn, run.Storm, run.Stall} {
 		t.Run(mode, func(t *testing.T) {
 			b, ca := secureBroker(t, tls.VersionTLS13)
 			s := settings(t, b.URL, mode)
@@ -123,48 +123,30 @@ func TestSecureVariants(t *testing.T) {
 // dribble relays connections to a server, and what comes back one byte after the other.
 func dribble(t *testing.T, to string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wait sync.WaitGroup
-	relay := func(from, to net.Conn, size int) {
-		defer from.Close()
-		defer to.Close()
-		buf := make([]byte, size)
-		for {
-			n, err := from.Read(buf)
-			if err != nil {
-				return
-			}
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
+	return wiretest.Serve(t, func(_ int, c *net.TCPConn) {
+		d, err := net.Dial("tcp", strings.TrimPrefix(to, "https://"))
+		if err != nil {
+			return
+		}
+		relay := func(from, to net.Conn, size int) {
+			defer from.Close()
+			defer to.Close()
+			buf := make([]byte, size)
+			for {
+				n, err := from.Read(buf)
+				if err != nil {
+					return
+				}
+				if _, err := to.Write(buf[:n]); err != nil {
+					return
+				}
 			}
 		}
-	}
-	wait.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			d, err := net.Dial("tcp", strings.TrimPrefix(to, "https://"))
-			if err != nil {
-				_ = c.Close()
-				return
-			}
-			context.AfterFunc(ctx, func() { _, _ = c.Close(), d.Close() })
-			wait.Go(func() { relay(c, d, 4096) })
-			wait.Go(func() { relay(d, c, 1) })
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		wait.Wait()
-	})
-	return l.Addr().String()
+		var back sync.WaitGroup
+		back.Go(func() { relay(d, c, 1) })
+		relay(c, d, 4096)
+		back.Wait()
+	}).Addr().String()
 }
 
 // TestSecureRefusals are told as they are, with what to do.

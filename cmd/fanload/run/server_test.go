@@ -23,6 +23,7 @@ import (
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/run"
 	"fanfare/cmd/fanload/team"
+	"fanfare/internal/test/wiretest"
 )
 
 // workerVariable makes the test binary a worker process.
@@ -164,32 +165,14 @@ func settings(t *testing.T, base, mode string) *run.Settings {
 // raw answers every connection with bytes, and then ends it by how.
 func raw(t *testing.T, answer string, reset bool) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wait.Go(func() {
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-				buf := make([]byte, 4096)
-				_, _ = c.Read(buf)
-				_, _ = io.WriteString(c, answer)
-				if reset {
-					_ = c.(*net.TCPConn).SetLinger(0)
-				}
-			})
+	l := wiretest.Serve(t, func(_ int, c *net.TCPConn) {
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		buf := make([]byte, 4096)
+		_, _ = c.Read(buf)
+		_, _ = io.WriteString(c, answer)
+		if reset {
+			_ = c.SetLinger(0)
 		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		wait.Wait()
 	})
 	return "http://" + l.Addr().String()
 }

@@ -1,5 +1,8 @@
-// Package run carries out a plan: it opens the swarm, publishes by the mode's schedule, disturbs as the mode says, waits
-// until all has arrived, and makes the result.
+// Package run runs a plan: it opens the swarm, publishes by the schedule of the mode, stalls, replaces or disconnects subscribers
+// as the mode requires, waits until all events have arrived, and makes the result.
+//
+//	err := settings.Prepare(openFiles)
+//	result, err := run.Run(ctx, settings)
 package run
 
 import (
@@ -21,10 +24,9 @@ const (
 	Churn  = "churn"
 	Storm  = "storm"
 	Stall  = "stall"
-	Soak   = "soak"
 )
 
-// Settings of a run, besides its plan.
+// Settings are the settings of a run: its plan, and what only the parent process needs.
 type Settings struct {
 	Plan plan.Plan
 
@@ -32,15 +34,15 @@ type Settings struct {
 	Warmup       time.Duration // of publishing that is not measured
 	WarmupPasses int           // over all keys, before Warmup
 	Settle       time.Duration // between the last connect and the first event
-	Drain        time.Duration // at most, for what is still to come after the last event
-	Rate         float64       // events a second, over all keys; 0: none
-	Events       int64         // at most; 0: as many as the duration has room for
+	Drain        time.Duration // longest wait after the last event for missing deliveries
+	Rate         float64       // events per second, over all keys; 0: none
+	Events       int64         // at most this many; 0: only the duration counts
 	Burst        int           // events in a burst
 	Every        time.Duration // between bursts, or storms
-	Round        time.Duration // closed, burst: how long to wait for the last subscriber
-	Fraction     float64       // of the subscribers that a storm drops
-	Jitter       time.Duration // over which they come back
-	Churn        float64       // subscribers replaced a second
+	Round        time.Duration // closed, burst: longest wait for the last subscriber
+	Fraction     float64       // of the subscribers that a storm disconnects
+	Jitter       time.Duration // over which they reconnect
+	Churn        float64       // subscribers replaced per second
 
 	PIDs   []int
 	Sample time.Duration // between two samples of the timeline
@@ -49,24 +51,24 @@ type Settings struct {
 	Version    string   // of fanload
 	WorkerArgv []string // the command that runs a worker
 	Thresholds []report.Threshold
-	Checks     bool           // fail the run for a server's faults, too
-	Progress   func(Progress) // called for each sample; nil: nobody looks
+	Checks     bool           // the run fails if the server has faults
+	Progress   func(Progress) // called for each sample; nil: no progress is shown
 }
 
-// Progress is what a live line shows.
+// Progress has the figures of the progress line.
 type Progress struct {
 	Phase   string
 	Elapsed time.Duration
 	Point   report.Point
-	Rate    float64 // deliveries a second since the last sample
+	Rate    float64 // deliveries per second since the last sample
 	Failed  int64   // connects
 	Ended   int64   // streams
 }
 
-// maxPoints bounds the timeline: when it is full, each two points become one and samples are taken half as often. Even.
+// maxPoints bounds the timeline. When it is full, each two points are merged and the sampling rate is halved. It must be even.
 const maxPoints = 1200
 
-// connectTime is how long opening the subscribers may take: at the asked rate, or 100 a second, and a last timeout.
+// connectTime is how long opening the subscribers may take: at the requested rate, or 100 per second, and a last timeout.
 func (s *Settings) connectTime() time.Duration {
 	seconds := float64(s.Plan.Subscribers) / 100
 	if s.Plan.ConnectRate > 0 {
@@ -75,7 +77,8 @@ func (s *Settings) connectTime() time.Duration {
 	return time.Duration(seconds*float64(time.Second)) + 2*s.Plan.ConnectTimeout
 }
 
-// Prepare checks the settings and completes the plan: addresses, how many processes and sources, the limit in time.
+// Prepare checks the settings and completes the plan: the addresses, the number of processes and source addresses, the time
+// limit.
 func (s *Settings) Prepare(filesPerProcess int) error {
 	p := &s.Plan
 	if err := s.check(); err != nil {
@@ -90,7 +93,7 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 	if err := s.measurable(); err != nil {
 		return err
 	}
-	// Epoll, pipes, the publisher's connections and the runtime need some files too.
+	// Epoll, pipes, the publisher's connections and the runtime also need files.
 	room := filesPerProcess - 64 - max(p.Publishers, p.PublishesInFlight)
 	if room < 1 {
 		return fmt.Errorf("the limit of open files is %d: raise it (ulimit -n)", filesPerProcess)
@@ -104,7 +107,7 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 			p.Subscribers, p.Processes, filesPerProcess, plan.MaxProcesses)
 	}
 	if p.Sources == 0 {
-		p.Sources = 1 + p.Subscribers/4000 // of some 28,000 ports each: finding a free one stays quick
+		p.Sources = 1 + p.Subscribers/4000 // with about 28,000 ports each, so that finding a free port is quick
 	}
 	p.Publishers = min(max(p.Publishers, p.PublishesInFlight), p.Keys)
 	p.Status = statusEvery(s.Sample)
@@ -113,7 +116,7 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 	return nil
 }
 
-// passesTime bounds the warm-up by passes. 50 ms for a key is much, where it isn't one that nobody answers.
+// passesTime bounds the warm-up passes. 50 ms per key is more than a server that answers needs.
 func (s *Settings) passesTime() time.Duration {
 	if s.WarmupPasses == 0 {
 		return 0
@@ -121,11 +124,11 @@ func (s *Settings) passesTime() time.Duration {
 	return time.Minute + min(time.Hour, time.Duration(s.WarmupPasses*s.Plan.Keys)*50*time.Millisecond)
 }
 
-// roundTime is how long to wait for the last subscriber of a round.
+// roundTime is the longest wait for the last subscriber of a round.
 func (s *Settings) roundTime() time.Duration { return cmp.Or(s.Round, 5*time.Second) }
 
-// statusEvery is a whole part of sample, at most 100 ms: each sample then has as many statuses, and a steady rate is a level
-// line. Where there is no such part, 1/20 of sample is close enough.
+// statusEvery divides sample into equal parts of at most 100 ms. Then each sample has the same number of statuses, and a steady
+// rate is a level line. If no division is exact, 1/20 of sample is close enough.
 func statusEvery(sample time.Duration) time.Duration {
 	micros := sample.Microseconds()
 	for n := (micros + 99_999) / 100_000; n <= 20; n++ {
@@ -152,41 +155,41 @@ func (s *Settings) check() error {
 		{"--reconnect-delay", s.Plan.ReconnectDelay, 0},
 	} {
 		if c.value < c.lowest || c.value > plan.MaxDuration {
-			return fmt.Errorf("%s %s: give %s to %s", c.flag, plan.Span(c.value), plan.Span(c.lowest), plan.Span(plan.MaxDuration))
+			return fmt.Errorf("%s %s is out of range: give %s to %s", c.flag, plan.Span(c.value), plan.Span(c.lowest), plan.Span(plan.MaxDuration))
 		}
 	}
-	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall || s.Plan.Mode == Soak
+	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall
 	switch {
 	case !(s.Rate >= 0 && s.Rate <= plan.MaxRate):
-		return fmt.Errorf("--rate %g: give 0 to %d events a second", s.Rate, plan.MaxRate)
+		return fmt.Errorf("--rate %g is out of range: give 0 to %d events per second", s.Rate, plan.MaxRate)
 	case needsRate && s.Rate == 0:
-		return fmt.Errorf("--rate 0: this mode publishes; give more than 0 and at most %d events a second", plan.MaxRate)
+		return fmt.Errorf("--rate 0: this mode publishes: give more than 0 and at most %d events per second", plan.MaxRate)
 	case s.Plan.Mode == Burst && (s.Burst < 1 || s.Burst > 1_000_000):
-		return fmt.Errorf("--burst %d: give 1 to 1000000 events", s.Burst)
+		return fmt.Errorf("--burst %d is out of range: give 1 to 1000000 events", s.Burst)
 	case !(s.Fraction >= 0 && s.Fraction <= 1):
-		return fmt.Errorf("--fraction %g: give 0 to 1", s.Fraction)
+		return fmt.Errorf("--fraction %g is out of range: give 0 to 1", s.Fraction)
 	case s.Plan.Mode == Storm && s.Fraction == 0:
-		return errors.New("--fraction 0: a storm drops somebody; give more than 0")
+		return errors.New("--fraction 0: a storm disconnects subscribers: give more than 0")
 	case s.Plan.Mode == Storm && s.Every >= s.Warmup+s.Duration:
-		return fmt.Errorf("--every %s: the run is over before the first storm; give less than --warmup and --duration together, %s",
+		return fmt.Errorf("--every %s: the run ends before the first storm: give less than --warmup and --duration together, %s",
 			plan.Span(s.Every), plan.Span(s.Warmup+s.Duration))
 	case s.Plan.Mode == Churn && s.Churn == 0:
-		return errors.New("--churn 0: this mode replaces subscribers; give more than 0")
+		return errors.New("--churn 0: this mode replaces subscribers: give more than 0")
 	case s.Plan.Mode == Stall && s.Plan.StallPercent == 0:
-		return errors.New("--percent 0: this mode stalls subscribers; give more than 0")
+		return errors.New("--percent 0: this mode stalls subscribers: give more than 0")
 	case !(s.Churn >= 0 && s.Churn <= plan.MaxRate):
-		return fmt.Errorf("--churn %g: give 0 to %d subscribers a second", s.Churn, plan.MaxRate)
+		return fmt.Errorf("--churn %g is out of range: give 0 to %d subscribers per second", s.Churn, plan.MaxRate)
 	case s.WarmupPasses < 0 || s.WarmupPasses > 1000:
-		return fmt.Errorf("--warmup-passes %d: give 0 to 1000 passes over all keys", s.WarmupPasses)
+		return fmt.Errorf("--warmup-passes %d is out of range: give 0 to 1000 passes over all keys", s.WarmupPasses)
 	case s.WarmupPasses > 0 && !s.publishes():
-		return fmt.Errorf("--warmup-passes %d: this run publishes nothing; give --rate, or leave it out", s.WarmupPasses)
+		return fmt.Errorf("--warmup-passes %d: this run publishes nothing: give --rate, or remove it", s.WarmupPasses)
 	case s.Events < 0:
-		return fmt.Errorf("--events %d: give 0 or more; 0 is no limit", s.Events)
+		return fmt.Errorf("--events %d is out of range: give 0 or more; 0 is no limit", s.Events)
 	}
 	return nil
 }
 
-// measurable refuses thresholds whose metric no run of these settings can have: they would be known to have failed when it is over.
+// measurable refuses thresholds for a metric that a run with these settings cannot have. They would fail, but only after the run.
 func (s *Settings) measurable() error {
 	p := &s.Plan
 	comesBack := p.Reconnect || p.Mode == Churn || p.Mode == Storm
@@ -205,17 +208,17 @@ func (s *Settings) measurable() error {
 			{"backpressure", p.Mode == Stall, "the mode stall"},
 		} {
 			if !c.has && t.IsOf(c.group) {
-				return fmt.Errorf("--threshold %q: this run can't measure it: it needs %s", t.Text, c.needs)
+				return fmt.Errorf("--threshold %q: this run cannot measure the metric: it needs %s", t.Text, c.needs)
 			}
 		}
 	}
 	return nil
 }
 
-// publishes tells whether the mode sends events.
+// publishes reports whether the mode sends events.
 func (s *Settings) publishes() bool { return s.Plan.Mode != Ramp || s.Rate > 0 }
 
-// resolve renders both requests once, which finds mistakes in their templates, and looks the addresses up.
+// resolve renders both requests once, which reveals mistakes in their templates, and looks up the addresses.
 func (s *Settings) resolve() (err error) {
 	p := &s.Plan
 	keys, err := p.KeyNames()
@@ -228,7 +231,7 @@ func (s *Settings) resolve() (err error) {
 	}
 	if p.Keys > 1 {
 		if second, _ := keys.Name(1); second == name {
-			return fmt.Errorf("--key %q: all %d keys have the name %q: put {{.KeyIndex}} in, or give --keys 1", p.Key, p.Keys, name)
+			return fmt.Errorf("--key %q: all %d keys have the name %q: add {{.KeyIndex}}, or give --keys 1", p.Key, p.Keys, name)
 		}
 	}
 	if p.Address, p.Certified, err = address(p, p.Subscribe, "subscribe", name); err != nil {
@@ -242,10 +245,10 @@ func (s *Settings) resolve() (err error) {
 	return p.Trust.Check(p.Certified+p.PublishCertified != "")
 }
 
-// address is where the URL leads, and what the certificate there must be for.
+// address returns the address of a URL, and the name that the certificate there must have.
 func address(p *plan.Plan, r plan.Request, what, key string) (addr, certified string, err error) {
 	if r.URL == "" {
-		return "", "", fmt.Errorf("--%s is missing: the preset %s has no route for it; give the URL's template", what, p.Preset)
+		return "", "", fmt.Errorf("--%s is missing, because the preset %s has no such route: give the URL's template", what, p.Preset)
 	}
 	c, err := r.Compile(what)
 	if err != nil {

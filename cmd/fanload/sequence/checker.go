@@ -1,12 +1,18 @@
-// Package sequence checks what one subscriber gets of one key: which events came twice, out of order, or not at all.
+// Package sequence checks the events of one key that one subscriber gets: which of them arrived twice, out of order, or not at
+// all.
+//
+//	var c sequence.Checker
+//	c.Begin(0)                        // expect every sequence after 0
+//	verdict := c.See(7)               // sequence.New
+//	lost := c.Lost(7)                 // 6
 package sequence
 
 import "math/bits"
 
-// Window is how far behind the newest sequence an event may come and still be told from a duplicate without further memory.
+// Window is how far behind the newest sequence an event may be and still be distinguished from a duplicate without more memory.
 const Window = 1024
 
-// Verdict says what an event was.
+// Verdict classifies an event.
 type Verdict uint8
 
 const (
@@ -16,30 +22,30 @@ const (
 	Reordered
 	// Duplicate is an event that was seen before.
 	Duplicate
-	// Late is an event far behind, at a subscriber that misses so much that nobody remembers whether it was seen.
+	// Late is an event far behind the newest one, at a subscriber that misses so many that it is unknown whether it was seen.
 	Late
 )
 
-// Checker keeps what was seen of the newest Window sequences, and what is missing before them: 168 bytes, however long the
-// stream is, where nothing is missing. The zero value takes the first event as it comes as the beginning, as for a
-// subscriber that joins a running stream. It isn't safe for concurrent use.
+// Checker records which of the newest Window sequences were seen, and which are missing before them. If none is missing, it
+// takes 168 bytes for a stream of any length. The zero value begins with the first event that arrives, like a subscriber that
+// joins a running stream. It is not safe for concurrent use.
 type Checker struct {
 	begun bool
 	base  int64 // sequences up to it are not expected
-	high  int64 // the newest one seen; base if there is none
-	first int64 // the oldest one seen that was expected; 0 if there is none
-	past  *past // what left the window unseen; nil: nothing
+	high  int64 // the newest one seen; base if none was seen
+	first int64 // the oldest one seen that was expected; 0 if none was seen
+	past  *past // the sequences that left the window unseen; nil: none
 	seen  [Window / 64]uint64
 }
 
-// Begin expects every sequence after base: 0 for a subscriber that was there before the first event. An event up to base that comes
-// first nevertheless was on its way: then every one after that is expected.
+// Begin expects every sequence after base. base is 0 for a subscriber that joined before the first event. If the first event that
+// arrives is not after base, it was already on its way, and every event after it is expected.
 func (c *Checker) Begin(base int64) { *c = Checker{begun: true, base: base, high: base} }
 
-// Begun tells whether the checker has a beginning: by Begin, or by its first event.
+// Begun reports whether the checker has begun: by Begin, or by its first event.
 func (c *Checker) Begun() bool { return c.begun }
 
-// Expected is how many sequences up to one had to come.
+// Expected is how many sequences up to last were expected.
 func (c *Checker) Expected(last int64) int64 {
 	if !c.begun {
 		return 0
@@ -47,13 +53,13 @@ func (c *Checker) Expected(last int64) int64 {
 	return max(0, last-c.base)
 }
 
-// High is the newest sequence seen; 0, or the base, if there is none.
+// High is the newest sequence seen. If none was seen, it is the base, or 0.
 func (c *Checker) High() int64 { return c.high }
 
-// Between tells whether something that came before a missing sequence was seen, and something that came after it.
+// Between reports whether both an older and a newer sequence than a missing one were seen.
 func (c *Checker) Between(seq int64) bool { return c.first != 0 && seq > c.first && seq < c.high }
 
-// See takes an event's sequence, which is above 0.
+// See records an event's sequence, which must be positive, and classifies the event.
 func (c *Checker) See(seq int64) Verdict {
 	if !c.begun {
 		c.Begin(seq - 1)
@@ -71,7 +77,7 @@ func (c *Checker) See(seq int64) Verdict {
 		c.mark(seq)
 		return New
 	case seq <= c.base && seq > c.high-Window:
-		// From before the beginning: a replay of what was not expected. It is neither lost nor new.
+		// An event before the beginning is a replay that was not expected. It is neither lost nor new.
 		if c.has(seq) {
 			return Duplicate
 		}
@@ -87,7 +93,7 @@ func (c *Checker) See(seq int64) Verdict {
 	return Reordered
 }
 
-// behind takes a sequence that has left the window.
+// behind classifies a sequence that has left the window.
 func (c *Checker) behind(seq int64) Verdict {
 	switch {
 	case seq <= c.base:
@@ -101,7 +107,7 @@ func (c *Checker) behind(seq int64) Verdict {
 	return Duplicate
 }
 
-// Has tells whether a sequence was seen; unsure ones were.
+// Has reports whether a sequence was seen. It reports true if that is unknown.
 func (c *Checker) Has(seq int64) bool {
 	switch {
 	case !c.begun || seq > c.high:
@@ -112,8 +118,8 @@ func (c *Checker) Has(seq int64) bool {
 	return c.has(seq)
 }
 
-// Missing calls each with the ranges of sequences after the base and up to last that never came, in rising order, and returns how
-// many more there are of which it is not known which ones. last below the newest one seen counts as that one.
+// Missing calls each with the ranges of sequences after the base and up to last that never arrived, in ascending order. It
+// returns how many more are missing whose sequences are unknown. A last below the newest sequence seen counts as that one.
 func (c *Checker) Missing(last int64, each func(from, to int64)) (unlisted int64) {
 	if !c.begun {
 		return 0
@@ -124,7 +130,7 @@ func (c *Checker) Missing(last int64, each func(from, to int64)) (unlisted int64
 			each(h.from, h.to)
 		}
 	}
-	// Only sequences in the window that are expected at all can be missing.
+	// In the window, only expected sequences can be missing.
 	low := max(c.base, c.high-Window)
 	whole := c.seenAfter(low) == c.high-low
 	for s := low + 1; s <= c.high && !whole; s++ {
@@ -143,13 +149,13 @@ func (c *Checker) Missing(last int64, each func(from, to int64)) (unlisted int64
 	return unlisted
 }
 
-// Lost is how many sequences after the base and up to last never came.
+// Lost is how many sequences after the base and up to last never arrived.
 func (c *Checker) Lost(last int64) (n int64) {
 	unlisted := c.Missing(last, func(from, to int64) { n += to - from + 1 })
 	return n + unlisted
 }
 
-// seenAfter counts the sequences of (low, high] that were seen. low is at least high-Window.
+// seenAfter counts the sequences in (low, high] that were seen. low is at least high-Window.
 func (c *Checker) seenAfter(low int64) int64 {
 	if low == c.high-Window {
 		n := 0
@@ -167,10 +173,10 @@ func (c *Checker) seenAfter(low int64) int64 {
 	return n
 }
 
-// advance moves the window so that seq is its newest, and notes what leaves it unseen.
+// advance moves the window so that seq is its newest sequence, and records the sequences that leave it unseen.
 func (c *Checker) advance(seq int64) {
 	if seq-c.high >= Window {
-		// Everything of the window leaves, and all between it and the new window has never come.
+		// All sequences of the window leave it, and those between it and the new window never arrived.
 		for s := max(c.base, c.high-Window) + 1; s <= c.high; s++ {
 			if !c.has(s) {
 				c.miss(s, s)
@@ -190,7 +196,7 @@ func (c *Checker) advance(seq int64) {
 	c.high = seq
 }
 
-// miss notes a range that has left the window unseen.
+// miss records a range that has left the window unseen.
 func (c *Checker) miss(from, to int64) {
 	if from > to {
 		return

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// Published is what a run has published, and what it should have: a subscriber is held against it at the end.
+// Published is what a run has published, and what it should have published. At the end, each subscriber is compared with it.
 type Published struct {
-	Last   []int64  `json:"last"`             // the newest sequence that was sent, of each key
-	Failed []Failed `json:"failed,omitempty"` // what the server has not taken of it
+	Last   []int64  `json:"last"`             // the newest sequence that was sent, by key
+	Failed []Failed `json:"failed,omitempty"` // the requests that the server has not accepted
 	Unsent Unsent   `json:"unsent,omitzero"`
 
-	byKey map[int][]Failed // Failed, in rising order
+	byKey map[int][]Failed // Failed, in ascending order
 }
 
-// Failed is a publish request that the server has refused, or left without an answer.
+// Failed is a publish request that the server refused or did not answer.
 type Failed struct {
 	Key  int   `json:"key"`
 	From int64 `json:"from"` // the sequences in it
@@ -22,18 +22,18 @@ type Failed struct {
 	Due  int64 `json:"due"` // microseconds, monotonic
 }
 
-// Unsent is the part of an open loop's schedule that was never sent, because the server held the publisher up. Slot i is of key i
-// modulo Keys, and due at Start + i*Apart. Each publish connection has a lane of its own: the slots of its keys, in order.
+// Unsent is the part of an open loop's schedule that was never sent, because the server blocked the publisher. Slot i is for key
+// i modulo Keys, and due at Start + i*Apart. Each publish connection has its own lane: the slots of its keys, in order.
 type Unsent struct {
-	Next  []int64 `json:"next"` // of each lane, the first slot that was not sent
-	To    int64   `json:"to"`   // behind the last slot of the schedule
+	Next  []int64 `json:"next"` // the first slot that was not sent, by lane
+	To    int64   `json:"to"`   // the number of slots in the schedule
 	Keys  int     `json:"keys"`
 	Start int64   `json:"start"`
 	Apart float64 `json:"apart"` // microseconds
 	Batch int     `json:"batch"` // events in a slot
 }
 
-// NewUnsent is a schedule of which nothing was sent. There are at most as many lanes as keys.
+// NewUnsent returns a schedule of which nothing was sent. It has at most as many lanes as keys.
 func NewUnsent(lanes, keys int) Unsent {
 	u := Unsent{Next: make([]int64, lanes), Keys: keys}
 	for i := range u.Next {
@@ -42,10 +42,10 @@ func NewUnsent(lanes, keys int) Unsent {
 	return u
 }
 
-// Lane is that of a slot.
+// Lane is the lane of a slot.
 func (u *Unsent) Lane(slot int64) int { return int(slot%int64(u.Keys)) % len(u.Next) }
 
-// After is the next slot of the same lane.
+// After is the next slot in the same lane.
 func (u *Unsent) After(slot int64) int64 {
 	keys, lanes := int64(u.Keys), int64(len(u.Next))
 	if slot%keys+lanes < keys {
@@ -54,14 +54,14 @@ func (u *Unsent) After(slot int64) int64 {
 	return (slot/keys+1)*keys + slot%keys%lanes
 }
 
-// slots is how many a lane has before some slot.
+// slots is how many slots a lane has before a slot.
 func (u *Unsent) slots(lane int, before int64) int64 {
 	keys, lanes, first := int64(u.Keys), int64(len(u.Next)), int64(lane)
-	in := func(n int64) int64 { return max(0, (n-first+lanes-1)/lanes) } // of the first n keys
+	in := func(n int64) int64 { return max(0, (n-first+lanes-1)/lanes) } // slots among the first n keys
 	return before/keys*in(keys) + in(before%keys)
 }
 
-// Events is how many were never sent.
+// Events is how many events were never sent.
 func (u *Unsent) Events() (n int64) {
 	for lane, next := range u.Next {
 		n += max(0, u.slots(lane, u.To)-u.slots(lane, next))
@@ -72,7 +72,7 @@ func (u *Unsent) Events() (n int64) {
 // Due is when a slot was to be sent.
 func (u *Unsent) Due(slot int64) int64 { return u.Start + int64(float64(slot)*u.Apart) }
 
-// First is a slot before which all were sent.
+// First is a slot before which all slots were sent.
 func (u *Unsent) First() int64 {
 	if len(u.Next) == 0 {
 		return u.To
@@ -80,7 +80,7 @@ func (u *Unsent) First() int64 {
 	return slices.Min(u.Next)
 }
 
-// Index makes the requests that failed searchable, for methods that several goroutines may then use.
+// Index prepares the failed requests for Taken. After it, several goroutines may use the methods.
 func (p *Published) Index() {
 	p.byKey = map[int][]Failed{}
 	for _, f := range p.Failed {
@@ -91,7 +91,7 @@ func (p *Published) Index() {
 	}
 }
 
-// Taken is how many of a key's sequences from one to another the server has taken; failed is called for each other one.
+// Taken is how many of a key's sequences in a range the server has accepted. It calls failed for each of the others.
 func (p *Published) Taken(key int, from, to int64, failed func(due int64)) (taken int64) {
 	taken = to - from + 1
 	all := p.byKey[key]

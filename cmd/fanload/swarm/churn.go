@@ -10,10 +10,10 @@ import (
 	"fanfare/codec"
 )
 
-// What a subscriber must get is what is sent after it has subscribed and answered before it leaves. When it subscribes, events
-// that are sent already may pass it by; when it leaves, events that are not answered yet may not be out.
+// A subscriber must get the events that are sent after it has subscribed and answered before it leaves. It may miss events that
+// were already sent when it subscribes. Events that are not answered when it leaves may not have been sent to it yet.
 
-// begin expects every event from the first one at those that are open, and what the ledger says at those who come later.
+// begin expects every event from the first one at the open subscribers, and what the ledger says at those that join later.
 func (l *loop) begin() {
 	l.expecting = l.ledger != nil
 	for i := range l.subs {
@@ -23,14 +23,14 @@ func (l *loop) begin() {
 	}
 }
 
-// fresh is a subscriber that counts as subscribed when its request has left: the server may not have read it yet.
+// fresh is a subscriber that counts as subscribed when its request was sent. The server may not have read the request yet.
 type fresh struct {
 	slot       int32
 	generation uint32
-	due        int64 // when it surely has
+	due        int64 // when the server has certainly read it
 }
 
-// expect begins with what a subscriber must get. It has just subscribed for the first time.
+// expect begins the check of a subscriber that has just subscribed for the first time.
 func (l *loop) expect(s *subscriber) {
 	switch {
 	case !l.expecting:
@@ -41,7 +41,7 @@ func (l *loop) expect(s *subscriber) {
 	}
 }
 
-// expectFresh does so for those whose time has come, and who have got no event before.
+// expectFresh does the same for the fresh subscribers whose time has come and that have had no event before it.
 func (l *loop) expectFresh() {
 	for len(l.fresh) > 0 && l.fresh[0].due <= l.now {
 		f := l.fresh[0]
@@ -52,7 +52,7 @@ func (l *loop) expectFresh() {
 	}
 }
 
-// churn replaces that many subscribers a second from now on; 0 ends it, and those that were about to leave stay.
+// churn replaces a number of subscribers per second from now on. 0 ends it; subscribers that were about to leave then stay.
 func (l *loop) churn(rate float64) {
 	l.churnRate, l.churnAt = rate, l.nowAgain()
 	if rate > 0 {
@@ -64,7 +64,7 @@ func (l *loop) churn(rate float64) {
 	l.leaving = nil
 }
 
-// doChurn replaces subscribers by new ones, at random: each when it has got what it must have, or when patience is at an end.
+// doChurn replaces random subscribers by new ones. Each leaves when it has got what it must get, or when its time is over.
 func (l *loop) doChurn() {
 	if l.churnRate <= 0 || len(l.subs) == 0 {
 		return
@@ -89,7 +89,7 @@ func (l *loop) doChurn() {
 	}
 }
 
-// newcomer counts what one had to get up to a sequence. Without it nobody could have missed anything.
+// newcomer counts how many events a new subscriber had to get up to a sequence. If there were none, nothing could be lost.
 func (l *loop) newcomer(s *subscriber, until int64) {
 	if s.newcomer {
 		l.counts.Expected += s.check.Expected(until)
@@ -103,11 +103,11 @@ func (l *loop) gone(s *subscriber) bool {
 	switch {
 	case !late && (!through || s.state != streaming):
 		return false
-	case s.state != streaming: // the server has ended it: it comes back, or is over
+	case s.state != streaming: // the server has ended the stream; the subscriber reconnects or is finished
 		s.leaveBy = 0
 		return true
 	}
-	l.drop(s)
+	l.disconnect(s)
 	l.newcomer(s, s.until)
 	l.leave(s, s.until)
 	l.counts.Churned++

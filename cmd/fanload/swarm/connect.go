@@ -13,7 +13,7 @@ import (
 	"fanfare/cmd/fanload/wire"
 )
 
-// maxAttempts bounds how often a subscriber tries to come back before it is given up.
+// maxAttempts bounds how often in a row a subscriber tries to reconnect.
 const maxAttempts = 20
 
 // startConnecting queues all subscribers.
@@ -24,14 +24,14 @@ func (l *loop) startConnecting() {
 	l.pacedAt, l.allowance = l.now, 1
 }
 
-// pump opens what the rate and the number of connects in flight allow.
+// pump opens as many connections as the rate and the number of connects in flight allow.
 func (l *loop) pump() {
 	if len(l.queue) == 0 {
 		return
 	}
 	room := max(1, int64(float64(l.plan.InFlight)/l.loopsOfAll)) - l.counts.Opening
 	if rate := l.plan.ConnectRate / l.loopsOfAll; rate > 0 {
-		// At most 100 ms' worth at once: a late loop must not make up for it by a burst.
+		// At most as many as for 100 ms at once: a loop that is late must not catch up with a burst.
 		l.allowance = min(l.allowance+rate*float64(l.now-l.pacedAt)/1e6, max(1, rate/10))
 		l.pacedAt = l.now
 		room = min(room, int64(l.allowance))
@@ -44,7 +44,7 @@ func (l *loop) pump() {
 	}
 }
 
-// open begins a connection. Errors go the way of a connection that failed.
+// open begins a connection. An error is handled like that of a failed connection.
 func (l *loop) open(i int) {
 	s := &l.subs[i]
 	if s.state == waiting {
@@ -81,9 +81,9 @@ func (l *loop) dial(s *subscriber) error {
 	}
 	s.fd = fd
 	s.generation++
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // the request goes out in one write anyway
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // an error does not matter: the request is one write
 	if s.stalls && l.plan.StallBuffer > 0 {
-		// Before the connect: the window that is offered depends on it.
+		// Set it before the connect, because the offered window depends on it.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, l.plan.StallBuffer); err != nil {
 			return fmt.Errorf("SO_RCVBUF: %w", err)
 		}
@@ -98,13 +98,13 @@ func (l *loop) dial(s *subscriber) error {
 	return l.watch(unix.EPOLL_CTL_ADD, s, unix.EPOLLOUT)
 }
 
-// bind spreads the subscribers over source addresses, so that 28,000 ports of one address are not the limit. With
-// IP_BIND_ADDRESS_NO_PORT the port is chosen at the connect, where it need only be unique for this destination.
+// bind spreads the subscribers over source addresses, because an address has only 28,000 ports. With IP_BIND_ADDRESS_NO_PORT
+// the kernel chooses the port at the connect, when it need only be unique for the destination.
 func (l *loop) bind(fd, index int) error {
 	if l.plan.Sources == 0 || !l.addr.Addr().Is4() || !l.addr.Addr().IsLoopback() {
 		return nil
 	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) // before Linux 4.2: fewer ports
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) // fails before Linux 4.2: fewer ports
 	n := index % l.plan.Sources
 	var a unix.SockaddrInet4
 	binary.BigEndian.PutUint32(a.Addr[:], 127<<24|1<<16|uint32(n/250)<<8|uint32(1+n%250)) // 127.1.0.1 and following
@@ -121,7 +121,7 @@ func (l *loop) remote() unix.Sockaddr {
 	return &unix.SockaddrInet4{Port: int(l.addr.Port()), Addr: l.addr.Addr().As4()}
 }
 
-// sweep finds connects that take too long, and subscribers whose time to come back has come.
+// sweep ends connects that take too long, and reconnects subscribers whose delay is over.
 func (l *loop) sweep() {
 	limit := l.now - l.plan.ConnectTimeout.Microseconds()
 	for i := range l.subs {
@@ -139,11 +139,11 @@ func (l *loop) sweep() {
 // shut closes the socket, if there is one.
 func (l *loop) shut(s *subscriber) {
 	if s.secure != nil {
-		_ = s.secure.Close() // before its number is another socket's
+		_ = s.secure.Close() // before another socket can get the same descriptor
 		s.secure = nil
 	}
 	if s.fd >= 0 {
-		_ = unix.Close(s.fd) // takes it out of the epoll set too
+		_ = unix.Close(s.fd) // also removes it from the epoll set
 		s.fd = -1
 		s.generation++
 	}

@@ -6,50 +6,50 @@ import (
 	"fanfare/cmd/fanload/measure"
 )
 
-// Counts of a loop, a process or a run. All but the gauges only grow.
+// Counts are the counts of a loop, a process or a run. All except the gauges only grow.
 type Counts struct {
 	Open      int64 `json:"open"`      // gauge: subscribed now
 	Opening   int64 `json:"opening"`   // gauge: connecting, or waiting for the head
 	Waiting   int64 `json:"waiting"`   // gauge: before a reconnect
-	Connected int64 `json:"connected"` // subscribers that were subscribed once
+	Connected int64 `json:"connected"` // subscribers that have been subscribed
 	Failed    int64 `json:"failed"`    // subscribers that never were
-	Stalled   int64 `json:"stalled"`   // that stopped reading
+	Stalled   int64 `json:"stalled"`   // subscribers that stopped reading
 
-	Events    int64 `json:"events"` // of this run, duplicates too
+	Events    int64 `json:"events"` // of this run, including duplicates
 	Delivered int64 `json:"delivered"`
 	Measured  int64 `json:"measured"` // delivered, published after the warm-up
 	Duplicate int64 `json:"duplicate"`
-	Reordered int64 `json:"reordered"` // delivered, but behind a later one
+	Reordered int64 `json:"reordered"` // delivered, but after a later one
 	Late      int64 `json:"late"`      // too far behind to tell whether it is a duplicate
-	Misrouted int64 `json:"misrouted"` // of a key that the subscriber has not asked for
+	Misrouted int64 `json:"misrouted"` // of a key to which the subscriber is not subscribed
 	Malformed int64 `json:"malformed"` // events of this run whose data is cut off or garbled
-	Foreign   int64 `json:"foreign"`   // events that this run has not published
-	Gaps      int64 `json:"gaps"`      // events by which the server admits a loss
+	Foreign   int64 `json:"foreign"`   // events that this run did not publish
+	Gaps      int64 `json:"gaps"`      // events by which the server reports a loss
 	Comments  int64 `json:"comments"`
-	Bytes     int64 `json:"bytes"` // read, heads included
+	Bytes     int64 `json:"bytes"` // read, including heads
 
-	Lost          int64 `json:"lost"`             // between two events that came; at subscribers that have left, at the end: at all
-	Undelivered   int64 `json:"undelivered"`      // before the first event that came, or after the last
-	LostOf        int64 `json:"lost_subscribers"` // of which either is true
-	Charged       int64 `json:"charged"`          // latencies of events that never came, and were not taken or not sent
+	Lost          int64 `json:"lost"`             // events lost between two that arrived; during the run, only at subscribers that have left
+	Undelivered   int64 `json:"undelivered"`      // events lost before the first one that arrived, or after the last
+	LostOf        int64 `json:"lost_subscribers"` // subscribers that lost any event
+	Charged       int64 `json:"charged"`          // latencies recorded for events that were not accepted or not sent
 	Ended         int64 `json:"ended"`            // streams that the server ended
 	StalledEnded  int64 `json:"stalled_ended"`
-	StallFelt     int64 `json:"stall_felt"`  // of the others, those that the server was held up by
-	StallGiven    int64 `json:"stall_given"` // bytes of data that were published to the others
-	StallKept     int64 `json:"stall_kept"`  // bytes of their streams that the kernel held at the end
+	StallFelt     int64 `json:"stall_felt"`  // stalled streams, not ended, that blocked the server's writes
+	StallGiven    int64 `json:"stall_given"` // bytes of data published to stalled streams that were not ended
+	StallKept     int64 `json:"stall_kept"`  // bytes of these streams in the kernel's buffers at the end
 	Reconnects    int64 `json:"reconnects"`
 	ReconnectFail int64 `json:"reconnect_failures"`
-	GaveUp        int64 `json:"gave_up"` // subscribers that were subscribed, and could not be again
+	GaveUp        int64 `json:"gave_up"` // subscribers that were subscribed and could not reconnect
 	Churned       int64 `json:"churned"`
-	Expected      int64 `json:"expected"`    // events that those had to get who took the place of others
-	NotBack       int64 `json:"not_back"`    // subscribers that were not back at the end
-	Retries       int64 `json:"retry_hints"` // retry fields that changed the reconnection time
+	Expected      int64 `json:"expected"`    // events that subscribers had to get that replaced others
+	NotBack       int64 `json:"not_back"`    // subscribers that had not reconnected at the end
+	Retries       int64 `json:"retry_hints"` // retry fields that changed the reconnection delay
 
 	LastDelivery  int64 `json:"last_delivery"`  // microseconds, monotonic
-	LastConnected int64 `json:"last_connected"` // when the newest first connection was subscribed; the same clock
+	LastConnected int64 `json:"last_connected"` // when the last subscriber was first subscribed; the same clock
 }
 
-// Add another's counts.
+// Add adds the counts of another loop or process.
 func (c *Counts) Add(o *Counts) {
 	c.Open += o.Open
 	c.Opening += o.Opening
@@ -89,24 +89,24 @@ func (c *Counts) Add(o *Counts) {
 	c.LastConnected = max(c.LastConnected, o.LastConnected)
 }
 
-// Result is what a loop, a process or a run has to say at the end.
+// Result is the result of a loop, a process or a run.
 type Result struct {
 	Counts     Counts            `json:"counts"`
-	Window     measure.Profile   `json:"window"`      // the latencies that no Window has told of
+	Window     measure.Profile   `json:"window"`      // the latencies since the last Window
 	Latency    measure.Histogram `json:"latency"`     // all: publish (scheduled) to read by the subscriber
 	Connect    measure.Histogram `json:"connect"`     // TCP
-	TLS        measure.Histogram `json:"tls"`         // the handshake behind it
-	Head       measure.Histogram `json:"head"`        // from the start of the connect to the answer's head, or to the failure
+	TLS        measure.Histogram `json:"tls"`         // the handshake after the TCP connect
+	Head       measure.Histogram `json:"head"`        // from the start of the connect to the response's head, or to the failure
 	FirstEvent measure.Histogram `json:"first_event"` // from the start of the connect to the first event
 	Reconnect  measure.Histogram `json:"reconnect"`   // from the end of a stream to the head of the next
 	Ciphers    map[string]int64  `json:"ciphers"`     // TLS versions and cipher suites of the connections
-	Failures   map[string]int64  `json:"failures"`    // attempts that opened no stream, by reason
-	Statuses   map[string]int64  `json:"statuses"`    // answers that were no stream, by status
+	Failures   map[string]int64  `json:"failures"`    // attempts that did not open a stream, by reason
+	Statuses   map[string]int64  `json:"statuses"`    // responses that were not a stream, by status
 	Errors     map[string]int64  `json:"errors"`      // by kind
 	CPU        int64             `json:"cpu_us"`      // of the process, since measuring began
 }
 
-// Merge another's result.
+// Merge adds the result of another loop or process.
 func (r *Result) Merge(o *Result) {
 	r.Counts.Add(&o.Counts)
 	r.Window = r.Window.Merge(o.Window)

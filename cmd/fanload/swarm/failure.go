@@ -14,12 +14,12 @@ import (
 	"fanfare/cmd/fanload/plan"
 )
 
-// unansweredAfter is how long an attempt must have taken at the end of the run to count as one that has failed: microseconds.
+// unansweredAfter is how long, in microseconds, an attempt must have taken at the end of the run to count as failed.
 const unansweredAfter = 1_000_000
 
 var errTimeout = errors.New("timeout")
 
-// reason of an attempt that failed by an error, or, in the state refused, by its answer.
+// reason returns why an attempt failed: from its error, or, in the state refused, from the response.
 func reason(s *subscriber, err error) string {
 	var number syscall.Errno
 	switch {
@@ -50,8 +50,8 @@ func reason(s *subscriber, err error) string {
 	return plan.ReasonError
 }
 
-// failedAttempt counts an attempt that has opened no stream. Its time is in the histograms of those that did: they would be of the
-// survivors only.
+// failedAttempt counts an attempt that did not open a stream. Its time goes into the same histograms as that of successful
+// attempts. Without it, they would describe the survivors only.
 func (l *loop) failedAttempt(s *subscriber, why string) {
 	l.result.Failures[why]++
 	if s.head.Status < 200 {
@@ -62,7 +62,7 @@ func (l *loop) failedAttempt(s *subscriber, why string) {
 	}
 }
 
-// unopened counts, at the end, those that wait for a head, or for their turn.
+// unopened counts, at the end, the subscribers that wait for a head or for their turn.
 func (l *loop) unopened() {
 	for i := range l.subs {
 		switch s := &l.subs[i]; {
@@ -76,7 +76,7 @@ func (l *loop) unopened() {
 	}
 }
 
-// answer describes what came instead of a stream.
+// answer describes a response that is not a stream.
 func answer(s *subscriber) string {
 	text := fmt.Sprintf("%d", s.head.Status)
 	switch {
@@ -100,7 +100,7 @@ func answer(s *subscriber) string {
 	return text
 }
 
-// kind keeps the number of different errors small.
+// kind maps an error to one of a small number of texts.
 func kind(err error) string {
 	var number syscall.Errno
 	if errors.As(err, &number) {

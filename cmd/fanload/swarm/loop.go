@@ -22,25 +22,25 @@ import (
 const (
 	readBytes = 256 << 10 // one buffer for all subscribers of a loop
 	waitBatch = 512       // sockets taken from epoll at once
-	tickEvery = 5_000     // microseconds between two looks at timers
+	tickEvery = 5_000     // microseconds between two checks of timers
 	idleEvery = 50_000    // the same while nothing is being opened
-	sweepTime = 50_000    // between two looks for connects that take too long
-	plainText = 16 << 10  // at most in a TLS record (RFC 8446 5.1)
+	sweepTime = 50_000    // microseconds between two checks for connects that take too long
+	plainText = 16 << 10  // the largest plaintext of a TLS record (RFC 8446 5.1)
 	wakeSlot  = -1        // epoll's data for the command channel's eventfd
 )
 
-// loop is one epoll loop and its subscribers. All but the command channel, ended and what mu guards belongs to its
-// goroutine.
+// loop is one epoll loop with its subscribers. Everything belongs to its goroutine, except the command channel, ended, and the
+// fields that mu guards.
 type loop struct {
 	plan       *plan.Plan
 	number     int // in its process
 	addr       netip.AddrPort
-	loopsOfAll float64 // how many loops all processes have: rates are split by it
+	loopsOfAll float64 // the number of loops in all processes; rates are divided by it
 	subs       []subscriber
 	epoll      int
 	wake       int // eventfd
 	buf        []byte
-	plain      []byte      // what a record was decrypted to; nil: http
+	plain      []byte      // the plaintext of a record; nil: http
 	trust      *tls.Config // nil: http
 	request    *plan.Renderer
 	keys       *plan.Keys
@@ -50,8 +50,9 @@ type loop struct {
 	commands chan func()
 	quit     chan struct{}
 	quitOnce sync.Once
-	ended    chan struct{} // closed when the goroutine has ended; failed may be read then
-	// Each sends its end as a command. The loop's goroutine starts them, and closing their sockets ends them.
+	ended    chan struct{} // closed when the goroutine has ended; then failed may be read
+	// The handshakes under way. The loop's goroutine starts them, each sends its result as a command, and closing its socket ends
+	// it.
 	handshakes sync.WaitGroup
 	failed     error
 
@@ -62,22 +63,22 @@ type loop struct {
 	live        []int32 // open subscribers of each key
 
 	idle       int64 // microseconds between two ticks while nothing is being opened
-	queue      []int // subscribers to be opened, in order
+	queue      []int // subscribers to open, in order
 	allowance  float64
 	pacedAt    int64
 	nextSweep  int64
 	nextTick   int64
-	expecting  bool     // of those who subscribe from now on the ledger knows what they must get
-	fresh      []fresh  // for whom it will be known, in order
-	leavers    []leaver // that churned and had missed something
-	leaving    []int32  // slots of those that are about to
+	expecting  bool     // the ledger knows what subscribers must get that join from now on
+	fresh      []fresh  // subscribers whose requests the server may not have read yet, in order
+	leavers    []leaver // subscribers that churned and had missed events
+	leaving    []int32  // slots of the subscribers that are about to leave
 	churnRate  float64
 	churnAt    int64
 	churnDue   float64
 	random     *rand.Rand
-	awaits     []await     // of each key; made by the first one
-	awaiting   int         // how many of them are under way
-	current    *subscriber // whose bytes are being parsed
+	awaits     []await     // by key; made at the first await
+	awaiting   int         // how many awaits are under way
+	current    *subscriber // the subscriber whose bytes are being parsed
 	emit       func(codec.Message)
 	feed       func([]byte)
 	parseError error
@@ -111,7 +112,7 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
 	l.idle = idleEvery
-	if every := p.Status.Microseconds(); every > 0 { // counts that others sample must not be older than their samples
+	if every := p.Status.Microseconds(); every > 0 { // counts must not be older than the samples that read them
 		l.idle = max(min(l.idle, every), tickEvery)
 	}
 	l.result.Statuses, l.result.Errors, l.result.Ciphers = map[string]int64{}, map[string]int64{}, map[string]int64{}
@@ -135,7 +136,7 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 	return l, nil
 }
 
-// closeFiles comes last: send may write to wake while the goroutine runs, and checks ended under mu.
+// closeFiles must be called last. send may write to wake while the goroutine runs, and checks ended under mu.
 func (l *loop) closeFiles() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,7 +148,7 @@ func (l *loop) closeFiles() {
 	}
 }
 
-// send hands f to the loop's goroutine; false if that has ended.
+// send passes f to the loop's goroutine. It returns false if that has ended.
 func (l *loop) send(f func()) bool {
 	select {
 	case l.commands <- f:
@@ -162,7 +163,7 @@ func (l *loop) nudge() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.wake >= 0 {
-		_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // EAGAIN: it is awake anyway
+		_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // after EAGAIN the loop wakes in any case
 	}
 }
 
@@ -171,7 +172,7 @@ func (l *loop) stop() {
 	l.nudge()
 }
 
-// err says why a loop has ended; call it after ended.
+// err says why the loop has ended. Call it after ended is closed.
 func (l *loop) err() error {
 	<-l.ended
 	if l.failed != nil {
@@ -180,9 +181,9 @@ func (l *loop) err() error {
 	return errors.New("the subscribers' loop has ended")
 }
 
-// run is the goroutine.
+// run is the body of the loop's goroutine.
 func (l *loop) run() {
-	runtime.LockOSThread() // one thread per loop; it ends with the goroutine
+	runtime.LockOSThread() // one thread per loop, which ends with the goroutine
 	defer close(l.ended)
 	defer l.closeFiles()
 	defer l.closeAll()
@@ -212,7 +213,7 @@ func (l *loop) run() {
 	}
 }
 
-// runCommands tells whether to stop.
+// runCommands runs the commands that were sent. It reports whether the loop must stop.
 func (l *loop) runCommands() bool {
 	for {
 		select {
@@ -226,12 +227,12 @@ func (l *loop) runCommands() bool {
 	}
 }
 
-// timeout for epoll in milliseconds.
+// timeout is the timeout for epoll in milliseconds.
 func (l *loop) timeout() int {
 	return int(max(0, (l.nextTick-measure.Now()+999)/1000))
 }
 
-// tick does what time brings: reconnects, churn, timeouts, and the snapshot for others.
+// tick does what depends on time: reconnects, churn, timeouts, and the snapshot of the counts.
 func (l *loop) tick() {
 	l.expectFresh()
 	l.doChurn()
@@ -250,9 +251,15 @@ func (l *loop) tick() {
 	l.publish()
 }
 
-// publish the counts to others.
+// publish stores the snapshot of the counts.
 func (l *loop) publish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.snapshot = l.counts
+}
+
+// nowAgain reads the clock after a system call that may have taken long.
+func (l *loop) nowAgain() int64 {
+	l.now = measure.Now()
+	return l.now
 }

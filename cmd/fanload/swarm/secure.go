@@ -18,56 +18,57 @@ import (
 	"fanfare/cmd/fanload/plan"
 )
 
-// secure is TLS over a subscriber's non-blocking socket. crypto/tls wants a connection whose reads wait, and gets two, one
-// after the other:
+// secure is TLS over a subscriber's non-blocking socket. crypto/tls needs a connection whose reads block. It gets one in two
+// phases:
 //
-//  1. The handshake runs in a goroutine of its own, as many as connects are in flight. The loop reads the socket and pushes
-//     what has come; Read waits for it.
-//  2. From join on all belongs to the loop. Read gives what the loop has just read, and then os.ErrDeadlineExceeded: to
-//     crypto/tls a read deadline has passed, so it keeps a record that came in part and goes on with the next call.
+//  1. The handshake runs in its own goroutine; there are as many as connects in flight. The loop reads the socket and pushes the
+//     bytes, and Read waits for them.
+//  2. From join on everything belongs to the loop. Read returns the bytes that the loop has just read, and then
+//     os.ErrDeadlineExceeded. To crypto/tls a read deadline has passed, so it keeps an incomplete record and continues with the
+//     next call.
 //
-// So a stream costs no goroutine, and one that stalls is one that epoll isn't asked about, as without TLS.
+// So a stream needs no goroutine, and a subscriber stalls as without TLS, by not being watched by epoll.
 type secure struct {
 	tls   *tls.Conn
 	began int64 // the handshake; the loop's
 
-	mu    sync.Mutex // guards the rest; from join on there is nobody to contend with
-	came  sync.Cond  // in, end or fd has changed
-	fd    int        // -1: closed, and the number may be another socket's
-	in    []byte     // read from the socket, not yet taken
-	end   error      // what comes behind in
-	out   []byte     // that the socket had no room for
-	joins bool       // Read doesn't wait any more
+	mu      sync.Mutex // guards the rest; from join on it is never contended
+	changed sync.Cond  // signals a change of in, end or fd
+	fd      int        // -1: closed; another socket may have the same descriptor
+	in      []byte     // read from the socket, not yet consumed
+	end     error      // the error after in
+	out     []byte     // for which the socket had no room
+	joined  bool       // Read no longer waits
 }
 
 func newSecure(fd int, config *tls.Config, now int64) *secure {
 	c := &secure{fd: fd, began: now}
-	c.came.L = &c.mu
+	c.changed.L = &c.mu
 	c.tls = tls.Client(c, config)
 	return c
 }
 
-// push hands over what the loop has read, or why nothing more comes.
+// push adds bytes that the loop has read, or the error that ends the connection.
 func (c *secure) push(b []byte, end error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.in) == 0 && c.joins {
-		c.in = b // read to its end before the loop's buffer is used again
+	if len(c.in) == 0 && c.joined {
+		c.in = b // consumed completely before the loop reuses its buffer
 	} else {
 		c.in = append(c.in, b...)
 	}
 	c.end = end
-	c.came.Signal()
+	c.changed.Signal()
 }
 
-// join makes the connection the loop's own, behind the handshake.
+// join passes the connection to the loop, after the handshake.
 func (c *secure) join() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.joins = true
+	c.joined = true
 }
 
-// flush writes what the socket had no room for. done says that nothing is left.
+// flush writes the bytes for which the socket had no room. done says that none are left.
 func (c *secure) flush() (done bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +91,7 @@ func (c *secure) flushLocked() (done bool, err error) {
 	return true, nil
 }
 
-// Read is for crypto/tls.
+// Read implements net.Conn for crypto/tls.
 func (c *secure) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,14 +105,15 @@ func (c *secure) Read(b []byte) (int, error) {
 			return n, nil
 		case c.end != nil:
 			return 0, c.end
-		case c.joins:
+		case c.joined:
 			return 0, os.ErrDeadlineExceeded
 		}
-		c.came.Wait()
+		c.changed.Wait()
 	}
 }
 
-// Write is for crypto/tls, which takes a short write for the end: what the socket has no room for is kept.
+// Write implements net.Conn for crypto/tls. To crypto/tls a short write is the end, so Write keeps the bytes for which the socket
+// has no room.
 func (c *secure) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,16 +127,16 @@ func (c *secure) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close ends a handshake that is under way. It comes before the socket is closed, which is the loop's to do.
+// Close ends a handshake that is under way. Call it before the loop closes the socket.
 func (c *secure) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fd = -1
-	c.came.Signal()
+	c.changed.Signal()
 	return nil
 }
 
-// What else a net.Conn has; crypto/tls asks for none of it here.
+// The other methods of net.Conn. crypto/tls does not use them here.
 
 func (c *secure) LocalAddr() net.Addr              { return nil }
 func (c *secure) RemoteAddr() net.Addr             { return nil }
@@ -144,7 +146,7 @@ func (c *secure) SetWriteDeadline(time.Time) error { return nil }
 
 // handshake begins TLS on a socket that is connected.
 func (l *loop) handshake(s *subscriber) error {
-	// Edge-triggered: both directions are watched at once, and room to write is there nearly always.
+	// Edge-triggered, because both directions are watched, and there is nearly always room to write.
 	if err := l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLET); err != nil {
 		return err
 	}
@@ -153,12 +155,12 @@ func (l *loop) handshake(s *subscriber) error {
 	generation := s.generation
 	l.handshakes.Go(func() {
 		err := c.tls.Handshake()
-		l.send(func() { l.secured(s, generation, err) }) // false: the loop has ended, and the socket is closed
+		l.send(func() { l.secured(s, generation, err) }) // if it returns false, the loop has ended and the socket is closed
 	})
 	return nil
 }
 
-// feedHandshake takes all that the socket has: it is not told of it again.
+// feedHandshake reads all that the socket has. epoll does not report it again.
 func (l *loop) feedHandshake(s *subscriber) {
 	if _, err := s.secure.flush(); err != nil {
 		l.lose(s, err)
@@ -183,10 +185,10 @@ func (l *loop) feedHandshake(s *subscriber) {
 	}
 }
 
-// secured takes the end of a handshake.
+// secured handles the end of a handshake.
 func (l *loop) secured(s *subscriber, generation uint32, err error) {
 	if s.generation != generation || s.state != securing {
-		return // it was given up meanwhile
+		return // the connection was given up meanwhile
 	}
 	if err != nil {
 		l.lose(s, plan.ExplainTLS(err))
@@ -198,7 +200,7 @@ func (l *loop) secured(s *subscriber, generation uint32, err error) {
 	s.secure.join()
 	s.state = sending
 	if err = l.sendRequest(s); err == nil {
-		err = l.decrypt(s) // what has come behind the handshake, such as tickets
+		err = l.decrypt(s) // the records after the handshake, such as session tickets
 	}
 	if err != nil {
 		l.lose(s, err)
@@ -220,9 +222,9 @@ func (l *loop) sendSecure(s *subscriber) (done bool, err error) {
 	return done, err
 }
 
-// readSecure takes what the socket has given, n bytes in the loop's buffer.
+// readSecure decrypts n bytes that were read from the socket into the loop's buffer.
 func (l *loop) readSecure(s *subscriber, n int) error {
-	if _, err := s.secure.flush(); err != nil { // an answer to a change of keys, say
+	if _, err := s.secure.flush(); err != nil { // such as the answer to a key update
 		return err
 	}
 	if n == 0 {
@@ -233,7 +235,7 @@ func (l *loop) readSecure(s *subscriber, n int) error {
 	return l.decrypt(s)
 }
 
-// decrypt consumes all whole records.
+// decrypt consumes all complete records.
 func (l *loop) decrypt(s *subscriber) error {
 	for {
 		n, err := s.secure.tls.Read(l.plain)

@@ -11,11 +11,11 @@ import (
 	"fanfare/cmd/fanload/sequence"
 )
 
-// kernelRoom is what a kernel may hold of a connection whose other end is not to be seen: Linux' default for tcp_wmem's
-// maximum, and half as much for what else is on the way. Bytes.
+// kernelRoom is how many bytes of a connection the kernel of another machine may buffer: Linux's default for the maximum of
+// tcp_wmem, and half as much for bytes elsewhere on the way.
 const kernelRoom = 6 << 20
 
-// stall stops reading at the cohort. Hang-ups and errors are still told.
+// stall makes the chosen subscribers stop reading. epoll still reports hang-ups and errors.
 func (l *loop) stall() {
 	for i := range l.subs {
 		s := &l.subs[i]
@@ -30,9 +30,9 @@ func (l *loop) stall() {
 	}
 }
 
-// backpressure counts, at the end, the stalled streams whose server has felt it: it was given more to send than the kernel
-// holds, so its writes were refused, and it had to wait or to drop. Where the kernel holds everything, nothing was tested. The
-// bytes of the events' data are compared, which are less than those of the stream.
+// backpressure counts, at the end, the stalled streams that blocked the server's writes: more was published to them than the
+// kernel buffers, so the server had to wait or to drop. If the kernel buffers everything, nothing was tested. It compares the
+// bytes of the events' data, which are fewer than those of the stream.
 func (l *loop) backpressure(p *sequence.Published) {
 	if l.counts.Stalled == l.counts.StalledEnded {
 		return
@@ -59,7 +59,7 @@ func (l *loop) backpressure(p *sequence.Published) {
 	}
 }
 
-// unread is how many bytes wait in the socket.
+// unread is how many unread bytes the socket has.
 func (l *loop) unread(s *subscriber) int64 {
 	n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
 	if err != nil {

@@ -18,34 +18,34 @@ import (
 	"fanfare/codec"
 )
 
-// subscriber is one connection after the other. It belongs to its loop.
+// subscriber has one connection at a time, and reconnects. It belongs to its loop.
 type subscriber struct {
 	index, key int    // of the plan
 	slot       int32  // its place in the loop's subs
 	fd         int    // -1: none
-	generation uint32 // of the socket: tells events of a socket that was closed from those of the next
+	generation uint32 // of the socket; distinguishes epoll events of a closed socket from those of the next one
 	state      state
-	stalls     bool // belongs to the cohort that will stop reading
+	stalls     bool // will stop reading in the mode stall
 	stalled    bool
 	queued     bool
-	times      int     // it was subscribed
-	newcomer   bool    // it took another one's place
-	firstEvent bool    // has had an event on this connection
-	attempts   int     // to come back, in a row
-	began      int64   // the connect
-	left       int64   // when the last stream ended; 0: it hasn't
-	due        int64   // when to come back
-	leaveBy    int64   // when to leave at the latest, in favour of a new one; 0: it stays
+	times      int     // how often it was subscribed
+	newcomer   bool    // it replaced another subscriber
+	firstEvent bool    // it has had an event on this connection
+	attempts   int     // failed reconnects in a row
+	began      int64   // when the connect began
+	left       int64   // when the last stream ended; 0: it has not
+	due        int64   // when to reconnect
+	leaveBy    int64   // when to leave at the latest, to be replaced; 0: it stays
 	until      int64   // the newest sequence that it must have before it leaves
 	secure     *secure // of this connection; nil: http
 
-	out    []byte // of the request, unsent
+	out    []byte // the unsent rest of the request
 	head   wire.Head
 	body   wire.Body
 	parser codec.Parser
 	check  sequence.Checker
-	lastID []byte // what to send as Last-Event-ID
-	sample []byte // the beginning of an answer that is no stream
+	lastID []byte // the value of Last-Event-ID
+	sample []byte // the beginning of a response that is not a stream
 }
 
 type state uint8
@@ -57,8 +57,8 @@ const (
 	sending
 	heading   // waiting for the head
 	streaming // subscribed
-	refused   // reading an answer that is no stream
-	waiting   // to come back
+	refused   // reading a response that is not a stream
+	waiting   // before a reconnect
 	over
 )
 
@@ -68,13 +68,13 @@ func (s *subscriber) opening() bool {
 
 var errEnded = errors.New("end of stream")
 
-// ready takes what epoll has said of a socket.
+// ready handles what epoll reports about a socket.
 func (l *loop) ready(s *subscriber, generation uint32, events uint32) {
 	if s.generation != generation || s.fd < 0 {
-		return // of a socket closed in this batch
+		return // the socket was closed earlier in this batch
 	}
 	if s.stalled {
-		l.lose(s, errEnded) // only hang-ups and errors are reported of it
+		l.lose(s, errEnded) // epoll reports only its hang-ups and errors
 		return
 	}
 	if s.state == connecting {
@@ -128,15 +128,15 @@ func (l *loop) sendRequest(s *subscriber) error {
 	return err
 }
 
-// watch tells epoll what to say of a subscriber's socket.
+// watch sets what epoll reports about a subscriber's socket.
 func (l *loop) watch(op int, s *subscriber, events uint32) error {
 	return unix.EpollCtl(l.epoll, op, s.fd, &unix.EpollEvent{Events: events, Fd: s.slot, Pad: int32(s.generation)})
 }
 
-// read takes what the socket has, once: epoll is level-triggered and says so if there is more.
+// read reads from the socket once. epoll is level-triggered, and reports if there is more.
 func (l *loop) read(s *subscriber) {
-	// A raw system call: the socket doesn't block, and the scheduler's bookkeeping costs as much as a small read.
-	// Safety: buf lives in the loop and isn't empty.
+	// A raw system call: the socket does not block, and the bookkeeping of the scheduler costs as much as a small read.
+	// Safety: buf belongs to the loop and is not empty.
 	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), uintptr(len(l.buf)))
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
@@ -160,7 +160,7 @@ func (l *loop) read(s *subscriber) {
 	}
 }
 
-// consume takes bytes that have come.
+// consume processes bytes that were read.
 func (l *loop) consume(s *subscriber, b []byte) error {
 	if s.state == heading || s.state == streaming && s.head.Status < 200 {
 		rest, done, err := s.head.Feed(b)
@@ -174,7 +174,7 @@ func (l *loop) consume(s *subscriber, b []byte) error {
 		} else if s.state == heading {
 			l.subscribed(s)
 		} else if l.expecting && !s.check.Begun() {
-			s.check.Begin(l.ledger.Sent(s.key)) // sooner than expectFresh
+			s.check.Begin(l.ledger.Sent(s.key)) // before expectFresh would
 		}
 		b = rest
 	}
@@ -190,7 +190,7 @@ func (l *loop) consume(s *subscriber, b []byte) error {
 	return err
 }
 
-// subscribed counts a subscriber in.
+// subscribed records that the subscriber is subscribed.
 func (l *loop) subscribed(s *subscriber) {
 	s.state, s.attempts = streaming, 0
 	l.counts.Opening--
@@ -208,9 +208,9 @@ func (l *loop) subscribed(s *subscriber) {
 	}
 }
 
-// refuse begins to read an answer that is no stream: its status, and a little of what it says.
+// refuse begins to read a response that is not a stream: its status, and the beginning of its body.
 func (l *loop) refuse(s *subscriber) {
-	if s.state == streaming { // --ready sent took it for one
+	if s.state == streaming { // with --ready sent it counted as a stream
 		l.counts.Open--
 		l.live[s.key]--
 		l.counts.Opening++
@@ -221,7 +221,7 @@ func (l *loop) refuse(s *subscriber) {
 	s.state, s.sample = refused, []byte{}
 }
 
-// onContent gets a body without its transfer coding.
+// onContent processes the body, without its transfer coding.
 func (l *loop) onContent(b []byte) {
 	s := l.current
 	if s.state == refused {
@@ -235,11 +235,11 @@ func (l *loop) onContent(b []byte) {
 
 func (l *loop) onComment([]byte) { l.counts.Comments++ }
 
-// onEvent gets each event of the current subscriber.
+// onEvent processes an event of the current subscriber.
 func (l *loop) onEvent(m codec.Message) {
 	s := l.current
 	if string(m.Type) == "position" && len(m.Data) == 0 {
-		return // what a stream of Fanfare begins with: an id, and nothing that was published
+		return // the first event of a Fanfare stream has only an id; nobody published it
 	}
 	if !s.firstEvent {
 		s.firstEvent = true
@@ -280,7 +280,8 @@ func (l *loop) onEvent(m codec.Message) {
 	}
 }
 
-// onOther gets the data of an event that is no payload of this run. One that is cut off has come, if broken: it is not lost, too.
+// onOther processes the data of an event that is not a payload of this run. An event whose data is cut off counts as malformed
+// and not also as lost.
 func (l *loop) onOther(s *subscriber, data []byte) {
 	key, seq, cut := plan.CutPayload(data, l.plan.Run)
 	if !cut {
@@ -297,7 +298,7 @@ func (l *loop) onOther(s *subscriber, data []byte) {
 	}
 }
 
-// lose takes the end of a connection, whoever ended it: the subscriber comes back, or is over.
+// lose handles the end of a connection, whoever ended it. The subscriber reconnects or is finished.
 func (l *loop) lose(s *subscriber, why error) {
 	if s.state == refused || s.opening() {
 		l.loseOpening(s, why)
@@ -320,7 +321,7 @@ func (l *loop) lose(s *subscriber, why error) {
 	l.remember(s)
 	l.shut(s)
 	if s.stalled || !l.plan.Reconnect {
-		s.state = over // what comes from now on is lost
+		s.state = over // events from now on are lost
 		return
 	}
 	l.comeBack(s)
@@ -348,17 +349,18 @@ func (l *loop) loseOpening(s *subscriber, why error) {
 	s.state = over
 }
 
-// remember keeps the last event id across connections.
+// remember keeps the last event id for the next connection.
 func (l *loop) remember(s *subscriber) { s.lastID = append(s.lastID[:0], s.parser.LastEventID()...) }
 
-// comeBack waits for the reconnection time (WHATWG HTML 9.2.3): the server's retry, at most 10 s here, or the plan's.
+// comeBack schedules a reconnect after the reconnection time (WHATWG HTML 9.2.3): the server's retry, here at most 10 s, or the
+// plan's delay.
 func (l *loop) comeBack(s *subscriber) {
 	wait := l.plan.ReconnectDelay.Microseconds()
 	if retry, ok := s.parser.Retry(); ok {
 		wait = min(retry.Microseconds(), 10_000_000)
 		l.counts.Retries++
 	}
-	if s.attempts > 0 { // double it, as a server that is down must not be hammered
+	if s.attempts > 0 { // double it, to spare a server that is down
 		wait = min(max(wait, 10_000)<<min(s.attempts, 10), 5_000_000)
 	}
 	l.wait(s, wait)

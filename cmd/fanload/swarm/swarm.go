@@ -17,23 +17,24 @@ import (
 	"fanfare/cmd/fanload/sequence"
 )
 
-// Swarm is one process's share of the subscribers. Its methods may be called from one goroutine at a time, but for Counts
-// and Window: those are for another one.
+// Swarm has one process's share of the subscribers. Only one goroutine at a time may call its methods, except for Counts and
+// Window, which another goroutine may call.
 type Swarm struct {
 	plan  *plan.Plan
 	loops []*loop
 	done  sync.WaitGroup
 	meter *time.Timer  // reads cpu when measuring begins
-	cpu   atomic.Int64 // of the process when measuring began
+	cpu   atomic.Int64 // processor time when measuring began
 
-	mu       sync.Mutex          // guards what follows
-	latency  measure.Histogram   // that windows were taken of: all but what is still at the loops
+	mu       sync.Mutex          // guards the fields below
+	latency  measure.Histogram   // the sum of all windows; the rest is still in the loops
 	spare    []measure.Histogram // empty, one for each loop
-	measured int64               // deliveries, when the last window was taken
+	measured int64               // deliveries at the last window
 }
 
-// New makes the loops for the subscribers i of the plan with i % shards == shard. From the ledger they know what is published when they
-// subscribe and leave; nil: what they get first is the beginning. Close or Finish must follow.
+// New makes the loops for the subscribers i of the plan with i % shards == shard. The ledger says what has been published when a
+// subscriber joins and leaves. If it is nil, the first event that a subscriber gets is the beginning. Call Close or Finish in the
+// end.
 func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
 	addr, err := netip.ParseAddrPort(p.Address)
 	if err != nil {
@@ -69,13 +70,13 @@ func share(all []int, at, of int) (mine []int) {
 	return mine
 }
 
-// Threads is how many threads the loops keep busy.
+// Threads is how many threads the loops use.
 func (s *Swarm) Threads() int { return len(s.loops) }
 
 // Connect begins to open all subscribers.
 func (s *Swarm) Connect() error { return s.all(func(l *loop) { l.startConnecting() }) }
 
-// Measure records latencies of events published at or after a time.
+// Measure records the latencies of events published at or after a time.
 func (s *Swarm) Measure(from int64) error {
 	if s.meter != nil {
 		s.meter.Stop()
@@ -84,11 +85,11 @@ func (s *Swarm) Measure(from int64) error {
 	return s.all(func(l *loop) { l.measureFrom = from })
 }
 
-// Begin expects every event that is published from now on, at all subscribers that are open.
+// Begin expects every event that is published from now on, at all open subscribers.
 func (s *Swarm) Begin() error { return s.all(func(l *loop) { l.begin() }) }
 
-// Await arms reached: it is called once, from another goroutine, when all subscribers of the key have the event. Each key can be
-// awaited by itself.
+// Await calls reached, once and from another goroutine, when all subscribers of the key have the event. Each key can have its own
+// await.
 func (s *Swarm) Await(key int, seq int64, reached func()) error {
 	var mu sync.Mutex
 	left := len(s.loops)
@@ -102,20 +103,20 @@ func (s *Swarm) Await(key int, seq int64, reached func()) error {
 	return s.all(func(l *loop) { l.startAwait(key, seq, one) })
 }
 
-// Storm drops a fraction of the subscribers at once; they come back, with their last event id, spread over jitter.
+// Storm disconnects a fraction of the subscribers at once. They reconnect with their last event id, spread over jitter.
 func (s *Swarm) Storm(fraction float64, jitter time.Duration) error {
 	return s.all(func(l *loop) { l.storm(fraction, jitter.Microseconds()) })
 }
 
-// Churn replaces that many subscribers a second over all processes by new ones; 0 stops it.
+// Churn replaces a number of subscribers per second over all processes by new ones. 0 stops it.
 func (s *Swarm) Churn(rate float64) error {
 	return s.all(func(l *loop) { l.churn(rate / l.loopsOfAll) })
 }
 
-// Stall makes the cohort stop reading.
+// Stall makes the chosen subscribers stop reading, see [plan.Plan.Stalls].
 func (s *Swarm) Stall() error { return s.all(func(l *loop) { l.stall() }) }
 
-// Behind is how many open subscribers have not yet the last event of their key, or are about to reconnect.
+// Behind is how many open subscribers do not have the last event of their key yet, or are about to reconnect.
 func (s *Swarm) Behind(last []int64) (int64, error) {
 	var n int64
 	var mu sync.Mutex
@@ -128,7 +129,7 @@ func (s *Swarm) Behind(last []int64) (int64, error) {
 	return n, err
 }
 
-// Counts as of some milliseconds ago.
+// Counts returns the counts as of up to some milliseconds ago.
 func (s *Swarm) Counts() Counts {
 	var sum Counts
 	for _, l := range s.loops {
@@ -139,28 +140,28 @@ func (s *Swarm) Counts() Counts {
 	return sum
 }
 
-// Window is the latencies recorded since the last call, some milliseconds apart between the loops. Each loop only changes
-// its histogram for an empty one; what it costs to look into the full ones is the caller's.
+// Window returns the latencies recorded since the last call, as of up to some milliseconds ago. Each loop only exchanges its
+// histogram for an empty one; the caller does the work of reading the full ones.
 func (s *Swarm) Window() (measure.Profile, error) {
 	measured := s.Counts().Measured
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if measured == s.measured {
-		return nil, nil // don't wake the loops for nothing
+		return nil, nil // nothing was measured: do not wake the loops
 	}
 	s.measured = measured
 	return s.take()
 }
 
-// take the loops' histograms. mu is held.
+// take takes the loops' histograms. mu must be held.
 func (s *Swarm) take() (p measure.Profile, err error) {
 	full := make([]measure.Histogram, len(s.loops))
 	err = s.all(func(l *loop) {
 		full[l.number], l.result.Latency = l.result.Latency, s.spare[l.number]
-		l.publish() // what is told with the window is of the same moment
+		l.publish() // the counts are then of the same moment as the window
 	})
 	if err != nil {
-		return nil, err // a loop has failed: its latencies don't matter any more
+		return nil, err // a loop has failed, so its latencies no longer matter
 	}
 	for i := range full {
 		p = p.Merge(full[i].Drain(&s.latency))
@@ -169,7 +170,7 @@ func (s *Swarm) take() (p measure.Profile, err error) {
 	return p, nil
 }
 
-// Finish closes all subscribers, holds them against what was published, and ends the loops.
+// Finish closes all subscribers, compares what each got with what was published, and ends the loops.
 func (s *Swarm) Finish(published *sequence.Published) (*Result, error) {
 	if len(published.Last) != s.plan.Keys {
 		return nil, fmt.Errorf("%d last sequences for %d keys", len(published.Last), s.plan.Keys)
@@ -192,7 +193,7 @@ func (s *Swarm) Finish(published *sequence.Published) (*Result, error) {
 	return r, err
 }
 
-// Close ends the loops. It may be called again.
+// Close ends the loops. It may be called more than once.
 func (s *Swarm) Close() {
 	if s.meter != nil {
 		s.meter.Stop()
@@ -206,7 +207,7 @@ func (s *Swarm) Close() {
 	}
 }
 
-// all runs f in each loop's goroutine, and waits.
+// all runs f in each loop's goroutine, and waits for all.
 func (s *Swarm) all(f func(*loop)) error {
 	ran := make(chan struct{}, len(s.loops))
 	for _, l := range s.loops {
@@ -218,7 +219,7 @@ func (s *Swarm) all(f func(*loop)) error {
 		select {
 		case <-ran:
 		case <-l.ended:
-			// It may have run f as the last thing that it did.
+			// The loop may have run f as its last command.
 			select {
 			case <-ran:
 			default:

@@ -18,6 +18,7 @@ import (
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/sequence"
+	"fanfare/internal/test/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,16 +85,6 @@ func (v *streams) count() int {
 
 const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
-// until polls, for at most 10 s.
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: it is not so", what)
-		}
-	}
-}
-
 func connected(t *testing.T, p *plan.Plan) *Swarm {
 	t.Helper()
 	s, err := New(p, 0, 1, nil)
@@ -104,7 +95,7 @@ func connected(t *testing.T, p *plan.Plan) *Swarm {
 	if err := s.Connect(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all are connected", func() bool { return s.Counts().Open == int64(p.Subscribers) })
+	eventually.True(t, "all are connected", func() bool { return s.Counts().Open == int64(p.Subscribers) })
 	if err := s.Begin(); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +114,7 @@ func TestCutStreamComesBack(t *testing.T) {
 	s := connected(t, p)
 	v.send(0, "retry: 3\n\n"+frame(1)+frame(2)[:40])
 	v.end(0)
-	until(t, "it is back", func() bool { return v.count() == 2 })
+	eventually.True(t, "it is back", func() bool { return v.count() == 2 })
 	if id := v.asked[1].Header.Get("Last-Event-ID"); id != "e-1" {
 		t.Errorf("it came back with %q", id)
 	}
@@ -131,7 +122,7 @@ func TestCutStreamComesBack(t *testing.T) {
 		t.Errorf("it came first with %q", id)
 	}
 	v.send(1, frame(2)+frame(3))
-	until(t, "all is there", func() bool { n, err := s.Behind([]int64{3}); return n == 0 && err == nil })
+	eventually.True(t, "all is there", func() bool { n, err := s.Behind([]int64{3}); return n == 0 && err == nil })
 	r, err := s.Finish(&sequence.Published{Last: []int64{3}})
 	c := r.Counts
 	if err != nil || c.Delivered != 3 || c.Lost+c.Duplicate+c.Foreign != 0 || c.Ended != 1 || c.Reconnects != 1 || c.Retries != 1 {
@@ -159,7 +150,7 @@ func TestLostAtSomeOfMany(t *testing.T) {
 	for i := range 4 {
 		v.send(i, frame(3))
 	}
-	until(t, "the events are there", func() bool { n, err := s.Behind([]int64{3}); return n == 1 && err == nil })
+	eventually.True(t, "the events are there", func() bool { n, err := s.Behind([]int64{3}); return n == 1 && err == nil })
 	select {
 	case <-reached:
 		t.Error("the last one has not got it")
@@ -196,7 +187,7 @@ func TestWindowsAreTheWhole(t *testing.T) {
 		}
 		all = all.Merge(w)
 	}
-	until(t, "all is there", func() bool { n, err := s.Behind([]int64{n}); return n == 0 && err == nil })
+	eventually.True(t, "all is there", func() bool { n, err := s.Behind([]int64{n}); return n == 0 && err == nil })
 	r, err := s.Finish(&sequence.Published{Last: []int64{n}})
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +214,7 @@ func TestSilentServer(t *testing.T) {
 	if err := s.Connect(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all have failed", func() bool { return s.Counts().Failed == 3 })
+	eventually.True(t, "all have failed", func() bool { return s.Counts().Failed == 3 })
 	r, err := s.Finish(&sequence.Published{Last: []int64{0}})
 	if err != nil || r.Errors["connect: timeout: no answer in 50ms"] != 3 || r.Counts.Opening != 0 {
 		t.Errorf("%v, %v, %+v", err, r.Errors, r.Counts)

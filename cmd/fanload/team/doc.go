@@ -1,10 +1,10 @@
-// Package team joins several processes to one swarm: the parent re-executes itself as workers and speaks with them over
-// pipes, in JSON, one command and one message a line. With one process the worker is a goroutine behind the same pipes.
+// Package team makes one swarm of several processes. The parent starts itself again as workers, and exchanges commands and
+// messages with them over pipes, as JSON, one per line. With one process, the worker is a goroutine that uses the same pipes.
 //
 //	parent -> worker   {"op":"plan",…} {"op":"connect"} {"op":"await","key":0,"seq":7} … {"op":"finish",…}
 //	worker -> parent   {"re":"ok"} or {"re":"error",…}, one for each command, in order
-//	                   {"re":"reached","seq":7} when what an await waited for is so; {"re":"status",…} every plan.Status
-//	                   with the counts, and a profile of the latencies since the last one
+//	                   {"re":"reached","seq":7} when the event of an await has reached all subscribers
+//	                   {"re":"status",…} every plan.Status, with the counts and a profile of the latencies since the last one
 package team
 
 import (

@@ -20,16 +20,16 @@ import (
 	"fanfare/cmd/fanload/swarm"
 )
 
-// answerTime bounds the wait for a worker's answer: no command takes long.
+// answerTime bounds the wait for a worker's answer. No command takes long.
 const answerTime = 60 * time.Second
 
-// Team is the parent's side. Its methods may be called by several goroutines at once, but for Finish and Close.
+// Team is the parent's side. Its methods may be called concurrently, except for Finish and Close.
 type Team struct {
 	workers []*worker
 	failed  chan struct{} // closed when a worker has ended before it was asked to finish
 	fail    sync.Once
 
-	calls sync.Mutex // held from a command to its answers, which come in the order of the commands
+	calls sync.Mutex // held from a command to its answers, which arrive in the order of the commands
 
 	mu     sync.Mutex
 	awaits map[int]*await  // by key
@@ -38,7 +38,7 @@ type Team struct {
 
 type await struct {
 	seq     int64
-	left    int // workers with subscribers that don't have it
+	left    int // workers with subscribers that do not have it yet
 	reached chan struct{}
 }
 
@@ -46,7 +46,7 @@ type worker struct {
 	in      io.WriteCloser
 	enc     *json.Encoder
 	replies chan message
-	ended   chan struct{} // closed when nothing more comes; why may be read then
+	ended   chan struct{} // closed when no more messages arrive; then why may be read
 	why     error
 	closing atomic.Bool // it was asked to finish, or its input was closed
 	process *exec.Cmd   // nil: a goroutine
@@ -56,8 +56,8 @@ type worker struct {
 	counts swarm.Counts
 }
 
-// Start brings the workers up, p.Processes of them. argv is the command that runs [Worker] on its standard input and
-// output; a team of one doesn't need it. The ledger is shared with all; nil: there is none. Close must follow.
+// Start starts the workers, p.Processes of them. argv is the command that runs [Worker] on its standard input and output; a team
+// of one does not need it. All share the ledger, which may be nil. Call Close when the team is no longer used.
 func Start(p *plan.Plan, argv []string, l *ledger.Ledger) (*Team, error) {
 	t := &Team{failed: make(chan struct{}), awaits: map[int]*await{}}
 	for i := range p.Processes {
@@ -110,21 +110,21 @@ func (t *Team) startWorker(inside bool, argv []string, l *ledger.Ledger) (*worke
 	go func() {
 		t.listen(w, out)
 		if w.process != nil {
-			_ = w.process.Wait() // its pipe is read to the end; why says more
+			_ = w.process.Wait() // the error is not needed: why says more
 			close(w.done)
 		}
 	}()
 	return w, nil
 }
 
-// listen takes what a worker says.
+// listen reads the messages of a worker.
 func (t *Team) listen(w *worker, out io.Reader) {
 	defer close(w.ended)
 	in := json.NewDecoder(out)
 	for {
 		var m message
 		if err := in.Decode(&m); err != nil {
-			w.why = fmt.Errorf("it has ended: %w", err)
+			w.why = fmt.Errorf("the process ended: %w", err)
 			if !w.closing.Load() {
 				t.fail.Do(func() { close(t.failed) })
 			}
@@ -151,7 +151,7 @@ func (t *Team) listen(w *worker, out io.Reader) {
 	}
 }
 
-// each sends every worker its command, and waits for all answers. Those of the others are there if one has failed.
+// each sends every worker its command and waits for all answers. If one worker fails, the answers of the others are valid.
 func (t *Team) each(make func(i int) command) ([]message, error) {
 	t.calls.Lock()
 	defer t.calls.Unlock()
@@ -161,7 +161,7 @@ func (t *Team) each(make func(i int) command) ([]message, error) {
 		if err := w.enc.Encode(make(i)); err != nil {
 			select {
 			case <-w.ended:
-				err = w.why // rather than that its pipe is closed
+				err = w.why // says more than that the pipe is closed
 			default:
 			}
 			errs = append(errs, fmt.Errorf("worker %d: %w", i, err))
@@ -185,7 +185,7 @@ func (t *Team) each(make func(i int) command) ([]message, error) {
 		case <-w.ended:
 			errs = append(errs, fmt.Errorf("worker %d: %w", i, w.why))
 		case <-late.C:
-			return answers, errors.Join(append(errs, fmt.Errorf("worker %d does not answer", i))...)
+			return answers, errors.Join(append(errs, fmt.Errorf("worker %d did not answer within %s", i, answerTime))...)
 		}
 	}
 	return answers, errors.Join(errs...)
@@ -199,10 +199,10 @@ func (t *Team) all(c command) error {
 // Connect begins to open all subscribers.
 func (t *Team) Connect() error { return t.all(command{Op: "connect"}) }
 
-// Begin expects every event from now on, at all that are open.
+// Begin expects every event from now on, at all open subscribers.
 func (t *Team) Begin() error { return t.all(command{Op: "begin"}) }
 
-// Measure records latencies of events published from then on, and the workers' processor time.
+// Measure records the latencies of events published from a time on, and the workers' processor time.
 func (t *Team) Measure(from int64) error { return t.all(command{Op: "measure", From: from}) }
 
 // Storm drops a fraction of the subscribers; see [swarm.Swarm.Storm].
@@ -210,13 +210,13 @@ func (t *Team) Storm(fraction float64, jitter time.Duration) error {
 	return t.all(command{Op: "storm", Fraction: fraction, Jitter: jitter})
 }
 
-// Churn replaces that many subscribers a second.
+// Churn replaces a number of subscribers per second.
 func (t *Team) Churn(rate float64) error { return t.all(command{Op: "churn", Rate: rate}) }
 
-// Stall makes the cohort stop reading.
+// Stall makes the chosen subscribers stop reading, see [plan.Plan.Stalls].
 func (t *Team) Stall() error { return t.all(command{Op: "stall"}) }
 
-// Behind is how many subscribers something is still to come for.
+// Behind is how many subscribers still miss events.
 func (t *Team) Behind(last []int64) (int64, error) {
 	answers, err := t.each(func(int) command { return command{Op: "behind", Last: last} })
 	var n int64
@@ -226,8 +226,8 @@ func (t *Team) Behind(last []int64) (int64, error) {
 	return n, err
 }
 
-// Await gives a channel that is closed when every subscriber of the key has an event that is published next. Each key can be
-// awaited by itself.
+// Await returns a channel that is closed when every subscriber of the key has an event that will be published. Each key can have
+// its own await.
 func (t *Team) Await(key int, seq int64) (<-chan struct{}, error) {
 	reached := make(chan struct{})
 	t.mu.Lock()
@@ -236,11 +236,11 @@ func (t *Team) Await(key int, seq int64) (<-chan struct{}, error) {
 	return reached, t.all(command{Op: "await", Key: key, Seq: seq})
 }
 
-// Failed is closed when a worker has ended in the middle of the run: what it held is gone, and the others' figures are not
-// the run's.
+// Failed is closed when a worker has ended during the run. Its subscribers are then gone, and the figures of the others are not
+// those of the run.
 func (t *Team) Failed() <-chan struct{} { return t.failed }
 
-// Counts as of a tenth of a second ago.
+// Counts returns the counts as of up to a tenth of a second ago.
 func (t *Team) Counts() swarm.Counts {
 	var sum swarm.Counts
 	for _, w := range t.workers {
@@ -259,7 +259,7 @@ func (t *Team) add(window measure.Profile) {
 	}
 }
 
-// Window is the latencies that have come since the last call, as of a tenth of a second ago.
+// Window returns the latencies since the last call, as of up to a tenth of a second ago.
 func (t *Team) Window() measure.Profile {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -268,7 +268,7 @@ func (t *Team) Window() measure.Profile {
 	return w
 }
 
-// Finish closes all subscribers, holds them against what was published, and gives the joined result.
+// Finish closes all subscribers, compares what each got with what was published, and returns the merged result.
 func (t *Team) Finish(published *sequence.Published) (*swarm.Result, error) {
 	for _, w := range t.workers {
 		w.closing.Store(true)
@@ -284,7 +284,7 @@ func (t *Team) Finish(published *sequence.Published) (*swarm.Result, error) {
 	return sum, err
 }
 
-// Close ends the workers: by the end of their input, and after 10 s by force.
+// Close ends the workers by closing their input. After 10 s it kills them.
 func (t *Team) Close() {
 	for _, w := range t.workers {
 		w.closing.Store(true)

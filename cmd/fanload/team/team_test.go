@@ -14,10 +14,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +24,8 @@ import (
 	"fanfare/cmd/fanload/measure"
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/sequence"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // role makes the test binary a worker, or a parent of two.
@@ -135,16 +135,6 @@ func event(seq int64) string {
 	return fmt.Sprintf("data: %s\n\n", plan.AppendPayload(nil, "abcde", 0, seq, measure.Now(), 0))
 }
 
-// until polls, for at most 10 s.
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: it is not so", what)
-		}
-	}
-}
-
 // started is a team of processes whose subscribers are open.
 func started(t *testing.T, address string, processes int) *Team {
 	t.Helper()
@@ -159,7 +149,7 @@ func started(t *testing.T, address string, processes int) *Team {
 	if err := m.Connect(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all are open", func() bool { return m.Counts().Open == int64(p.Subscribers) })
+	eventually.True(t, "all are open", func() bool { return m.Counts().Open == int64(p.Subscribers) })
 	if err := errors.Join(m.Begin(), m.Measure(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +166,7 @@ func TestTeamIsOneSwarm(t *testing.T) {
 			t.Fatal(err)
 		}
 		send(event(1))
-		until(t, "the first is there", func() bool { return m.Counts().Delivered == 6 })
+		eventually.True(t, "the first is there", func() bool { return m.Counts().Delivered == 6 })
 		select {
 		case <-reached:
 			t.Error("the second event was reached before it was sent")
@@ -185,7 +175,7 @@ func TestTeamIsOneSwarm(t *testing.T) {
 		send(event(2) + event(2))
 		<-reached
 		send(event(4))
-		until(t, "the last is there", func() bool { n, err := m.Behind([]int64{4}); return n == 0 && err == nil })
+		eventually.True(t, "the last is there", func() bool { n, err := m.Behind([]int64{4}); return n == 0 && err == nil })
 		window := m.Window()
 		r, err := m.Finish(&sequence.Published{Last: []int64{4}})
 		if err != nil {
@@ -210,16 +200,16 @@ func TestMemberDies(t *testing.T) {
 	address, send, open := streams(t)
 	m := started(t, address, 3)
 	send(event(1))
-	until(t, "the event is there", func() bool { return m.Counts().Delivered == 6 })
+	eventually.True(t, "the event is there", func() bool { return m.Counts().Delivered == 6 })
 	if err := m.workers[1].process.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-m.Failed():
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("nobody has noticed")
 	}
-	until(t, "its streams are closed", func() bool { return open() == 4 })
+	eventually.True(t, "its streams are closed", func() bool { return open() == 4 })
 	_, behind := m.Behind([]int64{1})
 	_, await := m.Await(0, 2)
 	for _, err := range []error{behind, await, m.Storm(1, 0)} {
@@ -273,24 +263,15 @@ func TestParentIsKilled(t *testing.T) {
 		}
 		workers = append(workers, pid)
 	}
-	if open() != 6 || !running(workers[0]) || !running(workers[1]) {
+	if open() != 6 || !proctest.Running(workers[0]) || !proctest.Running(workers[1]) {
 		t.Errorf("%d open, workers %v", open(), workers)
 	}
 	_ = c.Process.Kill()
 	if err := c.Wait(); err == nil {
 		t.Error("the parent was not killed")
 	}
-	until(t, "the workers have ended", func() bool { return !running(workers[0]) && !running(workers[1]) })
-	until(t, "their streams are closed", func() bool { return open() == 0 })
-}
-
-// running tells whether there is such a process, and it is no zombie that nobody has waited for.
-func running(pid int) bool {
-	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		return false
-	}
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	return err == nil && !bytes.Contains(b, []byte(") Z "))
+	eventually.True(t, "the workers have ended", func() bool { return !proctest.Running(workers[0]) && !proctest.Running(workers[1]) })
+	eventually.True(t, "their streams are closed", func() bool { return open() == 0 })
 }
 
 // TestWorkerEndsItself when the run's time is over, though its parent still is there and says nothing.

@@ -17,11 +17,11 @@ import (
 	"fanfare/cmd/fanload/swarm"
 )
 
-// Worker carries out the commands of r until it ends. In a process of its own (alone), it ends the process when the
-// plan's limit is over, so that it is never left behind.
+// Worker runs the commands that it reads from r until r ends. alone says that it has its own process; then it ends the process
+// when the plan's limit is over, so that no worker outlives the run.
 func Worker(r io.Reader, w io.Writer, alone bool) error { return serve(r, w, alone, nil) }
 
-// serve is Worker with the parent's ledger, where that is in the same process.
+// serve is Worker with the ledger of a parent in the same process.
 func serve(r io.Reader, w io.Writer, alone bool, l *ledger.Ledger) error {
 	k := &served{out: json.NewEncoder(w), ledger: l}
 	defer k.close()
@@ -52,15 +52,15 @@ func serve(r io.Reader, w io.Writer, alone bool, l *ledger.Ledger) error {
 	}
 }
 
-// served is a worker's state.
+// served is the state of a worker.
 type served struct {
 	swarm  *swarm.Swarm
 	ledger *ledger.Ledger
-	mine   *ledger.Ledger // the same, if it was opened here
+	mine   *ledger.Ledger // the same ledger, if this worker opened it
 	stop   chan struct{}  // ends the status goroutine
 	wait   sync.WaitGroup
 
-	mu  sync.Mutex // guards out: commands, statuses and awaits are answered by different goroutines
+	mu  sync.Mutex // guards out: different goroutines answer commands, statuses and awaits
 	out *json.Encoder
 }
 
@@ -79,7 +79,7 @@ func (k *served) do(c *command) (m message, err error) {
 			k.ledger = k.mine
 		}
 		if k.swarm, err = swarm.New(c.Plan, c.Shard, c.Shards, k.ledger); err == nil {
-			// The loops hold their processors for long: the others must not wait for the scheduler to take one away.
+			// The loops hold their processors for long. Other goroutines must not wait until the scheduler takes one away.
 			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), k.swarm.Threads()+3))
 		}
 		return m, err
@@ -97,7 +97,7 @@ func (k *served) do(c *command) (m message, err error) {
 	case "await":
 		key, seq := c.Key, c.Seq
 		err = k.swarm.Await(key, seq, func() {
-			go func() { _ = k.tell(message{Re: "reached", Key: key, Seq: seq}) }() // the loop doesn't wait for a pipe
+			go func() { _ = k.tell(message{Re: "reached", Key: key, Seq: seq}) }() // the loop must not wait for a pipe
 		})
 	case "storm":
 		err = k.swarm.Storm(c.Fraction, c.Jitter)
@@ -110,7 +110,7 @@ func (k *served) do(c *command) (m message, err error) {
 	case "finish":
 		k.stopStatus()
 		if c.Published == nil {
-			return m, errors.New("finish: it isn't said what was published")
+			return m, errors.New("finish: the command does not say what was published")
 		}
 		m.Result, err = k.swarm.Finish(c.Published)
 	default:
@@ -124,7 +124,7 @@ func (k *served) startStatus(every time.Duration) {
 	stop := k.stop
 	k.wait.Go(func() {
 		every := max(every.Microseconds(), 1000)
-		// At whole multiples of every: those of all workers at once, and as many for each of the parent's samples.
+		// Report at whole multiples of every: all workers at the same time, and equally often in each of the parent's samples.
 		wait := func() time.Duration { return time.Duration(every-measure.Now()%every) * time.Microsecond }
 		t := time.NewTimer(wait())
 		defer t.Stop()
@@ -157,8 +157,8 @@ func (k *served) close() {
 	if k.swarm != nil {
 		k.swarm.Close()
 	}
-	_ = k.mine.Close() // the process is at its end
+	_ = k.mine.Close() // an error does not matter at the end of the process
 }
 
-// ledgerFile is where a worker's process finds the ledger: the first file behind standard error.
+// ledgerFile is the descriptor of the ledger in a worker's process: the first one after standard error.
 const ledgerFile = 3

@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// Body takes the transfer coding off a body that comes in pieces: chunked (RFC 9112 7.1), a given length, or all until
-// the connection ends. Begin it with the head.
+// Body decodes a body that arrives in pieces: chunked (RFC 9112 7.1), with a given length, or until the connection ends. Call
+// Begin with the head first.
 type Body struct {
 	state state
-	left  int64 // of the chunk, or of the whole
+	left  int64 // bytes left of the chunk, or of the whole body
 	lines int   // bytes of the chunk's size line, or of the trailer
 	digit bool  // the size has a digit
 }
@@ -20,19 +20,19 @@ const (
 	untilEnd state = iota
 	length
 	size       // the digits of a chunk's size
-	extension  // behind them, up to the LF
+	extension  // after the digits, up to the LF
 	chunk      // the chunk's data
-	chunkEnd   // CR LF behind it
+	chunkEnd   // the CR LF after the data
 	trailer    // at the start of a trailer's line
 	trailerIn  // inside one
-	done       // nothing more belongs to the body
+	done       // the body is complete
 	maxControl = 16 << 10
 )
 
-// ErrChunk is what every violation of the chunked coding wraps.
-var ErrChunk = errors.New("the chunked transfer coding is broken")
+// ErrChunk is wrapped by the error of every violation of the chunked coding.
+var ErrChunk = errors.New("the chunked transfer coding is invalid")
 
-// Begin makes it ready for the body behind a head.
+// Begin prepares for the body that follows a head.
 func (b *Body) Begin(h *Head) {
 	*b = Body{}
 	switch {
@@ -45,13 +45,13 @@ func (b *Body) Begin(h *Head) {
 	}
 }
 
-// Done tells whether the body is complete. One that lasts until the connection ends never is.
+// Done reports whether the body is complete. A body that lasts until the connection ends never is.
 func (b *Body) Done() bool { return b.state == done }
 
-// UntilEnd tells whether the body ends with the connection.
+// UntilEnd reports whether the body ends with the connection.
 func (b *Body) UntilEnd() bool { return b.state == untilEnd }
 
-// Feed passes the content in piece to emit, in slices of piece, and returns what follows a body that is complete.
+// Feed passes the content of piece to emit, in slices of piece. It returns the bytes after the body if the body is complete.
 func (b *Body) Feed(piece []byte, emit func([]byte)) (rest []byte, err error) {
 	for len(piece) > 0 {
 		switch b.state {
@@ -81,7 +81,7 @@ func (b *Body) Feed(piece []byte, emit func([]byte)) (rest []byte, err error) {
 	return nil, nil
 }
 
-// control takes a byte of the coding itself.
+// control processes a byte of the coding itself.
 func (b *Body) control(c byte) error {
 	if b.lines++; b.lines > maxControl {
 		return fmt.Errorf("%w: a size line or trailer is longer than %d bytes", ErrChunk, maxControl)
@@ -98,7 +98,7 @@ func (b *Body) control(c byte) error {
 		case c == '\n':
 			b.state, b.lines, b.digit = size, 0, false
 		case c != '\r' || b.lines > 1:
-			return fmt.Errorf("%w: %q where a chunk must end", ErrChunk, c)
+			return fmt.Errorf("%w: %q in place of the line end after a chunk", ErrChunk, c)
 		}
 	case trailer:
 		switch c {
@@ -133,7 +133,7 @@ func (b *Body) sizeByte(c byte) error {
 		}
 		b.left, b.digit = b.left<<4|d, true
 	case !b.digit:
-		return fmt.Errorf("%w: %q where a chunk's size must be", ErrChunk, c)
+		return fmt.Errorf("%w: %q in place of a chunk's size", ErrChunk, c)
 	case c == '\n':
 		b.sizeEnd()
 	case c == '\r' || c == ';' || c == ' ' || c == '\t':

@@ -1,5 +1,5 @@
-// Package wire reads HTTP/1.1 answers that come in pieces (RFC 9112): the head, and the body in its transfer coding.
-// It is what is needed to read streams from non-blocking sockets, not an HTTP client.
+// Package wire reads HTTP/1.1 responses that arrive in pieces (RFC 9112): the head, and the body in its transfer coding. It has
+// what is needed to read streams from non-blocking sockets. It is not an HTTP client.
 package wire
 
 import (
@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// MaxHead is how long an answer's head may be, in bytes.
+// MaxHead bounds the head of a response, in bytes.
 const MaxHead = 32 << 10
 
-// Head collects and parses the head of an answer. The zero value is ready.
+// Head collects and parses the head of a response. The zero value is ready to use.
 type Head struct {
 	Status      int
 	ContentType string // without parameters, in lower case
@@ -22,13 +22,13 @@ type Head struct {
 	RetryAfter  string
 	Chunked     bool
 	Length      int64 // of the body; -1: until the connection ends
-	Close       bool  // the server ends the connection behind the body
+	Close       bool  // the server ends the connection after the body
 
 	raw []byte
 }
 
-// Feed takes the next piece. done says that the head is complete; rest is then what follows it. Interim answers (1xx,
-// RFC 9110 15.2) are passed over.
+// Feed processes the next piece. done says that the head is complete; then rest has the bytes after it. Interim responses (1xx,
+// RFC 9110 15.2) are skipped.
 func (h *Head) Feed(piece []byte) (rest []byte, done bool, err error) {
 	for {
 		from := max(0, len(h.raw)-3)
@@ -48,7 +48,7 @@ func (h *Head) Feed(piece []byte) (rest []byte, done bool, err error) {
 			return rest, true, err
 		}
 		if h.Status == 101 {
-			return rest, true, errors.New("the server switched protocols (101), though nothing asked for it")
+			return rest, true, errors.New("the server switched protocols (101) without being asked")
 		}
 		if piece = rest; len(piece) == 0 {
 			return nil, false, nil
@@ -56,8 +56,8 @@ func (h *Head) Feed(piece []byte) (rest []byte, done bool, err error) {
 	}
 }
 
-// headEnd finds the empty line: where the lines before it end, and how long that line end and the empty line are. A bare
-// LF ends a line too (RFC 9112 2.2).
+// headEnd finds the empty line. It returns where the lines before it end, and the length of that line end and the empty line. A
+// bare LF also ends a line (RFC 9112 2.2).
 func headEnd(b []byte) (end, skip int) {
 	for at := 0; ; {
 		i := bytes.IndexByte(b[at:], '\n')
@@ -94,7 +94,7 @@ func (h *Head) parse(raw []byte) error {
 		}
 	}
 	if h.Chunked || n == 204 || n == 304 || n < 200 {
-		h.Length = -1 // chunked rules (RFC 9112 6.3); the others have no body
+		h.Length = -1 // chunked overrides the length (RFC 9112 6.3); the others have no body
 		if !h.Chunked {
 			h.Length = 0
 		}
@@ -116,7 +116,7 @@ func (h *Head) field(name, value string) error {
 	case "retry-after":
 		h.RetryAfter = clip(value)
 	case "transfer-encoding":
-		// Others than chunked are passed over: "off", which egg-sse sends, means nothing.
+		// Codings other than chunked are ignored: "off", which egg-sse sends, has no meaning.
 		h.Chunked = h.Chunked || strings.EqualFold(value, "chunked") || strings.HasSuffix(strings.ToLower(value), ", chunked")
 	case "connection":
 		for token := range strings.SplitSeq(value, ",") {
@@ -125,14 +125,14 @@ func (h *Head) field(name, value string) error {
 	case "content-length":
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || n < 0 {
-			return fmt.Errorf("the answer has a Content-Length %q that is no length", clip(value))
+			return fmt.Errorf("the answer has an invalid Content-Length %q", clip(value))
 		}
 		h.Length = n
 	}
 	return nil
 }
 
-// clip keeps strange answers short in messages.
+// clip shortens unexpected responses in messages.
 func clip(s string) string {
 	if len(s) > 120 {
 		return s[:120] + "…"

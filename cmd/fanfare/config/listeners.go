@@ -1,0 +1,142 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+func checkListen(c *Config, at place) {
+	if _, err := parseAddress(c.Listen); err != nil {
+		at.fail("%s", err)
+	}
+}
+
+func checkAdmin(c *Config, at place) {
+	if c.Admin == Off {
+		return
+	}
+	listen, listenErr := parseAddress(c.Listen)
+	admin, err := parseAddress(c.Admin)
+	switch {
+	case err != nil:
+		at.fail("%s, or %q for none", err, Off)
+	case listenErr == nil && listen.overlaps(admin):
+		at.fail("%q uses the same port as listen (%q, %s): give each its own port", c.Admin, c.Listen, c.Origin("listen"))
+	case !admin.loopback() && c.PublishToken == "":
+		at.fail("%q can be reached from other machines, and anyone could publish: set publishToken (environment %s), or listen on loopback (127.0.0.1:%d)",
+			c.Admin, byName["publishToken"].Env, admin.port)
+	}
+}
+
+// checkToken accepts the empty text and the b64token of RFC 6750 2.1.
+func checkToken(c *Config, at place) {
+	token := string(c.PublishToken)
+	body := strings.TrimRight(token, "=")
+	if token != "" && body == "" || strings.ContainsFunc(body, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("-._~+/", r) }) {
+		at.fail("may contain only letters, digits and -._~+/ with = at the end (RFC 6750 2.1), because it is sent in a header")
+	}
+}
+
+// address is [HOST]:PORT. An empty host means all interfaces.
+type address struct {
+	host string
+	port uint16
+}
+
+// parseAddress reads [HOST]:PORT with a numeric port.
+func parseAddress(text string) (address, error) {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return address{}, fmt.Errorf("%s is a URL, not an address: write %q", quoteShort(text), net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "8080")))
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		hint := "[HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080"
+		if _, perr := strconv.ParseUint(text, 10, 16); perr == nil {
+			hint = fmt.Sprintf("%q for all interfaces", ":"+text)
+		}
+		return address{}, fmt.Errorf("%s is not an address: write %s", quoteShort(text), hint)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return address{}, fmt.Errorf("%s has no valid port: write 0 to 65535 (0: the system chooses), such as :8080", quoteShort(text))
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && strings.ContainsFunc(host, notHostChar) {
+		return address{}, fmt.Errorf("%s has no valid host: write an IP address or a host name, such as 127.0.0.1:8080", quoteShort(text))
+	}
+	return address{host, uint16(n)}, nil
+}
+
+func notHostChar(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("-._", r) }
+
+// loopback reports whether the address is in 127.0.0.0/8, ::1 or localhost. Other names are not resolved, because what they
+// mean can change.
+func (a address) loopback() bool {
+	if strings.EqualFold(a.host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(a.host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (a address) wildcard() bool {
+	ip, err := netip.ParseAddr(a.host)
+	return a.host == "" || (err == nil && ip.Unmap().IsUnspecified())
+}
+
+// overlaps reports whether the two cannot both be bound. A wildcard takes the port on every address.
+func (a address) overlaps(b address) bool {
+	if a.port != b.port || a.port == 0 {
+		return false
+	}
+	if a.wildcard() || b.wildcard() || strings.EqualFold(a.host, b.host) {
+		return true
+	}
+	x, errX := netip.ParseAddr(a.host)
+	y, errY := netip.ParseAddr(b.host)
+	if errX == nil && errY == nil {
+		return x.Unmap() == y.Unmap()
+	}
+	return a.loopback() && b.loopback() // localhost and 127.0.0.1
+}
+
+func checkProxies(c *Config, at place) {
+	for _, text := range c.TrustedProxies {
+		if _, err := parseProxy(text); err != nil {
+			at.fail("%s", err)
+		}
+	}
+}
+
+// Proxies are the addresses of trustedProxies.
+func (c *Config) Proxies() []netip.Prefix {
+	list := make([]netip.Prefix, 0, len(c.TrustedProxies))
+	for _, text := range c.TrustedProxies {
+		if p, err := parseProxy(text); err == nil { // Validate refuses the others
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func parseProxy(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		a, err := netip.ParseAddr(text)
+		if err != nil || a.Zone() != "" {
+			return p, fmt.Errorf("%q is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8", text)
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("%q has bits set after its prefix length: write %s", text, p.Masked())
+	}
+	if p.Addr().Is4In6() {
+		return p, fmt.Errorf("%q is an IPv4 address in IPv6 form: write it as 10.0.0.7 or 10.0.0.0/8", text)
+	}
+	return p, nil
+}

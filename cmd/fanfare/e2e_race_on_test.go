@@ -1,6 +1,0 @@
-//go:build race
-
-package main_test
-
-// The server under test is built with the race detector, too.
-func init() { raceEnabled = true }

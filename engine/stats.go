@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Count returns the number of the key's subscribers. A subscriber of several keys counts for each of them.
+func (e *Engine) Count(name string) int {
+	if k, ok := e.shard(name).Load(name); ok {
+		return int(k.subscribers.Load())
+	}
+	return 0
+}
+
+// CountAll returns the sum of Count over all keys. It visits every key.
+func (e *Engine) CountAll() (n int) {
+	for k := range e.allKeys() {
+		n += int(k.subscribers.Load())
+	}
+	return n
+}
+
+// KeyStats are the figures of one key.
+type KeyStats struct {
+	Key          string `json:"key"`
+	Subscribers  int    `json:"subscribers"`
+	Events       uint64 `json:"events"` // published in this life of the key
+	HistoryBytes int64  `json:"historyBytes"`
+	Epoch        string `json:"epoch"`
+}
+
+// Top returns the n keys with the most subscribers, ordered by number of subscribers and then by name. It visits every
+// key.
+func (e *Engine) Top(n int) []KeyStats {
+	n = max(n, 0)
+	var top []KeyStats
+	order := func(a, b KeyStats) int {
+		return cmp.Or(cmp.Compare(b.Subscribers, a.Subscribers), strings.Compare(a.Key, b.Key))
+	}
+	for k := range e.allKeys() {
+		top = append(top, KeyStats{
+			Key: k.name, Subscribers: int(k.subscribers.Load()), Events: k.tail(),
+			HistoryBytes: max(k.bytes.Load(), 0), Epoch: Position{Epoch: k.epoch}.epochText(),
+		})
+		if (len(top)-64)/2 >= n { // sort and cut now and then, so that the memory depends on n and not on the number of keys
+			slices.SortFunc(top, order)
+			top = top[:n]
+		}
+	}
+	slices.SortFunc(top, order)
+	return top[:min(n, len(top))]
+}
+
+// slotBytes is the size of a ring's slot on 64-bit systems.
+const slotBytes = 8
+
+// Stats are figures of the whole engine.
+type Stats struct {
+	Keys         int64
+	HistoryBytes int64 // of the frames that are kept
+	RingBytes    int64 // of the slots of all rings, as of the last complete sweep
+}
+
+// Stats returns the current figures. It costs three loads.
+func (e *Engine) Stats() Stats {
+	// An event can be evicted before its publisher has counted it, see I6.
+	return Stats{Keys: e.keys.Load(), HistoryBytes: max(e.historyBytes.Load(), 0), RingBytes: slotBytes * e.ringSlots.Load()}
+}

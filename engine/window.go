@@ -1,7 +1,0 @@
-//go:build !race
-
-package engine
-
-// window marks a place between two atomic steps where another goroutine may
-// come in between. Race-detector builds yield there; others pay nothing.
-func window() {}

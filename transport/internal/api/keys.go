@@ -1,0 +1,82 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"fanfare/engine"
+)
+
+// keyOf returns the key of the query; a missing or empty one is the default of
+// Config.Keys. If the key is not allowed it answers the request itself.
+func (a *API) keyOf(ctx *fasthttp.RequestCtx) (key string, ok bool) {
+	keys := a.config.Load().Keys
+	key = string(ctx.QueryArgs().Peek("key"))
+	if key == "" {
+		key = keys.Default
+	}
+	if problem := keys.Check(key); problem != "" {
+		fail(ctx, fasthttp.StatusBadRequest, "key", "key "+problem)
+		return "", false
+	}
+	return key, true
+}
+
+// noBody refuses an object in the body of a request that does not read it: the key
+// in it would be ignored.
+func (a *API) noBody(ctx *fasthttp.RequestCtx, path string) bool {
+	if b := bytes.TrimSpace(ctx.PostBody()); len(b) == 0 || b[0] != '{' || string(b) == "{}" {
+		return true
+	}
+	fail(ctx, fasthttp.StatusBadRequest, "body", path+" takes no body: the streams of a key are closed by POST /close?key=KEY, all by POST /closeAll")
+	return false
+}
+
+func (a *API) serveClose(ctx *fasthttp.RequestCtx) {
+	if !a.noBody(ctx, "/close") {
+		return
+	}
+	if key, ok := a.keyOf(ctx); ok {
+		answer(ctx, fasthttp.StatusOK, closedAnswer{a.eng.CloseKey(key)})
+	}
+}
+
+func (a *API) serveCloseAll(ctx *fasthttp.RequestCtx) {
+	if !a.noBody(ctx, "/closeAll") {
+		return
+	}
+	answer(ctx, fasthttp.StatusOK, closedAnswer{a.eng.CloseAll()})
+}
+
+func (a *API) serveCount(ctx *fasthttp.RequestCtx) {
+	if key, ok := a.keyOf(ctx); ok {
+		answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.Count(key)})
+	}
+}
+
+func (a *API) serveCountAll(ctx *fasthttp.RequestCtx) {
+	answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.CountAll()})
+}
+
+// maxTop bounds GET /keys.
+const maxTop = 1000
+
+func (a *API) serveKeys(ctx *fasthttp.RequestCtx) {
+	top := 20
+	if arg := ctx.QueryArgs().Peek("top"); len(arg) > 0 {
+		n, err := strconv.Atoi(string(arg))
+		if err != nil || n < 1 || n > maxTop {
+			fail(ctx, fasthttp.StatusBadRequest, "top", fmt.Sprintf("top is a number from 1 to %d", maxTop))
+			return
+		}
+		top = n
+	}
+	stats := a.eng.Top(top)
+	if stats == nil {
+		stats = []engine.KeyStats{} // [] and not null
+	}
+	answer(ctx, fasthttp.StatusOK, keysAnswer{a.eng.Stats().Keys, stats})
+}

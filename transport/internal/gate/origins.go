@@ -1,0 +1,95 @@
+// Package gate decides who a request comes from and what it may ask for: the
+// origins of browsers' pages, client addresses behind proxies, and keys.
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Field is a header field: name and value.
+type Field = [2]string
+
+// AnyOrigin in a list of origins allows every one.
+const AnyOrigin = "*"
+
+// Origins are the browser origins whose pages may read streams.
+type Origins struct {
+	// Allowed has "https://app.example", "https://*.example.com" for those below
+	// it, or AnyOrigin. Empty allows every origin, by a fixed header field.
+	Allowed []string
+	// Credentials lets those pages send cookies.
+	Credentials bool
+}
+
+// Check refuses lists that mean nothing or that a browser would refuse.
+func (o Origins) Check() error {
+	for _, allowed := range o.Allowed {
+		scheme, host, ok := strings.Cut(allowed, "://")
+		name, wild := strings.CutPrefix(host, "*.")
+		switch {
+		case allowed == AnyOrigin:
+			if o.Credentials {
+				return errors.New(`allowedOrigins "*" with allowCredentials: every page could read the streams of whoever opens it, and browsers refuse it: name the origins`)
+			}
+		case !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/ ,") || wild && (name == "" || strings.Contains(name, "*")) || !wild && strings.Contains(host, "*"):
+			return fmt.Errorf("allowedOrigins %q is not an origin: write scheme://host[:port], such as https://app.example, or https://*.example.com", allowed)
+		}
+	}
+	if o.Credentials && len(o.Allowed) == 0 {
+		return errors.New("allowCredentials needs allowedOrigins: browsers refuse credentials where every origin is allowed")
+	}
+	return nil
+}
+
+// Echoed reports whether an answer depends on the request's origin.
+func (o Origins) Echoed() bool {
+	for _, allowed := range o.Allowed {
+		if allowed == AnyOrigin {
+			return false
+		}
+	}
+	return len(o.Allowed) > 0
+}
+
+// allows reports whether pages of the origin may read streams.
+func (o Origins) allows(origin string) bool {
+	for _, allowed := range o.Allowed {
+		before, after, wild := strings.Cut(allowed, "*")
+		if !wild {
+			if origin == allowed {
+				return true
+			}
+			continue
+		}
+		if len(origin) > len(before)+len(after) && strings.HasPrefix(origin, before) && strings.HasSuffix(origin, after) &&
+			!strings.ContainsAny(origin[len(before):len(origin)-len(after)], "/:@ ") {
+			return true
+		}
+	}
+	return false
+}
+
+// Fields are the header fields that depend on the request's origin (Fetch,
+// 3.3.3); none if every origin is allowed.
+func (o Origins) Fields(origin string) []Field {
+	if !o.Echoed() {
+		return nil
+	}
+	fields := []Field{{"Vary", "Origin"}}
+	if origin != "" && o.allows(origin) {
+		fields = append(fields, Field{"Access-Control-Allow-Origin", origin})
+		if o.Credentials {
+			fields = append(fields, Field{"Access-Control-Allow-Credentials", "true"})
+		}
+	}
+	return fields
+}
+
+// LoopbackName reports whether host is localhost or a loopback address.
+func LoopbackName(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
