@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' scripts/test.sh; }
 
-timeout=20m # for the tests of one package
+timeout=1h # for the tests of one package: a busy machine takes many times as long as a quiet one
 unset FANFARE_LONG
 for argument in "$@"; do
     case $argument in
