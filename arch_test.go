@@ -32,15 +32,21 @@ var arrows = map[string]struct{ own, others []string }{
 	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
 	"internal/ratelog":   {},
 	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
-	"auth/pattern":       {},
-	"bridge/payload":     {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"auth": { // knows no HTTP server, no engine and no transport
+		own:    []string{"internal/ratelog"},
+		others: []string{"github.com/golang-jwt/jwt/v5", "golang.org/x/sync"},
+	},
+	"auth/pattern":             {},
+	"auth/internal/strictjson": {},
+	"auth/internal/keys":       {own: []string{"auth/internal/strictjson", "internal/ratelog"}, others: []string{"golang.org/x/sync"}},
+	"bridge/payload":           {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"transport": { // and its rooms, of which none imports transport itself
-		own:    []string{"engine", "codec"},
-		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
+		own:    []string{"auth", "engine", "codec"},
+		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
 		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics", "transport/internal/socket"},
@@ -48,7 +54,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
-		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
@@ -61,7 +67,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "auth/pattern", "bridge", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "auth", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
@@ -158,6 +164,12 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"codec", "github.com/goccy/go-json", true},
 		{"codec", "github.com/goccy/go-json-else", false},
 		{"codec", "fanfare/engine", false},
+		{"auth", "fanfare/auth/pattern", true},
+		{"auth", "fanfare/engine", false},
+		{"auth", "fanfare/transport", false},
+		{"auth", "github.com/valyala/fasthttp", false},
+		{"auth/pattern", "fanfare/auth", false},
+		{"auth/internal/keys", "github.com/golang-jwt/jwt/v5", false},
 		{"bridge/schedule", "fanfare/engine", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},

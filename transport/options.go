@@ -1,10 +1,13 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"fanfare/auth"
 )
 
 // Options configure a Server. The zero value of every field is its default.
@@ -128,6 +131,25 @@ type Options struct {
 	// keys, user agent, events and bytes written, events still waiting, seconds. It
 	// costs some 300 bytes more for each stream.
 	AccessLog bool
+	// Authorize decides who may subscribe: it gets the keys of a stream and what the
+	// request brings, and returns a grant, an *auth.Denied, or another error, after
+	// which the client is told to come back. (*auth.Authorizer).Authorize is one. It
+	// runs once per stream, in the request's goroutine, before the stream subscribes,
+	// and may wait. When the grant expires the stream ends with "event: expired".
+	// Default nil: everybody may subscribe.
+	Authorize func(context.Context, auth.Request) (auth.Grant, error)
+	// Forget is called by Disconnect before the streams of a subject end: an
+	// Authorize that caches must ask anew about it.
+	Forget func(subject string)
+	// Mint makes a token for POST /token: one with which Authorize grants the keys to a
+	// subscriber. Errors that wrap auth.ErrBadToken are answered by 400, and an
+	// *auth.Denied by its status. Default nil: there is no POST /token.
+	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
+	// OnConnect is called when a stream begins, before its first event, and
+	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
+	// return soon and may be called from many goroutines at once.
+	OnConnect    func(Info)
+	OnDisconnect func(info Info, reason string, lasted time.Duration)
 	// Logger is where the server logs. Default slog.Default().
 	Logger *slog.Logger
 }

@@ -64,6 +64,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
 	s.settings.Store(set)
 	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes})
+	s.api.Disconnect, s.api.Presence = s.Disconnect, s.Presence
 	streams.Run(m, s.log)
 	return s, nil
 }

@@ -118,6 +118,8 @@ func newSettings(o Options) (*settings, error) {
 			Retry:          o.Retry,
 			RetryMin:       o.RetryMin,
 			RetryMax:       o.RetryMax,
+			OnConnect:      o.OnConnect,
+			OnDisconnect:   o.OnDisconnect,
 			AccessLog:      o.AccessLog,
 		},
 	}
@@ -140,6 +142,7 @@ func (o *settings) api() *api.Config {
 		AdminOrigins:      o.AdminOrigins,
 		Proxies:           o.proxies,
 		NoPage:            o.NoPage,
+		Mint:              o.Mint,
 		Pprof:             o.Pprof,
 	}
 }

@@ -175,7 +175,7 @@ func TestReloadKeepsTheTokenOfAnOpenListener(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("admin: 0.0.0.0:0\npublishToken: t0ken\n")
+	write("admin: 0.0.0.0:0\npublishToken: t0ken-of-16-bytes\n")
 	s := &proctest.Server{T: t, Binary: binary}
 	s.Run(s.Command("--config", file, "--listen", "127.0.0.1:0"))
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Admin, "http://"))

@@ -39,6 +39,15 @@ type Config struct {
 	ReservedEvents   string            `yaml:"reservedEvents" group:"Stream" default:"warn" enum:"warn,refuse" help:"What happens to events with a reserved name: error and open run a page's onerror or onopen, gap and position are the server's own events. warn: publish them and log a warning. refuse: publishing one is an error (400)."`
 	Retry            time.Duration     `yaml:"retry" group:"Stream" default:"0" min:"0" max:"1h" help:"Reconnection delay sent to the client at the start of a stream. 0: none is sent."`
 
+	JWTKeys       []string `yaml:"jwtKeys" group:"Authorization" default:"" form:"[ALGORITHM:]FILE" help:"Keys that JSON Web Tokens of subscribers are verified with: files in PEM, or with a JWK or JWK Set. ALGORITHM is HS256, RS256, PS256, ES256 or EdDSA; a secret needs HS256. env:NAME in place of a file is the variable NAME. With any setting of this group but jwtCookie, a stream needs to be authorized."`
+	JWKSURL       string   `yaml:"jwksURL" group:"Authorization" default:"" form:"URL" help:"Where such keys are fetched from. Needs jwtIssuer or jwtAudience."`
+	JWTIssuer     string   `yaml:"jwtIssuer" group:"Authorization" default:"" form:"TEXT" help:"What tokens must have as iss. Empty: anything."`
+	JWTAudience   []string `yaml:"jwtAudience" group:"Authorization" default:"" form:"TEXT" help:"What tokens must have as aud, one of these. Empty: tokens must not have any."`
+	JWTCookie     string   `yaml:"jwtCookie" group:"Authorization" default:"fanfare" form:"NAME" help:"Cookie from which tokens are taken, beside the field Authorization and the parameter token."`
+	TokenSecret   Secret   `yaml:"tokenSecret" group:"Authorization" default:"" form:"SECRET" help:"Secret of the tokens that POST /token makes, at least 32 bytes, the same on each server. With several, separated by spaces, the first one signs and all verify. Prefer the environment or the file: a flag is visible to every process on the machine."`
+	AuthCallback  string   `yaml:"authCallback" group:"Authorization" default:"" form:"URL" help:"URL that is asked once per stream, with the cookies, Authorization, Origin, keys and address of the client."`
+	AnonymousKeys []string `yaml:"anonymousKeys" group:"Authorization" default:"" form:"PATTERN" help:"Patterns of keys that everybody may subscribe to."`
+
 	MaxClients               int           `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
 	MaxConnections           int           `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams in the whole process. 0: as many as RLIMIT_NOFILE allows."`
 	MaxConnectionsPerAddress int           `yaml:"maxConnectionsPerAddress" group:"Limits" default:"0" min:"0" max:"10000000" help:"Streams of one client address; an IPv6 network of 64 bits counts as one. 0: no limit. Behind a proxy it needs trustedProxies, or everybody comes from the address of the proxy."`

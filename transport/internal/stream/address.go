@@ -42,9 +42,9 @@ func network(remote string) (p netip.Prefix, ok bool) {
 	return p, err == nil
 }
 
-// add counts st as a stream of a client address, or returns the limit if there are
-// limit of them already; 0 is no limit. The count is st's until remove.
-func (t *addresses) add(st *Stream, remote string, limit int) (refused string) {
+// add counts a stream with details d as one of a client address, or returns the limit if there are
+// limit of them already; 0 is no limit. The count is the stream's until remove.
+func (t *addresses) add(d *details, remote string, limit int) (refused string) {
 	if limit <= 0 {
 		return ""
 	}
@@ -66,15 +66,16 @@ func (t *addresses) add(st *Stream, remote string, limit int) (refused string) {
 		return LimitAddress
 	}
 	a.n++
-	st.address = a
+	d.address = a
 	return ""
 }
 
 // remove takes back what add has counted, once; nil for nothing.
-func (t *addresses) remove(a *address) {
-	if a == nil {
+func (t *addresses) remove(d *details) {
+	if d == nil || d.address == nil {
 		return
 	}
+	a := d.address
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if a.n--; a.n == 0 {

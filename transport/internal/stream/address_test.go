@@ -27,7 +27,7 @@ func TestNetwork(t *testing.T) {
 // TestAddresses: each stream counts once and is given back once; nothing stays.
 func TestAddresses(t *testing.T) {
 	var table addresses
-	var streams [4]Stream
+	var streams [4]details
 	for i := range streams[:3] {
 		if limit := table.add(&streams[i], "192.0.2.1:1", 3); limit != "" {
 			t.Fatal(limit)
@@ -39,12 +39,12 @@ func TestAddresses(t *testing.T) {
 	if limit := table.add(&streams[3], "192.0.2.2:2", 3); limit != "" {
 		t.Error("another address is refused")
 	}
-	table.remove(streams[0].address)
+	table.remove(&streams[0])
 	if limit := table.add(&streams[0], "192.0.2.1:9", 3); limit != "" {
 		t.Error("there was room")
 	}
 	for i := range streams {
-		table.remove(streams[i].address)
+		table.remove(&streams[i])
 	}
 	if len(table.counts) != 0 {
 		t.Errorf("%v", table.counts)

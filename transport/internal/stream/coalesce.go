@@ -134,7 +134,7 @@ func (st *Stream) commit(b *writeBuffer, n int) {
 		sent++
 	}
 	st.hub.metrics.Delivered(sent, start)
-	st.access.count(sent, start)
+	st.details.count(sent, start)
 	if sent > 1 {
 		st.hub.metrics.Lag.Observe(float64(sent))
 	}

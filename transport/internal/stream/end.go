@@ -23,14 +23,25 @@ func (st *Stream) abort(r engine.Reason) {
 // Gone implements socket.Owner: the client has closed the connection.
 func (st *Stream) Gone() { st.abort(engine.ReasonGone) }
 
-// sendRetry sends the client of a server that drains, or of a stream that has
-// lasted long enough, the time after which to reconnect. Best effort: if the socket does not take these bytes, the client is
+// expiredFrame tells a page to get a new token before it reconnects.
+var expiredFrame = []byte("event: expired\ndata: {\"reason\":\"the permission for this stream has expired: get a new token, and reconnect\"}\n\n")
+
+// sendFarewell sends a client whose stream ends by a drain or by its age the time
+// after which to reconnect, and one whose grant has expired an event. Best effort: if the socket does not take these bytes, the client is
 // not reading.
-func (st *Stream) sendRetry() {
-	if r := st.sub.Closing(); (r == engine.ReasonDrain || r == engine.ReasonAge) && len(st.pending) == 0 {
-		_, _ = st.write(append(AppendRetry(nil, st.hub.config.Load().Jitter()), '\n'))
-		_, _ = st.flush()
+func (st *Stream) sendFarewell() {
+	if len(st.pending) > 0 {
+		return
 	}
+	switch st.sub.Closing() {
+	case engine.ReasonDrain, engine.ReasonAge:
+		_, _ = st.write(append(AppendRetry(nil, st.hub.config.Load().Jitter()), '\n'))
+	case engine.ReasonExpired:
+		_, _ = st.write(expiredFrame)
+	default:
+		return
+	}
+	_, _ = st.flush()
 }
 
 // end closes the connection. Goroutine only, as the owner, and the last thing
@@ -42,7 +53,8 @@ func (st *Stream) end() {
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
 	h.open.Add(-1)
-	h.addresses.remove(st.address)
+	h.addresses.remove(st.details)
+	h.subjects.remove(st)
 	h.metrics.Closed[reason].Inc()
 	st.logEnd(reason.String())
 }

@@ -41,6 +41,7 @@ func (h *Hub) sweep() {
 		}
 		now := time.Since(start).Milliseconds() + 1 // 0 means "not blocked"
 		h.clock.Store(now)
+		wall := time.Now() // grants expire by the wall clock
 		h.sampleMask.Store(sampleMask(h.open.Load()))
 		// A ping is due early enough that the next visit would be too late, even
 		// if that is a few steps late itself. Pings are spread, so that streams
@@ -49,7 +50,7 @@ func (h *Hub) sweep() {
 		spread := max((c.PingInterval / 8).Milliseconds(), 1)
 		stuck := c.WriteTimeout.Milliseconds()
 		due = h.registry.collect(due[:0], shard, func(st *Stream) bool {
-			if st.tooSlow(now, c) || st.tooOld(now, c) {
+			if st.tooSlow(now, c) || st.tooOld(now, c) || st.expired(wall) {
 				return true
 			}
 			if since := st.blockedSince.Load(); since != 0 {
@@ -62,6 +63,8 @@ func (h *Hub) sweep() {
 			if st.tooSlow(now, c) {
 				h.metrics.Refused[LimitRate].Inc()
 				st.abort(engine.ReasonStalled)
+			} else if st.expired(wall) {
+				st.sub.Close(engine.ReasonExpired)
 			} else if st.tooOld(now, c) {
 				st.sub.Close(engine.ReasonAge)
 			} else if since := st.blockedSince.Load(); since != 0 {
@@ -75,6 +78,11 @@ func (h *Hub) sweep() {
 			due[i] = nil
 		}
 	}
+}
+
+// expired reports whether the grant of the stream has expired, and it is open.
+func (st *Stream) expired(now time.Time) bool {
+	return st.details.expired(now) && st.sub.Closing() == 0
 }
 
 // tooOld reports whether the stream has lasted for Config.MaxLife, give or take a

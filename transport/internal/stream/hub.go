@@ -12,6 +12,7 @@
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
 //	slow.go      limits on slow clients
 //	address.go   a limit on the streams of an address
+//	details.go   what only some streams have: subject, expiry, access log, hooks
 //	heartbeat.go the clock, heartbeats and the write timeout
 //	end.go       how one stream ends, and how all of them do (drain)
 //	registry.go  the open streams
@@ -44,6 +45,8 @@ type Config struct {
 	MinReadRate        int           // bytes per second
 	MaxPinnedBytes     int64
 	AccessLog          bool
+	OnConnect          func(Info)
+	OnDisconnect       func(info Info, reason string, lasted time.Duration)
 }
 
 // Jitter returns a random reconnection time.
@@ -72,6 +75,7 @@ type Hub struct {
 	blocked    atomic.Int64  // streams that wait for their client
 	draining   atomic.Bool
 	addresses  addresses
+	subjects   subjects
 	pins       pins
 	pinned     atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
@@ -127,7 +131,12 @@ type Request struct {
 	Envelope bool
 
 	Remote string // the client's address, for its limit and the access log
-	Agent  string // User-Agent, cut, for the access log
+	Agent  string // User-Agent, cut, for the access log and hooks
+
+	// Of the grant.
+	Subject string
+	Expires time.Time
+	Asked   time.Time // when it was asked for
 }
 
 // Limits that a subscriber can be refused by, beside those of engine.LimitError.
@@ -163,13 +172,14 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 	case open > h.limit:
 		limit = LimitConnections
 	default:
-		if limit = h.addresses.add(st, req.Remote, h.config.Load().MaxPerAddress); limit == "" {
+		st.details = newDetails(req, h.config.Load())
+		if limit = h.addresses.add(st.details, req.Remote, h.config.Load().MaxPerAddress); limit == "" {
 			limit = h.subscribe(st, req)
 		}
 	}
 	if limit != "" {
 		h.open.Add(-1)
-		h.addresses.remove(st.address)
+		h.addresses.remove(st.details)
 		return nil, limit
 	}
 	h.metrics.Opened.Inc()
@@ -185,9 +195,6 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	c := h.config.Load()
 	st.render = newRendering(req, c)
-	if c.AccessLog {
-		st.access = newAccess(req)
-	}
 	st.opened = h.clock.Load()
 	st.lastWrite.Store(st.opened)
 	if req.LastID != "" {
@@ -215,7 +222,28 @@ func (h *Hub) launch(st *Stream) {
 		}
 	}
 	h.registry.add(st)
+	if !h.subjects.add(st) {
+		st.sub.Close(engine.ReasonDisconnected)
+	}
+	if d := st.details; d != nil && d.hooked {
+		if c := h.config.Load(); c.OnConnect != nil {
+			c.OnConnect(d.info())
+		}
+	}
 }
+
+// Disconnect ends the streams of a subject, and returns how many there were.
+func (h *Hub) Disconnect(subject string) (n int) {
+	for _, st := range h.subjects.end(subject) {
+		if st.sub.Close(engine.ReasonDisconnected) {
+			n++
+		}
+	}
+	return n
+}
+
+// Presence returns the subjects that have streams on a key, and how many each has.
+func (h *Hub) Presence(key string) map[string]int { return h.subjects.on(key) }
 
 // Poller returns the poller of the streams' sockets.
 func (h *Hub) Poller() *socket.Poller { return h.poller }

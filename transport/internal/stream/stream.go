@@ -67,8 +67,7 @@ type Stream struct {
 	shard, index int32
 	gen          uint32   // its number
 	opened       int64    // Hub.clock
-	access       *access  // nil without Config.AccessLog
-	address      *address // nil without Config.MaxPerAddress
+	details      *details // nil if there are none
 }
 
 // Start begins the stream of a connection: it sends head and what the stream
@@ -190,7 +189,7 @@ func (st *Stream) serve() (out outcome) {
 			st.sub.Close(st.fault)
 			return closing
 		case closing:
-			st.sendRetry()
+			st.sendFarewell()
 			return closing
 		}
 	}

@@ -70,7 +70,7 @@ func (st *Stream) setPending(it engine.Item) {
 		st.setParts(st.render.parts(it, &st.sub))
 	}
 	st.hub.metrics.Delivered(1, len(it.Event.Bytes()))
-	st.access.count(1, len(it.Event.Bytes()))
+	st.details.count(1, len(it.Event.Bytes()))
 	st.sample(it.Event)
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"fanfare/auth/pattern"
@@ -172,27 +171,4 @@ func connectionLimit(setting, files int) (limit int, warning string) {
 		return setting, fmt.Sprintf("maxConnections is %d, but RLIMIT_NOFILE allows %d descriptors, so about %d streams: raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)", setting, files, possible)
 	}
 	return setting, ""
-}
-
-// newLogger writes to stderr: text for people, JSON for machines.
-func newLogger(format string, level *slog.LevelVar) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if format == "text" || format == "auto" && isTerminal(os.Stderr) {
-		return slog.New(slog.NewTextHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, o))
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-func setLevel(level *slog.LevelVar, name string) error {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(name)); err != nil {
-		return err
-	}
-	level.Set(l)
-	return nil
 }

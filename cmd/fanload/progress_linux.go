@@ -11,8 +11,8 @@ import (
 	"fanfare/cmd/fanload/run"
 )
 
-// live is the progress line. The sampler's goroutine writes it. end is called after that goroutine has ended.
-type live struct {
+// progressLine is the progress line. The sampler's goroutine writes it. end is called after that goroutine has ended.
+type progressLine struct {
 	w     io.Writer
 	on    bool
 	line  bool // rewritten in place; otherwise a new line every few seconds
@@ -21,13 +21,13 @@ type live struct {
 	shown bool
 }
 
-func newLive(w io.Writer, when string) *live {
+func newProgressLine(w io.Writer, when string) *progressLine {
 	terminal := false
 	if f, ok := w.(*os.File); ok {
 		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 		terminal = err == nil
 	}
-	l := &live{w: w, on: when == "on" || when == "auto" && terminal, line: terminal, every: 5 * time.Second}
+	l := &progressLine{w: w, on: when == "on" || when == "auto" && terminal, line: terminal, every: 5 * time.Second}
 	if terminal {
 		l.every = 0
 	}
@@ -35,14 +35,14 @@ func newLive(w io.Writer, when string) *live {
 }
 
 // show returns the function that shows progress, or nil if it is off.
-func (l *live) show() func(run.Progress) {
+func (l *progressLine) show() func(run.Progress) {
 	if !l.on {
 		return nil
 	}
 	return l.write
 }
 
-func (l *live) write(p run.Progress) {
+func (l *progressLine) write(p run.Progress) {
 	if p.Elapsed < l.next {
 		return
 	}
@@ -71,7 +71,7 @@ func (l *live) write(p run.Progress) {
 	_, _ = io.WriteString(l.w, text) // an error here is no reason to stop the run
 }
 
-func (l *live) end() {
+func (l *progressLine) end() {
 	if l.shown {
 		_, _ = io.WriteString(l.w, "\r\x1b[K")
 	}
