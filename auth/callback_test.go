@@ -225,10 +225,12 @@ func TestCallbackHangs(t *testing.T) {
 }
 
 func TestCallbackInFlight(t *testing.T) {
-	var now, most atomic.Int32
+	var now, beyond atomic.Int32
 	release := make(chan struct{})
 	app := newApplication(t, func(http.ResponseWriter, *http.Request) {
-		most.Store(max(most.Load(), now.Add(1)))
+		if now.Add(1) > 2 {
+			beyond.Add(1)
+		}
 		<-release
 		now.Add(-1)
 	})
@@ -246,8 +248,8 @@ func TestCallbackInFlight(t *testing.T) {
 		release <- struct{}{}
 	}
 	wg.Wait()
-	if n := most.Load(); n != 2 {
-		t.Errorf("%d requests at once, more than 2", n)
+	if n := beyond.Load(); n > 0 {
+		t.Errorf("%d requests came while two were in flight", n)
 	}
 }
 
