@@ -42,6 +42,8 @@ type Config struct {
 	MaxClients           int    `yaml:"maxClients" group:"Limits" default:"10000" min:"1" max:"10000000" help:"Subscribers per key."`
 	MaxConnections       int    `yaml:"maxConnections" group:"Limits" default:"0" min:"0" max:"10000000" reload:"no" help:"Streams in the whole process. 0: as many as RLIMIT_NOFILE allows."`
 	MaxKeys              int    `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at the same time."`
+	MaxSubscriberKeys    int    `yaml:"maxSubscriberKeys" group:"Limits" default:"0" min:"0" max:"100000000" help:"Keys from which on subscribers cannot create another one; the rest of maxKeys is for publishers. 0: three quarters of maxKeys."`
+	KeyTotalBytes        Size   `yaml:"keyTotalBytes" group:"Limits" default:"0" min:"0" max:"64GiB" help:"Bytes of the names of all keys. Subscribers create keys only up to three quarters of it. 0: 64KiB and 128 for each of maxKeys."`
 	MaxKeysPerConnection int    `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
 	MaxKeyBytes          Size   `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
 	MaxIDBytes           int    `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher sets, in bytes. Clients send it back in a header field."`

@@ -57,6 +57,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxClients":           {"7", "7"},
 	"maxConnections":       {"8", "8"},
 	"maxKeys":              {"9", "9"},
+	"maxSubscriberKeys":    {"5", "5"},
+	"keyTotalBytes":        {"3MiB", "3MiB"},
 	"maxKeysPerConnection": {"10", "10"},
 	"maxKeyBytes":          {"2KiB", "2KiB"},
 	"maxIdBytes":           {"99", "99"},
