@@ -23,8 +23,10 @@
 //     {"sub": "u42", "exp": 1767225600, "fanfare": {"subscribe": ["news", "user.42.*"], "publish": ["chat.42"]}}
 //
 //   - A token of this server's own, from [Authorizer.Mint], for applications without a library for JSON Web Tokens.
+//
 //   - AnonymousKeys, patterns of keys that need no credential. They decide if all keys of the stream match them, are part of every
 //     grant, and stay allowed to somebody whose token is not valid.
+//
 //   - The callback: a URL of the application, which sees the browser's cookies and decides with its own sessions.
 //
 // Patterns are those of package [fanfare/auth/pattern].

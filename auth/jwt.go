@@ -32,7 +32,7 @@ type compact struct {
 // parseCompact reads the compact serialization of RFC 7515, 7.1. ok is false for what is no token at all, and may be a
 // credential of another kind.
 func parseCompact(text string) (c compact, ok bool) {
-	if len(text) > maxTokenBytes || strings.Count(text, ".") != 2 {
+	if len(text) > maxTokenBytes || strings.Count(text, ".") != 2 || !tokenChars(text) { // base64 would pass over line ends
 		return c, false
 	}
 	parts := strings.Split(text, ".")

@@ -9,8 +9,8 @@
 # A step can call `note` with a line to repeat with the verdict, and append to the file TEST_STEPS_FAILURES what has failed and
 # why: that comes at the very end, just before FAIL, because the end of a log is what is read first. `go_test` does so.
 #
-# PASS needs the last line of the script, and each step of the list: whatever else ends the script (a signal, a step that
-# fails, an `exit 0` anywhere) ends in FAIL and a status other than 0. The processes of the steps are stopped with the script.
+# PASS is printed only if each step has ended well and the script has reached its last line. Anything else that ends the script (a
+# signal, a step that fails, an `exit 0` anywhere) ends in FAIL and a status other than 0. The processes of the steps end with it.
 
 set -euo pipefail
 exec </dev/null # nothing may wait for a person
@@ -25,7 +25,7 @@ step_patience=10 # seconds that the processes of a step have to end by themselve
 step_files=$(mktemp -d)
 steps_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Every process of a step inherits this, also one that has left its process group or lost its parent.
+# Every process of a step inherits this, including one that has left its process group or lost its parent.
 TEST_STEPS_RUN=$$.$RANDOM$RANDOM
 export TEST_STEPS_RUN
 
@@ -87,8 +87,8 @@ run_steps() {
     done
 }
 
-# run_step NAME COMMAND runs a step in a process group of its own, so that it can be stopped as a whole. It waits in the
-# background: bash handles a signal during `wait`, but only at the end of a command in the foreground.
+# run_step NAME COMMAND runs a step in its own process group, so that all of it can be stopped. The step runs in the background:
+# bash handles a signal during `wait`, but during a command in the foreground only at its end.
 run_step() {
     local begin=$SECONDS status=0 place before after
     step_now=$1
@@ -128,7 +128,7 @@ verdict() {
     verdict_passed=yes
 }
 
-# step_processes prints the processes that steps have left. Only Linux has /proc.
+# step_processes prints the processes that steps have left running. It needs Linux's /proc.
 step_processes() {
     local file
     # env, or grep would find itself
@@ -168,7 +168,7 @@ show_failures() {
 # shellcheck disable=SC2329 # called by the trap
 finish_steps() {
     local status=$? text place process
-    trap '' HUP INT TERM PIPE # from here on the verdict is made
+    trap '' HUP INT TERM PIPE # the verdict is not interrupted
     for process in $(step_processes); do
         text=$(tr '\0' ' ' <"/proc/$process/cmdline" 2>/dev/null) || continue
         [ "$verdict_passed" = no ] || note "stopped what a step had left running: ${text:0:120}"
@@ -190,7 +190,7 @@ finish_steps() {
     exit "$status"
 }
 trap finish_steps EXIT
-# A signal ends the script at once and not behind the step.
+# A signal ends the script at once, not after the step.
 trap 'echo "stopped by SIGHUP" >&2; exit 129' HUP
 trap 'echo "stopped by SIGINT" >&2; exit 130' INT
 trap 'echo "stopped by SIGTERM" >&2; exit 143' TERM

@@ -1,4 +1,4 @@
-// Package scripts_test tests the verdict of scripts/test.sh: PASS is said only if each step has ended well.
+// Package scripts_test tests scripts/test.sh: PASS is printed only if each step has ended well, and what failed is named at the end.
 package scripts_test
 
 import (
@@ -166,21 +166,21 @@ func TestVerdictFails(t *testing.T) {
 		"the first of a pipe":         {"f() { false | cat; true; }\nstep a f\nrun_steps\nverdict\n", 1, `step "a"`},
 		"in a subshell":               {"f() { (exit 3); true; }\nstep a f\nrun_steps\nverdict\n", 3, `step "a"`},
 		"in an assignment":            {"f() { local x; x=$(exit 4); echo \"$x\"; }\nstep a f\nrun_steps\nverdict\n", 4, `step "a"`},
-		"a variable that isn't set":   {"f() { echo \"$no_such_variable\"; }\nstep a f\nrun_steps\nverdict\n", 1, `step "a"`},
+		"a variable that is not set":  {"f() { echo \"$no_such_variable\"; }\nstep a f\nrun_steps\nverdict\n", 1, `step "a"`},
 		"no such command":             {"step a no-such-command\nrun_steps\nverdict\n", 127, `step "a"`},
 		"exit 0 in a step":            {"f() { exit 0; }\nstep a f\nstep b true\nrun_steps\nverdict\n", 1, `step "a", exit status 1, after 0 of 2 steps`},
 		"exit 0 in the last step":     {"f() { exit 0; }\nstep a true\nstep b f\nrun_steps\nverdict\n", 1, `step "b"`},
 		"exit 0 before the steps":     {"step a true\nexit 0\nrun_steps\nverdict\n", 1, "after 0 of 1 steps"},
-		"exit 0 behind the steps":     {"step a true\nrun_steps\nexit 0\nverdict\n", 1, "after 1 of 1 steps"},
+		"exit 0 after the steps":      {"step a true\nrun_steps\nexit 0\nverdict\n", 1, "after 1 of 1 steps"},
 		"no verdict":                  {"step a true\nrun_steps\n", 1, "after 1 of 1 steps"},
 		"steps that were not run":     {"step a true\nverdict\n", 1, "after 0 of 1 steps"},
-		"a step behind the run":       {"step a true\nrun_steps\nstep b true\nverdict\n", 1, "after 1 of 2 steps"},
+		"a step after the run":        {"step a true\nrun_steps\nstep b true\nverdict\n", 1, "after 1 of 2 steps"},
 		"no steps":                    {"run_steps\nverdict\n", 1, "after 0 of 0 steps"},
-		"an error behind the verdict": {"step a true\nrun_steps\nverdict\nfalse\n", 1, "after 1 of 1 steps"},
+		"an error after the verdict":  {"step a true\nrun_steps\nverdict\nfalse\n", 1, "after 1 of 1 steps"},
 		"set +e":                      {"set +e\nf() { exit 0; }\nstep a false\nstep b f\nrun_steps\nverdict\n", 1, `step "a"`},
 		"a step that kills the run":   {"f() { kill -TERM $$; sleep 60; }\nstep a f\nrun_steps\nverdict\n", 143, `step "a"`},
 		"a step that is killed":       {"step a bash -c 'kill -KILL $$'\nrun_steps\nverdict\n", 137, `step "a"`},
-		"a signal behind the verdict": {"step a true\nrun_steps\nverdict\nkill -TERM $$\n", 143, "after 1 of 1 steps"},
+		"a signal after the verdict":  {"step a true\nrun_steps\nverdict\nkill -TERM $$\n", 143, "after 1 of 1 steps"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -208,7 +208,7 @@ wait_for_signal() {
 		"a command of the first step": {"step a wait_for_signal sleep 60\nstep b true\nrun_steps\nverdict\n", `step "a"`},
 		"a loop of the shell":         {"step a true\nstep b wait_for_signal loop\nrun_steps\nverdict\n", `step "b", exit status %d, after 1 of 2 steps`},
 		"wait in the last step":       {"step a true\nstep b wait_for_signal wait\nrun_steps\nverdict\n", `after 1 of 2 steps`},
-		"behind the steps":            {"step a true\nrun_steps\nwait_for_signal loop\nverdict\n", `after 1 of 1 steps`},
+		"after the steps":             {"step a true\nrun_steps\nwait_for_signal loop\nverdict\n", `after 1 of 1 steps`},
 		"before the steps":            {"step a true\nwait_for_signal loop\nrun_steps\nverdict\n", `after 0 of 1 steps`},
 	}
 	for name, m := range moments {
@@ -249,7 +249,7 @@ func TestVerdictKillsWhatStays(t *testing.T) {
 // TestVerdictStopsWhatIsLeft: a step that leaves a process behind passes, and the process is named and stopped.
 func TestVerdictStopsWhatIsLeft(t *testing.T) {
 	t.Parallel()
-	s := begin(t, head+"f() { setsid sleep 61 & echo \"left $!\"; }\nstep a f\nrun_steps\nverdict\n")
+	s := begin(t, head+"f() { setsid sleep 61 & until grep -q ^sleep /proc/$!/cmdline; do sleep 0.01; done; echo \"left $!\"; }\nstep a f\nrun_steps\nverdict\n")
 	pid := s.line("left ")
 	if last, status := s.end(); status != 0 || !strings.HasPrefix(last, "PASS: all 1 of 1 steps") {
 		t.Errorf("status %d, %q", status, last)

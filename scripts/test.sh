@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' scripts/test.sh; }
 
-timeout=20m # for the tests of one package
+timeout=1h # for the tests of one package: a busy machine takes many times as long as a quiet one
 unset FANFARE_LONG
 for argument in "$@"; do
     case $argument in
@@ -39,8 +39,8 @@ done
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 readonly govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-# The same everywhere, whatever the environment or `go env -w` says. No build needs the commit, and asking git for it
-# fails in a checkout that belongs to another user.
+# The same everywhere, whatever the environment or `go env -w` says. No build needs the commit, and git refuses to report it in a
+# checkout that belongs to another user.
 export GOFLAGS=-buildvcs=false
 
 # Tests hold thousands of sockets. The soft limit is often 1024; the hard one may be as low as 20,000 in a container.
@@ -58,7 +58,7 @@ check_vulnerabilities() {
     log=$(mktemp)
     go run "$govulncheck" ./... >"$log" 2>&1 || status=$?
     cat "$log"
-    # Without its database, or where it can't be fetched itself, it can't tell; that isn't a finding.
+    # If it or its database cannot be fetched, it reports nothing; that is not a finding.
     if [ "$status" -ne 0 ] && ! grep -q '^Vulnerability #' "$log" &&
         grep -qE 'fetching vulnerabilities|vuln\.go\.dev|dial tcp|golang\.org/x/vuln@' "$log"; then
         note "vulnerabilities were NOT checked: govulncheck or its database can't be reached from here"
@@ -75,8 +75,8 @@ check_vet() {
 
 check_staticcheck() { go run "$staticcheck" ./...; }
 
-# The systems that the server is promised for, beside this one (docs/operations.md): each is vetted, which compiles it.
-# On Windows it is only built: vet reads the tests too, and they use what only Unix has.
+# The other systems that the server supports (docs/operations.md). vet compiles for each. For Windows there is only a build: vet
+# reads the tests, too, and they use what only Unix has.
 check_platforms() {
     local platform
     for platform in linux/386 linux/arm64 darwin/arm64; do
@@ -111,14 +111,14 @@ test_peers() {
     go_test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
-# The Egg plugin against the server: three versions of Egg, Redis, Chromium. It builds the server itself.
+# The Egg plugin with real applications, Redis, nginx and Chromium. It builds the server itself.
 test_egg_plugin() {
     cd egg
     npm test --no-update-notifier
 }
 
-# So is k6 with event streams: k6 is AGPL-3.0, and larger than everything else together. The tests of its scripts build the
-# binary, start a server and run each script briefly.
+# k6 with event streams is a module of its own, too: k6 is AGPL-3.0, and larger than everything else together. The tests of its
+# scripts build the binary, start a server and run each script briefly.
 test_k6() {
     cd loadtest
     go vet ./...
@@ -127,8 +127,8 @@ test_k6() {
     go_test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
-# Other people's clients against the server. They are a module of their own: their dependencies are not the server's. One of each
-# kind runs; all of them, and the proxies, with --long.
+# Other people's clients with the server, a module of their own: their dependencies are not the server's. One client of each kind
+# runs; with --long all of them, and the proxies.
 test_clients() {
     cd docs/clients
     go vet ./...
@@ -136,7 +136,7 @@ test_clients() {
     go_test -count=1 -timeout "$timeout" ./...
 }
 
-# What mostly waits, for processes to start and for time to pass, runs beside what computes. Each of these is a line of its own.
+# These mostly wait, for processes to start and for time to pass, so they run beside the tests that compute.
 test_programs() {
     (test_k6)
     (test_clients)

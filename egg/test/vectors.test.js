@@ -12,7 +12,7 @@ const { encode } = require('../lib/encode');
 
 const vectors = JSON.parse(fs.readFileSync(path.join(__dirname, '../../internal/test/vectors/egg-sse.json'), 'utf8'));
 
-// argumentsOf makes a vector's arguments behind the key, anew each time.
+// argumentsOf makes a vector's arguments after the key, anew each time.
 function argumentsOf(vector) {
   if (vector.js === '__NOARG__') return [];
   return [ vector.js === undefined ? JSON.parse(vector.json) : eval(vector.js) ]; // eslint-disable-line no-eval

@@ -13,12 +13,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -180,26 +178,6 @@ func (r *Running) Ended() error {
 		}
 	}
 	return nil
-}
-
-// freePorts returns ports that are free now. If another program takes one before the peer does, the peer does not get ready.
-func freePorts() (catalog.Ports, error) {
-	var p catalog.Ports
-	for _, to := range []*int{&p.Stream, &p.Publish, &p.Helper} {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return p, err
-		}
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return p, err
-		}
-		if *to, err = strconv.Atoi(port); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
 }
 
 // tail keeps the end of a process's output.

@@ -110,6 +110,7 @@ var samples = map[string]struct{ text, yaml string }{
 
 // companions are the settings without which others are refused, and their flags.
 var companions = map[string]struct{ setting, flag string }{
+	"jwksURL":          {"jwtIssuer", "--jwt-issuer=https://login.example"},
 	"allowCredentials": {"allowedOrigins", "--allowed-origins=https://a.example"},
 	"redisURL":         {"redisChannels", "--redis-channels=news"},
 	"redisChannels":    {"redisURL", "--redis-url=redis://redis.internal"},
@@ -117,6 +118,7 @@ var companions = map[string]struct{ setting, flag string }{
 }
 
 func TestEverySettingInAllWays(t *testing.T) {
+	t.Setenv("APP_SECRET", "0123456789abcdef0123456789abcdef") // of the sample of jwtKeys
 	def := Defaults()
 	for i := range schema {
 		s := &schema[i]
