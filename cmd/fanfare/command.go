@@ -59,7 +59,7 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 	case "config check":
 		if err := checkParts(cmd.Config); err != nil {
 			printError(stderr, err)
-			return exitUsage
+			return exitRuntime
 		}
 		text = "ok: " + cmd.Config.Sources() + "\n"
 	case "config print":

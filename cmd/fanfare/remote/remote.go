@@ -51,10 +51,13 @@ func ParseURL(setting, text, example string) (*url.URL, error) {
 	return u, nil
 }
 
-// Show is a URL for messages. A password, and the values of parameters that are not Fanfare's own, are left out: they may be
+// Show is a URL for messages. A user, and the values of parameters that are not Fanfare's own, are left out: they may be
 // credentials.
 func Show(u *url.URL) string {
 	shown := *u
+	if shown.User != nil {
+		shown.User = url.User("…") // some services take a token as the user
+	}
 	shown.Fragment = ""
 	parameters := strings.Split(shown.RawQuery, "&")
 	for i, p := range parameters {
@@ -68,7 +71,7 @@ func Show(u *url.URL) string {
 		}
 	}
 	shown.RawQuery = strings.Join(parameters, "&")
-	return shown.Redacted()
+	return strings.Replace(shown.String(), url.User("…").String()+"@", "…@", 1)
 }
 
 // withoutSecrets cuts the query out of a text that should be a URL, and what stands before an @.

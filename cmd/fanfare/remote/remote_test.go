@@ -110,10 +110,29 @@ func TestParseURL(t *testing.T) {
 	} {
 		_, err := ParseURL("--url", text, example)
 		if want != "" {
-			want = fmt.Sprintf("--url %q %s", text, want)
+			want = fmt.Sprintf("--url %q %s", strings.Replace(text, "#b", "…", 1), want)
 		}
 		if (want == "") != (err == nil) || err != nil && err.Error() != want {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
+	}
+}
+
+// TestURLsWithoutSecrets: a URL may hold a password, or a token in its query, and no message repeats them.
+func TestURLsWithoutSecrets(t *testing.T) {
+	for _, text := range []string{
+		"http://user:s3cret@a:99999", "http://user:s3cret@:9000", "user:s3cret@a:9000", "ftp://user:s3cret@a", "http://user:s3@cret@a b", "http://a/x#s3cret",
+		"http://a b/?token=s3cret", "a:9000/x?token=s3cret", "http://a:x/?token=s3cret", "http://s3cret@:1", "a?s3cret",
+	} {
+		if _, err := ParseURL("--url", text, "http://127.0.0.1:8080/stream"); err == nil || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "cret@") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	u, err := url.Parse("http://user:s3cret@a/stream?connectKey=news&token=s3cret&s3cret&lastEventId=1-2#s3cret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Show(u); got != "http://…@a/stream?connectKey=news&token=…&…&lastEventId=1-2" {
+		t.Error(got)
 	}
 }

@@ -123,7 +123,15 @@ func (a *API) serveBatch(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	ctx.SetContentType("application/x-ndjson")
-	ctx.SetBodyStream(&batch{api: a, body: b, rest: b.bytes, remote: c.Proxies.ClientOf(ctx), conn: ctx.Conn(), began: time.Now()}, -1)
+	answers := &batch{api: a, body: b, rest: b.bytes, remote: c.Proxies.ClientOf(ctx), conn: ctx.Conn(), began: time.Now()}
+	if ctx.Request.Header.IsHTTP11() {
+		ctx.SetBodyStream(answers, -1)
+		return
+	}
+	// HTTP/1.0 has no chunks: the answer needs a length.
+	all, _ := io.ReadAll(answers) // it has no errors
+	_ = answers.Close()
+	ctx.SetBody(all)
 }
 
 func countLines(text []byte) int {
@@ -147,7 +155,8 @@ type batch struct {
 	api    *API
 	body   body
 	rest   []byte // of the body
-	out    []byte // answers that Read has not returned yet
+	out    []byte // answers
+	at     int    // how many bytes of out Read has returned
 	line   int
 	failed int
 	first  failure // the first line that failed
@@ -156,27 +165,28 @@ type batch struct {
 	conn   net.Conn
 	began  time.Time // of the writing, which a slow client must not make last
 	ran    time.Duration
-	length int // bytes returned
+	length int // bytes of answers
 }
 
 // The answers are made a few at a time.
 const answersAtOnce = 32 << 10
 
 func (b *batch) Read(p []byte) (int, error) {
-	if len(b.out) == 0 {
+	if b.at == len(b.out) {
 		start := time.Now()
-		b.out = b.out[:0:cap(b.out)]
+		b.out, b.at = b.out[:0], 0
 		for len(b.out) < answersAtOnce && b.next() {
 		}
 		// The time of the commands is not the client's.
 		b.ran += time.Since(start)
-		_ = b.conn.SetWriteDeadline(b.began.Add(b.ran + answerTime + time.Duration(b.length+len(b.out))*time.Second/minBodyRate))
+		b.length += len(b.out)
+		_ = b.conn.SetWriteDeadline(b.began.Add(b.ran + answerTime + time.Duration(b.length)*time.Second/minBodyRate))
 	}
 	if len(b.out) == 0 {
 		return 0, io.EOF
 	}
-	n := copy(p, b.out)
-	b.out, b.length = b.out[n:], b.length+n
+	n := copy(p, b.out[b.at:])
+	b.at += n
 	return n, nil
 }
 
@@ -216,8 +226,9 @@ func (b *batch) next() bool {
 
 // Close ends the answer.
 func (b *batch) Close() error {
-	for b.out = nil; b.next(); b.out = b.out[:0] {
+	for b.out = b.out[:0]; b.next(); b.out = b.out[:0] {
 	}
+	b.out = nil
 	b.body.release()
 	if b.failed > 0 { // the answer's status is 200, for which logFailure logs nothing
 		b.api.log.Refused(clientlog.Refusal{

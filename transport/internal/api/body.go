@@ -67,12 +67,13 @@ func (a *API) readBody(ctx *fasthttp.RequestCtx, limit int) (b body, ok bool) {
 		return b, true
 	}
 	b.api = a
-	most := limit + 1                                       // one byte more shows that a body in chunks is too long
-	if n := ctx.Request.Header.ContentLength(); n > limit { // the limit was lowered meanwhile
+	most := limit + 1 // one byte more shows that a body in chunks is too long
+	length := ctx.Request.Header.ContentLength()
+	if length > limit { // the limit was lowered meanwhile
 		b.abort(ctx, bodyTooLarge(limit))
 		return body{}, false
-	} else if n >= 0 {
-		most = n
+	} else if length >= 0 {
+		most = length
 	}
 	total := a.config.Load().MaxBodyTotalBytes
 	for {
@@ -96,6 +97,10 @@ func (a *API) readBody(ctx *fasthttp.RequestCtx, limit int) (b body, ok bool) {
 		case errors.Is(err, io.EOF):
 			if len(b.bytes) > limit {
 				b.abort(ctx, bodyTooLarge(limit))
+				return body{}, false
+			}
+			if len(b.bytes) < length { // fasthttp does not report it
+				b.abort(ctx, brokenBody(io.ErrUnexpectedEOF))
 				return body{}, false
 			}
 			return b, true

@@ -109,3 +109,6 @@ func Keys(keys []string) string {
 	}
 	return b.String()
 }
+
+// Unlimited returns a Log as l that logs every line, for tests.
+func Unlimited(l *Log) *Log { return &Log{Logger: l.Logger, limiter: ratelog.New(0), panics: l.panics} }
