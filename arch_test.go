@@ -19,7 +19,7 @@ import (
 const module = "fanfare"
 
 // testPackages is the folder of what the tests of several packages share. Only tests import it.
-const testPackages = "internal"
+const testPackages = "internal/test"
 
 // maxLines bounds a non-test Go file: a file that has one job rarely needs more.
 const maxLines = 450
@@ -28,29 +28,37 @@ const maxLines = 450
 // are packages of this module, others those of other modules. Own arrows point one way: commands to transport, transport
 // to engine and codec. Everything below a folder goes by its entry.
 var arrows = map[string]struct{ own, others []string }{
-	"codec":            {others: []string{"github.com/goccy/go-json"}},
-	flagValue:          {others: []string{"github.com/alecthomas/kong"}},
-	"internal/ratelog": {},
-	"engine":           {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
-	"bridge/payload":   {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"codec":              {others: []string{"github.com/goccy/go-json"}},
+	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
+	"internal/ratelog":   {},
+	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
+	"auth": { // knows no HTTP server, no engine and no transport
+		own:    []string{"internal/ratelog"},
+		others: []string{"github.com/golang-jwt/jwt/v5", "golang.org/x/sync"},
+	},
+	"auth/pattern":             {},
+	"auth/internal/strictjson": {},
+	"auth/internal/keys":       {own: []string{"auth/internal/strictjson", "internal/ratelog"}, others: []string{"golang.org/x/sync"}},
+	"bridge/payload":           {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"transport": { // and its rooms, of which none imports transport itself
-		own:    []string{"engine", "codec"},
-		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
+		own:    []string{"auth", "engine", "codec"},
+		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
-		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics"},
-		others: []string{"github.com/goccy/go-json", "golang.org/x/sys"},
+		own:    []string{"engine", "transport/internal/clientlog", "transport/internal/metrics", "transport/internal/socket"},
+		others: []string{"github.com/goccy/go-json"},
 	},
+	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
-		own:    []string{"engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
-	"transport/internal/clientlog": {own: []string{rateLog}, others: []string{"github.com/prometheus/client_golang"}},
+	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang", "github.com/valyala/fasthttp"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
 		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
@@ -59,7 +67,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "bridge", "engine", "codec", flagValue},
+		own: []string{"transport", "auth", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
 			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
@@ -67,7 +75,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
-		own:    []string{"codec", flagValue},
+		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
 	},
 }
@@ -120,16 +128,10 @@ func TestOnlyTestsImportTestPackages(t *testing.T) {
 	}
 }
 
-// The packages below testPackages that are not only for tests.
-const (
-	rateLog   = "internal/ratelog"
-	flagValue = "internal/flagvalue"
-)
-
 // importsTestPackage reports whether the import is one that only tests may have, and s is not a test.
 func importsTestPackage(s source, imp string) bool {
 	own, ok := ownPackage(imp)
-	return ok && within(own, testPackages) && own != rateLog && own != flagValue && !within(s.dir, testPackages) && !s.test()
+	return ok && within(own, testPackages) && !within(s.dir, testPackages) && !s.test()
 }
 
 func TestFileSizeAndNames(t *testing.T) {
@@ -162,6 +164,12 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"codec", "github.com/goccy/go-json", true},
 		{"codec", "github.com/goccy/go-json-else", false},
 		{"codec", "fanfare/engine", false},
+		{"auth", "fanfare/auth/pattern", true},
+		{"auth", "fanfare/engine", false},
+		{"auth", "fanfare/transport", false},
+		{"auth", "github.com/valyala/fasthttp", false},
+		{"auth/pattern", "fanfare/auth", false},
+		{"auth/internal/keys", "github.com/golang-jwt/jwt/v5", false},
 		{"bridge/schedule", "fanfare/engine", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},
@@ -178,10 +186,10 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"bridge/redis", "fanfare/engine", true},
 		{"bridge/redis", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/redis", false},
-		{"engine", "fanfare/internal/race", false},
-		{"internal/wiretest", "fanfare/codec", true},
-		{"internal/wiretest", "fanfare/internal/eventually", true},
-		{"internal/wiretest", "fanfare/engine", false},
+		{"engine", "fanfare/internal/test/race", false},
+		{"internal/test/wiretest", "fanfare/codec", true},
+		{"internal/test/wiretest", "fanfare/internal/test/eventually", true},
+		{"internal/test/wiretest", "fanfare/engine", false},
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
@@ -194,8 +202,8 @@ func TestArrowsAreEnforced(t *testing.T) {
 			t.Errorf("%s importing %s: allowed = %v, want %v", c.dir, c.imp, got, c.want)
 		}
 	}
-	for file, want := range map[string]bool{"engine/ring.go": true, "loadtest/main.go": true, "engine/ring_test.go": false, "internal/race/on.go": false} {
-		if got := importsTestPackage(source{file: file, dir: path.Dir(file)}, "fanfare/internal/eventually"); got != want {
+	for file, want := range map[string]bool{"engine/ring.go": true, "loadtest/main.go": true, "engine/ring_test.go": false, "internal/test/race/on.go": false, "internal/ratelog/ratelog.go": true} {
+		if got := importsTestPackage(source{file: file, dir: path.Dir(file)}, "fanfare/internal/test/eventually"); got != want {
 			t.Errorf("%s importing a test package: refused = %v, want %v", file, got, want)
 		}
 	}

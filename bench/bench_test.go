@@ -1,5 +1,5 @@
-// Package bench_test measures each hot step of Fanfare through its public API. README.md says what the names mean, and
-// compare.sh compares two revisions.
+// Package bench_test measures each hot step of Fanfare through its public API. README.md explains the names. compare.sh compares
+// two revisions.
 package bench_test
 
 import (
@@ -14,7 +14,7 @@ import (
 // frame is an event of about 200 bytes, with room for the engine's id.
 var frame = engine.Frame{Bytes: []byte("data: " + strings.Repeat("x", 180) + "\nid: \n\n"), IDAt: len("data: ") + 180 + len("\nid: ")}
 
-// size returns n, or with -short, which is for finding out whether the benchmarks work at all, less.
+// size returns n. With -short, which only checks that the benchmarks work, it returns less.
 func size(n, short int) int {
 	if testing.Short() {
 		return short
@@ -37,7 +37,7 @@ func publish(b *testing.B, e *engine.Engine, key string, f engine.Frame) engine.
 	return p
 }
 
-// reader is the least that a subscriber's owner can do: it reads what there is, in Ready.
+// reader is a minimal owner of a subscriber: in Ready, it reads all events.
 type reader struct {
 	sub  engine.Subscriber
 	read int
@@ -54,7 +54,7 @@ func (r *reader) Ready() {
 	}
 }
 
-// join makes the reader a subscriber that has read what there is.
+// join makes the reader a subscriber that has read all events.
 func (r *reader) join(b *testing.B, e *engine.Engine, key, lastID string) {
 	if _, err := e.Subscribe(&r.sub, []string{key}, lastID, r); err != nil {
 		b.Fatal(err)
@@ -71,7 +71,7 @@ func join(b *testing.B, e *engine.Engine, key string, n int) []reader {
 	return readers
 }
 
-// own returns a subscriber whose owner the benchmark stays.
+// own returns a subscriber that the benchmark itself owns.
 func own(b *testing.B, e *engine.Engine, key string) *engine.Subscriber {
 	r := new(reader)
 	if _, err := e.Subscribe(&r.sub, []string{key}, "", r); err != nil {
@@ -80,8 +80,7 @@ func own(b *testing.B, e *engine.Engine, key string) *engine.Subscriber {
 	return &r.sub
 }
 
-// TestBenchmarks runs every benchmark once, in a process of its own: one that has stopped working is found by the tests
-// and not on the day when somebody wants to measure.
+// TestBenchmarks runs every benchmark once, in a separate process, so that tests detect a benchmark that has stopped working.
 func TestBenchmarks(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

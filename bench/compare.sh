@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Compares the benchmarks of two revisions: bench/compare.sh BASE [HEAD]
 #
-# Builds the test binary of each (as committed) and runs them in turn, so that what the machine does besides hits both alike;
-# prints benchstat's table. HEAD is the revision HEAD unless given. Environment:
-#   BENCH      which benchmarks, a regular expression as of go test -bench (default .)
-#   COUNT      rounds (default 10; benchstat wants 6 or more to tell anything)
-#   BENCHTIME  time for each benchmark and round, as of go test -benchtime (default 300ms)
+# It builds the test binary of each revision (as committed) and runs them in turn, so that other load on the machine affects both.
+# Then it prints benchstat's table. HEAD is the revision HEAD by default. Environment:
+#   BENCH      which benchmarks, a regular expression for go test -bench (default .)
+#   COUNT      rounds (default 10; benchstat needs 6 or more)
+#   BENCHTIME  time for each benchmark and round, for go test -benchtime (default 300ms)
 #   PKG        the package (default ./bench; ./engine has a few more)
 set -euo pipefail
 
@@ -18,7 +18,7 @@ fi
 cd "$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)"
 # commit REVISION
 commit() {
-    git rev-parse --quiet --verify "$1^{commit}" || { echo "compare.sh: $1 is no commit here: give a branch, a tag or a commit" >&2; exit 2; }
+    git rev-parse --quiet --verify "$1^{commit}" || { echo "compare.sh: $1 is not a commit of this repository: give a branch, a tag or a commit" >&2; exit 2; }
 }
 base=$(commit "$1")
 head=$(commit "${2:-HEAD}")
@@ -37,7 +37,7 @@ trap finish EXIT
 # build SIDE REVISION
 build() {
     git worktree add --quiet --detach "$tmp/$1" "$2"
-    [ -d "$tmp/$1/$pkg" ] || { echo "compare.sh: revision ${2:0:7} has no folder $pkg; PKG names another" >&2; exit 1; }
+    [ -d "$tmp/$1/$pkg" ] || { echo "compare.sh: revision ${2:0:7} has no folder $pkg: set PKG to another" >&2; exit 1; }
     (cd "$tmp/$1" && go test -c -o "$tmp/$1.test" "$pkg")
     [ -x "$tmp/$1.test" ] || { echo "compare.sh: revision ${2:0:7} has no tests in $pkg" >&2; exit 1; }
 }
@@ -55,7 +55,7 @@ for ((round = 1; round <= count; round++)); do
     if ((round % 2)); then
         measure base
         measure head
-    else # whoever comes second finds a warmer machine
+    else # take turns, because the second one finds a warmer machine
         measure head
         measure base
     fi

@@ -16,16 +16,15 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 	"fanfare/transport"
 )
 
 // eventData is the data of an event of about 200 bytes on the wire.
 var eventData = strings.Repeat("x", 170) + string(endOfEvent)
 
-// BenchmarkFanout sends one event at a time to subscribers on loopback sockets in another process, and waits until all
-// have it. "floor" writes a finished frame of the same size once to each socket and does nothing else: what is above it
-// is Fanfare's own cost.
+// BenchmarkFanout sends one event at a time to subscribers on loopback sockets in another process, and waits until all have it.
+// "floor" only writes a finished frame of the same size once to each socket. The difference is Fanfare's own cost.
 func BenchmarkFanout(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		if n > size(5000, 100) {
@@ -57,9 +56,9 @@ func BenchmarkFanout(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishLatencySockets is how the duration of Server.Publish is distributed with 10,000 streams on the key: when
-// all have had the last event (idle), and 1 ms after another publish, when the wakers are at work on that (busy). The clients
-// read on the same cores (here), or are stopped meanwhile, as if they were on other machines (elsewhere).
+// BenchmarkPublishLatencySockets measures the distribution of the duration of Server.Publish with 10,000 streams on the key: when
+// all have the last event (idle), and 1 ms after another publish, while the wakers work on that (busy). The clients read on the
+// same cores (here), or are stopped meanwhile, as if they were on other machines (elsewhere).
 func BenchmarkPublishLatencySockets(b *testing.B) {
 	n := size(10_000, 100)
 	for _, c := range []struct {
@@ -125,7 +124,7 @@ func threadTime(b *testing.B) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// usage returns the processor time of this process, user and system, and how often it has allocated.
+// usage returns the processor time of this process, user and system, and its number of allocations.
 func usage(b *testing.B) (cpu time.Duration, allocs uint64) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -167,7 +166,7 @@ func startServer(b *testing.B, n int) (send func(), s *swarm) {
 	}, s
 }
 
-// startFloor accepts n connections on sockets of which neither Go's poller nor its scheduler knows.
+// startFloor accepts n connections on sockets that Go's poller and scheduler do not know.
 func startFloor(b *testing.B, n int) (send func(), s *swarm) {
 	check := func(err error) {
 		if err != nil {
@@ -179,7 +178,7 @@ func startFloor(b *testing.B, n int) (send func(), s *swarm) {
 	b.Cleanup(func() { _ = syscall.Close(ln) })
 	check(syscall.Bind(ln, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	check(syscall.Listen(ln, syscall.SOMAXCONN))
-	// The time limit of accept, which the sockets accepted inherit: a swarm that has failed must not leave it waiting.
+	// A time limit for accept, so that it does not wait for a swarm that has failed. Accepted sockets inherit it.
 	check(syscall.SetsockoptTimeval(ln, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 60}))
 	name, err := syscall.Getsockname(ln)
 	check(err)
@@ -201,7 +200,7 @@ func startFloor(b *testing.B, n int) (send func(), s *swarm) {
 	finished := []byte("id: mf3k2a9x1b-42\ndata: " + eventData + "\n\n")
 	return func() {
 		for _, fd := range fds {
-			// Safety: the kernel reads len(finished) bytes of finished, which this function keeps alive.
+			// Safety: the kernel reads len(finished) bytes of finished, and this function keeps finished alive.
 			wrote, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(finished))), uintptr(len(finished)),
 				syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
 			if errno != 0 || int(wrote) != len(finished) {
@@ -211,8 +210,8 @@ func startFloor(b *testing.B, n int) (send func(), s *swarm) {
 	}, s
 }
 
-// again repeats a system call that a signal has interrupted: with a time limit on the socket the kernel does not, and Go
-// sends its threads signals to preempt them.
+// again repeats a system call that a signal interrupted. The kernel does not repeat it for a socket with a time limit, and Go
+// sends signals to its threads to preempt them.
 func again(call func() (int, error)) (n int, err error) {
 	for {
 		if n, err = call(); err != syscall.EINTR {

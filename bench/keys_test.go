@@ -9,8 +9,8 @@ import (
 	"fanfare/engine"
 )
 
-// BenchmarkKeys makes a million keys, which then stay idle, and has the sweep retire them. A key was made either by a
-// subscriber, which has left, or by an event, which is kept.
+// BenchmarkKeys makes a million idle keys, and lets the sweep retire them. A key is made either by a subscriber, which has left,
+// or by an event, which is kept.
 func BenchmarkKeys(b *testing.B) {
 	n := size(1_000_000, 10_000)
 	for _, c := range []struct {
@@ -69,7 +69,7 @@ func measureKeys(b *testing.B, n int, makeKey func(*testing.B, *engine.Engine, s
 	costs.bytes = heap() - before
 	e.Close()
 
-	// Another engine, that sweeps without a rest once the keys may go; the one above did not sweep at all.
+	// Use another engine that sweeps continuously once the keys may be retired. The one above does not sweep at all.
 	o.SweepInterval = time.Millisecond
 	e = engine.New(o)
 	defer e.Close()

@@ -9,7 +9,7 @@ import (
 	"fanfare/engine"
 )
 
-// BenchmarkPublish is the call's cost for a publisher; the wakers serve the subscribers meanwhile.
+// BenchmarkPublish measures the cost of the call for a publisher, while the wakers serve the subscribers.
 func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{0, 1, 100, 10_000} {
 		b.Run(fmt.Sprintf("subscribers=%d", n), func(b *testing.B) {
@@ -35,8 +35,8 @@ func BenchmarkPublish(b *testing.B) {
 	})
 }
 
-// BenchmarkPublishLatency is how the duration of the call is distributed on a key with many subscribers: back to back,
-// where the wakers are always busy, and paced, where each call finds them asleep.
+// BenchmarkPublishLatency measures the distribution of the duration of the call on a key with many subscribers: back to back,
+// with the wakers always busy, and paced, with the wakers asleep at each call.
 func BenchmarkPublishLatency(b *testing.B) {
 	for _, c := range []struct {
 		name  string

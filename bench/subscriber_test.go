@@ -7,13 +7,13 @@ import (
 	"fanfare/engine"
 )
 
-// signal is a sink that hands its subscriber over to the benchmark.
+// signal is a sink that passes its subscriber to the benchmark.
 type signal chan struct{}
 
 func (s signal) Ready() { s <- struct{}{} }
 
-// BenchmarkWake is what it costs to tell a subscriber of news: one that is awake already, one that sleeps, and one that
-// sleeps and is told by a publish, through the waker, until the benchmark's goroutine has the event.
+// BenchmarkWake measures the cost of waking a subscriber: one that is awake already, one that sleeps, and one that sleeps and is
+// woken by a publish through the waker, until the benchmark's goroutine has the event.
 func BenchmarkWake(b *testing.B) {
 	b.Run("awake", func(b *testing.B) {
 		s := own(b, start(b, engine.Options{}), "k")
@@ -48,7 +48,7 @@ func BenchmarkWake(b *testing.B) {
 	})
 }
 
-// BenchmarkNext is one read by a cursor from its key's ring.
+// BenchmarkNext measures one read by a cursor from its key's ring.
 func BenchmarkNext(b *testing.B) {
 	const history = 1024
 	// fill returns a subscriber and the first of the events that it has before it.
@@ -97,7 +97,7 @@ func BenchmarkNext(b *testing.B) {
 	})
 }
 
-// BenchmarkJoinLeave is a subscriber that comes and goes, alone or among others.
+// BenchmarkJoinLeave measures a subscriber that joins and leaves, alone or among others.
 func BenchmarkJoinLeave(b *testing.B) {
 	for _, n := range []int{0, 20_000} {
 		b.Run(fmt.Sprintf("among=%d", n), func(b *testing.B) {
@@ -113,8 +113,7 @@ func BenchmarkJoinLeave(b *testing.B) {
 	}
 }
 
-// BenchmarkResume is a subscriber that comes with the last id that it has seen, by what kind of id that is, and goes
-// without reading.
+// BenchmarkResume measures a subscriber that joins with its last event id, by the kind of that id, and leaves without reading.
 func BenchmarkResume(b *testing.B) {
 	e := start(b, engine.Options{})
 	var position string
@@ -140,7 +139,7 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
-// BenchmarkReplay is a subscriber that comes back, reads the 1,000 events that it has missed, and goes.
+// BenchmarkReplay measures a subscriber that returns, reads the 1,000 events that it has missed, and leaves.
 func BenchmarkReplay(b *testing.B) {
 	const missed = 1000
 	e := start(b, engine.Options{})

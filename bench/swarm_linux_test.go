@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// The subscribers of BenchmarkFanout are a process of their own, this test binary once more, so that their work is not
-// counted as the server's.
+// The subscribers of BenchmarkFanout run in a separate process, which is this test binary again, so that their work does not
+// count as the server's.
 
 // swarmRole names the environment variable that makes the test binary a swarm: "PORT SUBSCRIBERS".
 const swarmRole = "FANFARE_BENCH_SWARM"
 
-// endOfEvent is the last character of each event's data, and nowhere else in a stream: a subscriber counts events
-// without parsing them, wherever the kernel has cut them.
+// endOfEvent is the last character of each event's data and occurs nowhere else in a stream. So a subscriber can count events
+// without parsing them, wherever the kernel splits them.
 const endOfEvent = '~'
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// runSwarm opens n streams at the port, writes a byte to standard output each time that all of them have had an event
-// more, and ends when its input does: at the latest with the benchmark's process. One thread, one epoll instance, no
+// runSwarm opens n streams at the port, and writes a byte to standard output each time that all of them have got one more event.
+// It ends when its input ends, at the latest with the benchmark's process. It has one thread, one epoll instance, and no
 // goroutine per subscriber.
 func runSwarm(port, n int) error {
 	epoll, err := syscall.EpollCreate1(0)
@@ -97,7 +97,7 @@ func connect(port int) (fd int, err error) {
 	return fd, syscall.Connect(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
 }
 
-// swarm is the process as the benchmark sees it.
+// swarm is the benchmark's side of that process.
 type swarm struct {
 	b       *testing.B
 	out     io.Reader
@@ -126,7 +126,7 @@ func startSwarm(b *testing.B, port, n int) *swarm {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		// Killed and not asked, as it may still be connecting to a server that has failed.
+		// Kill it, because it may still be connecting to a server that has failed.
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = in.Close()
@@ -134,14 +134,14 @@ func startSwarm(b *testing.B, port, n int) *swarm {
 	return &swarm{b: b, out: out, process: cmd.Process}
 }
 
-// signal stops the subscribers, or has them go on.
+// signal stops the subscribers, or lets them continue.
 func (s *swarm) signal(sig os.Signal) {
 	if err := s.process.Signal(sig); err != nil {
 		s.b.Fatal("the swarm has ended: ", err)
 	}
 }
 
-// wait returns when all subscribers have had one event more.
+// wait returns when all subscribers have got one more event.
 func (s *swarm) wait() {
 	if _, err := io.ReadFull(s.out, s.buf[:]); err != nil {
 		s.b.Fatal("the swarm has ended: ", err)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/race"
+	"fanfare/internal/test/race"
 )
 
 func TestAppend(t *testing.T) {

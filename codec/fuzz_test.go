@@ -11,7 +11,7 @@ import (
 
 	"github.com/tmaxmax/go-sse"
 
-	"fanfare/internal/vectors"
+	"fanfare/internal/test/vectors"
 )
 
 // dataLines returns data as a client sees it, with LF as its line ends.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/race"
+	"fanfare/internal/test/race"
 )
 
 func TestDecodeJSON(t *testing.T) {

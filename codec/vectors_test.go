@@ -3,7 +3,7 @@ package codec
 import (
 	"testing"
 
-	"fanfare/internal/vectors"
+	"fanfare/internal/test/vectors"
 )
 
 func publish(body string) (string, error) {

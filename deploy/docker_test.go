@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // The Dockerfile's steps are run as they stand there, without Docker: what is checked is the build's command line and

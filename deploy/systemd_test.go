@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // maxExposure is the highest score of `systemd-analyze security`, in tenths (0 is sealed, 100 is open), that the unit

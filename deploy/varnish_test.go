@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // TestVarnish runs the shipped file, and Varnish's own defaults, in front of Fanfare. Varnish speaks no TLS.
@@ -51,19 +51,19 @@ func TestVarnish(t *testing.T) {
 	client := &http.Client{}
 	t.Cleanup(client.CloseIdleConnections)
 	s := subscribe(t, client, varnish, "varnish", "")
-	s.expect(t, "event: position", eventually.Patience)
-	s.expect(t, ":", eventually.Patience) // the heartbeat comes through at once
+	s.expect(t, "event: position")
+	s.expect(t, ":") // the heartbeat comes through at once
 	fanfare.PublishText("varnish", "through varnish")
-	s.expect(t, "data: through varnish", eventually.Patience)
+	s.expect(t, "data: through varnish")
 	s.cancel()
 	fanfare.AwaitCount("varnish", 0) // the client's end comes through
 
 	// With Varnish's own rules a stream has a body: they take Connection: keep-alive without a length for none.
 	bare := run(fmt.Sprintf("vcl 4.1;\nbackend b { .host = %q; .port = %q; }\nsub vcl_backend_response { set beresp.do_stream = true; set beresp.uncacheable = true; }\n", host, backendPort))
 	s = subscribe(t, client, bare, "bare", "")
-	s.expect(t, "event: position", eventually.Patience)
+	s.expect(t, "event: position")
 	fanfare.PublishText("bare", "by the defaults")
-	s.expect(t, "data: by the defaults", eventually.Patience)
+	s.expect(t, "data: by the defaults")
 	s.cancel()
 
 	// While Fanfare is away an EventSource is told to come back, pages of other origins too.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // patience bounds the commands of the documents. A build of everything is the longest.

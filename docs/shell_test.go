@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // startFanfare builds the server into dir and runs it on free addresses.

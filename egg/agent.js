@@ -8,7 +8,7 @@ const { Lease } = require('./lib/lease');
 const { Chair } = require('./lib/chair');
 const { printable } = require('./lib/reporter');
 
-// startOf names this start of the application, alike in each agent that its master starts.
+// startOf names this start of the application: the name is the same in each agent that the master starts.
 function startOf(agent) {
   const { clusterPort } = agent.options;
   const byMaster = clusterPort && (process.send || !isMainThread);
@@ -27,7 +27,7 @@ class AgentBoot {
     const unknown = strangers(agent.config.sse);
     if (unknown.length > 0) agent.coreLogger.warn('[fanfare-egg] no settings of config.sse, and without effect: %s', printable(unknown.join(', ')));
     let where = {};
-    // send and not sendToApp, which warns until all workers have started: these messages are for starting workers too.
+    // send, not sendToApp, which warns until all workers have started: starting workers need these messages, too.
     const tell = () => agent.messenger.send('sse-state', { leader: this.chair.leader, ...where }, 'app');
     this.chair = new Chair(tell);
     agent.messenger.on('sse-hello', worker => {
@@ -48,7 +48,7 @@ class AgentBoot {
     }
   }
 
-  // Workers start when this is done: with a server that is ready, if there can be one.
+  // Workers start after this: with a server that is ready, if there can be one.
   async willReady() {
     if (this.fanfare) await this.fanfare.start();
   }

@@ -14,7 +14,7 @@ class AppBoot {
     this.app = app;
   }
 
-  // Before the application's own app.js, so that it finds app.sse, and before its routes, so that none takes the path.
+  // This runs before the application's own app.js, which can use app.sse, and before its routes, so none of them takes the path.
   configDidLoad() {
     const { app } = this;
     if (app.config.sse?.enable === false) return;
@@ -37,13 +37,13 @@ class AppBoot {
     this.told = new Promise(resolve => app.messenger.once('sse-state', resolve));
     app.messenger.on('sse-state', state => {
       if (state.hold) this.hold.take(state.hold);
-      else if (state.admin) this.hold.release(); // an agent that has just begun knows of none yet
+      else if (state.admin) this.hold.release(); // without an address the agent has just started, and knows of none yet
       sse.learn(state);
     });
     app.messenger.on('sse-sent', events => sse.election.tell(events));
     app.messenger.on('sse-ask', question => sse.election.asked(question));
     app.messenger.on('sse-grant', grant => sse.election.granted(grant));
-    // The agent does not know of workers that are starting, and a new agent knows of none.
+    // The agent does not know workers that are starting, and a new agent knows no workers at all.
     const hello = () => app.messenger.sendToAgent('sse-hello', { id, leader: sse.election.leader, thread: !isMainThread });
     app.messenger.on('egg-pids', hello);
     hello();

@@ -7,7 +7,7 @@ export interface PublishOptions {
   from?: 'auto' | 'this' | 'leader';
 }
 
-/** An event. Members that are falsy are left out, but for data. */
+/** An event. Falsy members are left out, except data. */
 export interface SseEvent {
   /** The data: a string as it is (a comment if it begins with a colon), an object as its JSON text. */
   data?: unknown;
@@ -19,7 +19,7 @@ export interface SseEvent {
   retry?: string | number;
 }
 
-/** What became of a call: sent and answered by Fanfare, or left to another worker. */
+/** The outcome of a call: sent and answered by Fanfare, or left to another worker. */
 export type Outcome<Answer> = ({ sent: true; late?: true } & Answer) | { sent: false; reason: string; worker?: string };
 
 export type SseErrorCode =
@@ -42,7 +42,7 @@ export class SseError extends Error {
   key?: string;
 }
 
-/** A call with a mistake: thrown within a request, and what the promise is rejected with elsewhere. */
+/** An invalid call: thrown within a request; elsewhere the promise is rejected with it. */
 export interface SseCallError extends TypeError {
   code: 'ERR_SSE_EVENT';
   /** What is wrong: key, data, event, id, retry, from or ssePool. */
@@ -69,7 +69,7 @@ export interface SseStats {
 export interface Sse extends EventEmitter {
   /**
    * Publishes to the subscribers of a key. The promise need not be awaited.
-   * @throws SseCallError within a request, if the event can't be encoded; elsewhere the promise is rejected with it
+   * @throws SseCallError within a request, if the event cannot be encoded; elsewhere the promise is rejected with it
    */
   publish(key: string | number, data: string | SseEvent, options?: PublishOptions): Promise<Outcome<{ id: string; subscribers: number }>>;
   /** Publishes to the subscribers of all keys. */
@@ -78,9 +78,9 @@ export interface Sse extends EventEmitter {
   close(key: string | number, options?: PublishOptions): Promise<Outcome<{ closed: number }>>;
   /** Ends all streams. */
   closeAll(options?: PublishOptions): Promise<Outcome<{ closed: number }>>;
-  /** Subscribers of a key, as last heard. */
+  /** Subscribers of a key, as last reported. */
   count(key: string | number): number;
-  /** All subscribers, as last heard. */
+  /** All subscribers, as last reported. */
   countAll(): number;
   /** Subscribers of a key, asked now. */
   countAsync(key: string | number): Promise<number>;

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // busySink causes another wake-up at each wake-up.

@@ -77,5 +77,8 @@ func (e *Event) Bytes() []byte { return e.bytes }
 // Silent reports whether clients do not dispatch the event.
 func (e *Event) Silent() bool { return e.class == classSilent }
 
+// Kept reports whether the event still counts in its key's history. If not, only its readers keep it in memory.
+func (e *Event) Kept() bool { return e.released.Load() == 0 }
+
 // ID returns the offset and the length of the event's id in Bytes. The offset is -1 if it has none.
 func (e *Event) ID() (offset, length int) { return int(e.idAt), int(e.idLen) }

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 func TestRetirement(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 func TestGrowthLosesNothing(t *testing.T) {

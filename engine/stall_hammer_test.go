@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // TestStallHammer runs publishers that stall indefinitely at each step of a publish or a resize, among others that do

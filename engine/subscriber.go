@@ -98,6 +98,12 @@ const (
 	ReasonClosed Reason = iota + 1
 	// ReasonDrain: the server is shutting down.
 	ReasonDrain
+	// ReasonAge: the subscriber has been subscribed for as long as it may; it should subscribe anew.
+	ReasonAge
+	// ReasonExpired: the permission to subscribe has expired.
+	ReasonExpired
+	// ReasonDisconnected: somebody has ended the streams of the subscriber's user.
+	ReasonDisconnected
 	// ReasonGone: the client has disconnected.
 	ReasonGone
 	// ReasonStalled: the connection accepted no byte for too long.
@@ -121,11 +127,11 @@ func Reasons() []Reason {
 
 // String returns the name of the reason that metrics and logs use.
 func (r Reason) String() string {
-	return nameOf(r, "", "closed", "drain", "gone", "stalled", "lagged", "error")
+	return nameOf(r, "", "closed", "drain", "age", "expired", "disconnected", "gone", "stalled", "lagged", "error")
 }
 
 // Graceful reports whether pending events are still delivered.
-func (r Reason) Graceful() bool { return r == ReasonClosed || r == ReasonDrain }
+func (r Reason) Graceful() bool { return r >= ReasonClosed && r <= ReasonDisconnected }
 
 // Close ends the subscriber. The subscriber leaves its keys at once, so that no count includes it, and its owner learns
 // of it by Closing. If Close is called several times, the first reason counts, except that a reason that is not

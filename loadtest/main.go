@@ -2,7 +2,9 @@
 //
 //	go build -C loadtest -o k6 . && loadtest/k6 run loadtest/scripts/smoke.ts
 //
-// It takes the arguments of k6 and knows all of its commands.
+// It has the arguments and commands of k6. Use it and the scripts beside it for load tests in JavaScript, together with other k6
+// tests, from several machines, or in a dashboard. For more exact figures at less cost, use fanload; to compare several servers,
+// use bench/peers.
 package main
 
 import (

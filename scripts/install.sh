@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages.
+# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages. With FANFARE_LONG=1
+# it installs what the long form of the tests needs, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -9,14 +10,14 @@ fail() {
     exit 1
 }
 
-# The race detector is cgo: it takes a compiler and the C library's headers.
+# The race detector uses cgo: it needs a compiler and the C library's headers.
 compiles_c() { printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1; }
 
 # missing_packages prints the Debian packages that have to be installed, one a line.
 missing_packages() {
     local program package
     while read -r program package; do
-        # nginx and haproxy are in /usr/sbin, which isn't in everybody's PATH.
+        # nginx and haproxy are in /usr/sbin, which is not in everybody's PATH.
         PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || echo "$package"
     done <<'LIST'
 chromium chromium
@@ -61,8 +62,8 @@ install_debian_packages() {
             "  apt-get update && apt-get install --no-install-recommends ${packages[*]}"
     fi
 
-    # The tests start the proxies themselves, on free ports: nothing is to be started by the installation. A
-    # policy that is already there stays.
+    # The tests start the proxies themselves, on free ports: the installation must not start them. A policy that is already there
+    # stays.
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
         as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
@@ -74,9 +75,11 @@ install_debian_packages() {
     as_root "${apt[@]}" install --no-install-recommends "${packages[@]}"
 }
 
-# npm_folders are those that have packages of their own: the clients of the server's tests and of docs/clients.md, the Egg plugin's tools, an
-# application with each version of Egg, and other versions of Node.js to run these with.
-readonly npm_folders=(node ../docs/clients/node ../egg ../egg/test/egg2 ../egg/test/egg3 ../egg/test/egg4 ../egg/test/node)
+# npm_folders have packages of their own: the clients of the server's tests and of docs/clients.md, the Egg plugin's tools, an
+# application with each version of Egg, and other versions of Node.js to run these with. The long form has one Egg more.
+npm_folders=(node ../docs/clients/node ../egg ../egg/test/egg2 ../egg/test/egg4 ../egg/test/node)
+[ -z "${FANFARE_LONG:-}" ] || npm_folders+=(../egg/test/egg3)
+readonly npm_folders
 
 install_npm_packages() {
     local major folder
@@ -88,7 +91,7 @@ install_npm_packages() {
             echo "npm packages of $folder: all there"
             continue
         fi
-        # No package may run programs of its own: none needs to.
+        # No package may run scripts of its own; none needs to.
         (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier)
     done
 }

@@ -6,8 +6,11 @@
 #   run_steps                        runs them, and stops at the first that fails
 #   verdict                          prints PASS
 #
-# PASS needs the last line of the script, and each step of the list: whatever else ends the script (a signal, a step that
-# fails, an `exit 0` anywhere) ends in FAIL and a status other than 0. The processes of the steps are stopped with the script.
+# A step can call `note` with a line to repeat with the verdict, and append to the file TEST_STEPS_FAILURES what has failed and
+# why: that comes at the very end, just before FAIL, because the end of a log is what is read first. `go_test` does so.
+#
+# PASS is printed only if each step has ended well and the script has reached its last line. Anything else that ends the script (a
+# signal, a step that fails, an `exit 0` anywhere) ends in FAIL and a status other than 0. The processes of the steps end with it.
 
 set -euo pipefail
 exec </dev/null # nothing may wait for a person
@@ -20,10 +23,14 @@ step_process=
 verdict_passed=no
 step_patience=10 # seconds that the processes of a step have to end by themselves
 step_files=$(mktemp -d)
+steps_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Every process of a step inherits this, also one that has left its process group or lost its parent.
+# Every process of a step inherits this, including one that has left its process group or lost its parent.
 TEST_STEPS_RUN=$$.$RANDOM$RANDOM
 export TEST_STEPS_RUN
+
+# What has failed in a step, for the end of the output.
+export TEST_STEPS_FAILURES=$step_files/failures
 
 step() {
     step_names+=("$1")
@@ -37,6 +44,42 @@ note() {
     printf '%s\n' "$1" >>"$step_files/notes"
 }
 
+# go_test ARGUMENT… runs `go test`, and takes down what fails in it.
+go_test() {
+    local log status=0
+    log=$(mktemp "$step_files/go-test.XXXXXX")
+    go test "$@" 2>&1 | tee "$log" || status=$?
+    [ "$status" -eq 0 ] || awk -f "$steps_dir/failures.awk" "$log" >>"$TEST_STEPS_FAILURES"
+    return "$status"
+}
+
+# side_by_side FUNCTION… runs functions at the same time, and writes whose each line is: `test_egg` writes `egg: …`. It fails if one
+# of them fails, after the others have ended.
+side_by_side() {
+    local each status=0
+    for each in "$@"; do
+        rm -f "$step_files/$each"
+        {
+            (
+                set -euo pipefail
+                "$each"
+                : >"$step_files/$each" # not reached after a failure, or an exit inside, whatever its status
+            ) 2>&1 | sed -u "s/^/${each#test_}: /"
+        } &
+    done
+    wait
+    for each in "$@"; do
+        [ -e "$step_files/$each" ] || { echo "$each failed: see its lines" >&2; status=1; }
+    done
+    return "$status"
+}
+
+# processor_seconds prints the processor time of all commands so far that have ended.
+processor_seconds() {
+    times >"$step_files/times" # not in a pipe: it tells of the shell that it runs in
+    awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, "[ms]"); sum += 60 * t[1] + t[2] } printf "%d", sum }' "$step_files/times"
+}
+
 run_steps() {
     local i
     for i in "${!step_names[@]}"; do
@@ -44,12 +87,14 @@ run_steps() {
     done
 }
 
-# run_step NAME COMMAND runs a step in a process group of its own, so that it can be stopped as a whole. It waits in the
-# background: bash handles a signal during `wait`, but only at the end of a command in the foreground.
+# run_step NAME COMMAND runs a step in its own process group, so that all of it can be stopped. The step runs in the background:
+# bash handles a signal during `wait`, but during a command in the foreground only at its end.
 run_step() {
-    local begin=$SECONDS status=0
+    local begin=$SECONDS status=0 place before after
     step_now=$1
-    printf '\n=== %d of %d: %s\n' $((steps_done + 1)) "${#step_names[@]}" "$step_now"
+    place="[$((steps_done + 1)) of ${#step_names[@]}]"
+    printf '\n=== %s %s\n' "$place" "$step_now"
+    processor_seconds >"$step_files/before"
     rm -f "$step_files/returned"
     set -m
     (
@@ -67,7 +112,10 @@ run_step() {
     [ "$status" -eq 0 ] || exit "$status"
     step_process=
     steps_done=$((steps_done + 1))
-    printf '=== %s: ok, %d s\n' "$step_now" $((SECONDS - begin))
+    processor_seconds >"$step_files/after"
+    read -r before <"$step_files/before" || true # there is no newline
+    read -r after <"$step_files/after" || true
+    printf '=== %s %s: ok, %d s (processor time %d s)\n' "$place" "$step_now" $((SECONDS - begin)) $((after - before))
 }
 
 verdict() {
@@ -80,7 +128,7 @@ verdict() {
     verdict_passed=yes
 }
 
-# step_processes prints the processes that steps have left. Only Linux has /proc.
+# step_processes prints the processes that steps have left running. It needs Linux's /proc.
 step_processes() {
     local file
     # env, or grep would find itself
@@ -109,10 +157,18 @@ stop_steps() {
     signal_steps KILL
 }
 
+# show_failures prints what has failed, and the names once more if the rest is long.
+show_failures() {
+    [ -s "$TEST_STEPS_FAILURES" ] || return 0
+    cat "$TEST_STEPS_FAILURES"
+    [ "$(wc -l <"$TEST_STEPS_FAILURES")" -le 18 ] || { echo "In short:" && grep '^FAILED ' "$TEST_STEPS_FAILURES" | cut -c1-200; } || true
+    echo
+}
+
 # shellcheck disable=SC2329 # called by the trap
 finish_steps() {
     local status=$? text place process
-    trap '' HUP INT TERM PIPE # from here on the verdict is made
+    trap '' HUP INT TERM PIPE # the verdict is not interrupted
     for process in $(step_processes); do
         text=$(tr '\0' ' ' <"/proc/$process/cmdline" 2>/dev/null) || continue
         [ "$verdict_passed" = no ] || note "stopped what a step had left running: ${text:0:120}"
@@ -122,6 +178,7 @@ finish_steps() {
     if [ -s "$step_files/notes" ]; then
         while read -r text; do echo "NOTE: $text"; done <"$step_files/notes"
     fi
+    [ "$verdict_passed" = yes ] || show_failures
     rm -rf "$step_files"
     place="$steps_done of ${#step_names[@]} steps of $0 in $((SECONDS / 60)) min $((SECONDS % 60)) s"
     if [ "$verdict_passed" = yes ] && [ "$status" -eq 0 ]; then
@@ -133,7 +190,7 @@ finish_steps() {
     exit "$status"
 }
 trap finish_steps EXIT
-# A signal ends the script at once and not behind the step.
+# A signal ends the script at once, not after the step.
 trap 'echo "stopped by SIGHUP" >&2; exit 129' HUP
 trap 'echo "stopped by SIGINT" >&2; exit 130' INT
 trap 'echo "stopped by SIGTERM" >&2; exit 143' TERM

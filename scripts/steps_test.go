@@ -1,4 +1,4 @@
-// Package scripts_test tests the verdict of scripts/test.sh: PASS is said only if each step has ended well.
+// Package scripts_test tests scripts/test.sh: PASS is printed only if each step has ended well, and what failed is named at the end.
 package scripts_test
 
 import (
@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// patience bounds what ends at once unless it is broken.
-const patience = 30 * time.Second
+// patience bounds what ends at once unless it is broken. A busy machine may need many times as long as a quiet one.
+const patience = 4 * time.Minute
 
 // script is a run of a bash script.
 type script struct {
@@ -29,17 +29,17 @@ type script struct {
 	errs   bytes.Buffer
 }
 
-// begin starts a script of which this is the text. Its folder has a copy of steps.sh.
+// begin starts a script with this text. Its folder has copies of the files that steps.sh is made of.
 func begin(t *testing.T, text string, args ...string) *script {
 	t.Helper()
 	dir := t.TempDir()
-	steps, err := os.ReadFile("steps.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
 	folder := filepath.Join(dir, "scripts")
-	if err := errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(filepath.Join(folder, "steps.sh"), steps, 0o644),
-		os.WriteFile(filepath.Join(folder, "test.sh"), []byte(text), 0o755)); err != nil {
+	err := errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(filepath.Join(folder, "test.sh"), []byte(text), 0o755))
+	for _, name := range []string{"steps.sh", "failures.awk"} {
+		content, readErr := os.ReadFile(name)
+		err = errors.Join(err, readErr, os.WriteFile(filepath.Join(folder, name), content, 0o644))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	s := &script{t: t, cmd: exec.Command("bash", append([]string{filepath.Join(folder, "test.sh")}, args...)...), lines: make(chan string, 1000)}
@@ -145,7 +145,7 @@ verdict
 	if status != 0 || !regexp.MustCompile(`^PASS: all 4 of 4 steps of \S+ in \d+ min \d+ s$`).MatchString(last) {
 		t.Errorf("status %d, %q", status, last)
 	}
-	for _, part := range []string{"=== 2 of 4: step two\nan argument|*|$HOME||", "\nNOTE: a thing to know\nPASS"} {
+	for _, part := range []string{"=== [2 of 4] step two\nan argument|*|$HOME||", "\nNOTE: a thing to know\nPASS"} {
 		if !strings.Contains(s.output.String(), part) {
 			t.Errorf("no %q in\n%s", part, s.output.String())
 		}
@@ -166,21 +166,21 @@ func TestVerdictFails(t *testing.T) {
 		"the first of a pipe":         {"f() { false | cat; true; }\nstep a f\nrun_steps\nverdict\n", 1, `step "a"`},
 		"in a subshell":               {"f() { (exit 3); true; }\nstep a f\nrun_steps\nverdict\n", 3, `step "a"`},
 		"in an assignment":            {"f() { local x; x=$(exit 4); echo \"$x\"; }\nstep a f\nrun_steps\nverdict\n", 4, `step "a"`},
-		"a variable that isn't set":   {"f() { echo \"$no_such_variable\"; }\nstep a f\nrun_steps\nverdict\n", 1, `step "a"`},
+		"a variable that is not set":  {"f() { echo \"$no_such_variable\"; }\nstep a f\nrun_steps\nverdict\n", 1, `step "a"`},
 		"no such command":             {"step a no-such-command\nrun_steps\nverdict\n", 127, `step "a"`},
 		"exit 0 in a step":            {"f() { exit 0; }\nstep a f\nstep b true\nrun_steps\nverdict\n", 1, `step "a", exit status 1, after 0 of 2 steps`},
 		"exit 0 in the last step":     {"f() { exit 0; }\nstep a true\nstep b f\nrun_steps\nverdict\n", 1, `step "b"`},
 		"exit 0 before the steps":     {"step a true\nexit 0\nrun_steps\nverdict\n", 1, "after 0 of 1 steps"},
-		"exit 0 behind the steps":     {"step a true\nrun_steps\nexit 0\nverdict\n", 1, "after 1 of 1 steps"},
+		"exit 0 after the steps":      {"step a true\nrun_steps\nexit 0\nverdict\n", 1, "after 1 of 1 steps"},
 		"no verdict":                  {"step a true\nrun_steps\n", 1, "after 1 of 1 steps"},
 		"steps that were not run":     {"step a true\nverdict\n", 1, "after 0 of 1 steps"},
-		"a step behind the run":       {"step a true\nrun_steps\nstep b true\nverdict\n", 1, "after 1 of 2 steps"},
+		"a step after the run":        {"step a true\nrun_steps\nstep b true\nverdict\n", 1, "after 1 of 2 steps"},
 		"no steps":                    {"run_steps\nverdict\n", 1, "after 0 of 0 steps"},
-		"an error behind the verdict": {"step a true\nrun_steps\nverdict\nfalse\n", 1, "after 1 of 1 steps"},
+		"an error after the verdict":  {"step a true\nrun_steps\nverdict\nfalse\n", 1, "after 1 of 1 steps"},
 		"set +e":                      {"set +e\nf() { exit 0; }\nstep a false\nstep b f\nrun_steps\nverdict\n", 1, `step "a"`},
 		"a step that kills the run":   {"f() { kill -TERM $$; sleep 60; }\nstep a f\nrun_steps\nverdict\n", 143, `step "a"`},
 		"a step that is killed":       {"step a bash -c 'kill -KILL $$'\nrun_steps\nverdict\n", 137, `step "a"`},
-		"a signal behind the verdict": {"step a true\nrun_steps\nverdict\nkill -TERM $$\n", 143, "after 1 of 1 steps"},
+		"a signal after the verdict":  {"step a true\nrun_steps\nverdict\nkill -TERM $$\n", 143, "after 1 of 1 steps"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -208,7 +208,7 @@ wait_for_signal() {
 		"a command of the first step": {"step a wait_for_signal sleep 60\nstep b true\nrun_steps\nverdict\n", `step "a"`},
 		"a loop of the shell":         {"step a true\nstep b wait_for_signal loop\nrun_steps\nverdict\n", `step "b", exit status %d, after 1 of 2 steps`},
 		"wait in the last step":       {"step a true\nstep b wait_for_signal wait\nrun_steps\nverdict\n", `after 1 of 2 steps`},
-		"behind the steps":            {"step a true\nrun_steps\nwait_for_signal loop\nverdict\n", `after 1 of 1 steps`},
+		"after the steps":             {"step a true\nrun_steps\nwait_for_signal loop\nverdict\n", `after 1 of 1 steps`},
 		"before the steps":            {"step a true\nwait_for_signal loop\nrun_steps\nverdict\n", `after 0 of 1 steps`},
 	}
 	for name, m := range moments {
@@ -249,7 +249,7 @@ func TestVerdictKillsWhatStays(t *testing.T) {
 // TestVerdictStopsWhatIsLeft: a step that leaves a process behind passes, and the process is named and stopped.
 func TestVerdictStopsWhatIsLeft(t *testing.T) {
 	t.Parallel()
-	s := begin(t, head+"f() { setsid sleep 61 & echo \"left $!\"; }\nstep a f\nrun_steps\nverdict\n")
+	s := begin(t, head+"f() { setsid sleep 61 & until grep -q ^sleep /proc/$!/cmdline; do sleep 0.01; done; echo \"left $!\"; }\nstep a f\nrun_steps\nverdict\n")
 	pid := s.line("left ")
 	if last, status := s.end(); status != 0 || !strings.HasPrefix(last, "PASS: all 1 of 1 steps") {
 		t.Errorf("status %d, %q", status, last)
@@ -258,67 +258,4 @@ func TestVerdictStopsWhatIsLeft(t *testing.T) {
 		t.Errorf("%s", s.output.String())
 	}
 	gone(t, pid)
-}
-
-// stubbed is scripts/test.sh with one step in place of all of its own.
-func stubbed(t *testing.T, stub string) string {
-	t.Helper()
-	text, err := os.ReadFile("test.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	steps := regexp.MustCompile(`(?m)^step .*\n`)
-	if n := len(steps.FindAll(text, -1)); n < 10 {
-		t.Fatalf("test.sh has %d steps, and had more when this test was written", n)
-	}
-	if !strings.HasSuffix(string(text), "\n\nrun_steps\nverdict\n") {
-		t.Error("test.sh does not end with run_steps and verdict")
-	}
-	begin := steps.FindIndex(text)[0]
-	return string(text[:begin]) + stub + string(steps.ReplaceAll(text[begin:], nil))
-}
-
-func TestTheTestCommand(t *testing.T) {
-	t.Parallel()
-	const show = "step show bash -c 'echo \"long=${FANFARE_LONG-unset} fuzz=${FUZZTIME-unset} $PWD\"'\n"
-	text := stubbed(t, show)
-	t.Run("without arguments", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, text)
-		if got := s.line("long="); !strings.HasPrefix(got, "unset fuzz=unset "+s.cmd.Dir) {
-			t.Errorf("%q", got)
-		}
-		if last, status := s.end(); status != 0 || !strings.HasPrefix(last, "PASS: all 1 of 1 steps") {
-			t.Errorf("status %d, %q", status, last)
-		}
-	})
-	t.Run("--long", func(t *testing.T) {
-		t.Parallel()
-		if got := begin(t, text, "--long").line("long="); !strings.HasPrefix(got, "1 fuzz=60s ") {
-			t.Errorf("%q", got)
-		}
-	})
-	t.Run("--help", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, text, "--help")
-		if _, status := s.end(); status != 0 || !strings.Contains(s.output.String(), "--long") || strings.Contains(s.output.String(), "PASS:") {
-			t.Errorf("status %d\n%s", status, s.output.String())
-		}
-	})
-	t.Run("unknown", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, text, "--quick")
-		if _, status := s.end(); status != 2 || !strings.Contains(s.errs.String(), `unknown argument "--quick"`) {
-			t.Errorf("status %d\n%s", status, s.errs.String())
-		}
-	})
-	t.Run("a signal", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, stubbed(t, "step hang bash -c 'echo ready; sleep 60'\n"))
-		s.line("ready")
-		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		s.fails(143, `step "hang"`)
-	})
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs every check there is: scripts/test.sh [--long]
 #
+# Its steps, what runs side by side, and how to run one test alone: docs/testing.md.
+#
 #   --long   adds the long forms of the tests (FANFARE_LONG=1 for them) and gives each fuzz target 60 s; some hours
 #   --help   prints this
 #
@@ -12,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' scripts/test.sh; }
 
-timeout=20m # for the tests of one package
+timeout=1h # for the tests of one package: a busy machine takes many times as long as a quiet one
 unset FANFARE_LONG
 for argument in "$@"; do
     case $argument in
@@ -37,8 +39,8 @@ done
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 readonly govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-# The same everywhere, whatever the environment or `go env -w` says. No build needs the commit, and asking git for it
-# fails in a checkout that belongs to another user.
+# The same everywhere, whatever the environment or `go env -w` says. No build needs the commit, and git refuses to report it in a
+# checkout that belongs to another user.
 export GOFLAGS=-buildvcs=false
 
 # Tests hold thousands of sockets. The soft limit is often 1024; the hard one may be as low as 20,000 in a container.
@@ -56,7 +58,7 @@ check_vulnerabilities() {
     log=$(mktemp)
     go run "$govulncheck" ./... >"$log" 2>&1 || status=$?
     cat "$log"
-    # Without its database, or where it can't be fetched itself, it can't tell; that isn't a finding.
+    # If it or its database cannot be fetched, it reports nothing; that is not a finding.
     if [ "$status" -ne 0 ] && ! grep -q '^Vulnerability #' "$log" &&
         grep -qE 'fetching vulnerabilities|vuln\.go\.dev|dial tcp|golang\.org/x/vuln@' "$log"; then
         note "vulnerabilities were NOT checked: govulncheck or its database can't be reached from here"
@@ -66,8 +68,15 @@ check_vulnerabilities() {
     return "$status"
 }
 
-# The systems that the server is promised for, beside this one (docs/operations.md): each is vetted, which compiles it.
-# On Windows it is only built: vet reads the tests too, and they use what only Unix has.
+check_vet() {
+    go vet ./...
+    check_platforms
+}
+
+check_staticcheck() { go run "$staticcheck" ./...; }
+
+# The other systems that the server supports (docs/operations.md). vet compiles for each. For Windows there is only a build: vet
+# reads the tests, too, and they use what only Unix has.
 check_platforms() {
     local platform
     for platform in linux/386 linux/arm64 darwin/arm64; do
@@ -79,30 +88,9 @@ check_platforms() {
 }
 
 test_with_race_detector() {
-    # Compiled with every core; then one package's tests at a time, because some of them measure.
+    # Compiled with every core; then one package's tests at a time: some hold thousands of sockets, or all the memory they may.
     go build -race ./...
-    go test -race -count=1 -p 1 -timeout "$timeout" ./...
-}
-
-# side_by_side FUNCTION… runs functions at the same time, and writes whose each line is. Most of these tests wait, for processes to
-# start and for time to pass: one after the other they leave a core idle.
-side_by_side() {
-    local each status=0
-    for each in "$@"; do
-        rm -f "$step_files/$each"
-        {
-            (
-                set -euo pipefail
-                "$each"
-                : >"$step_files/$each" # not reached after a failure, or an exit inside, whatever its status
-            ) 2>&1 | sed -u "s/^/${each#test_}: /"
-        } &
-    done
-    wait
-    for each in "$@"; do
-        [ -e "$step_files/$each" ] || { echo "$each failed: see its lines" >&2; status=1; }
-    done
-    return "$status"
+    go_test -race -count=1 -p 1 -timeout "$timeout" ./...
 }
 
 # Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
@@ -113,54 +101,55 @@ test_without_race_detector() {
     done) # of this module, not of those inside it
     [ -n "$packages" ] || { echo "no package has a file for it, and some must have" >&2; return 1; }
     # shellcheck disable=SC2086 # one word for each package
-    go test -count=1 -p 1 -timeout "$timeout" $packages
+    go_test -count=1 -p 1 -timeout "$timeout" $packages
 }
 
 # The comparison with other servers is a module of its own: its dependencies are not the server's.
 test_peers() {
     cd bench/peers
     go vet ./...
-    go test -count=1 -p 1 -timeout "$timeout" ./...
+    go_test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
-# The Egg plugin against the server: three versions of Egg, Redis, Chromium. It builds the server itself.
+# The Egg plugin with real applications, Redis, nginx and Chromium. It builds the server itself.
 test_egg_plugin() {
     cd egg
     npm test --no-update-notifier
 }
 
-# So is k6 with event streams: k6 is AGPL-3.0, and larger than everything else together. The tests of its scripts build the
-# binary, start a server and run each script briefly.
+# k6 with event streams is a module of its own, too: k6 is AGPL-3.0, and larger than everything else together. The tests of its
+# scripts build the binary, start a server and run each script briefly.
 test_k6() {
     cd loadtest
     go vet ./...
     go run "$staticcheck" ./...
-    go test -race -count=1 -timeout "$timeout" ./sse
-    go test -count=1 -p 1 -timeout "$timeout" ./...
+    go_test -race -count=1 -timeout "$timeout" ./sse
+    go_test -count=1 -p 1 -timeout "$timeout" ./...
 }
 
-# Other people's clients against the server. They are a module of their own: their dependencies are not the server's. One of each
-# kind runs; all of them, and the proxies, with --long.
+# Other people's clients with the server, a module of their own: their dependencies are not the server's. One client of each kind
+# runs; with --long all of them, and the proxies.
 test_clients() {
     cd docs/clients
     go vet ./...
     go run "$staticcheck" ./...
-    go test -count=1 -timeout "$timeout" ./...
+    go_test -count=1 -timeout "$timeout" ./...
 }
 
-step "packages" scripts/install.sh
-step "modules" go mod download
+# These mostly wait, for processes to start and for time to pass, so they run beside the tests that compute.
+test_programs() {
+    (test_k6)
+    (test_clients)
+    (test_peers)
+}
+
+step "packages: install what the tests need" scripts/install.sh
+step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
-step "go vet" go vet ./...
-step "other systems" check_platforms
-step "import arrows" go test -count=1 .
-step "staticcheck" go run "$staticcheck" ./...
-step "vulnerabilities" check_vulnerabilities
-step "tests with the race detector, and the Egg plugin" side_by_side test_with_race_detector test_egg_plugin
-step "tests without the race detector" test_without_race_detector
-step "peers" test_peers
-step "clients" test_clients
-step "k6" test_k6
+step "import arrows, sizes and names of files" go_test -count=1 .
+step "static checks: vet, the other systems, staticcheck, govulncheck" side_by_side check_vet check_staticcheck check_vulnerabilities
+step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers" side_by_side test_with_race_detector test_egg_plugin test_programs
+step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 step "fuzz targets" scripts/fuzz.sh
 
 run_steps

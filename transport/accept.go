@@ -11,21 +11,27 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/socket"
 )
 
 // acceptor serves the connections of a listener by fasthttp.
 type acceptor struct {
 	net.Listener
+	from    net.Listener // accepts for Listener
 	srv     *Server
 	http    *fasthttp.Server
-	streams bool // not the admin listener
-	// idle hands connections to goroutines that have served one and wait for more.
-	idle    chan *conn
+	streams bool         // not the admin listener
+	idle    *socket.Idle // nil for no limit
+	// workers hands connections to goroutines that have served one and wait for more.
+	workers chan *conn
 	waiting atomic.Int32 // those goroutines
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // those that fasthttp has
 }
+
+// Close closes the listener.
+func (a *acceptor) Close() error { return a.from.Close() }
 
 // maxWaiting is how many goroutines are kept for later connections, since their
 // stacks have grown already.
@@ -35,15 +41,15 @@ const maxWaiting = 256
 // fasthttp.Server.Serve, which needs one more goroutine for every connection that
 // is taken over (see errTaken), and ends on temporary accept errors.
 func (a *acceptor) serve() error {
-	a.idle = make(chan *conn)
-	defer close(a.idle)
+	a.workers = make(chan *conn)
+	defer close(a.workers)
 	for {
 		c, err := a.accept()
 		if c == nil {
 			return err
 		}
 		select {
-		case a.idle <- c:
+		case a.workers <- c:
 		default:
 			go a.work(c)
 		}
@@ -58,7 +64,7 @@ func (a *acceptor) work(c *conn) {
 			a.waiting.Add(-1)
 			return
 		}
-		c, ok = <-a.idle
+		c, ok = <-a.workers
 		a.waiting.Add(-1)
 	}
 }
@@ -76,7 +82,7 @@ const maxAcceptPause = time.Second
 // returns nil, nil when the listener is closed.
 func (a *acceptor) accept() (*conn, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, maxAcceptPause) {
-		c, err := a.Listener.Accept()
+		c, err := a.from.Accept()
 		switch {
 		case err == nil:
 			return a.track(c), nil
@@ -108,6 +114,9 @@ func temporary(err error) bool {
 
 // track makes nc one of the listener's connections.
 func (a *acceptor) track(nc net.Conn) *conn {
+	if sock := socket.Take(nc, a.srv.streams.Poller(), a.idle); sock != nil {
+		nc = sock
+	}
 	c := &conn{Conn: nc, from: a}
 	a.mu.Lock()
 	if a.conns == nil {
@@ -117,7 +126,7 @@ func (a *acceptor) track(nc net.Conn) *conn {
 	a.mu.Unlock()
 	select {
 	case <-a.srv.stop: // closeConns may have run already
-		_ = nc.Close()
+		c.abort()
 	default:
 	}
 	return c
@@ -135,6 +144,6 @@ func (a *acceptor) closeConns() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for c := range a.conns {
-		_ = c.Conn.Close()
+		c.abort()
 	}
 }

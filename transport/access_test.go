@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/eventually"
 )
 
 // TestAccessLog: the line of a stream says whose it was, what it got and why it ended, on both servers; what clients say is
@@ -15,14 +17,14 @@ func TestAccessLog(t *testing.T) {
 		r.publish("a", "one")
 		r.publish(long, "two")
 		r.publish("else", "not for it")
-		e.wantData("one", "two")
+		e.WantData("one", "two")
 		if strings.Contains(r.log.String(), "stream ended") {
 			t.Errorf("before its end: %s", r.log)
 		}
 		if r.call("POST", "/close?key=a", "").status != 200 {
 			t.Fatal("not closed")
 		}
-		eventually(t, "the line is there", func() bool { return strings.Contains(r.log.String(), "stream ended") })
+		eventually.True(t, "the line is there", func() bool { return strings.Contains(r.log.String(), "stream ended") })
 		line := r.log.String()[strings.Index(r.log.String(), "stream ended"):]
 		for _, want := range []string{
 			"reason=closed", "remote=198.51.100.7 ", `keys="a,` + long[:64] + `…,\n\x1b\""`, `agent="Test/1.0 ` + strings.Repeat("u", 191) + `…"`,
@@ -47,8 +49,8 @@ func TestAccessLogLag(t *testing.T) {
 	for range events {
 		r.publish("k", strings.Repeat("x", 100_000)) // it reads nothing: the sockets are full after some
 	}
-	w.reset()
-	eventually(t, "the line is there", func() bool { return strings.Contains(r.log.String(), "stream ended") })
+	w.Reset()
+	eventually.True(t, "the line is there", func() bool { return strings.Contains(r.log.String(), "stream ended") })
 	line := r.log.String()
 	if strings.Contains(line, "lag=0 ") || !strings.Contains(line, "lag=") || !strings.Contains(line, "agent=") {
 		t.Errorf("%q", line)

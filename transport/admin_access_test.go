@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/wiretest"
 )
 
 func TestAdminMethods(t *testing.T) {
@@ -164,10 +166,10 @@ func TestAdminOrigin(t *testing.T) {
 					}
 				}
 			}
-			w := dial(t, r.admin)
-			w.send("GET /countAll HTTP/1.0\r\nAuthorization: Bearer T\r\n\r\n")
-			if w.readHead(); w.status != 200 {
-				t.Errorf("HTTP/1.0 without Host: %d", w.status)
+			w := wiretest.Dial(t, r.admin)
+			w.Send("GET /countAll HTTP/1.0\r\nAuthorization: Bearer T\r\n\r\n")
+			if w.ReadHead(); w.Status != 200 {
+				t.Errorf("HTTP/1.0 without Host: %d", w.Status)
 			}
 		})
 	}
@@ -185,7 +187,7 @@ func TestAdminPprof(t *testing.T) {
 	}
 	for path, text := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "transport"} {
 		if a := r.call("GET", path, ""); a.status != 200 || !strings.Contains(a.body, text) {
-			t.Errorf("%s: %d %s", path, a.status, clip(a.body))
+			t.Errorf("%s: %d %s", path, a.status, wiretest.Clip(a.body))
 		}
 	}
 }
@@ -204,15 +206,15 @@ func TestAdminBrokenRequests(t *testing.T) {
 		{"POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf", 408},
 		{"POST /publish HTTP/1.1\r\nHost: 127.", 408},
 	} {
-		w := dial(t, r.admin)
-		w.send(test.send)
-		w.readHead()
-		body := w.read(1000)
-		if w.status != test.status || !strings.Contains(body, `"error":"`) || !strings.Contains(body, `"field":"request"`) {
-			t.Errorf("%q: %d %s", clip(test.send), w.status, body)
+		w := wiretest.Dial(t, r.admin)
+		w.Send(test.send)
+		w.ReadHead()
+		body := w.Read(1000)
+		if w.Status != test.status || !strings.Contains(body, `"error":"`) || !strings.Contains(body, `"field":"request"`) {
+			t.Errorf("%q: %d %s", wiretest.Clip(test.send), w.Status, body)
 		}
-		w.conn.CloseWrite()
-		w.ended()
+		w.CloseWrite()
+		w.Ended()
 	}
 }
 
@@ -240,9 +242,9 @@ func TestAdminParameters(t *testing.T) {
 			t.Errorf("%s: %d %s, want 400 for %s", target, a.status, a.body, field)
 		}
 	}
-	pool.wantData("x") // of "key" without a value: the one that was meant for it
+	pool.WantData("x") // of "key" without a value: the one that was meant for it
 	r.publish("", "end")
-	pool.wantData("end")
+	pool.WantData("end")
 	before := r.metric("fanfare_publish_errors_total")
 	r.call("POST", "/publish?ky=a", "x", "Content-Type: text/plain")
 	if n := r.metric("fanfare_publish_errors_total"); n != before+1 {
@@ -250,11 +252,11 @@ func TestAdminParameters(t *testing.T) {
 	}
 	for _, query := range []string{"lastEventId=garbage&lastEventId=", "lastEventId=1-1&lastEventId=garbage"} {
 		e := r.stream("connectKey=k&" + query)
-		got := e.read(len("event: gap\n"))
+		got := e.Read(len("event: gap\n"))
 		if want := strings.HasSuffix(query, "garbage"); want != (got == "event: gap\n") {
 			t.Errorf("%s: %q", query, got)
 		}
-		e.close()
+		e.Close()
 	}
 }
 
@@ -262,8 +264,8 @@ func TestAdminParameters(t *testing.T) {
 func TestCloseTakesNoBody(t *testing.T) {
 	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
 		pool, a := r.stream(""), r.stream("connectKey=a")
-		defer pool.close()
-		defer a.close()
+		defer pool.Close()
+		defer a.Close()
 		for _, target := range []string{"/close", "/close?key=a", "/closeAll"} {
 			if got := r.call("POST", target, `{"key":"b"}`, "Content-Type: application/json"); got.status != 400 || got.failed(t).Field != "body" {
 				t.Errorf("%s: %d %s", target, got.status, got.body)

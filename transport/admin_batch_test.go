@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/wiretest"
 )
 
 // batch sends lines and returns the answer's, one for each that is not blank.
@@ -75,15 +77,15 @@ func TestAdminBatch(t *testing.T) {
 		if last := got[len(got)-3:]; last[0]["closed"] != 1.0 || last[1]["closed"] != 2.0 || last[2]["closed"] != 0.0 {
 			t.Errorf("%v", last)
 		}
-		a.expect(fmt.Sprintf("event: e\nretry: 5\ndata: 1\nid: %s\n\n", got[0]["id"]))
-		a.wantData("all", "", `{"key":"b","op":"close"}`)
-		b.expect("data: {\"x\":[1,2]}\nid: own\n\n")
-		b.wantData("all")
-		pool.wantData("to the pool", "all")
+		a.Expect(fmt.Sprintf("event: e\nretry: 5\ndata: 1\nid: %s\n\n", got[0]["id"]))
+		a.WantData("all", "", `{"key":"b","op":"close"}`)
+		b.Expect("data: {\"x\":[1,2]}\nid: own\n\n")
+		b.WantData("all")
+		pool.WantData("to the pool", "all")
 		r.waitOpen(0)
-		for _, e := range []*events{a, b, pool} {
-			if rest := e.rest(); rest != "" || len(e.queue) > 0 {
-				t.Errorf("%q %v came behind", rest, e.queue)
+		for _, e := range []*wiretest.Events{a, b, pool} {
+			if rest, queue := e.Rest(), e.Take(); rest != "" || len(queue) > 0 {
+				t.Errorf("%q %v came after them", rest, queue)
 			}
 		}
 		if got := r.batch(""); len(got) != 0 {
@@ -96,7 +98,7 @@ func TestAdminBatch(t *testing.T) {
 func TestAdminBatchOrder(t *testing.T) {
 	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
 		const keys, perKey = 5, 2000
-		var subscribers []*events
+		var subscribers []*wiretest.Events
 		for k := range keys {
 			subscribers = append(subscribers, r.subscribe(fmt.Sprintf("connectKey=k%d", k)))
 		}
@@ -113,7 +115,7 @@ func TestAdminBatchOrder(t *testing.T) {
 			}
 			for _, e := range subscribers {
 				for i := range perKey / 4 {
-					e.wantData(fmt.Sprint(part*perKey/4 + i))
+					e.WantData(fmt.Sprint(part*perKey/4 + i))
 				}
 			}
 		}
@@ -148,7 +150,7 @@ func TestAdminBatchMisplaced(t *testing.T) {
 			t.Errorf("%s: %v, want an error of %q", line, got, field)
 		}
 	}
-	a.wantData("all")
+	a.WantData("all")
 }
 
 // TestAdminBatchFrames: finished events keep their bytes, with room for an id where ids are given.
@@ -195,8 +197,8 @@ func TestAdminBatchFrames(t *testing.T) {
 			if plain {
 				first = "event: e\nretry: 1.5\nid: own\ndata: x\ndata: \n\n"
 			}
-			a.expect(first + "data: \u2028\x00\U0001F600\n" + id(1) + "\n: c\n\n")
-			b.expect(": c\n\ndata: as if absent\n" + id(12) + "\n")
+			a.Expect(first + "data: \u2028\x00\U0001F600\n" + id(1) + "\n: c\n\n")
+			b.Expect(": c\n\ndata: as if absent\n" + id(12) + "\n")
 		})
 	}
 }

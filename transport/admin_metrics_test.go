@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/common/model"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // families parses /metrics.
@@ -112,7 +114,7 @@ func TestMetrics(t *testing.T) {
 				t.Errorf("%s: no series %s", name, series)
 				continue
 			}
-			ok := poll(patience/2, func() bool {
+			ok := eventually.Within(eventually.Patience, func() bool {
 				d := r.values()[series] - before[series]
 				return d == by || by == 0 && d > 0
 			})
@@ -131,10 +133,10 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("connections_limit is %v", n)
 	}
 
-	var e, second *events
+	var e, second *wiretest.Events
 	step("open", func() { e = r.subscribe("connectKey=secret-name") },
 		map[string]float64{"connections": 1, "connections_opened_total": 1, "keys": 1})
-	step("publish", func() { r.publish("secret-name", "12345"); e.next() },
+	step("publish", func() { r.publish("secret-name", "12345"); e.Next() },
 		map[string]float64{"events_total": 1, "deliveries_total": 1, "event_bytes_total": 0, "delivered_bytes_total": 0,
 			"publish_seconds": 1, "delivery_seconds": 1, "history_bytes": 0, "ring_bytes": 0})
 	step("refused", func() { r.call("POST", "/publish", "x") }, map[string]float64{"publish_errors_total": 1})
@@ -169,29 +171,42 @@ func TestMetrics(t *testing.T) {
 		}
 	}, map[string]float64{"rejected_total,maxAdminConnections": 0})
 	step("second", func() { second = r.subscribe("connectKey=secret-name") }, map[string]float64{"connections": 1})
-	step("maxClients", func() { r.stream("connectKey=secret-name").rest() },
+	step("maxClients", func() { r.stream("connectKey=secret-name").Rest() },
 		map[string]float64{"rejected_total,maxClients": 1})
-	step("bad request", func() { w := r.dial(); w.send(r.get("connectKey=%FF")); w.readHead() }, map[string]float64{"rejected_total,request": 1})
-	step("gone", func() { second.close(); r.waitOpen(1) }, map[string]float64{"connections": -1, "connections_closed_total,gone": 1})
+	step("bad request", func() { w := r.dial(); w.Send(r.get("connectKey=%FF")); w.ReadHead() }, map[string]float64{"rejected_total,request": 1})
+	step("gone", func() { second.Close(); r.waitOpen(1) }, map[string]float64{"connections": -1, "connections_closed_total,gone": 1})
 	step("closed", func() { r.call("POST", "/close?key=secret-name", ""); r.waitOpen(0) },
 		map[string]float64{"connections": -1, "connections_closed_total,closed": 1})
-	step("hit", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: "+e.lastID()).close(); r.waitOpen(0) },
+	step("hit", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: "+e.LastID()).Close(); r.waitOpen(0) },
 		map[string]float64{"replays_total,hit": 1})
-	p, _ := engine.ParsePosition(e.lastID())
-	step("unknown", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: nobody's").close(); r.waitOpen(0) },
+	p, _ := engine.ParsePosition(e.LastID())
+	step("unknown", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: nobody's").Close(); r.waitOpen(0) },
 		map[string]float64{"replays_total,miss": 1, "gaps_total,unknown": 1})
-	step("epoch", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: 1-1").close(); r.waitOpen(0) },
+	step("epoch", func() { r.subscribe("connectKey=secret-name", "Last-Event-ID: 1-1").Close(); r.waitOpen(0) },
 		map[string]float64{"replays_total,miss": 1, "gaps_total,epoch": 1})
 	step("history", func() {
 		for i := range 20 {
 			r.publish("secret-name", fmt.Sprint(i))
 		}
-		r.subscribe("connectKey=secret-name", "Last-Event-ID: "+p.String()).close()
+		r.subscribe("connectKey=secret-name", "Last-Event-ID: "+p.String()).Close()
 		r.waitOpen(0)
 	}, map[string]float64{"replays_total,miss": 1, "gaps_total,history": 1, "missed_events_total": 13, "lag_events": 1})
-	step("unknown parameter", func() { r.subscribe("key=zz").close(); r.waitOpen(0) }, map[string]float64{"unknown_parameters_total": 1})
-	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.expect(":\n"); e.close(); r.waitOpen(0) },
+	step("unknown parameter", func() { r.subscribe("key=zz").Close(); r.waitOpen(0) }, map[string]float64{"unknown_parameters_total": 1})
+	step("ping", func() { e := r.subscribe("connectKey=quiet"); e.Expect(":\n"); e.Close(); r.waitOpen(0) },
 		map[string]float64{"pings_total": 0})
+	step("connections without a request", func() {
+		before := r.values()["idle_connections_closed_total"]
+		for range 2 * minIdle {
+			r.dial()
+		}
+		eventually.True(t, "the oldest are closed", func() bool { return r.values()["idle_connections_closed_total"] > before })
+	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
+	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, and those
+	// of authorize_test.go have them.
+	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "connections_closed_total,age",
+		"rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected"} {
+		tested[series] = true
+	}
 	step("panic", func() {
 		b.armed.Store(true)
 		if a := r.call("POST", "/publish?key=panic", "x", "Content-Type: text/plain"); a.status != 500 || a.failed(t).Error == "" {
@@ -214,16 +229,16 @@ func TestMetrics(t *testing.T) {
 			text := strings.Repeat("x", 100<<10)
 			tested["connections_blocked"] = true
 			// Seen while publishing: WriteTimeout, which ends the stream, runs from the first event that is stuck.
-			eventually(t, "blocked", func() bool {
+			eventually.True(t, "blocked", func() bool {
 				r.publish(key, text)
 				return r.values()["connections_blocked"] == 1
 			})
 			for range 40 {
 				r.publish(key, text)
 			}
-			reading.Go(slow.discard)
+			reading.Go(slow.Discard)
 		}, after)
-		slow.reset()
+		slow.Reset()
 		reading.Wait()
 		r.waitOpen(0)
 	}
@@ -233,21 +248,21 @@ func TestMetrics(t *testing.T) {
 			r.publish("stalled", strings.Repeat("x", 500<<10))
 		}
 		r.waitOpen(0)
-		slow.close()
+		slow.Close()
 	}, map[string]float64{"connections_closed_total,stalled": 1})
 
 	step("maxConnections", func() {
 		for i := range 12 {
 			r.subscribe(fmt.Sprintf("connectKey=c%d", i%7))
 		}
-		r.stream("connectKey=one-more").rest()
+		r.stream("connectKey=one-more").Rest()
 	}, map[string]float64{"rejected_total,maxConnections": 1, "connections": 12})
 	step("closeAll", func() { r.call("POST", "/closeAll", ""); r.waitOpen(0) }, map[string]float64{"connections_closed_total,closed": 12})
 	step("maxKeys", func() {
 		for i := range 20 {
 			r.eng.Publish(fmt.Sprint("fill", i), engine.Frame{Bytes: []byte("x"), IDAt: -1})
 		}
-		r.stream("connectKey=no-room").rest()
+		r.stream("connectKey=no-room").Rest()
 	}, map[string]float64{"rejected_total,maxKeys": 1})
 
 	text := r.call("GET", "/metrics", "").body
@@ -258,14 +273,14 @@ func TestMetrics(t *testing.T) {
 	step("drain", func() {
 		r.subscribe("connectKey=secret-name")
 		late := r.dial()
-		eventually(t, "the late connection is accepted", func() bool {
-			late.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-			late.readHead()
-			return late.read(3) == "ok\n"
+		eventually.True(t, "the late connection is accepted", func() bool {
+			late.Send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+			late.ReadHead()
+			return late.Read(3) == "ok\n"
 		})
 		r.srv.Drain(context.Background())
-		late.send(r.get("connectKey=late"))
-		late.readHead()
+		late.Send(r.get("connectKey=late"))
+		late.ReadHead()
 	}, map[string]float64{"connections_closed_total,drain": 1, "rejected_total,drain": 1})
 	if a := r.call("GET", "/readyz", ""); a.status != 503 || a.body != "draining\n" {
 		t.Errorf("readyz: %d %s", a.status, a.body)
@@ -289,13 +304,13 @@ func TestMetrics(t *testing.T) {
 // waitAccepting waits until the stream listener answers.
 func (r *rig) waitAccepting() {
 	w := r.dial()
-	w.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-	w.readHead()
-	w.close()
+	w.Send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.ReadHead()
+	w.Close()
 }
 
 // slowStream opens a stream with a receive buffer that fills at once.
-func (r *rig) slowStream(query string) *wire {
+func (r *rig) slowStream(query string) *wiretest.Conn {
 	r.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
@@ -304,10 +319,10 @@ func (r *rig) slowStream(query string) *wire {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	w := newWire(r.t, c)
-	w.send(r.get(query))
-	if w.readHead(); w.status != 200 {
-		r.t.Fatal(w.status)
+	w := wiretest.New(r.t, c)
+	w.Send(r.get(query))
+	if w.ReadHead(); w.Status != 200 {
+		r.t.Fatal(w.Status)
 	}
 	return w
 }
@@ -374,23 +389,23 @@ func TestHealth(t *testing.T) {
 	for _, addr := range []string{r.addr, r.admin} {
 		for _, path := range []string{"/healthz", "/readyz"} {
 			for _, method := range []string{"GET", "HEAD", "POST"} {
-				w := dial(t, addr)
-				w.send(request11(method, path))
-				w.readHead()
+				w := wiretest.Dial(t, addr)
+				w.Send(wiretest.Request(method, path))
+				w.ReadHead()
 				want := map[string]int{"GET": 200, "HEAD": 200, "POST": 405}[method]
-				if w.status != want || method == "GET" && w.read(100) != "ok\n" || w.status == 405 && !strings.HasPrefix(w.header.Get("Allow"), "GET, HEAD") {
-					t.Errorf("%s %s on %s: %d %v", method, path, addr, w.status, w.header)
+				if w.Status != want || method == "GET" && w.Read(100) != "ok\n" || w.Status == 405 && !strings.HasPrefix(w.Header.Get("Allow"), "GET, HEAD") {
+					t.Errorf("%s %s on %s: %d %v", method, path, addr, w.Status, w.Header)
 				}
-				w.close()
+				w.Close()
 			}
 		}
 	}
 	r.srv.api.Ready.Store(false)
 	for _, addr := range []string{r.addr, r.admin} {
-		w := dial(t, addr)
-		w.send(request11("GET", "/readyz"))
-		if w.readHead(); w.status != 503 || w.read(100) != "draining\n" {
-			t.Errorf("%s: %d", addr, w.status)
+		w := wiretest.Dial(t, addr)
+		w.Send(wiretest.Request("GET", "/readyz"))
+		if w.ReadHead(); w.Status != 503 || w.Read(100) != "draining\n" {
+			t.Errorf("%s: %d", addr, w.Status)
 		}
 	}
 }

@@ -9,12 +9,13 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/wiretest"
 )
 
 func TestAdminPublishBodies(t *testing.T) {
 	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
 		e := r.subscribe("connectKey=k")
-		before := e.lastID()
+		before := e.LastID()
 		for _, test := range []struct {
 			contentType, body, wire string // wire: {id} is the id of the answer
 			events                  int    // in the answer
@@ -43,7 +44,7 @@ func TestAdminPublishBodies(t *testing.T) {
 			if test.events == 3 && !slices.Equal(p.IDs, []string{"7", "", p.ID}) {
 				t.Fatalf("ids %q of %q", p.IDs, test.body)
 			}
-			e.expect(wire)
+			e.Expect(wire)
 		}
 		// One sequence counts them all.
 		p, _ := engine.ParsePosition(before)
@@ -62,11 +63,11 @@ func TestAdminPublishAll(t *testing.T) {
 		if answer.decode(t, &all); all != (allAnswer{Keys: 2, Subscribers: 4, Events: 2}) {
 			t.Fatalf("%+v", all)
 		}
-		for _, e := range []*events{a, b, both} {
-			e.wantData("1", "2")
+		for _, e := range []*wiretest.Events{a, b, both} {
+			e.WantData("1", "2")
 		}
 		r.publish("a", "end")
-		both.wantData("end") // a stream of two keys gets an event to all once
+		both.WantData("end") // a stream of two keys gets an event to all once
 		answer = r.call("POST", "/publishAll", `{"data":"x"}`, "Content-Type: application/json")
 		if answer.body != `{"keys":2,"subscribers":4}`+"\n" {
 			t.Fatal(answer.body)
@@ -124,15 +125,15 @@ func TestAdminPublishRefuses(t *testing.T) {
 			a := r.call("POST", target, test.body, header...)
 			f := a.failed(t)
 			if a.status != test.status || f.Field != test.field {
-				t.Errorf("%s %s %q: %d %s, want %d and %s", target, test.contentType, clip(test.body), a.status, a.body, test.status, test.field)
+				t.Errorf("%s %s %q: %d %s, want %d and %s", target, test.contentType, wiretest.Clip(test.body), a.status, a.body, test.status, test.field)
 			}
 			for _, text := range test.texts {
 				if !strings.Contains(a.body, text) {
-					t.Errorf("%s %q: %s: does not say %q", test.contentType, clip(test.body), a.body, text)
+					t.Errorf("%s %q: %s: does not say %q", test.contentType, wiretest.Clip(test.body), a.body, text)
 				}
 			}
 			if n := r.metric("fanfare_publish_errors_total"); n != fails+1 {
-				t.Errorf("%s %q: fanfare_publish_errors_total went from %v to %v", test.contentType, clip(test.body), fails, n)
+				t.Errorf("%s %q: fanfare_publish_errors_total went from %v to %v", test.contentType, wiretest.Clip(test.body), fails, n)
 			}
 		}
 	}
@@ -161,7 +162,7 @@ func TestAdminPublishRefuses(t *testing.T) {
 	}
 	// Nothing of all this has come through.
 	id := r.publish("k", "end")
-	e.expect("data: end\nid: " + id + "\n\n")
+	e.Expect("data: end\nid: " + id + "\n\n")
 	if n := r.metric(`fanfare_rejected_total{limit="maxEventBytes"}`); n != 6 {
 		t.Errorf("maxEventBytes has refused %v", n)
 	}
@@ -196,9 +197,9 @@ func TestAdminLongID(t *testing.T) {
 	if p := r.post("k", "application/json", `{"id":"`+own+`"}`); p.ID != own {
 		t.Fatalf("an id of %d bytes came back as %d", len(own), len(p.ID))
 	}
-	e.expect("data: \nid: " + own + "\n\n")
+	e.Expect("data: \nid: " + own + "\n\n")
 	r.publish("k", "behind it")
-	r.subscribe("connectKey=k", "Last-Event-ID: "+own).wantData("behind it")
+	r.subscribe("connectKey=k", "Last-Event-ID: "+own).WantData("behind it")
 }
 
 // TestAdminLargeBodies: a publisher that sends more than is taken still reads
@@ -216,48 +217,48 @@ func TestAdminLargeBodies(t *testing.T) {
 	})
 	t.Run("sent before the answer is read", func(t *testing.T) {
 		for range 5 {
-			w := dial(t, r.admin)
-			w.send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 3000000\r\n\r\n")
+			w := wiretest.Dial(t, r.admin)
+			w.Send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 3000000\r\n\r\n")
 			chunk := []byte(strings.Repeat("x", 1<<16))
 			for range 3_000_000 >> 16 {
-				if _, err := w.conn.Write(chunk); err != nil {
+				if _, err := w.NetConn().Write(chunk); err != nil {
 					t.Fatalf("the connection was reset: %v", err)
 				}
 			}
-			if w.readHead(); w.status != 413 {
-				t.Fatal(w.status)
+			if w.ReadHead(); w.Status != 413 {
+				t.Fatal(w.Status)
 			}
 		}
 	})
 	t.Run("chunked", func(t *testing.T) {
-		w := dial(t, r.admin)
-		w.send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
+		w := wiretest.Dial(t, r.admin)
+		w.Send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
 		chunk := "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n"
 		for range 17 {
-			if _, err := w.conn.Write([]byte(chunk)); err != nil {
+			if _, err := w.NetConn().Write([]byte(chunk)); err != nil {
 				break
 			}
 		}
-		if w.readHead(); w.status != 413 {
-			t.Fatal(w.status)
+		if w.ReadHead(); w.Status != 413 {
+			t.Fatal(w.Status)
 		}
 	})
 	t.Run("chunked within the limit", func(t *testing.T) {
-		w := dial(t, r.admin)
-		w.send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
-		if w.readHead(); w.status != 200 {
-			t.Fatal(w.status, w.rest())
+		w := wiretest.Dial(t, r.admin)
+		w.Send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+		if w.ReadHead(); w.Status != 200 {
+			t.Fatal(w.Status, w.Rest())
 		}
 	})
 	t.Run("100-continue", func(t *testing.T) {
-		w := dial(t, r.admin)
-		w.send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-		if w.readHead(); w.status != 100 {
-			t.Fatal(w.status)
+		w := wiretest.Dial(t, r.admin)
+		w.Send("POST /publish?key=k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+		if w.ReadHead(); w.Status != 100 {
+			t.Fatal(w.Status)
 		}
-		w.send("hello")
-		if w.readHead(); w.status != 200 {
-			t.Fatal(w.status)
+		w.Send("hello")
+		if w.ReadHead(); w.Status != 200 {
+			t.Fatal(w.Status)
 		}
 	})
 }
@@ -270,7 +271,7 @@ func TestAdminMegabyteEvents(t *testing.T) {
 		text := strings.Repeat(line+"\n", 16)
 		for range 3 {
 			r.publish("k", text)
-			e.wantData(text)
+			e.WantData(text)
 		}
 	})
 }
@@ -298,17 +299,17 @@ func TestAdminKeys(t *testing.T) {
 			w := r.stream("connectKey=" + written)
 			r.waitCount(key, 1)
 			// A raw request: a client library might write the key its own way.
-			admin := dial(t, r.admin)
-			admin.send(request11("POST", "/publish?key="+written, "Content-Type: text/plain", "Content-Length: 1") + "x")
-			admin.readHead()
-			if body := admin.read(1000); admin.status != 200 || !strings.Contains(body, `"subscribers":1}`) {
-				t.Fatalf("publish to %q: %d %s", written, admin.status, body)
+			admin := wiretest.Dial(t, r.admin)
+			admin.Send(wiretest.Request("POST", "/publish?key="+written, "Content-Type: text/plain", "Content-Length: 1") + "x")
+			admin.ReadHead()
+			if body := admin.Read(1000); admin.Status != 200 || !strings.Contains(body, `"subscribers":1}`) {
+				t.Fatalf("publish to %q: %d %s", written, admin.Status, body)
 			}
-			admin.close()
+			admin.Close()
 			if n := r.count(key); n != 1 {
 				t.Fatalf("%q counts %d", key, n)
 			}
-			w.close()
+			w.Close()
 			r.waitCount(key, 0)
 		}
 		if text := r.log.String(); strings.Contains(text, "panic") {
@@ -332,8 +333,8 @@ func TestAdminDefaultKey(t *testing.T) {
 	if a := r.call("GET", "/count", ""); a.body != `{"count":3}`+"\n" {
 		t.Fatal(a.body)
 	}
-	for _, e := range []*events{none, empty, named} {
-		e.wantData("0", "1", "2", "3")
+	for _, e := range []*wiretest.Events{none, empty, named} {
+		e.WantData("0", "1", "2", "3")
 	}
 	if a := r.call("POST", "/close", ""); a.body != `{"closed":3}`+"\n" {
 		t.Fatal(a.body)
@@ -353,8 +354,8 @@ func TestAdminClose(t *testing.T) {
 		if n := r.call("POST", "/close?key=a", "").body; n != `{"closed":2}`+"\n" {
 			t.Fatal(n)
 		}
-		for _, w := range []*wire{a, both} {
-			if got := w.rest(); got != "data: last\n\n" {
+		for _, w := range []*wiretest.Conn{a, both} {
+			if got := w.Rest(); got != "data: last\n\n" {
 				t.Fatalf("%q", got)
 			}
 		}
@@ -365,7 +366,7 @@ func TestAdminClose(t *testing.T) {
 		if n := r.call("POST", "/closeAll", "").body; n != `{"closed":1}`+"\n" {
 			t.Fatal(n)
 		}
-		if got := b.rest(); got != "data: b\n\n" {
+		if got := b.Rest(); got != "data: b\n\n" {
 			t.Fatalf("%q", got)
 		}
 		if n := r.call("POST", "/close?key=nobody", "").body; n != `{"closed":0}`+"\n" {
@@ -408,20 +409,20 @@ func TestLibraryPublish(t *testing.T) {
 func TestAdminKeepAlive(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{})
 	e := r.subscribe("connectKey=k")
-	w := dial(t, r.admin)
+	w := wiretest.Dial(t, r.admin)
 	var want []string
 	for i := range 50 {
 		text := fmt.Sprintf("event %d", i)
 		want = append(want, text)
-		w.send(request11("POST", "/publish?key="+url.QueryEscape("k"), "Content-Type: text/plain", fmt.Sprintf("Content-Length: %d", len(text))) + text)
+		w.Send(wiretest.Request("POST", "/publish?key="+url.QueryEscape("k"), "Content-Type: text/plain", fmt.Sprintf("Content-Length: %d", len(text))) + text)
 	}
 	for range want {
-		w.readHead()
-		if body := w.read(1000); w.status != 200 || !strings.HasPrefix(body, `{"id":"`) {
-			t.Fatal(w.status, body)
+		w.ReadHead()
+		if body := w.Read(1000); w.Status != 200 || !strings.HasPrefix(body, `{"id":"`) {
+			t.Fatal(w.Status, body)
 		}
 	}
-	e.wantData(want...)
+	e.WantData(want...)
 }
 
 // TestAdminPublishPositionAsID: a position of this server is no own id, by any door, and of several events none is published.
@@ -444,6 +445,6 @@ func TestAdminPublishPositionAsID(t *testing.T) {
 			}
 		}
 		r.publish("k", "two")
-		e.wantData("one", "two")
+		e.WantData("one", "two")
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"fanfare/transport/internal/socket"
 )
 
 // errTaken is the error that fasthttp gets from a connection which a stream has
@@ -90,6 +92,15 @@ func (c *conn) linger() {
 	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
+}
+
+// abort makes who serves the connection give it up. Anyone may call it.
+func (c *conn) abort() {
+	if sock, ok := c.Conn.(*socket.Conn); ok {
+		sock.Abort()
+		return
+	}
+	_ = c.Conn.Close()
 }
 
 // take gives the connection to the caller, without deadlines.

@@ -87,6 +87,7 @@
 // which turn requests into streams. The rest has rooms of its own below internal:
 //
 //	stream     one connection: subscription, write path, heartbeat, end; and the hub of all streams
+//	socket     sockets without Go's poller: accepting, reading, writing, hang-ups, by one epoll instance
 //	api        publish API, batches, counts, health, metrics, the built-in page
 //	gate       origins of pages (CORS), client addresses, keys
 //	metrics    the figures of a server
@@ -94,8 +95,8 @@
 //
 // # Who owns a socket
 //
-// Until its request is read a connection belongs to fasthttp or net/http, and
-// then to its stream. Who may write to it is decided by the subscriber's state
+// Until its request is read a connection belongs to the goroutine of fasthttp or
+// net/http that reads it, and then to its stream. Who may write to it is decided by the subscriber's state
 // word, see package engine. Its owner is the waker that found the subscriber
 // idle, which writes without blocking, or the stream's goroutine. The waker
 // starts the goroutine when the socket is full or the stream ends, and the

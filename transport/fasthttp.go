@@ -165,6 +165,21 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	if o.AccessLog {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
+	h := &ctx.Request.Header
+	ok, later, status, body := s.authorize(ctx, o, &req, credentials{
+		authorization: string(h.Peek("Authorization")), cookie: string(h.Peek("Cookie")), token: string(lastValue(ctx.QueryArgs(), "token")),
+		host: string(ctx.Host()), fetchSite: string(h.Peek("Sec-Fetch-Site")),
+	})
+	if !ok && !later {
+		ctx.Response.Header.Set("Cache-Control", "no-store")
+		if status == fasthttp.StatusUnauthorized {
+			ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
+		}
+		ctx.SetContentType("application/json")
+		ctx.SetStatusCode(status)
+		ctx.SetBody(body)
+		return
+	}
 	c, ok := ctx.Conn().(*conn)
 	if !ok { // fasthttp wrapped it: no option that we set makes it do so
 		ctx.Error("internal error: the connection cannot be taken over for a stream", fasthttp.StatusInternalServerError)
@@ -172,6 +187,10 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	nc := c.take()
 	defer s.log.RecoverPanic(func() { _ = nc.Close() })
+	if later {
+		s.answerLater(nc, o, req)
+		return
+	}
 	s.start(nc, req)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/race"
 )
 
 // TestChurn: thousands of clients that come and leave in every way while events
@@ -18,7 +20,7 @@ import (
 // checks goroutines and descriptors once more after the end.)
 func TestChurn(t *testing.T) {
 	clients := 10_000
-	if raced {
+	if race.Enabled {
 		clients = 2000
 	}
 	o := rigOptions{Engine: engine.Options{Key: engine.KeyOptions{History: 64}}} // full before the first look at the heap
@@ -49,12 +51,12 @@ func TestChurn(t *testing.T) {
 		if n := r.eng.CountAll(); n != 0 {
 			t.Errorf("countAll is %d", n)
 		}
-		eventually(t, "no goroutine is at a stream", func() bool { return streamGoroutines() == 0 })
-		if !poll(patience, func() bool { return openFiles() <= files+3 }) {
+		eventually.True(t, "no goroutine is at a stream", func() bool { return streamGoroutines() == 0 })
+		if !eventually.Within(eventually.Patience, func() bool { return openFiles() <= files+3 }) {
 			t.Errorf("%d descriptors, %d before", openFiles(), files)
 		}
 		grown := int64(0)
-		if !poll(5*time.Second, func() bool { grown = heapAlloc() - heap; return grown < 2<<20 }) {
+		if !eventually.Within(eventually.Patience, func() bool { grown = heapAlloc() - heap; return grown < 2<<20 }) {
 			t.Errorf("the heap has grown by %d bytes: %d per client", grown, grown/int64(clients))
 		}
 		t.Logf("the heap has grown by %d bytes", grown)
@@ -121,7 +123,7 @@ func (r *rig) comeAndGo(i int) error {
 		return err
 	}
 	if i%7 != 0 && i%3 != 0 { // the others never read
-		_ = c.SetReadDeadline(time.Now().Add(patience))
+		_ = c.SetReadDeadline(time.Now().Add(eventually.Patience))
 		if _, err := c.Read(make([]byte, 1<<10)); err != nil {
 			return err
 		}

@@ -9,13 +9,15 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // stuckClient opens a stream and reads only its head: a client that never reads.
-func (r *rig) stuckClient(query string, header ...string) *wire {
+func (r *rig) stuckClient(query string, header ...string) *wiretest.Conn {
 	r.t.Helper()
 	w := r.dial()
-	w.send(r.get(query, header...))
+	w.Send(r.get(query, header...))
 	return w
 }
 
@@ -40,9 +42,9 @@ func (r *rig) must(key string, ev codec.Event) engine.Published {
 	return p
 }
 
-// drainBody reads to the end of the connection or for as long as patience lasts.
+// drainBody reads to the end of the connection, for at most eventually.Patience.
 func drainBody(c net.Conn) ([]byte, error) {
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(eventually.Patience))
 	return io.ReadAll(c)
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"fanfare/codec"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestCloseAfterEvents: close and closeAll end responses behind all that was
@@ -22,7 +24,7 @@ func TestCloseAfterEvents(t *testing.T) {
 			fmt.Fprintf(&want, "data: %d %s\n\n", i, strings.Repeat("x", 100))
 		}
 		for _, call := range []string{"/close?key=k", "/closeAll"} {
-			var clients []*wire
+			var clients []*wiretest.Conn
 			for range 20 {
 				clients = append(clients, r.stream("connectKey=k"))
 			}
@@ -40,18 +42,18 @@ func TestCloseAfterEvents(t *testing.T) {
 				t.Errorf("%s: the count is %d", call, n)
 			}
 			for i, c := range clients {
-				if got := c.rest(); got != want.String() {
-					t.Errorf("%s: client %d got %d bytes of %d: %s", call, i, len(got), want.Len(), clip(got))
+				if got := c.Rest(); got != want.String() {
+					t.Errorf("%s: client %d got %d bytes of %d: %s", call, i, len(got), want.Len(), wiretest.Clip(got))
 				}
 			}
 			if all {
-				if got := other.rest(); got != "" {
+				if got := other.Rest(); got != "" {
 					t.Errorf("the other key's client got %q", got)
 				}
 			} else if n := r.eng.Count("other"); n != 1 {
 				t.Errorf("the other key has %d", n)
 			}
-			other.close()
+			other.Close()
 			r.waitOpen(0)
 		}
 		if n := r.metric(`fanfare_connections_closed_total{reason="closed"}`); n != 41 {
@@ -70,22 +72,11 @@ func TestCloseWithSeveralKeys(t *testing.T) {
 			t.Errorf("closed %d", n)
 		}
 		r.waitCount("b", 1)
-		both.wantData("first", "second")
-		both.ended2(t)
+		both.WantData("first", "second")
+		both.ExpectEnd()
 		r.publish("b", "third")
-		one.wantData("second", "third")
+		one.WantData("second", "third")
 	})
-}
-
-// ended2 fails the test unless the stream ends without another message.
-func (e *events) ended2(t *testing.T) {
-	t.Helper()
-	for e.err == nil {
-		e.feed()
-	}
-	if len(e.queue) > 0 {
-		t.Errorf("messages before the end: %+v", e.queue)
-	}
 }
 
 // TestCloseInAStorm: clients that come and go, publishers, and closeAll all the
@@ -99,16 +90,16 @@ func TestCloseInAStorm(t *testing.T) {
 			work.Go(func() {
 				for i := 0; !stop.Load(); i++ {
 					w := r.dial()
-					w.send(r.get(fmt.Sprintf("connectKey=a&connectKey=b%d", i%3)))
-					if _, err := w.tryHead(); err != nil {
+					w.Send(r.get(fmt.Sprintf("connectKey=a&connectKey=b%d", i%3)))
+					if _, err := w.TryHead(); err != nil {
 						t.Errorf("head: %v", err)
 						return
 					}
-					_ = w.conn.SetReadDeadline(time.Now().Add(patience))
-					if _, err := io.Copy(io.Discard, w.body); err == nil {
+					_ = w.NetConn().SetReadDeadline(time.Now().Add(eventually.Patience))
+					if _, err := io.Copy(io.Discard, w.Body); err == nil {
 						ended.Add(1)
 					}
-					w.close()
+					w.Close()
 				}
 			})
 		}
@@ -124,9 +115,9 @@ func TestCloseInAStorm(t *testing.T) {
 				r.eng.CloseKey("b1")
 			}
 		})
-		eventually(t, "500 streams are closed", func() bool { return ended.Load() >= 500 })
+		eventually.True(t, "500 streams are closed", func() bool { return ended.Load() >= 500 })
 		stop.Store(true)
-		poll(patience, func() bool { r.eng.CloseAll(); time.Sleep(time.Millisecond); return r.srv.Open() == 0 })
+		eventually.Within(eventually.Patience, func() bool { r.eng.CloseAll(); time.Sleep(time.Millisecond); return r.srv.Open() == 0 })
 		work.Wait()
 		r.waitOpen(0)
 		if n := r.eng.CountAll(); n != 0 {

@@ -11,6 +11,8 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestCutWrites: a socket that takes frames and batches in parts gets every byte
@@ -37,14 +39,14 @@ func TestCutWrites(t *testing.T) {
 						text := fmt.Sprintf("%s %d ", key, want[key])
 						r.must(key, codec.Event{Data: []byte(text + strings.Repeat("x", size()))})
 						if i == n/2 && !large { // batches in the first half, single events later
-							eventually(t, "the stream is blocked", func() bool { return r.blocked() == 1 })
+							eventually.True(t, "the stream is blocked", func() bool { return r.blocked() == 1 })
 						}
 					}
-					w.readHead()
-					e := events{wire: w}
+					w.ReadHead()
+					e := wiretest.NewEvents(w)
 					got := map[string]int{}
 					for i := range n {
-						m := e.next()
+						m := e.Next()
 						var key string
 						var number int
 						if _, err := fmt.Sscan(m.Data[:min(len(m.Data), 40)], &key, &number); err != nil || number != got[key]+1 {
@@ -65,7 +67,7 @@ func TestCutWrites(t *testing.T) {
 						}
 					}
 					r.must(keys[0], codec.Event{Data: []byte("end")})
-					e.wantData("end")
+					e.WantData("end")
 					if n := r.metric("fanfare_missed_events_total"); n != 0 {
 						t.Errorf("%v events counted as missed", n)
 					}

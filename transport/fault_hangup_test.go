@@ -5,11 +5,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/race"
+	"fanfare/internal/test/wiretest"
 )
 
 // prompt is how soon the counts are right after clients have gone.
 func prompt() time.Duration {
-	if raced {
+	if race.Enabled {
 		return 2 * time.Second
 	}
 	return 100 * time.Millisecond
@@ -18,11 +22,11 @@ func prompt() time.Duration {
 // leavings are the ways for a client to go away.
 var leavings = []struct {
 	name  string
-	leave func(*wire)
+	leave func(*wiretest.Conn)
 }{
-	{"FIN", (*wire).close},
-	{"RST", (*wire).reset},
-	{"half-close", func(w *wire) { _ = w.conn.CloseWrite() }},
+	{"FIN", (*wiretest.Conn).Close},
+	{"RST", (*wiretest.Conn).Reset},
+	{"half-close", func(w *wiretest.Conn) { w.CloseWrite() }},
 }
 
 // TestHangup: a client's end is noticed at once, with no traffic at all.
@@ -31,7 +35,7 @@ func TestHangup(t *testing.T) {
 		for _, l := range leavings {
 			attempts(t, 3, func() string {
 				stays := r.stream("connectKey=k")
-				defer stays.close()
+				defer stays.Close()
 				w := r.stream("connectKey=k&connectKey=other")
 				r.waitCount("k", 2)
 				worst, start := disturbance(), time.Now()
@@ -39,8 +43,8 @@ func TestHangup(t *testing.T) {
 				r.waitCount("k", 1)
 				r.waitCount("other", 0)
 				took := time.Since(start)
-				w.close()
-				stays.close()
+				w.Close()
+				stays.Close()
 				r.waitCount("k", 0)
 				if n := r.eng.CountAll(); n != 0 {
 					t.Errorf("%s: countAll is %d", l.name, n)
@@ -67,15 +71,15 @@ func TestHangupOfMany(t *testing.T) {
 			r.stream("connectKey=k7")
 		}
 		attempts(t, 3, func() string {
-			all := make([]*wire, leaving)
+			all := make([]*wiretest.Conn, leaving)
 			for i := range all {
 				all[i] = r.dial()
-				all[i].send(r.get(fmt.Sprintf("connectKey=k%d", i%10)))
+				all[i].Send(r.get(fmt.Sprintf("connectKey=k%d", i%10)))
 			}
 			for _, w := range all {
-				w.readHead()
+				w.ReadHead()
 			}
-			eventually(t, "all are counted", func() bool { return r.eng.CountAll() == leaving+staying })
+			eventually.True(t, "all are counted", func() bool { return r.eng.CountAll() == leaving+staying })
 			var left sync.WaitGroup
 			for part := range 4 {
 				left.Go(func() {
@@ -86,13 +90,13 @@ func TestHangupOfMany(t *testing.T) {
 			}
 			left.Wait()
 			worst, start := disturbance(), time.Now()
-			eventually(t, "the dead are not counted", func() bool { return r.eng.CountAll() == staying })
+			eventually.True(t, "the dead are not counted", func() bool { return r.eng.CountAll() == staying })
 			took := time.Since(start)
 			if n := r.count("k7"); n != staying {
 				t.Errorf("/count says %d", n)
 			}
 			for _, w := range all {
-				w.close()
+				w.Close()
 			}
 			r.waitOpen(staying)
 			delay := worst()

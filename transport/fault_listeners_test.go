@@ -14,6 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // plain is a client over any kind of connection.
@@ -47,7 +50,7 @@ func (p *plain) close() { _ = p.conn.Close() }
 
 // tryUntil reads until it has seen text, and returns false if the stream ends before.
 func (p *plain) tryUntil(text string) bool {
-	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+	_ = p.conn.SetReadDeadline(time.Now().Add(eventually.Patience))
 	b := make([]byte, 64<<10)
 	for !strings.Contains(p.seen, text) {
 		n, err := p.conn.Read(b)
@@ -62,7 +65,7 @@ func (p *plain) tryUntil(text string) bool {
 func (p *plain) until(text string) {
 	p.t.Helper()
 	if !p.tryUntil(text) {
-		p.t.Fatalf("the stream ended without %q: %q", text, clip(p.seen))
+		p.t.Fatalf("the stream ended without %q: %q", text, wiretest.Clip(p.seen))
 	}
 }
 
@@ -135,10 +138,11 @@ func TestOtherListeners(t *testing.T) {
 			attempts(t, 3, func() string {
 				c := open("connectKey=gone")
 				r.waitCount("gone", 1)
-				start := time.Now()
+				worst, start := disturbance(), time.Now()
 				c.close()
 				r.waitCount("gone", 0)
-				if took := time.Since(start); took > prompt() {
+				took := time.Since(start)
+				if took > prompt()+4*worst() {
 					return "noticed after " + took.String()
 				}
 				return ""
@@ -154,7 +158,7 @@ func TestOtherListeners(t *testing.T) {
 			if err := r.srv.Reconfigure(Options{WriteTimeout: 300 * time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the client that does not read is ended", func() bool {
+			eventually.True(t, "the client that does not read is ended", func() bool {
 				r.must("a", numbered(1, 64<<10))
 				return r.srv.Open() == 0
 			})
@@ -209,14 +213,14 @@ func TestWaitingGoroutinesAreBounded(t *testing.T) {
 		defer c.Close()
 		conns = append(conns, c)
 	}
-	if !poll(patience, func() bool { n, _ := stacks(); return n == len(conns) }) {
+	if !eventually.Within(eventually.Patience, func() bool { n, _ := stacks(); return n == len(conns) }) {
 		n, _ := stacks()
 		t.Fatalf("%d of %d connections have a goroutine", n, len(conns))
 	}
 	for _, c := range conns {
 		_ = c.Close()
 	}
-	if !poll(patience, func() bool { serving, waiting := stacks(); return serving == 0 && waiting == maxWaiting }) {
+	if !eventually.Within(eventually.Patience, func() bool { serving, waiting := stacks(); return serving == 0 && waiting == maxWaiting }) {
 		serving, waiting := stacks()
 		t.Errorf("%d goroutines serve and %d wait; want 0 and %d", serving, waiting, maxWaiting)
 	}

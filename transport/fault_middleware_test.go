@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // Writers as middleware makes them: each passes on what its methods say, and no more.
@@ -87,7 +89,7 @@ func TestMiddleware(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eng := engine.New(engine.Options{})
 			defer eng.Close()
-			log := &logLines{}
+			log := &proctest.Log{}
 			srv, err := NewServer(eng, Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
 			if err != nil {
 				t.Fatal(err)
@@ -122,27 +124,27 @@ func TestMiddleware(t *testing.T) {
 func TestDrainAnswers(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{Options: Options{OverLimit: Refuse204, DrainTimeout: time.Hour}})
 	stuck := r.stuckClient("connectKey=k")
-	defer stuck.close()
+	defer stuck.Close()
 	for r.blocked() == 0 {
 		r.publish("k", strings.Repeat("x", 64<<10))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { r.srv.Drain(ctx); close(ended) }()
-	eventually(t, "the server drains", func() bool { return r.srv.streams.Draining() })
+	eventually.True(t, "the server drains", func() bool { return r.srv.streams.Draining() })
 	for range 3 {
 		w := r.stream("connectKey=other")
-		if got := w.rest(); !strings.HasPrefix(got, "retry: ") || w.header.Get("Access-Control-Allow-Origin") != "*" {
+		if got := w.Rest(); !strings.HasPrefix(got, "retry: ") || w.Header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("during the drain: %q", got)
 		}
 	}
 	cancel()
 	select {
 	case <-ended:
-	case <-time.After(patience):
+	case <-time.After(eventually.Patience):
 		t.Fatal("Drain goes on without its context")
 	}
-	eventually(t, "the port is closed", func() bool {
+	eventually.True(t, "the port is closed", func() bool {
 		c, err := (&http.Client{Timeout: time.Second}).Get("http://" + r.addr + "/healthz")
 		if err == nil {
 			_ = c.Body.Close()

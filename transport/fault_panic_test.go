@@ -99,7 +99,7 @@ func TestPanicInPublish(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	r.publish("k", "two")
-	c.wantData("one", "two")
+	c.WantData("one", "two")
 	if n := r.metric("fanfare_panics_total"); n != 1 {
 		t.Errorf("%v panics counted", n)
 	}

@@ -3,23 +3,25 @@ package transport
 import (
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/wiretest"
 )
 
 // TestPipeline: requests that come in one write are answered in their order, and none is lost when a stream takes the
 // connection (RFC 9112, 9.3.2).
 func TestPipeline(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{})
-	get := func(target string) string { return request11("GET", target) }
-	post := request11("POST", r.path, "Content-Length: 0")
+	get := func(target string) string { return wiretest.Request("GET", target) }
+	post := wiretest.Request("POST", r.path, "Content-Length: 0")
 	for _, c := range []struct {
 		name     string
 		requests []string
 		answers  []int
 	}{
 		{"health, stream", []string{get("/healthz"), r.get("connectKey=k")}, []int{200, 200}},
-		{"HEAD, stream", []string{request11("HEAD", r.path), r.get("connectKey=k")}, []int{200, 200}},
+		{"HEAD, stream", []string{wiretest.Request("HEAD", r.path), r.get("connectKey=k")}, []int{200, 200}},
 		{"not found, stream", []string{get("/nothing"), r.get("connectKey=k")}, []int{404, 200}},
-		{"OPTIONS, stream", []string{request11("OPTIONS", r.path), r.get("connectKey=k")}, []int{204, 200}},
+		{"OPTIONS, stream", []string{wiretest.Request("OPTIONS", r.path), r.get("connectKey=k")}, []int{204, 200}},
 		{"POST, stream", []string{post, r.get("connectKey=k")}, []int{405, 200}},
 		{"bad key, stream", []string{r.get("connectKey=%FF"), r.get("connectKey=k")}, []int{400, 200}},
 		{"page, health, ready, stream", []string{get("/"), get("/healthz"), get("/readyz"), r.get("connectKey=k")}, []int{200, 200, 200, 200}},
@@ -28,31 +30,31 @@ func TestPipeline(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := r.dial()
-			defer w.close()
-			w.send(strings.Join(c.requests, ""))
+			defer w.Close()
+			w.Send(strings.Join(c.requests, ""))
 			for i, want := range c.answers {
-				head := w.readHead()
-				if w.status != want {
-					t.Fatalf("answer %d: %d, want %d: %s", i, w.status, want, head)
+				head := w.ReadHead()
+				if w.Status != want {
+					t.Fatalf("answer %d: %d, want %d: %s", i, w.Status, want, head)
 				}
-				stream := w.header.Get("Content-Type") == "text/event-stream"
+				stream := w.Header.Get("Content-Type") == "text/event-stream"
 				if i == len(c.answers)-1 {
 					if !stream {
 						t.Fatalf("the last answer is no stream: %s", head)
 					}
 					break
 				}
-				if w.header.Get("Content-Length") != "" && !strings.HasPrefix(c.requests[i], "HEAD") {
-					w.rest()
+				if w.Header.Get("Content-Length") != "" && !strings.HasPrefix(c.requests[i], "HEAD") {
+					w.Rest()
 				} else if stream && !strings.HasPrefix(c.requests[i], "HEAD") {
 					t.Fatalf("answer %d is the stream: %s", i, head)
 				}
 			}
 			r.waitCount("k", 1)
 			r.publish("k", "x")
-			e := events{wire: w}
-			e.wantData("x")
-			w.close()
+			e := wiretest.NewEvents(w)
+			e.WantData("x")
+			w.Close()
 			r.waitCount("k", 0)
 		})
 	}

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 func init() { children["few files"] = serveWithFewFiles }
@@ -92,14 +94,14 @@ func TestNoFilesLeft(t *testing.T) {
 		}
 		return string(text)
 	}
-	open := func() *events {
-		e := &events{wire: r.stream("connectKey=k")}
-		for e.lastID() == "" {
-			e.feed()
+	open := func() *wiretest.Events {
+		e := wiretest.NewEvents(r.stream("connectKey=k"))
+		for e.LastID() == "" {
+			e.Feed()
 		}
 		return e
 	}
-	var before []*events
+	var before []*wiretest.Events
 	for range 5 {
 		before = append(before, open())
 	}
@@ -114,13 +116,13 @@ func TestNoFilesLeft(t *testing.T) {
 		defer func() { _ = c.Close() }()
 		idle = append(idle, c)
 	}
-	eventually(t, "accept errors are counted", func() bool {
+	eventually.True(t, "accept errors are counted", func() bool {
 		text := call("GET", "/metrics", "")
 		return strings.Contains(text, "\nfanfare_accept_errors_total ") && !strings.Contains(text, "\nfanfare_accept_errors_total 0\n")
 	})
 	call("POST", "/publish?key=k", "second")
 	for _, e := range before {
-		e.wantData("first", "second")
+		e.WantData("first", "second")
 	}
 	if got := call("GET", "/count?key=k", ""); got != `{"count":5}`+"\n" {
 		t.Errorf("count: %s", got)
@@ -133,8 +135,8 @@ func TestNoFilesLeft(t *testing.T) {
 	late := open()
 	t.Logf("a new stream is served %s after descriptors are free", time.Since(start))
 	call("POST", "/publish?key=k", "third")
-	late.wantData("third")
+	late.WantData("third")
 	for _, e := range before {
-		e.wantData("third")
+		e.WantData("third")
 	}
 }

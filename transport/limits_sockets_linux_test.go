@@ -2,12 +2,16 @@ package transport
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
+	"fanfare/transport/internal/socket"
 )
 
 // TestUserTimeoutIsTheWriteTimeout: what the kernel has taken for a client that has vanished counts as the client's for as
@@ -17,9 +21,9 @@ func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
 	userTimeout := func() (ms int) {
 		before := r.srv.Open()
 		w := r.stream("connectKey=k")
-		defer w.close()
+		defer w.Close()
 		r.waitOpen(before + 1)
-		client := w.conn.LocalAddr().(*net.TCPAddr)
+		client := w.NetConn().LocalAddr().(*net.TCPAddr)
 		for fd := range 1 << 12 { // the server's side is the one whose peer is the client
 			peer, err := unix.Getpeername(fd)
 			if at, ok := peer.(*unix.SockaddrInet4); err != nil || !ok || at.Port != client.Port {
@@ -53,12 +57,12 @@ func TestIdleConnectionsOutlastProxies(t *testing.T) {
 	}
 	r := startRig(t, viaFast, rigOptions{Options: Options{IdleTimeout: 300 * time.Millisecond}})
 	w := r.dial()
-	w.send(request11("GET", "/healthz"))
-	w.readHead()
-	w.rest()
-	start := time.Now()
-	w.ended()
-	if d := time.Since(start); d < 250*time.Millisecond {
+	start := time.Now() // before the server begins to wait, however late this client reads the response
+	w.Send(wiretest.Request("GET", "/healthz"))
+	w.ReadHead()
+	w.Rest()
+	w.Ended()
+	if d := time.Since(start); d < 300*time.Millisecond {
 		t.Errorf("closed after %v", d)
 	}
 }
@@ -71,14 +75,115 @@ func TestOptionsThatMeanNothing(t *testing.T) {
 	eng := engine.New(engine.Options{})
 	defer eng.Close()
 	for name, o := range map[string]Options{
-		"pingInterval": {PingInterval: -1}, "writeTimeout": {WriteTimeout: -1}, "retry": {Retry: -1}, "retryMin": {RetryMin: -5, RetryMax: -1},
+		"pingInterval": {PingInterval: -1}, "writeTimeout": {WriteTimeout: -1}, "retry": {Retry: -1}, "retryMin": {RetryMin: -1}, "retryMax": {RetryMax: -1},
 		"maxConnections": {MaxConnections: -1}, "maxKeysPerConnection": {MaxKeysPerConnection: -1}, "maxKeyBytes": {MaxKeyBytes: -1},
 		"maxEventBytes": {MaxEventBytes: -1}, "maxBodyBytes": {MaxBodyBytes: -1}, "drainDelay": {DrainDelay: -1}, "drainRate": {DrainRate: -1},
-		"drainTimeout": {DrainTimeout: -1}, "idleTimeout": {IdleTimeout: -1},
+		"maxIdleConnections": {MaxIdleConnections: -1}, "drainTimeout": {DrainTimeout: -1}, "idleTimeout": {IdleTimeout: -1}, "maxIdBytes": {MaxIDBytes: -1},
+		"minReadRate": {MinReadRate: -1}, "maxPinnedBytes": {MaxPinnedBytes: -1}, "maxLife": {MaxLife: -1}, "maxConnectionsPerAddress": {MaxConnectionsPerAddress: -1},
 	} {
 		_, err := NewServer(eng, o)
-		if err == nil || len(err.Error()) < len(name) {
-			t.Errorf("%s: %v", name, err)
+		if err == nil || !strings.Contains(err.Error(), name+" -1") {
+			t.Errorf("%s of -1: %v", name, err)
 		}
+	}
+}
+
+// TestSilentConnections: connections without a request take no place from streams, however many there are. The oldest go
+// first, also those that send a byte now and then, and one between two requests counts from its last answer.
+func TestSilentConnections(t *testing.T) {
+	const most = 40
+	r := startRig(t, viaFast, rigOptions{Options: Options{MaxConnections: 100, MaxIdleConnections: most}})
+	open := r.stream("connectKey=k")
+	defer open.Close()
+	r.waitCount("k", 1)
+	idle := func() int { return int(r.metric("fanfare_idle_connections")) }
+	// Connections are opened one after another, and each is idle before the next.
+	silent := func(n int, first string) (all []*wiretest.Conn) {
+		for range n {
+			w := r.dial()
+			if first != "" {
+				w.Send(first)
+			}
+			all = append(all, w)
+		}
+		return all
+	}
+	oldest := silent(5, "GET /stream?conn") // the request does not go on
+	eventually.True(t, "they are idle", func() bool { return idle() == 5 })
+	kept := r.dial() // is between two requests
+	kept.Send(wiretest.Request("GET", "/healthz"))
+	kept.ReadHead()
+	kept.Read(3)
+	eventually.True(t, "it is idle", func() bool { return idle() == 6 })
+	for _, w := range oldest {
+		w.Send("e") // to no avail
+	}
+	more := silent(most-6, "")
+	eventually.True(t, "as many as allowed", func() bool { return idle() == most })
+	for _, w := range oldest {
+		w.Send("c")
+	}
+	kept.Send(wiretest.Request("GET", "/healthz")) // now it is the youngest
+	kept.ReadHead()
+	kept.Read(3)
+	eventually.True(t, "as many as allowed", func() bool { return idle() == most })
+
+	more = append(more, silent(5, "")...)
+	for _, w := range oldest {
+		w.Ended()
+	}
+	eventually.True(t, "as many as allowed", func() bool { return idle() == most && r.metric("fanfare_idle_connections_closed_total") == 5 })
+	kept.Send(wiretest.Request("GET", "/healthz"))
+	if kept.ReadHead(); kept.Status != 200 {
+		t.Errorf("the connection that was used: %d", kept.Status)
+	}
+	silent(3*most, "")
+	late := r.stream("connectKey=k")
+	defer late.Close()
+	r.waitCount("k", 2)
+	if n := r.metric("fanfare_idle_connections"); n > most {
+		t.Errorf("%v are idle", n)
+	}
+	for _, w := range more {
+		w.Ended()
+	}
+}
+
+// TestStreamsTakeThePlaceOfSilentConnections: together they are no more than MaxConnections, plus the few of minIdle.
+func TestStreamsTakeThePlaceOfSilentConnections(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{Options: Options{MaxConnections: 100}})
+	for range 90 {
+		r.dial()
+	}
+	eventually.True(t, "they are idle", func() bool { return r.metric("fanfare_idle_connections") == 90 })
+	for range 100 {
+		w := r.stream("connectKey=k")
+		defer w.Close()
+	}
+	r.waitCount("k", 100)
+	r.dial() // who comes next makes the others go
+	eventually.True(t, "few are idle", func() bool { return r.metric("fanfare_idle_connections") == minIdle })
+}
+
+// TestJunkAfterTheRequest: a client that sends more than a little after its request counts as gone.
+func TestJunkAfterTheRequest(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	little, much := r.stream("connectKey=k"), r.stream("connectKey=k")
+	defer little.Close()
+	r.waitCount("k", 2)
+	little.Send(strings.Repeat("x", socket.MaxJunk/2))
+	junk := make([]byte, 64<<10)
+	for r.eng.Count("k") == 2 {
+		if _, err := much.NetConn().Write(junk); err != nil {
+			break
+		}
+	}
+	r.waitCount("k", 1)
+	r.publish("k", "still here")
+	if got := little.Read(10); !strings.HasPrefix(got, "event: pos") {
+		t.Errorf("%q", got)
+	}
+	if n := r.metric(`fanfare_connections_closed_total{reason="gone"}`); n != 1 {
+		t.Errorf("%v gone", n)
 	}
 }

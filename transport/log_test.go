@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestRefusalsAreLogged: each refusal has a line that says what, where and what to do, without a credential and without the
@@ -16,7 +18,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 		Engine:  engine.Options{Key: engine.KeyOptions{MaxSubscribers: 1}},
 	})
 	first := r.stream("connectKey=k")
-	defer first.close()
+	defer first.Close()
 	r.waitCount("k", 1)
 	auth := "Authorization: Bearer s3cret-token-of-the-test"
 	for _, c := range []struct {
@@ -24,10 +26,15 @@ func TestRefusalsAreLogged(t *testing.T) {
 		do   func()
 		want []string
 	}{
-		{"a stream over maxClients", func() { r.stream("connectKey=k").rest() }, []string{"listener=streams", "maxClients", "overLimit"}},
-		{"a key that is too long", func() { w := r.dial(); w.send(r.get("connectKey=" + strings.Repeat("q", 30))); w.readHead(); w.rest() }, []string{"status=400", "maxKeyBytes"}},
-		{"no such path", func() { w := r.dial(); w.send(request11("GET", "/stream/x?password=hunter2")); w.readHead(); w.close() }, []string{"status=404", "path=/stream/x"}},
-		{"no method", func() { w := r.dial(); w.send(request11("PUT", r.path)); w.readHead(); w.close() }, []string{"status=405", "method=PUT"}},
+		{"a stream over maxClients", func() { r.stream("connectKey=k").Rest() }, []string{"listener=streams", "maxClients", "overLimit"}},
+		{"a key that is too long", func() { w := r.dial(); w.Send(r.get("connectKey=" + strings.Repeat("q", 30))); w.ReadHead(); w.Rest() }, []string{"status=400", "maxKeyBytes"}},
+		{"no such path", func() {
+			w := r.dial()
+			w.Send(wiretest.Request("GET", "/stream/x?password=hunter2"))
+			w.ReadHead()
+			w.Close()
+		}, []string{"status=404", "path=/stream/x"}},
+		{"no method", func() { w := r.dial(); w.Send(wiretest.Request("PUT", r.path)); w.ReadHead(); w.Close() }, []string{"status=405", "method=PUT"}},
 		{"no token", func() { r.call("POST", "/publish?key=k", "x", "Authorization: Bearer wrong-t0ken") }, []string{"listener=admin", "status=401", "publish token"}},
 		{"a bad body", func() { r.call("POST", "/publish?key=k", "[", auth, "Content-Type: application/json") }, []string{"status=400", "body"}},
 		{"a large event", func() { r.call("POST", "/publish?key=k", strings.Repeat("x", 200), auth, "Content-Type: text/plain") }, []string{"status=413", "maxEventBytes"}},
@@ -37,7 +44,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 	} {
 		before := len(r.log.String())
 		c.do()
-		eventually(t, "the log tells of "+c.name, func() bool { return strings.Contains(r.log.String()[before:], "a request was refused") })
+		eventually.True(t, "the log tells of "+c.name, func() bool { return strings.Contains(r.log.String()[before:], "a request was refused") })
 		line := r.log.String()[before:]
 		for _, want := range c.want {
 			if !strings.Contains(line, want) {
@@ -46,14 +53,14 @@ func TestRefusalsAreLogged(t *testing.T) {
 		}
 	}
 	before := len(r.log.String())
-	r.stream("key=zz").close()
-	eventually(t, "the log tells of the parameter", func() bool { return strings.Contains(r.log.String()[before:], "parameter=key") })
+	r.stream("key=zz").Close()
+	eventually.True(t, "the log tells of the parameter", func() bool { return strings.Contains(r.log.String()[before:], "parameter=key") })
 	before = len(r.log.String())
 	for i := range 200 { // the name of the parameter is the client's
 		w := r.dial()
-		w.send(r.get(fmt.Sprint("p", i, "=x")))
-		w.readHead()
-		w.close()
+		w.Send(r.get(fmt.Sprint("p", i, "=x")))
+		w.ReadHead()
+		w.Close()
 	}
 	if n := strings.Count(r.log.String()[before:], "not understood"); n > 100 {
 		t.Errorf("%d lines for 200 parameters", n)

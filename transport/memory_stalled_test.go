@@ -3,11 +3,13 @@
 package transport
 
 import (
+	"net"
 	"testing"
 	"time"
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
 )
 
 // TestStalledStreamsShareTheFrame: a thousand streams of two keys, each cut in the middle of an event of 1 MB, hold the one
@@ -20,11 +22,11 @@ func TestStalledStreamsShareTheFrame(t *testing.T) {
 	})
 	for range streams {
 		w := r.dial()
-		if err := w.conn.SetReadBuffer(4 << 10); err != nil {
+		if err := w.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 			t.Fatal(err)
 		}
-		w.send(r.get("connectKey=a&connectKey=b"))
-		w.readHead()
+		w.Send(r.get("connectKey=a&connectKey=b"))
+		w.ReadHead()
 	}
 	r.waitCount("b", streams)
 	heap, stack := goMemory()
@@ -35,13 +37,13 @@ func TestStalledStreamsShareTheFrame(t *testing.T) {
 	for _, key := range []string{"a", "b", "a", "b"} {
 		r.must(key, codec.Event{Data: large})
 	}
-	eventually(t, "all streams are blocked", func() bool { return r.blocked() == streams })
+	eventually.True(t, "all streams are blocked", func() bool { return r.blocked() == streams })
 	kept := r.eng.Stats().HistoryBytes
 	if kept < 4<<20 {
 		t.Fatalf("%d bytes of history", kept)
 	}
 	var per int64
-	if !poll(patience, func() bool {
+	if !eventually.Within(eventually.Patience, func() bool {
 		h, s := goMemory()
 		per = (h + s - heap - stack - kept) / streams
 		return per < most

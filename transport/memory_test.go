@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"fanfare/codec"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 func init() { children["subscribers"] = holdSubscribers }
@@ -33,7 +35,7 @@ func holdSubscribers(args []string) error {
 			slots <- struct{}{}
 			c, err := net.Dial("tcp", args[0])
 			if err == nil {
-				_, err = io.WriteString(c, request11("GET", "/stream?connectKey=k"))
+				_, err = io.WriteString(c, wiretest.Request("GET", "/stream?connectKey=k"))
 			}
 			b := make([]byte, 4<<10)
 			if err == nil {
@@ -109,7 +111,7 @@ func TestMemory(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		var perStream, perStack int64
-		ok := poll(patience, func() bool { // idle workers of fasthttp stay for 10 s
+		ok := eventually.Within(eventually.Patience, func() bool { // idle workers of fasthttp stay for 10 s
 			h, s := goMemory()
 			perStream, perStack = (h+s-heap-stack)/held, (s-stack)/held
 			return perStream < maxStream && perStack <= maxStack
@@ -123,7 +125,7 @@ func TestMemory(t *testing.T) {
 
 	delivered := func(n int64) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d deliveries", n), func() bool { return r.srv.metrics.Deliveries.Value() == n })
+		eventually.True(t, fmt.Sprintf("%d deliveries", n), func() bool { return r.srv.metrics.Deliveries.Value() == n })
 	}
 	ev := codec.Event{Data: []byte(strings.Repeat("x", 200))}
 	const warm, events = 5, 5
@@ -152,7 +154,7 @@ func TestMemory(t *testing.T) {
 	for r.srv.streams.Blocked() < held {
 		r.must("k", codec.Event{Data: make([]byte, 32<<10)})
 		published++
-		poll(time.Second, func() bool {
+		eventually.Within(time.Second, func() bool {
 			return r.srv.metrics.Deliveries.Value() >= published*held || r.srv.streams.Blocked() == held
 		})
 	}
@@ -160,7 +162,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	delivered(published * held)
-	eventually(t, "nothing is blocked", func() bool { return r.srv.streams.Blocked() == 0 })
+	eventually.True(t, "nothing is blocked", func() bool { return r.srv.streams.Blocked() == 0 })
 	// The history's frames are not the streams'.
 	kept := r.eng.Stats().HistoryBytes
 	heap += kept

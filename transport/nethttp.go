@@ -3,11 +3,13 @@ package transport
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/stream"
 )
 
 // Handler returns an http.Handler for the same streams, for servers of net/http
@@ -71,10 +73,32 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "streams cannot be served here: "+problem, http.StatusInternalServerError)
 		return
 	}
-	st, limit := s.streams.Subscribe(out, req.Request)
+	req.origin = origin
+	ok, later, status, body := s.authorize(r.Context(), o, &req, credentials{
+		authorization: r.Header.Get("Authorization"), cookie: strings.Join(r.Header.Values("Cookie"), "; "), token: string(lastValue(&query, "token")),
+		host: r.Host, fetchSite: r.Header.Get("Sec-Fetch-Site"),
+	})
+	if !ok && !later {
+		setFields(header, o.cors(origin))
+		header.Set("Cache-Control", "no-store")
+		if status == http.StatusUnauthorized {
+			header.Set("WWW-Authenticate", "Bearer")
+		}
+		header.Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write(body)
+		return
+	}
+	var st *stream.Stream
+	limit := limitAuthLater
+	if !later {
+		st, limit = s.streams.Subscribe(out, req.Request)
+	}
 	if limit != "" {
 		answer := o.refusal(limit, origin)
-		s.countRefusal(limit, answer.status, remote)
+		if !later {
+			s.countRefusal(limit, answer.status, remote)
+		}
 		setFields(header, answer.fields)
 		if r.ProtoMajor == 1 { // on HTTP/2 it would end the other streams of the connection
 			header.Set("Connection", "close")

@@ -1,10 +1,13 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"fanfare/auth"
 )
 
 // Options configure a Server. The zero value of every field is its default.
@@ -28,6 +31,13 @@ type Options struct {
 	// WriteTimeout is how long a connection may take no byte while there is
 	// something to send. Default 30 s.
 	WriteTimeout time.Duration
+	// MinReadRate is how many bytes per second a client must read while it is
+	// behind, on average over WriteTimeout. Default 1024; 1 is no limit in effect.
+	MinReadRate int
+	// MaxPinnedBytes bounds the bytes of events that the history has dropped and
+	// that slow clients keep in memory, since they have got a part of one. Beyond
+	// it the streams at the oldest events end. Default 64 MiB.
+	MaxPinnedBytes int64
 	// IdleTimeout is how long a connection without a stream is kept between two
 	// requests. Default 90 s. Proxies usually keep theirs for 60 s; the server must
 	// not close a connection on which a proxy is sending a request.
@@ -44,6 +54,18 @@ type Options struct {
 	// MaxConnections bounds the streams open at once. Default 100,000; cmd/fanfare
 	// derives it from RLIMIT_NOFILE.
 	MaxConnections int
+	// MaxConnectionsPerAddress bounds the streams of one client address, of an IPv6
+	// network of 64 bits. Behind a proxy it needs TrustedProxies. Default no limit.
+	MaxConnectionsPerAddress int
+	// MaxLife is the longest life of a stream, give or take a tenth; then the client
+	// gets a reconnection time and comes back, perhaps to another server. Default
+	// no limit.
+	MaxLife time.Duration
+	// MaxIdleConnections bounds the connections to stream listeners that have not
+	// sent a request; streams take their place when there are MaxConnections in
+	// all. The one that has been without a request for the longest time is closed
+	// first. Default 4096. On Linux only.
+	MaxIdleConnections int
 	// MaxKeysPerConnection bounds the keys of one stream. Default 16.
 	MaxKeysPerConnection int
 	// MaxKeyBytes bounds the length of a key. Default 1024.
@@ -109,6 +131,25 @@ type Options struct {
 	// keys, user agent, events and bytes written, events still waiting, seconds. It
 	// costs some 300 bytes more for each stream.
 	AccessLog bool
+	// Authorize decides who may subscribe: it gets the keys of a stream and what the
+	// request brings, and returns a grant, an *auth.Denied, or another error, after
+	// which the client is told to come back. (*auth.Authorizer).Authorize is one. It
+	// runs once per stream, in the request's goroutine, before the stream subscribes,
+	// and may wait. When the grant expires the stream ends with "event: expired".
+	// Default nil: everybody may subscribe.
+	Authorize func(context.Context, auth.Request) (auth.Grant, error)
+	// Forget is called by Disconnect before the streams of a subject end: an
+	// Authorize that caches must ask anew about it.
+	Forget func(subject string)
+	// Mint makes a token for POST /token: one with which Authorize grants the keys to a
+	// subscriber. Errors that wrap auth.ErrBadToken are answered by 400, and an
+	// *auth.Denied by its status. Default nil: there is no POST /token.
+	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
+	// OnConnect is called when a stream begins, before its first event, and
+	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
+	// return soon and may be called from many goroutines at once.
+	OnConnect    func(Info)
+	OnDisconnect func(info Info, reason string, lasted time.Duration)
 	// Logger is where the server logs. Default slog.Default().
 	Logger *slog.Logger
 }

@@ -12,6 +12,7 @@ import (
 
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/gate"
+	"fanfare/transport/internal/socket"
 	"fanfare/transport/internal/stream"
 )
 
@@ -26,8 +27,8 @@ type refusal struct {
 func (o *settings) refusal(limit, origin string) refusal {
 	retry := o.stream.Jitter()
 	how := o.OverLimit
-	if limit == stream.LimitDrain {
-		how = RefuseRetry // the next server takes the client, if it comes back at all
+	if limit == stream.LimitDrain || limit == limitAuthLater {
+		how = RefuseRetry // the client can do nothing about it; the next server takes the client, if it comes back at all
 	}
 	switch how {
 	case Refuse503:
@@ -50,6 +51,16 @@ func (o *settings) refusal(limit, origin string) refusal {
 func (s *Server) refuse(c net.Conn, o *settings, limit string, req request) {
 	r := o.refusal(limit, req.origin)
 	s.countRefusal(limit, r.status, req.Remote)
+	send(c, r)
+}
+
+// answerLater tells a client that nobody can decide about now to come back.
+func (s *Server) answerLater(c net.Conn, o *settings, req request) {
+	send(c, o.refusal(limitAuthLater, req.origin))
+}
+
+// send sends the answer to a refused subscriber, and closes the connection.
+func send(c net.Conn, r refusal) {
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", r.status, fasthttp.StatusMessage(r.status))
 	for _, f := range r.fields {
 		b = fmt.Appendf(b, "%s: %s\r\n", f[0], f[1])
@@ -58,7 +69,9 @@ func (s *Server) refuse(c net.Conn, o *settings, limit string, req request) {
 	b = append(b, r.body...)
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write(b)
-	stream.Discard(c)
+	if sock, ok := c.(*socket.Conn); ok {
+		sock.Discard()
+	}
 	_ = c.Close()
 }
 
@@ -74,7 +87,9 @@ func (s *Server) countRefusal(limit string, status int, remote string) {
 // logFailure logs an answer on the stream listener that refuses something: its
 // body says what.
 func (s *Server) logFailure(ctx *fasthttp.RequestCtx) {
-	if status := ctx.Response.StatusCode(); status >= 400 {
+	switch status := ctx.Response.StatusCode(); {
+	case status == fasthttp.StatusUnauthorized, status == fasthttp.StatusForbidden: // authorize has logged more
+	case status >= 400:
 		target, _ := gate.TargetOf(&ctx.Request.Header)
 		s.log.Refused(clientlog.Refusal{
 			Listener: "streams", Status: status, Method: string(ctx.Method()), Path: target.Path,

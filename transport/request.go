@@ -30,7 +30,7 @@ func (o *settings) parse(query *fasthttp.Args, header string) (req request, prob
 		switch string(k) {
 		case "connectKey":
 			values = append(values, string(v))
-		case "lastEventId", "envelope", "":
+		case "lastEventId", "envelope", "token", "":
 		default:
 			if req.unknown == "" {
 				req.unknown = clientlog.Cut(strings.ToValidUTF8(string(k), "\uFFFD"))

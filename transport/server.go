@@ -15,6 +15,7 @@ import (
 	"fanfare/transport/internal/api"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/metrics"
+	"fanfare/transport/internal/socket"
 	"fanfare/transport/internal/stream"
 )
 
@@ -29,6 +30,9 @@ type Server struct {
 	streams  *stream.Hub
 	api      *api.API
 
+	// idle bounds the connections of stream listeners that have no request; together
+	// with the streams they leave descriptors for the admin listener.
+	idle       *socket.Idle
 	adminConns adminConns
 
 	requestTimeout time.Duration // the constant, except in tests
@@ -53,21 +57,27 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Limit: set.MaxConnections})
-	log := clientlog.New(set.Logger, m.Panics)
-	s := &Server{
-		eng:            eng,
-		metrics:        m,
-		log:            log,
-		streams:        streams,
-		api:            api.New(eng, m, log, set.api()),
-		requestTimeout: requestTimeout,
-		stop:           make(chan struct{}),
-	}
+	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, stop: make(chan struct{})}
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Limit: set.MaxConnections})
+	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
+	s.api = api.New(eng, m, s.log, set.api())
+	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
 	s.settings.Store(set)
 	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes})
-	streams.Run(m, log)
+	s.api.Disconnect, s.api.Presence = s.Disconnect, s.Presence
+	streams.Run(m, s.log)
 	return s, nil
+}
+
+// minIdle is how many connections without a request there may be, however many
+// streams are open.
+const minIdle = 32
+
+// maxIdle is how many connections without a request there may be now: streams
+// take their place.
+func (s *Server) maxIdle() int {
+	o := s.settings.Load()
+	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()), minIdle)
 }
 
 // Reconfigure replaces the options, except MaxConnections and Logger, for new
@@ -109,7 +119,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if ln != nil {
 		s.api.StreamPort.CompareAndSwap(0, port(ln))
 	}
-	return s.serve(&acceptor{Listener: ln, srv: s, streams: true}, &fasthttp.Server{
+	return s.serve(&acceptor{Listener: ln, srv: s, streams: true, idle: s.idle}, &fasthttp.Server{
 		Handler:        s.handle,
 		HeaderReceived: s.streamHead,
 		ErrorHandler:   s.streamError,
@@ -140,6 +150,10 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 func (s *Server) serve(ln *acceptor, srv *fasthttp.Server) error {
 	if ln.Listener == nil {
 		return errors.New("transport: the listener is nil: use one of Listen")
+	}
+	var err error
+	if ln.from, err = socket.Listen(ln.Listener, s.streams.Poller(), ln.idle); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, ln)

@@ -50,9 +50,12 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.PingInterval, 10*time.Second)
 	setDefault(&o.WriteTimeout, 30*time.Second)
 	setDefault(&o.IdleTimeout, 90*time.Second)
+	setDefault(&o.MinReadRate, 1024)
+	setDefault(&o.MaxPinnedBytes, 64<<20)
 	setDefault(&o.RetryMin, time.Second)
 	setDefault(&o.RetryMax, max(5*time.Second, o.RetryMin))
 	setDefault(&o.MaxConnections, 100_000)
+	setDefault(&o.MaxIdleConnections, 4096)
 	setDefault(&o.MaxKeysPerConnection, 16)
 	setDefault(&o.MaxKeyBytes, 1024)
 	setDefault(&o.MaxEventBytes, 2<<20)
@@ -105,13 +108,19 @@ func newSettings(o Options) (*settings, error) {
 		origins: origins,
 		proxies: gate.Proxies(o.TrustedProxies),
 		stream: &stream.Config{
-			PlainIDs:     o.PlainIDs,
-			PingInterval: o.PingInterval,
-			WriteTimeout: o.WriteTimeout,
-			Retry:        o.Retry,
-			RetryMin:     o.RetryMin,
-			RetryMax:     o.RetryMax,
-			AccessLog:    o.AccessLog,
+			PlainIDs:       o.PlainIDs,
+			PingInterval:   o.PingInterval,
+			WriteTimeout:   o.WriteTimeout,
+			MaxLife:        o.MaxLife,
+			MaxPerAddress:  o.MaxConnectionsPerAddress,
+			MinReadRate:    o.MinReadRate,
+			MaxPinnedBytes: o.MaxPinnedBytes,
+			Retry:          o.Retry,
+			RetryMin:       o.RetryMin,
+			RetryMax:       o.RetryMax,
+			OnConnect:      o.OnConnect,
+			OnDisconnect:   o.OnDisconnect,
+			AccessLog:      o.AccessLog,
 		},
 	}
 	return set, set.makeHead()
@@ -133,6 +142,7 @@ func (o *settings) api() *api.Config {
 		AdminOrigins:      o.AdminOrigins,
 		Proxies:           o.proxies,
 		NoPage:            o.NoPage,
+		Mint:              o.Mint,
 		Pprof:             o.Pprof,
 	}
 }
@@ -141,7 +151,7 @@ func (o *settings) api() *api.Config {
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
-		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fanfare/engine"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestCORS: every answer of the stream listener, and of the handler, has the fields for the page that asks, and for no other.
@@ -14,19 +15,19 @@ func TestCORS(t *testing.T) {
 		Engine:  engine.Options{Key: engine.KeyOptions{MaxSubscribers: 1}},
 	}, func(t *testing.T, r *rig) {
 		held := r.stream("connectKey=full")
-		defer held.close()
+		defer held.Close()
 		r.waitCount("full", 1)
 		requests := map[string]string{
 			"stream":     r.get("connectKey=k{n}", "Origin: {o}"),
-			"HEAD":       request11("HEAD", r.path, "Origin: {o}"),
-			"preflight":  request11("OPTIONS", r.path, "Origin: {o}", "Access-Control-Request-Method: GET"),
-			"method":     request11("PUT", r.path, "Origin: {o}"),
+			"HEAD":       wiretest.Request("HEAD", r.path, "Origin: {o}"),
+			"preflight":  wiretest.Request("OPTIONS", r.path, "Origin: {o}", "Access-Control-Request-Method: GET"),
+			"method":     wiretest.Request("PUT", r.path, "Origin: {o}"),
 			"bad key":    r.get("connectKey=%FF", "Origin: {o}"),
 			"over limit": r.get("connectKey=full", "Origin: {o}"),
 		}
 		if r.via == viaFast {
-			requests["health"] = request11("GET", "/healthz", "Origin: {o}")
-			requests["not found"] = request11("GET", "/nothing", "Origin: {o}")
+			requests["health"] = wiretest.Request("GET", "/healthz", "Origin: {o}")
+			requests["not found"] = wiretest.Request("GET", "/nothing", "Origin: {o}")
 		}
 		n := 0
 		for origin, allowed := range map[string]bool{
@@ -37,31 +38,31 @@ func TestCORS(t *testing.T) {
 			for name, request := range requests {
 				n++
 				w := r.dial()
-				w.send(strings.NewReplacer("{o}", origin, "{n}", strings.Repeat("x", n%20)+origin[len(origin)-1:]+string(rune('a'+n%26))).Replace(request))
-				head := w.readHead()
+				w.Send(strings.NewReplacer("{o}", origin, "{n}", strings.Repeat("x", n%20)+origin[len(origin)-1:]+string(rune('a'+n%26))).Replace(request))
+				head := w.ReadHead()
 				want, credentials := "", ""
 				if allowed {
 					want, credentials = origin, "true"
 				}
-				if got := w.header.Get("Access-Control-Allow-Origin"); got != want || w.header.Get("Access-Control-Allow-Credentials") != credentials || !strings.Contains(head, "Vary: Origin\r\n") {
+				if got := w.Header.Get("Access-Control-Allow-Origin"); got != want || w.Header.Get("Access-Control-Allow-Credentials") != credentials || !strings.Contains(head, "Vary: Origin\r\n") {
 					t.Errorf("%s for %s: %s", name, origin, head)
 				}
 				if strings.Count(head, "Access-Control-Allow-Origin") > 1 {
 					t.Errorf("%s for %s: twice: %s", name, origin, head)
 				}
-				w.close()
+				w.Close()
 			}
 		}
 	})
 	// Without the setting every origin is allowed, by all answers alike.
 	r := startRig(t, viaFast, rigOptions{})
-	for name, request := range map[string]string{"stream": r.get("connectKey=k"), "404": request11("GET", "/x"), "400": r.get("connectKey=%FF"), "health": request11("GET", "/healthz"), "broken": "GET\r\n\r\n"} {
+	for name, request := range map[string]string{"stream": r.get("connectKey=k"), "404": wiretest.Request("GET", "/x"), "400": r.get("connectKey=%FF"), "health": wiretest.Request("GET", "/healthz"), "broken": "GET\r\n\r\n"} {
 		w := r.dial()
-		w.send(request)
-		if head := w.readHead(); w.header.Get("Access-Control-Allow-Origin") != "*" || w.header.Get("Access-Control-Allow-Credentials") != "" {
+		w.Send(request)
+		if head := w.ReadHead(); w.Header.Get("Access-Control-Allow-Origin") != "*" || w.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: %s", name, head)
 		}
-		w.close()
+		w.Close()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestEnvelope: a client that asks for it is told the key of each event, in a first line of the data. What has no data
@@ -17,7 +18,7 @@ func TestEnvelope(t *testing.T) {
 			t.Run(fmt.Sprintf("ids off %v, %s", plain, keys), func(t *testing.T) {
 				onBoth(t, rigOptions{Options: Options{PlainIDs: plain}}, func(t *testing.T, r *rig) {
 					w := r.stream(keys + "&envelope=key")
-					e := events{wire: w}
+					e := wiretest.NewEvents(w)
 					r.waitCount("a", 1)
 					frames := "event: greeting\ndata: one\ndata: two\n\n: comment\n\nretry: 5\n\nid: own\ndata\n\n"
 					r.call("POST", "/publish?key=a", frames, "Content-Type: text/event-stream")
@@ -32,17 +33,17 @@ func TestEnvelope(t *testing.T) {
 					}
 					other := 0
 					for _, want := range want {
-						m := e.next()
+						m := e.Next()
 						if m.Data == `{"key":"b"}`+"\nother" { // its place among the others is not fixed
 							other++
-							m = e.next()
+							m = e.Next()
 						}
 						if got := m.Type + "|" + m.Data; got != want {
-							t.Fatalf("got %q, want %q", clip(got), clip(want))
+							t.Fatalf("got %q, want %q", wiretest.Clip(got), wiretest.Clip(want))
 						}
 					}
 					if strings.Contains(keys, "b") && other == 0 {
-						if m := e.next(); m.Data != `{"key":"b"}`+"\nother" {
+						if m := e.Next(); m.Data != `{"key":"b"}`+"\nother" {
 							t.Fatalf("got %+v", m)
 						}
 					}
@@ -56,17 +57,17 @@ func TestEnvelope(t *testing.T) {
 func TestEnvelopeOfOddKeys(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{History: 8}}})
 	w := r.stream("connectKey=" + "a%0Ab%22%5C%E4%BD%A0" + "&envelope=key&lastEventId=nobody's")
-	e := events{wire: w}
-	m := e.next()
+	e := wiretest.NewEvents(w)
+	m := e.Next()
 	first, rest, _ := strings.Cut(m.Data, "\n")
 	if m.Type != "gap" || first != `{"key":"a\nb\"\\你"}` || !strings.HasPrefix(rest, `{"key":"a\nb\"\\你","reason":"unknown"`) {
 		t.Fatalf("%+v", m)
 	}
 	w = r.dial()
-	w.send(r.get("connectKey=a&envelope=yes"))
-	w.readHead()
-	if body := w.rest(); w.status != 400 || !strings.Contains(body, "envelope=key") {
-		t.Fatalf("%d %s", w.status, body)
+	w.Send(r.get("connectKey=a&envelope=yes"))
+	w.ReadHead()
+	if body := w.Rest(); w.Status != 400 || !strings.Contains(body, "envelope=key") {
+		t.Fatalf("%d %s", w.Status, body)
 	}
 }
 
@@ -77,10 +78,10 @@ func TestSendLastOnTheWire(t *testing.T) {
 			key := fmt.Sprintf("k%d-%d", len(behind[0]), len(behind))
 			r.publish(key, "value")
 			r.call("POST", "/publish?key="+key, strings.Join(behind, ""), "Content-Type: text/event-stream")
-			r.subscribe("connectKey=" + key).wantData("value")
+			r.subscribe("connectKey=" + key).WantData("value")
 		}
 		r.publish("gap", "value")
 		r.must("gap", codec.Event{Event: "gap", Data: []byte("{}"), Notice: true})
-		r.subscribe("connectKey=gap").wantData("value", "{}")
+		r.subscribe("connectKey=gap").WantData("value", "{}")
 	})
 }

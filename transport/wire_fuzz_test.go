@@ -20,6 +20,8 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/vectors"
+	"fanfare/internal/test/wiretest"
 	"fanfare/transport/internal/stream"
 )
 
@@ -41,11 +43,11 @@ func fuzzServer(f *testing.F, o Options, eo engine.Options) *Server {
 	return srv
 }
 
-func parseAll(t *testing.T, stream []byte) (messages []message, comments int) {
+func parseAll(t *testing.T, stream []byte) (messages []wiretest.Message, comments int) {
 	t.Helper()
 	p := codec.Parser{OnComment: func([]byte) { comments++ }}
 	if err := p.Feed(stream, func(m codec.Message) {
-		messages = append(messages, message{string(m.Type), string(m.Data), string(m.LastEventID)})
+		messages = append(messages, wiretest.Message{Type: string(m.Type), Data: string(m.Data), ID: string(m.LastEventID)})
 	}); err != nil {
 		t.Fatalf("%q: %v", stream, err)
 	}
@@ -56,7 +58,7 @@ func parseAll(t *testing.T, stream []byte) (messages []message, comments int) {
 // and a subscriber gets frames that a client parses, or the answer is an error
 // that names a field, and nothing is published.
 func FuzzPublishAPI(f *testing.F) {
-	for _, v := range loadVectors(f) {
+	for _, v := range vectors.Load(f) {
 		if v.JSON != "" && len(v.JSON) < 2000 {
 			f.Add([]byte(v.JSON), uint8(0), false)
 		}
@@ -134,7 +136,7 @@ func FuzzPublishAPI(f *testing.F) {
 					t.Fatalf("%q: %s, %d events", body, text, events)
 				}
 				want, _ := parseAll(t, append(bytes.Clone(body), '\n')) // a body may end with the CR of a CRLF
-				same := func(a, b message) bool { return a.Type == b.Type && a.Data == b.Data }
+				same := func(a, b wiretest.Message) bool { return a.Type == b.Type && a.Data == b.Data }
 				if !slices.EqualFunc(messages, want, same) {
 					t.Fatalf("%q was published as %q: %v, want %v", body, stream, messages, want)
 				}
@@ -266,7 +268,7 @@ func FuzzLastEventID(f *testing.F) {
 				t.Fatalf("%q: the id %q is not of %d keys", id, m.ID, n)
 			}
 			if m.Type == "gap" {
-				if g := m.gap(t); !slices.Contains(names, g.Key) || g.Reason == "" {
+				if g := m.Gap(t); !slices.Contains(names, g.Key) || g.Reason == "" {
 					t.Fatalf("%q: %+v", id, g)
 				}
 				gaps++

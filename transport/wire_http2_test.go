@@ -10,6 +10,7 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
 )
 
 // TestHTTP2: many streams on one connection of HTTP/2, of which one that is
@@ -89,7 +90,7 @@ func TestHTTP2(t *testing.T) {
 		expect(in, fmt.Sprintf("data: %s\nid: %s\n\n", text, p))
 	}
 	_ = bodies[0].Body.Close()
-	eventually(t, "the cancelled stream ends", func() bool { return eng.Count("k") == 2 })
+	eventually.True(t, "the cancelled stream ends", func() bool { return eng.Count("k") == 2 })
 	_, again := open("connectKey=k", first)
 	expect(again, fmt.Sprintf("event: position\ndata:\nid: %s\n\ndata: %s\nid: %s\n\n", first, text, p))
 	if n := eng.CloseKey("k"); n != 3 {
@@ -100,5 +101,5 @@ func TestHTTP2(t *testing.T) {
 			t.Fatalf("%q %v", rest, err)
 		}
 	}
-	eventually(t, "none is open", func() bool { return srv.Open() == 0 })
+	eventually.True(t, "none is open", func() bool { return srv.Open() == 0 })
 }

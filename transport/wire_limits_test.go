@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestLimits: each limit refuses by each answer, counts it, leaves nothing
@@ -34,16 +36,16 @@ func TestLimits(t *testing.T) {
 					seen := map[string]bool{}
 					for i := range 20 {
 						w := r.dial()
-						w.send(r.get(l.query))
-						w.readHead()
-						body := w.rest()
+						w.Send(r.get(l.query))
+						w.ReadHead()
+						body := w.Rest()
 						seen[body] = true
 						r.checkRefusal(w, limit, name, body)
 						if n := r.srv.Open(); n != 2 {
 							t.Fatalf("%d streams are open after %d refusals", n, i+1)
 						}
-						w.ended()
-						w.close()
+						w.Ended()
+						w.Close()
 					}
 					if name == "retry" && len(seen) < 2 {
 						t.Errorf("the reconnection time is not random: %v", seen)
@@ -56,12 +58,12 @@ func TestLimits(t *testing.T) {
 					}
 					// Those who were there do not notice.
 					r.publish("full", "x")
-					first.wantData("x")
-					second.wantData("x")
-					first.close()
+					first.WantData("x")
+					second.WantData("x")
+					first.Close()
 					if limit == "maxKeys" {
-						second.close()
-						eventually(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
+						second.Close()
+						eventually.True(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
 						l.query = "connectKey=other"
 					} else {
 						r.waitCount("full", 1)
@@ -83,25 +85,25 @@ func TestLimits(t *testing.T) {
 }
 
 // checkRefusal compares the answer to a subscriber that is over a limit.
-func (r *rig) checkRefusal(w *wire, limit, over, body string) {
+func (r *rig) checkRefusal(w *wiretest.Conn, limit, over, body string) {
 	r.t.Helper()
-	h := w.header
+	h := w.Header
 	if h.Get("Access-Control-Allow-Origin") != "*" || !strings.EqualFold(h.Get("Connection"), "close") || h.Get("Date") == "" {
 		r.t.Errorf("%v", h)
 	}
 	switch over {
 	case "retry":
 		ms, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(body, "retry: "), "\n\n"))
-		if w.status != 200 || h.Get("Content-Type") != "text/event-stream" || err != nil || ms < 1200 || ms > 1300 || h.Get("Content-Length") != strconv.Itoa(len(body)) {
-			r.t.Errorf("%d %v %q", w.status, h, body)
+		if w.Status != 200 || h.Get("Content-Type") != "text/event-stream" || err != nil || ms < 1200 || ms > 1300 || h.Get("Content-Length") != strconv.Itoa(len(body)) {
+			r.t.Errorf("%d %v %q", w.Status, h, body)
 		}
 	case "503":
-		if w.status != 503 || h.Get("Retry-After") != "2" || body != limit+": the server takes no more streams for now\n" || !strings.HasPrefix(h.Get("Content-Type"), "text/plain") {
-			r.t.Errorf("%d %v %q", w.status, h, body)
+		if w.Status != 503 || h.Get("Retry-After") != "2" || body != limit+": the server takes no more streams for now\n" || !strings.HasPrefix(h.Get("Content-Type"), "text/plain") {
+			r.t.Errorf("%d %v %q", w.Status, h, body)
 		}
 	case "204":
-		if w.status != 204 || body != "" || h.Get("Content-Length") != "" || h.Get("Transfer-Encoding") != "" {
-			r.t.Errorf("%d %v %q", w.status, h, body)
+		if w.Status != 204 || body != "" || h.Get("Content-Length") != "" || h.Get("Transfer-Encoding") != "" {
+			r.t.Errorf("%d %v %q", w.Status, h, body)
 		}
 	}
 }
@@ -112,9 +114,9 @@ func TestLimitsRaise(t *testing.T) {
 	open := r.subscribe("connectKey=abc")
 	for _, query := range []string{"connectKey=a&connectKey=b", "connectKey=abcd"} {
 		w := r.dial()
-		w.send(r.get(query))
-		if w.readHead(); w.status != 400 {
-			t.Errorf("%s: %d", query, w.status)
+		w.Send(r.get(query))
+		if w.ReadHead(); w.Status != 400 {
+			t.Errorf("%s: %d", query, w.Status)
 		}
 	}
 	o := r.srv.settings.Load().Options
@@ -129,7 +131,7 @@ func TestLimitsRaise(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	r.publish("abc", "x")
-	open.wantData("x")
+	open.WantData("x")
 	if n := r.metric(`fanfare_rejected_total{limit="request"}`); n != 2 {
 		t.Error(n)
 	}
@@ -139,15 +141,15 @@ func TestLimitsRaise(t *testing.T) {
 func TestLimitsRace(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{Options: Options{MaxConnections: 10}, Engine: engine.Options{Key: engine.KeyOptions{MaxSubscribers: 7}}})
 	for round := range 3 {
-		var wires []*wire
+		var wires []*wiretest.Conn
 		for i := range 40 {
 			w := r.dial()
-			w.send(r.get(fmt.Sprintf("connectKey=%d", i%2)))
+			w.Send(r.get(fmt.Sprintf("connectKey=%d", i%2)))
 			wires = append(wires, w)
 		}
 		streams := 0
 		for _, w := range wires {
-			if w.readHead(); w.header.Get("Content-Length") == "" {
+			if w.ReadHead(); w.Header.Get("Content-Length") == "" {
 				streams++
 			}
 		}
@@ -155,7 +157,7 @@ func TestLimitsRace(t *testing.T) {
 			t.Errorf("round %d: %d open, %d answered as streams, %d and %d on the keys", round, n, streams, r.eng.Count("0"), r.eng.Count("1"))
 		}
 		for _, w := range wires {
-			w.close()
+			w.Close()
 		}
 		r.waitOpen(0)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // roamer is a client that loses its connection again and again, and accounts
@@ -22,7 +24,7 @@ type roamer struct {
 	rng     *rand.Rand
 	keys    []string
 	parser  codec.Parser
-	current *wire
+	current *wiretest.Conn
 
 	// next is the sequence that each key goes on with, as far as this client knows.
 	next map[string]uint64
@@ -46,7 +48,7 @@ func (c *roamer) event(m codec.Message) {
 		return
 	}
 	if string(m.Type) == "gap" {
-		g := message{Type: "gap", Data: string(m.Data)}.gap(c.r.t)
+		g := wiretest.Message{Type: "gap", Data: string(m.Data)}.Gap(c.r.t)
 		p, ok := engine.ParsePosition(g.Next)
 		want := c.next[g.Key]
 		switch {
@@ -81,7 +83,7 @@ func (c *roamer) connect() error {
 	if err != nil {
 		return err
 	}
-	c.current = newWire(c.r.t, conn)
+	c.current = wiretest.New(c.r.t, conn)
 	request := c.r.get(c.query())
 	switch {
 	case c.lastID == "":
@@ -94,16 +96,16 @@ func (c *roamer) connect() error {
 		return err
 	}
 	c.parser.Reset()
-	_, err = c.current.tryHead()
+	_, err = c.current.TryHead()
 	return err
 }
 
 // read reads at most n bytes, and returns what came. A cut in the middle of a
 // frame is what the limit is for.
 func (c *roamer) read(n int) error {
-	_ = c.current.conn.SetReadDeadline(time.Now().Add(patience))
+	_ = c.current.NetConn().SetReadDeadline(time.Now().Add(eventually.Patience))
 	buf := make([]byte, n)
-	n, err := c.current.body.Read(buf)
+	n, err := c.current.Body.Read(buf)
 	if perr := c.parser.Feed(buf[:n], c.event); perr != nil {
 		c.fail("%v", perr)
 	}
@@ -117,12 +119,12 @@ func (c *roamer) read(n int) error {
 func (c *roamer) cut() {
 	switch c.rng.IntN(3) {
 	case 0:
-		c.current.reset()
+		c.current.Reset()
 	case 1:
-		_ = c.current.conn.CloseWrite() // a proxy's half-close; the rest is not read
-		c.current.close()
+		c.current.CloseWrite() // a proxy's half-close; the rest is not read
+		c.current.Close()
 	default:
-		c.current.close()
+		c.current.Close()
 	}
 }
 
@@ -164,7 +166,7 @@ func (c *roamer) run(reconnects int, finished <-chan map[string]uint64) {
 			c.fail("at the end: %v", err)
 		}
 	}
-	c.current.close()
+	c.current.Close()
 }
 
 // TestReconnectsReconcile: two clients of each kind lose their connections 500
@@ -223,23 +225,29 @@ func TestReconnectsReconcile(t *testing.T) {
 		}
 		ended := make(chan struct{})
 		go func() { running.Wait(); close(ended) }()
-		for range clients { // both are through with their reconnects, or have failed
+		for through, before := 0, 0.0; through < len(clients); { // their reconnects are made, or have failed
 			select {
 			case finished <- func() map[string]uint64 {
 				mu.Lock()
 				defer mu.Unlock()
 				return map[string]uint64{"a": published["a"], "b": published["b"]}
 			}():
+				through++
 			case <-ended:
-			case <-time.After(60 * time.Second):
-				t.Fatal("the clients are not through after a minute")
+				through = len(clients)
+			case <-time.After(eventually.Patience):
+				opened := r.metric("fanfare_connections_opened_total")
+				if opened == before {
+					t.Fatal("the clients do not come back")
+				}
+				before = opened
 			}
 		}
 		stop.Store(true)
 		publishing.Wait()
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(eventually.Patience):
 			t.Fatal("the clients do not reach the end")
 		}
 		for i, c := range clients {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 func position(t *testing.T, id string) engine.Position {
@@ -39,36 +41,36 @@ func TestResume(t *testing.T) {
 			for j := i; j < 5; j++ {
 				want = append(want, fmt.Sprint(j))
 			}
-			for _, e := range []*events{
+			for _, e := range []*wiretest.Events{
 				r.subscribe("connectKey=k", "Last-Event-ID: "+id),
 				r.subscribe("connectKey=k", "last-event-id: "+id),
 				r.subscribe("connectKey=k&lastEventId=" + id),
 				r.subscribe("lastEventId="+ids[4]+"&connectKey=k", "Last-Event-ID: "+id), // the header wins
 				r.subscribe("connectKey=k&lastEventId="+id, "Last-Event-ID: "),
 			} {
-				if e.lastID() != id && len(want) < 5 && len(e.queue) == 0 {
-					t.Errorf("the stream begins at %q, not %q", e.lastID(), id)
+				if e.Position() != id && len(want) < 5 {
+					t.Errorf("the stream begins at %q, not %q", e.Position(), id)
 				}
-				e.wantData(want...)
-				if e.lastID() != ids[4] {
-					t.Errorf("ends at %q", e.lastID())
+				e.WantData(want...)
+				if e.LastID() != ids[4] {
+					t.Errorf("ends at %q", e.LastID())
 				}
-				e.close()
+				e.Close()
 			}
 		}
 		// Without an id: only what follows.
 		e := r.subscribe("connectKey=k", "Last-Event-ID: ")
-		if e.lastID() != ids[4] {
-			t.Errorf("%q", e.lastID())
+		if e.LastID() != ids[4] {
+			t.Errorf("%q", e.LastID())
 		}
 		// Across a reconnect, with events in between.
-		e.reset()
+		e.Reset()
 		r.publish("k", "missed 1")
 		r.publish("k", "missed 2")
-		e = r.subscribe("connectKey=k", "Last-Event-ID: "+e.lastID())
-		e.wantData("missed 1", "missed 2")
+		e = r.subscribe("connectKey=k", "Last-Event-ID: "+e.LastID())
+		e.WantData("missed 1", "missed 2")
 		r.publish("k", "live")
-		e.wantData("live")
+		e.WantData("live")
 	})
 }
 
@@ -117,30 +119,30 @@ func TestResumeGaps(t *testing.T) {
 					}
 					want += "\n" + kept
 					w := r.stream("connectKey=k&lastEventId=" + url.QueryEscape(test.id))
-					if got := w.read(len(want)); got != want {
+					if got := w.Read(len(want)); got != want {
 						t.Errorf("%q:\n got %q\nwant %q", test.id, got, want)
 					}
-					w.close()
+					w.Close()
 				}
 				// The oldest position that is kept needs no gap.
 				w := r.stream("connectKey=k", "Last-Event-ID: "+epoch+"-12")
 				if !plain {
-					w.expect("event: position\ndata:\nid: " + epoch + "-12\n\n")
+					w.Expect("event: position\ndata:\nid: " + epoch + "-12\n\n")
 				}
-				w.expect(kept)
+				w.Expect(kept)
 				// A client that is told of a gap and drops at once comes back behind it.
 				if !plain {
 					e := r.subscribe("connectKey=k", "Last-Event-ID: garbage")
-					for e.lastID() == "" {
-						e.feed()
+					for e.LastID() == "" {
+						e.Feed()
 					}
-					e.reset()
+					e.Reset()
 					e = r.subscribe("connectKey=k", "Last-Event-ID: "+epoch+"-12")
-					e.wantData("12")
+					e.WantData("12")
 				}
 				// Ids too long for one are cut, not searched for.
-				e := &events{wire: r.stream("connectKey=k", "Last-Event-ID: "+strings.Repeat("x", 10_000))}
-				if g := e.next().gap(t); g.Reason != "unknown" || len(g.After) != maxLastID+len("…") {
+				e := wiretest.NewEvents(r.stream("connectKey=k", "Last-Event-ID: "+strings.Repeat("x", 10_000)))
+				if g := e.Next().Gap(t); g.Reason != "unknown" || len(g.After) != maxLastID+len("…") {
 					t.Errorf("%s, after of %d bytes", g.Reason, len(g.After))
 				}
 			})
@@ -158,15 +160,15 @@ func TestResumeOwnIDs(t *testing.T) {
 		// "b" stands for two: the first counts, so that there is a repetition and no hole.
 		for id, want := range map[string]string{"a": "1 2 3 4 5 6 live", "b": "2 3 4 5 6 live", "c d,e": "5 6 live", "0": "6 live", "你": "live"} {
 			e := r.subscribe("connectKey=k&lastEventId=" + url.QueryEscape(id))
-			e.wantData(strings.Fields(want)...)
-			e.close()
+			e.WantData(strings.Fields(want)...)
+			e.Close()
 		}
 		e := r.subscribe("connectKey=k", "Last-Event-ID: d")
-		if g := e.next().gap(t); g.Reason != "unknown" || g.Missed != nil || g.After != "d" {
+		if g := e.Next().Gap(t); g.Reason != "unknown" || g.Missed != nil || g.After != "d" {
 			t.Errorf("%+v", g)
 		}
-		e.wantData("0", "1", "2", "3", "4", "5", "6", "live")
-		if e.lastID() == "你" {
+		e.WantData("0", "1", "2", "3", "4", "5", "6", "live")
+		if e.LastID() == "你" {
 			t.Error("the last event has an id of ours")
 		}
 	})
@@ -181,27 +183,27 @@ func TestResumeNoID(t *testing.T) {
 	kept := []string{"own", "kept"}
 	for _, id := range []string{"a\x01b", "\x01", "\x1b[31m", "b\x7f", "a\xffb", "\xe4\xbd", "a\x01\x02\x03\u00a0b", "ab\x0b", strings.Repeat("z", maxLastID+1), strings.Repeat("z", 12_000)} {
 		e := r.subscribe("connectKey=k", "Last-Event-ID: "+id)
-		if g := e.next().gap(t); g.Reason != "unknown" || e.lastID() == "" {
-			t.Errorf("%.20q: %+v, then the id %q", id, g, e.lastID())
+		if g := e.Next().Gap(t); g.Reason != "unknown" || e.LastID() == "" {
+			t.Errorf("%.20q: %+v, then the id %q", id, g, e.LastID())
 		}
-		e.wantData(kept...)
-		good := e.lastID()
-		e.close()
+		e.WantData(kept...)
+		good := e.LastID()
+		e.Close()
 		e = r.subscribe("connectKey=k", "Last-Event-ID: "+good)
 		r.publish("k", "live")
-		e.wantData("live") // neither a gap nor what it had
-		e.close()
+		e.WantData("live") // neither a gap nor what it had
+		e.Close()
 		kept = append(kept, "live")
 	}
 	// The white space that a field value may have inside stays: it is in ids that may be published.
 	r.post("k", "application/json", `{"data":"own","id":"a\tb"}`)
 	r.publish("k", "behind")
-	r.subscribe("connectKey=k", "Last-Event-ID: a\tb").wantData("behind")
+	r.subscribe("connectKey=k", "Last-Event-ID: a\tb").WantData("behind")
 	// What frames or smuggles messages is refused as before.
 	for _, value := range []string{"a\x00b", "a\rb"} {
 		w := r.dial()
-		w.send("GET /stream?connectKey=k HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + value + "\r\n\r\n")
-		if head := w.readHead(); !strings.HasPrefix(head, "HTTP/1.1 400 ") {
+		w.Send("GET /stream?connectKey=k HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + value + "\r\n\r\n")
+		if head := w.ReadHead(); !strings.HasPrefix(head, "HTTP/1.1 400 ") {
 			t.Errorf("%q: %s", value, head)
 		}
 	}
@@ -215,21 +217,21 @@ func TestResumeRestart(t *testing.T) {
 	first.stop()
 	r := startRig(t, viaFast, rigOptions{Engine: engine.Options{SweepInterval: 5 * time.Millisecond}})
 	e := r.subscribe("connectKey=k", "Last-Event-ID: "+id)
-	if g := e.next().gap(t); g.Reason != "epoch" || g.Missed != nil || g.After != id || g.Next != e.lastID() {
-		t.Errorf("%+v, id %q", g, e.lastID())
+	if g := e.Next().Gap(t); g.Reason != "epoch" || g.Missed != nil || g.After != id || g.Next != e.LastID() {
+		t.Errorf("%+v, id %q", g, e.LastID())
 	}
 	r.publish("k", "y")
-	e.wantData("y")
-	old := e.lastID()
-	e.close()
+	e.WantData("y")
+	old := e.LastID()
+	e.Close()
 	r.eng.Reconfigure(engine.Options{Key: engine.KeyOptions{HistoryTTL: 50 * time.Millisecond}}) // not before: an event must not expire on its way
-	eventually(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
+	eventually.True(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
 	e = r.subscribe("connectKey=k", "Last-Event-ID: "+old)
-	if g := e.next().gap(t); g.Reason != "epoch" || g.After != old {
+	if g := e.Next().Gap(t); g.Reason != "epoch" || g.After != old {
 		t.Errorf("%+v", g)
 	}
-	if position(t, old).Epoch >= position(t, e.lastID()).Epoch {
-		t.Errorf("%q is not before %q", old, e.lastID())
+	if position(t, old).Epoch >= position(t, e.LastID()).Epoch {
+		t.Errorf("%q is not before %q", old, e.LastID())
 	}
 	if n := r.metric(`fanfare_gaps_total{reason="epoch"}`); n != 2 {
 		t.Error(n)
@@ -241,40 +243,40 @@ func TestResumeSeveralKeys(t *testing.T) {
 	onBoth(t, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{History: 8}}}, func(t *testing.T, r *rig) {
 		const query = "connectKey=a&connectKey=b&connectKey=c"
 		e := r.subscribe(query)
-		begin := strings.Split(e.lastID(), ",")
+		begin := strings.Split(e.LastID(), ",")
 		if len(begin) != 3 {
-			t.Fatal(e.lastID())
+			t.Fatal(e.LastID())
 		}
 		r.publish("b", "b1")
-		e.wantData("b1")
-		if want := begin[0] + "," + at(t, begin[1], 1) + "," + begin[2]; e.lastID() != want {
-			t.Fatalf("%q, want %q", e.lastID(), want)
+		e.WantData("b1")
+		if want := begin[0] + "," + at(t, begin[1], 1) + "," + begin[2]; e.LastID() != want {
+			t.Fatalf("%q, want %q", e.LastID(), want)
 		}
 		// A publisher's own id gives way to the positions, on several keys.
 		r.post("a", "application/json", `{"data":"a1","id":"own"}`)
-		if m := e.next(); m.Data != "a1" || m.ID != at(t, begin[0], 1)+","+at(t, begin[1], 1)+","+begin[2] {
+		if m := e.Next(); m.Data != "a1" || m.ID != at(t, begin[0], 1)+","+at(t, begin[1], 1)+","+begin[2] {
 			t.Fatalf("%+v", m)
 		}
 		r.post("c", "text/event-stream", "event: e\ndata: c1\nid: own\n: note\n\n")
-		if m := e.next(); m.Data != "c1" || m.Type != "e" || strings.Contains(m.ID, "own") {
+		if m := e.Next(); m.Data != "c1" || m.Type != "e" || strings.Contains(m.ID, "own") {
 			t.Fatalf("%+v", m)
 		}
-		last := e.lastID()
-		e.reset()
+		last := e.LastID()
+		e.Reset()
 		r.publish("c", "c2")
 		r.publish("a", "a2")
 		r.publish("a", "a3")
 		e = r.subscribe(query, "Last-Event-ID: "+last)
 		got := map[string]int{}
 		for range 3 {
-			got[e.next().Data]++
+			got[e.Next().Data]++
 		}
 		if len(got) != 3 || got["c2"]+got["a2"]+got["a3"] != 3 {
 			t.Fatal(got)
 		}
 		// One key's history is over: its gap alone, and the id of the gap has all positions.
-		last = e.lastID()
-		e.reset()
+		last = e.LastID()
+		e.Reset()
 		r.publish("b", "b2")
 		for i := range 10 {
 			r.publish("a", fmt.Sprint("a", i))
@@ -282,13 +284,13 @@ func TestResumeSeveralKeys(t *testing.T) {
 		e = r.subscribe(query, "Last-Event-ID: "+last)
 		gaps, data := 0, []string{}
 		for range 10 {
-			m := e.next()
+			m := e.Next()
 			if m.Type != "gap" {
 				data = append(data, m.Data)
 				continue
 			}
 			gaps++
-			g := m.gap(t)
+			g := m.Gap(t)
 			first := strings.Split(last, ",")[0]
 			if g.Key != "a" || g.Reason != "history" || g.Missed == nil || *g.Missed != 2 || g.After != first || g.Next != at(t, first, 2) {
 				t.Fatalf("%+v after %q", g, last)
@@ -300,7 +302,7 @@ func TestResumeSeveralKeys(t *testing.T) {
 		if gaps != 1 || len(data) != 9 {
 			t.Fatal(gaps, data)
 		}
-		e.reset()
+		e.Reset()
 		// Each part finds its key, whatever the order and the set; what is no part of ours is unknown.
 		parts := strings.Split(last, ",")
 		for _, c := range []struct{ query, id, gaps string }{
@@ -320,10 +322,10 @@ func TestResumeSeveralKeys(t *testing.T) {
 			r.publish("a", mark)
 			reasons := map[string]string{}
 			for n := 0; n < strings.Count(c.query, "connectKey"); {
-				switch m := e.next(); {
+				switch m := e.Next(); {
 				case m.Type == "gap":
 					// The first of a key: the mark may lap what is still being replayed.
-					if g := m.gap(t); reasons[g.Key] == "" {
+					if g := m.Gap(t); reasons[g.Key] == "" {
 						reasons[g.Key] = g.Reason
 					}
 				case m.Data == mark:
@@ -333,7 +335,7 @@ func TestResumeSeveralKeys(t *testing.T) {
 			if fmt.Sprint(reasons) != c.gaps {
 				t.Errorf("%s after %q: %v, want %s", c.query, c.id, reasons, c.gaps)
 			}
-			e.close()
+			e.Close()
 		}
 	})
 }
@@ -348,16 +350,16 @@ func TestResumeManyKeys(t *testing.T) {
 		}
 		all := strings.Join(query, "&")
 		e := r.subscribe(all)
-		last := e.lastID()
+		last := e.LastID()
 		if len(last) <= maxLastID {
 			t.Fatalf("%d bytes: not long enough for this test", len(last))
 		}
-		e.close()
+		e.Close()
 		r.publish("299", "x")
 		e = r.subscribe(all, "Last-Event-ID: "+last)
-		e.wantData("x")
-		if strings.Count(e.lastID(), ",") != keys-1 {
-			t.Fatal(e.lastID())
+		e.WantData("x")
+		if strings.Count(e.LastID(), ",") != keys-1 {
+			t.Fatal(e.LastID())
 		}
 	})
 }

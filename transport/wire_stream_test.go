@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestStreamHead: the head is exact, goes out before there is an event, and is
@@ -15,9 +18,9 @@ import (
 func TestStreamHead(t *testing.T) {
 	onBoth(t, rigOptions{Options: Options{Retry: 1500 * time.Millisecond}}, func(t *testing.T, r *rig) {
 		w := r.dial()
-		w.send(r.get("connectKey=k"))
-		head := w.readHead()
-		date := w.header.Get("Date")
+		w.Send(r.get("connectKey=k"))
+		head := w.ReadHead()
+		date := w.Header.Get("Date")
 		if _, err := fasthttp.ParseHTTPDate([]byte(date)); err != nil {
 			t.Errorf("Date %q: %v", date, err)
 		}
@@ -34,40 +37,41 @@ func TestStreamHead(t *testing.T) {
 				t.Errorf("%q lacks %q", head, line)
 			}
 		}
-		if te := w.header.Get("Transfer-Encoding"); (te != "") != (r.via == viaStd) {
+		if te := w.Header.Get("Transfer-Encoding"); (te != "") != (r.via == viaStd) {
 			t.Errorf("Transfer-Encoding %q", te)
 		}
-		if w.header.Get("Content-Length") != "" {
+		if w.Header.Get("Content-Length") != "" {
 			t.Error("a stream with a length")
 		}
-		e := &events{wire: w}
-		for e.lastID() == "" {
-			e.feed()
+		e := wiretest.NewEvents(w)
+		for e.LastID() == "" {
+			e.Feed()
 		}
-		if d, ok := e.parser.Retry(); !ok || d != 1500*time.Millisecond || len(e.queue) > 0 {
-			t.Errorf("retry %v %v, events %v", d, ok, e.queue)
+		queue := e.Take()
+		if d, ok := e.Retry(); !ok || d != 1500*time.Millisecond || len(queue) > 0 {
+			t.Errorf("retry %v %v, events %v", d, ok, queue)
 		}
 		id := r.publish("k", "x")
 		first := strings.TrimSuffix(id, "-1") + "-0"
-		if e.lastID() != first {
-			t.Errorf("the stream began at %q, the first event was %q", e.lastID(), id)
+		if e.LastID() != first {
+			t.Errorf("the stream began at %q, the first event was %q", e.LastID(), id)
 		}
 		second := r.stream("connectKey=k")
-		second.expect("retry: 1500\nevent: position\ndata:\nid: " + id + "\n\n")
+		second.Expect("retry: 1500\nevent: position\ndata:\nid: " + id + "\n\n")
 	})
 	t.Run("ids off", func(t *testing.T) {
 		onBoth(t, rigOptions{Options: Options{PlainIDs: true}}, func(t *testing.T, r *rig) {
 			w := r.stream("connectKey=k")
-			w.quiet(50 * time.Millisecond)
+			w.Quiet(50 * time.Millisecond)
 			if p := r.post("k", "text/plain", "x"); p.ID != "" {
 				t.Errorf("ids are off, got %q", p.ID)
 			}
-			w.expect("data: x\n\n")
+			w.Expect("data: x\n\n")
 		})
 	})
 	t.Run("ids off, retry", func(t *testing.T) {
 		r := startRig(t, viaFast, rigOptions{Options: Options{PlainIDs: true, Retry: time.Second}})
-		r.stream("connectKey=k").expect("retry: 1000\n\n")
+		r.stream("connectKey=k").Expect("retry: 1000\n\n")
 	})
 }
 
@@ -78,24 +82,24 @@ func TestStreamHeaderOption(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "bad key"} {
 			w := r.dial()
 			if method == "bad key" {
-				w.send(r.get("connectKey=%FF"))
+				w.Send(r.get("connectKey=%FF"))
 			} else {
-				w.send(request11(method, r.path))
+				w.Send(wiretest.Request(method, r.path))
 			}
-			w.readHead()
-			if got := w.header.Get("Access-Control-Allow-Origin") + w.header.Get("Access-Control-Allow-Credentials") + w.header.Get("Vary"); got != "https://app.exampletrueOrigin" {
-				t.Errorf("%s: %v", method, w.header)
+			w.ReadHead()
+			if got := w.Header.Get("Access-Control-Allow-Origin") + w.Header.Get("Access-Control-Allow-Credentials") + w.Header.Get("Vary"); got != "https://app.exampletrueOrigin" {
+				t.Errorf("%s: %v", method, w.Header)
 			}
 			if method != "GET" && method != "HEAD" {
 				continue
 			}
-			if w.header.Get("Cache-Control") != "no-store" || w.header.Get("X-Custom") != "a, b" || w.header.Get("Content-Type") != "text/event-stream" {
-				t.Errorf("%s: %v", method, w.header)
+			if w.Header.Get("Cache-Control") != "no-store" || w.Header.Get("X-Custom") != "a, b" || w.Header.Get("Content-Type") != "text/event-stream" {
+				t.Errorf("%s: %v", method, w.Header)
 			}
-			if _, there := w.header["X-Accel-Buffering"]; there {
-				t.Errorf("%s: not removed: %v", method, w.header)
+			if _, there := w.Header["X-Accel-Buffering"]; there {
+				t.Errorf("%s: not removed: %v", method, w.Header)
 			}
-			w.close()
+			w.Close()
 		}
 	})
 	t.Run("Connection", func(t *testing.T) {
@@ -103,16 +107,16 @@ func TestStreamHeaderOption(t *testing.T) {
 		// egg-sse's default value, which its plugin always passes on, is not meant as a wish.
 		for said, want := range map[string]string{"keep-alive": "close", "Keep-Alive": "close", "close": "close", "x-own": "x-own", "": ""} {
 			r := startRig(t, viaFast, rigOptions{Options: Options{Headers: map[string]string{"connection": said}}})
-			if w := r.stream(""); w.header.Get("Connection") != want {
-				t.Errorf("headers say %q: Connection: %q, want %q", said, w.header.Get("Connection"), want)
+			if w := r.stream(""); w.Header.Get("Connection") != want {
+				t.Errorf("headers say %q: Connection: %q, want %q", said, w.Header.Get("Connection"), want)
 			}
 			r.stop()
 		}
 	})
 	t.Run("no Connection", func(t *testing.T) {
 		r := startRig(t, viaFast, rigOptions{Options: Options{Headers: map[string]string{"Connection": ""}}})
-		if w := r.stream(""); w.header.Get("Connection") != "" {
-			t.Error(w.header)
+		if w := r.stream(""); w.Header.Get("Connection") != "" {
+			t.Error(w.Header)
 		}
 	})
 	for name, value := range map[string]string{"X": "a\r\nSet-Cookie: b", "Y": "a\nb", "Z": "a\x00b", "A b": "c", "": "x", "B:": "x", "C\r\n": "x",
@@ -129,31 +133,31 @@ func TestStreamMethods(t *testing.T) {
 		for _, method := range []string{"HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "BREW"} {
 			w := r.dial()
 			for range 2 { // the connection stays usable
-				w.send(request11(method, r.path+"?connectKey=k", "Content-Length: 0", "Origin: https://app.example", "Access-Control-Request-Headers: last-event-id"))
-				w.readHead()
+				w.Send(wiretest.Request(method, r.path+"?connectKey=k", "Content-Length: 0", "Origin: https://app.example", "Access-Control-Request-Headers: last-event-id"))
+				w.ReadHead()
 				switch method {
 				case "HEAD":
-					if w.status != 200 || w.header.Get("Content-Type") != "text/event-stream" || w.header.Get("Access-Control-Allow-Origin") != "*" || w.header.Get("Date") == "" {
-						t.Errorf("HEAD: %d %v", w.status, w.header)
+					if w.Status != 200 || w.Header.Get("Content-Type") != "text/event-stream" || w.Header.Get("Access-Control-Allow-Origin") != "*" || w.Header.Get("Date") == "" {
+						t.Errorf("HEAD: %d %v", w.Status, w.Header)
 					}
-					if w.header.Get("Content-Length") != "" {
-						t.Errorf("HEAD tells a length that GET has not: %v", w.header)
+					if w.Header.Get("Content-Length") != "" {
+						t.Errorf("HEAD tells a length that GET has not: %v", w.Header)
 					}
 				case "OPTIONS":
-					if w.status != 204 || w.header.Get("Allow") != "GET, HEAD, OPTIONS" || w.header.Get("Access-Control-Allow-Origin") != "*" ||
-						w.header.Get("Access-Control-Allow-Headers") != "last-event-id" || !strings.Contains(w.header.Get("Access-Control-Allow-Methods"), "GET") {
-						t.Errorf("OPTIONS: %d %v", w.status, w.header)
+					if w.Status != 204 || w.Header.Get("Allow") != "GET, HEAD, OPTIONS" || w.Header.Get("Access-Control-Allow-Origin") != "*" ||
+						w.Header.Get("Access-Control-Allow-Headers") != "last-event-id" || !strings.Contains(w.Header.Get("Access-Control-Allow-Methods"), "GET") {
+						t.Errorf("OPTIONS: %d %v", w.Status, w.Header)
 					}
 				default:
-					if w.status != 405 || w.header.Get("Allow") != "GET, HEAD, OPTIONS" || w.header.Get("Access-Control-Allow-Origin") != "*" {
-						t.Errorf("%s: %d %v", method, w.status, w.header)
+					if w.Status != 405 || w.Header.Get("Allow") != "GET, HEAD, OPTIONS" || w.Header.Get("Access-Control-Allow-Origin") != "*" {
+						t.Errorf("%s: %d %v", method, w.Status, w.Header)
 					}
-					if body := w.read(len("method \"\": a stream is opened by GET\n") + len(method)); body != "method \""+method+"\": a stream is opened by GET\n" {
+					if body := w.Read(len("method \"\": a stream is opened by GET\n") + len(method)); body != "method \""+method+"\": a stream is opened by GET\n" {
 						t.Errorf("%s: %q", method, body)
 					}
 				}
 			}
-			w.close()
+			w.Close()
 		}
 		if n := r.eng.Stats().Keys; n != 0 || r.srv.Open() != 0 {
 			t.Errorf("%d keys and %d streams are left", n, r.srv.Open())
@@ -166,13 +170,13 @@ func TestStreamMethods(t *testing.T) {
 func TestStreamPaths(t *testing.T) {
 	for _, path := range []string{"/stream", "/sse/events"} {
 		r := startRig(t, viaFast, rigOptions{Options: Options{Path: path, NoPage: true}})
-		r.stream("connectKey=k").close()
+		r.stream("connectKey=k").Close()
 		for _, other := range []string{"/", path + "/", strings.ToUpper(path), path + "x", "/nothing", "/publish", "/metrics"} {
 			w := r.dial()
-			w.send(request11("GET", other+"?connectKey=k"))
-			w.readHead()
-			if body := w.read(1000); w.status != 404 || !strings.Contains(body, "streams are at "+path+"?connectKey=KEY\n") {
-				t.Errorf("%s: %d %q", other, w.status, body)
+			w.Send(wiretest.Request("GET", other+"?connectKey=k"))
+			w.ReadHead()
+			if body := w.Read(1000); w.Status != 404 || !strings.Contains(body, "streams are at "+path+"?connectKey=KEY\n") {
+				t.Errorf("%s: %d %q", other, w.Status, body)
 			}
 		}
 		r.waitOpen(0)
@@ -208,24 +212,24 @@ func TestStreamKeys(t *testing.T) {
 		} {
 			e := r.subscribe(query)
 			list := strings.Split(keys, " ")
-			if n := strings.Count(e.lastID(), ",") + 1; n != len(list) {
-				t.Errorf("%s: %d positions in %q, want %d", query, n, e.lastID(), len(list))
+			if n := strings.Count(e.LastID(), ",") + 1; n != len(list) {
+				t.Errorf("%s: %d positions in %q, want %d", query, n, e.LastID(), len(list))
 			}
 			for i, key := range list {
 				if r.eng.Count(key) != 1 {
 					t.Errorf("%s: key %q has no subscriber", query, key)
 				}
-				before := strings.Split(e.lastID(), ",")
+				before := strings.Split(e.LastID(), ",")
 				r.publish(key, key)
-				e.wantData(key)
-				after := strings.Split(e.lastID(), ",")
+				e.WantData(key)
+				after := strings.Split(e.LastID(), ",")
 				for j := range after { // the position of this key alone moves
 					if (before[j] != after[j]) != (i == j) {
-						t.Errorf("%s: %q came after %q by an event of %q", query, e.lastID(), before, key)
+						t.Errorf("%s: %q came after %q by an event of %q", query, e.LastID(), before, key)
 					}
 				}
 			}
-			e.close()
+			e.Close()
 			for _, key := range list {
 				r.waitCount(key, 0)
 			}
@@ -238,13 +242,13 @@ func TestStreamKeys(t *testing.T) {
 			"connectKey=e1&connectKey=e2&connectKey=e3&connectKey=e4&connectKey=e5": "maxKeysPerConnection",
 		} {
 			w := r.dial()
-			w.send(r.get(query))
-			w.readHead()
-			body := w.read(1000)
-			if w.status != 400 || w.header.Get("Content-Type") != "text/plain; charset=utf-8" || !strings.HasPrefix(body, "connectKey ") || !strings.Contains(body, says) {
-				t.Errorf("%s: %d %q", query, w.status, body)
+			w.Send(r.get(query))
+			w.ReadHead()
+			body := w.Read(1000)
+			if w.Status != 400 || w.Header.Get("Content-Type") != "text/plain; charset=utf-8" || !strings.HasPrefix(body, "connectKey ") || !strings.Contains(body, says) {
+				t.Errorf("%s: %d %q", query, w.Status, body)
 			}
-			w.close()
+			w.Close()
 		}
 		if n := r.eng.Stats().Keys; n != keys {
 			t.Errorf("refused requests left %d keys", n-keys)
@@ -263,28 +267,28 @@ func TestStreamHTTP10(t *testing.T) {
 			"1.1 keep-alive": r.get("connectKey=k", "Connection: keep-alive"),
 		} {
 			w := r.dial()
-			w.send(request)
-			w.readHead()
-			if w.status != 200 {
-				t.Fatalf("%s: %d", name, w.status)
+			w.Send(request)
+			w.ReadHead()
+			if w.Status != 200 {
+				t.Fatalf("%s: %d", name, w.Status)
 			}
-			if c := w.header.Get("Connection"); name == "1.0" && strings.EqualFold(c, "keep-alive") || name == "1.1 close" && c != "close" {
+			if c := w.Header.Get("Connection"); name == "1.0" && strings.EqualFold(c, "keep-alive") || name == "1.1 close" && c != "close" {
 				t.Errorf("%s: Connection: %q", name, c)
 			}
-			if te := w.header.Get("Transfer-Encoding"); te != "" && (r.via == viaFast || strings.HasPrefix(name, "1.0")) {
+			if te := w.Header.Get("Transfer-Encoding"); te != "" && (r.via == viaFast || strings.HasPrefix(name, "1.0")) {
 				t.Errorf("%s: Transfer-Encoding: %q", name, te)
 			}
-			e := &events{wire: w}
+			e := wiretest.NewEvents(w)
 			r.publish("k", name)
-			e.wantData(name)
+			e.WantData(name)
 			if n := r.call("POST", "/close?key=k", "").body; n != `{"closed":1}`+"\n" {
 				t.Error(n)
 			}
-			if rest := e.rest(); rest != "" {
+			if rest := e.Rest(); rest != "" {
 				t.Errorf("%s: %q", name, rest)
 			}
 			r.waitOpen(0)
-			w.close()
+			w.Close()
 		}
 	})
 }
@@ -294,34 +298,34 @@ func TestStreamPipelined(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{})
 	for _, size := range []int{1, 100, 10_000, 1 << 20} {
 		w := r.dial()
-		w.send(r.get("connectKey=k"))
-		w.readHead()
+		w.Send(r.get("connectKey=k"))
+		w.ReadHead()
 		sent := make(chan error, 1)
 		go func() {
-			_, err := io.WriteString(w.conn, strings.Repeat("GET / HTTP/1.1\r\n\r\n", size/18+1)[:size])
-			_ = w.conn.CloseWrite()
+			_, err := io.WriteString(w.NetConn(), strings.Repeat("GET / HTTP/1.1\r\n\r\n", size/18+1)[:size])
+			w.CloseWrite()
 			sent <- err
 		}()
 		// With little behind the request the FIN is seen, and ends the stream; a
 		// client that floods is ended.
 		r.waitOpen(0)
-		w.discard()
-		w.close()
+		w.Discard()
+		w.Close()
 		<-sent
 	}
 	// At once with the request, and without an end: the stream lives.
 	w := r.dial()
-	w.send(r.get("connectKey=k") + r.get("connectKey=other") + "garbage")
-	w.readHead()
-	e := &events{wire: w}
+	w.Send(r.get("connectKey=k") + r.get("connectKey=other") + "garbage")
+	w.ReadHead()
+	e := wiretest.NewEvents(w)
 	r.publish("k", "x")
-	e.wantData("x")
+	e.WantData("x")
 	if n := r.count("other"); n != 0 {
 		t.Errorf("the second request was served: %d", n)
 	}
 	// And its end arrives, in spite of the bytes that nobody has read.
 	r.call("POST", "/close?key=k", "")
-	e.ended()
+	e.Ended()
 	r.waitOpen(0)
 }
 
@@ -331,9 +335,9 @@ func TestStreamPipelinedStd(t *testing.T) {
 	r := startRig(t, viaStd, rigOptions{Options: Options{PingInterval: 200 * time.Millisecond}})
 	for _, size := range []int{1, 1 << 20} {
 		w := r.stream("connectKey=k")
-		go func() { _, _ = io.WriteString(w.conn, strings.Repeat("x", size)) }()
+		go func() { _, _ = io.WriteString(w.NetConn(), strings.Repeat("x", size)) }()
 		time.Sleep(10 * time.Millisecond) // the bytes may also come late: nothing depends on it
-		w.close()
+		w.Close()
 		r.waitOpen(0)
 	}
 }
@@ -343,12 +347,10 @@ func TestStreamHalfClose(t *testing.T) {
 	onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
 		e := r.subscribe("connectKey=k")
 		start := time.Now()
-		if err := e.conn.CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
+		e.CloseWrite()
 		r.waitCount("k", 0)
 		t.Logf("noticed after %s", time.Since(start))
-		e.discard()
+		e.Discard()
 		r.waitOpen(0)
 		if n := r.metric(`fanfare_connections_closed_total{reason="gone"}`); n != 1 {
 			t.Errorf("%v gone", n)
@@ -377,33 +379,33 @@ func TestStreamBadRequests(t *testing.T) {
 		{r.get("connectKey=k", "Content-Length: 10") + "half", 413, "without one"},
 	} {
 		w := r.dial()
-		w.send(test.send)
-		w.readHead()
-		body := w.read(1000)
-		if w.status != test.status || !strings.Contains(body, test.text) {
-			t.Errorf("%q: %d %q", clip(test.send), w.status, body)
+		w.Send(test.send)
+		w.ReadHead()
+		body := w.Read(1000)
+		if w.Status != test.status || !strings.Contains(body, test.text) {
+			t.Errorf("%q: %d %q", wiretest.Clip(test.send), w.Status, body)
 		}
-		_ = w.conn.CloseWrite()
-		w.ended()
+		w.CloseWrite()
+		w.Ended()
 	}
 	// A byte now and then does not help.
 	w := r.dial()
 	start := time.Now()
 	go func() {
 		for i := range 1000 {
-			if _, err := fmt.Fprintf(w.conn, "%c", r.get("connectKey=k")[i%20]); err != nil {
+			if _, err := fmt.Fprintf(w.NetConn(), "%c", r.get("connectKey=k")[i%20]); err != nil {
 				return
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
 	}()
-	if _, err := w.tryHead(); err == nil && w.status != 408 {
-		t.Errorf("slow head: %d", w.status)
+	if _, err := w.TryHead(); err == nil && w.Status != 408 {
+		t.Errorf("slow head: %d", w.Status)
 	}
-	if d := time.Since(start); d > patience/2 {
+	if d := time.Since(start); d > eventually.Patience/2 {
 		t.Errorf("ended after %s", d)
 	}
-	w.close()
+	w.Close()
 	if r.srv.Open() != 0 || r.eng.Stats().Keys != 0 {
 		t.Error("something is left of them")
 	}
@@ -412,26 +414,26 @@ func TestStreamBadRequests(t *testing.T) {
 	key := strings.Repeat("你", 5000)
 	e := wide.subscribe("connectKey=" + strings.Repeat("%E4%BD%A0", 5000))
 	wide.publish(key, "x")
-	e.wantData("x")
+	e.WantData("x")
 }
 
 // TestStreamRequestTimeoutEnds: the request's deadlines are not the stream's.
 func TestStreamRequestTimeoutEnds(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{prepare: func(s *Server) { s.requestTimeout = 100 * time.Millisecond }})
 	e := r.subscribe("connectKey=k")
-	e.quiet(300 * time.Millisecond)
+	e.Quiet(300 * time.Millisecond)
 	if r.publish("k", "x"); r.srv.Open() != 1 {
 		t.Fatal("the stream ended with the request's time")
 	}
-	e.wantData("x")
+	e.WantData("x")
 }
 
 // TestStreamPing: a quiet stream gets a comment, a busy one does not need one.
 func TestStreamPing(t *testing.T) {
 	onBoth(t, rigOptions{Options: Options{PlainIDs: true, PingInterval: 200 * time.Millisecond}}, func(t *testing.T, r *rig) {
-		w := r.stream("connectKey=k")
 		start := time.Now()
-		w.expect(": ping\n\n: ping\n\n: ping\n\n")
+		w := r.stream("connectKey=k")
+		w.Expect(": ping\n\n: ping\n\n: ping\n\n")
 		if d := time.Since(start); d < 200*time.Millisecond {
 			t.Errorf("three pings in %s", d)
 		}

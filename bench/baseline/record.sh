@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Records a baseline, bench/baseline/NAME.txt, with what it was measured on: bench/baseline/record.sh NAME
-# Refuses on a machine that is busy. MAXLOAD (default 1.5) is the load average, of one minute, that is busy.
+# Records a baseline, bench/baseline/NAME.txt, with a description of the machine: bench/baseline/record.sh NAME
+# It refuses on a busy machine: if the load average over one minute is more than MAXLOAD (default 1.5).
 set -euo pipefail
 [ $# -eq 1 ] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -8,7 +8,7 @@ readonly out=bench/baseline/$1.txt command="go test -run '^\$' -bench . -timeout
 
 read -r load _ </proc/loadavg
 if awk -v load="$load" -v max="${MAXLOAD:-1.5}" 'BEGIN { exit load < max }'; then
-    echo "record.sh: the load average is $load: stop what else is running, or wait" >&2
+    echo "record.sh: the load average is $load, so other programs are running: stop them, or wait" >&2
     exit 1
 fi
 commit=$(git rev-parse HEAD)

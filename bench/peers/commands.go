@@ -14,15 +14,15 @@ import (
 	"fanfare/bench/peers/launch"
 )
 
-// found is a peer with its version; an empty one says that it is not installed, and why tells how to change that.
+// found is a peer with its version. If it is not installed, missing says how to install it.
 type found struct {
 	catalog.Peer
 	version string
-	why     error
+	missing error
 }
 
-// look for the peers of a list of names. Not to be installed is no error: the peers are optional.
-func look(ctx context.Context, env *catalog.Env, names string) ([]found, error) {
+// findPeers looks for the peers with the given names. A peer that is not installed is not an error: all of them are optional.
+func findPeers(ctx context.Context, env *catalog.Env, names string) ([]found, error) {
 	peers, err := catalog.Find(names)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func look(ctx context.Context, env *catalog.Env, names string) ([]found, error) 
 		all[i] = found{Peer: p}
 		all[i].version, err = p.Version(ctx, env)
 		if missing := new(catalog.Missing); errors.As(err, &missing) {
-			all[i].version, all[i].why = "", missing
+			all[i].version, all[i].missing = "", missing
 		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -40,7 +40,8 @@ func look(ctx context.Context, env *catalog.Env, names string) ([]found, error) 
 	return all, nil
 }
 
-// prepare looks for the peers of a list of names, with an Env whose folder for what is built the returned function removes.
+// prepare finds the peers with the given names, and an Env with a temporary folder for what is built. The returned function
+// removes the folder.
 func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), error) {
 	bin, err := os.MkdirTemp("", "peers-")
 	if err != nil {
@@ -52,7 +53,7 @@ func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), 
 		remove()
 		return nil, nil, nil, err
 	}
-	all, err := look(ctx, env, names)
+	all, err := findPeers(ctx, env, names)
 	if err != nil {
 		remove()
 		return nil, nil, nil, err
@@ -60,15 +61,15 @@ func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), 
 	return env, all, remove, nil
 }
 
-// peerFlags are the flags of commands that take nothing but -peers.
+// peerFlags reads the arguments of a command that has only the flag -peers.
 func peerFlags(name string, args []string) (string, error) {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	peers := flags.String("peers", "", "names, separated by commas; all that are installed if empty")
+	peers := flags.String("peers", "", "names, separated by commas; if empty, all that are installed")
 	if err := flags.Parse(args); err != nil {
 		return "", err
 	}
 	if flags.NArg() > 0 {
-		return "", fmt.Errorf("%s: %q is too much", name, flags.Args())
+		return "", fmt.Errorf("%s: unexpected arguments %q: it has only the flag -peers", name, flags.Args())
 	}
 	return *peers, nil
 }
@@ -86,8 +87,8 @@ func list(ctx context.Context, args []string, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, p := range all {
 		state := p.version
-		if p.why != nil {
-			state = "not installed: " + p.why.Error()
+		if p.missing != nil {
+			state = "not installed: " + p.missing.Error()
 		}
 		fmt.Fprintf(w, "%s\t%s\n\t  %s\n", p.Name, state, p.Settings)
 	}
@@ -109,8 +110,8 @@ func checkAll(ctx context.Context, args []string, out io.Writer) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if p.why != nil {
-			fmt.Fprintf(out, "%-12s not installed: %v\n", p.Name, p.why)
+		if p.missing != nil {
+			fmt.Fprintf(out, "%-12s not installed: %v\n", p.Name, p.missing)
 			continue
 		}
 		verdict := fmt.Sprintf("ok: each of %d subscribers on each of %d keys got each of %d events once, in order",
@@ -145,9 +146,9 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	defer remove()
 	switch {
 	case names == "" || len(all) != 1:
-		return errors.New("serve: give one name by -peers")
-	case all[0].why != nil:
-		return all[0].why
+		return errors.New("serve: name one server with -peers")
+	case all[0].missing != nil:
+		return all[0].missing
 	}
 	running, err := launch.Start(ctx, env, all[0].Peer, check.Probe)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"fanfare/bench/peers/report"
 )
 
-// compareFlags are those of "run".
+// compareFlags are the flags of "run".
 type compareFlags struct {
 	peers, scenarios, subscribers, out string
 	more                               bool
@@ -27,20 +27,20 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	f := &compareFlags{}
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.StringVar(&f.peers, "peers", "", "names, separated by commas; all that are installed if empty. Ratios need floor")
-	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,flight,paced,burst; all if empty")
-	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of them")
+	flags.StringVar(&f.peers, "peers", "", "names, separated by commas; if empty, all that are installed. Ratios need floor")
+	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,flight,paced,burst; if empty, all")
+	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of subscribers, separated by commas")
 	flags.StringVar(&f.out, "out", "results", "folder for peers.json, peers.md and the plots")
-	flags.BoolVar(&f.more, "continue", false, "add to what peers.json in -out has of the same servers, instead of beginning anew")
-	flags.IntVar(&f.options.Rounds, "rounds", 3, "how often everything is run")
-	flags.DurationVar(&f.options.Duration, "duration", 3*time.Second, "of publishing in a run")
-	flags.DurationVar(&f.options.Settle, "settle", time.Second, "between the last connect and the first event")
+	flags.BoolVar(&f.more, "continue", false, "add to the results in peers.json of -out, for the same servers, instead of starting over")
+	flags.IntVar(&f.options.Rounds, "rounds", 3, "number of rounds; each runs every server in every scenario")
+	flags.DurationVar(&f.options.Duration, "duration", 3*time.Second, "time of publishing in a run")
+	flags.DurationVar(&f.options.Settle, "settle", time.Second, "pause between the last connect and the first event")
 	flags.DurationVar(&f.options.Hold, "hold", 3*time.Second, "how long the idle scenario holds its connections")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
 	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("run: %q is too much", flags.Args())
+		return nil, fmt.Errorf("run: unexpected arguments %q: it has only flags, see run -h", flags.Args())
 	}
 	f.set = flags
 	var err1, err2 error
@@ -52,7 +52,7 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	return f, f.options.Check()
 }
 
-// command is what measures the same again: the folder of the results has no part in it.
+// command is the command that measures the same again. The folder of the results does not matter to it.
 func (f *compareFlags) command() string {
 	words := []string{"go run . run"}
 	f.set.Visit(func(each *flag.Flag) {
@@ -85,16 +85,16 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var peers []catalog.Peer
 	for _, p := range all {
-		if p.why != nil {
-			doc.Absent = append(doc.Absent, report.Absent{Name: p.Name, Why: p.why.Error()})
-			fmt.Fprintf(out, "%s is left out: %v\n", p.Name, p.why)
+		if p.missing != nil {
+			doc.Absent = append(doc.Absent, report.Absent{Name: p.Name, Why: p.missing.Error()})
+			fmt.Fprintf(out, "%s is left out: %v\n", p.Name, p.missing)
 			continue
 		}
 		peers = append(peers, p.Peer)
 		doc.Peers = append(doc.Peers, report.Peer{Name: p.Name, Version: p.version, Settings: p.Settings})
 	}
 	if len(peers) == 0 {
-		return errors.New("none of these servers is installed")
+		return errors.New("none of these servers is installed: go run . list says how to install them")
 	}
 	if f.more {
 		earlier, err := report.Read(filepath.Join(f.out, "peers.json"))
@@ -113,12 +113,12 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// rewrite makes the table and the plots again from a JSON file.
+// rewrite makes the tables and plots again from a JSON file.
 func rewrite(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
-	file := flags.String("json", "results/peers.json", "what \"run\" has written")
+	file := flags.String("json", "results/peers.json", "file that \"run\" has written")
 	dir := flags.String("out", "results", "folder for the table and the plots")
-	docs := flags.String("docs", "", "folder of a documentation, which gets the page benchmarks.md and the folder benchmarks instead")
+	docs := flags.String("docs", "", "write the page benchmarks.md and the folder benchmarks into this folder of documentation instead of -out")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -1,4 +1,7 @@
-// Command peers compares Fanfare with the servers that a user would pick instead. See README.md.
+// Command peers compares Fanfare with the servers that a user would choose instead: it starts each server, runs fanload against
+// it, and makes tables and plots of the figures. To measure a single server, or one that is already running, use fanload. To
+// write tests in JavaScript, or to load a server from several machines, use the k6 scripts in loadtest. README.md describes the
+// comparison.
 package main
 
 import (
@@ -10,13 +13,15 @@ import (
 	"syscall"
 )
 
-const usage = `peers compares Fanfare with the servers that a user would pick instead. Run it in bench/peers:
+const usage = `peers compares Fanfare with the servers that a user would choose instead. It starts each server and runs fanload against it.
+To measure a single server, use fanload; for tests in JavaScript or from several machines, use the k6 scripts in loadtest.
+Run it in bench/peers:
 
-  go run . list                    which servers are installed, their versions and settings
-  go run . check [-peers A,B]      start each, check that it delivers each event once and in order, stop it
-  go run . serve -peers A          start one, print its routes, and stop it at Ctrl-C
-  go run . run [flags]             compare them; "run -h" lists the flags
-  go run . report -json FILE       make the table and the plots again from a run's JSON
+  go run . list                    list the servers: which are installed, their versions and settings
+  go run . check [-peers A,B]      start each server, check that it delivers each event once and in order, stop it
+  go run . serve -peers A          start one server, print its routes, and stop it at Ctrl-C
+  go run . run [flags]             compare the servers; "run -h" lists the flags
+  go run . report -json FILE       make the tables and plots again from the JSON file of a comparison
 `
 
 func main() {
@@ -49,6 +54,6 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		_, err := io.WriteString(out, usage)
 		return err
 	default:
-		return fmt.Errorf("%q is no command\n\n%s", name, usage)
+		return fmt.Errorf("unknown command %q\n\n%s", name, usage)
 	}
 }

@@ -48,17 +48,17 @@ func newEnv(t *testing.T) *catalog.Env {
 // TestPeers starts every peer that is installed. The others are optional: the log says how to install them.
 func TestPeers(t *testing.T) {
 	env := newEnv(t)
-	all, err := look(t.Context(), env, "")
+	all, err := findPeers(t.Context(), env, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range all {
 		t.Run(p.Name, func(t *testing.T) {
-			if p.why != nil {
+			if p.missing != nil {
 				if slices.Contains(always, p.Name) {
-					t.Fatal(p.why)
+					t.Fatal(p.missing)
 				}
-				t.Logf("not tested: %v", p.why)
+				t.Logf("not tested: %v", p.missing)
 				return
 			}
 			running, err := launch.Start(t.Context(), env, p.Peer, check.Probe)
@@ -200,16 +200,16 @@ func TestContinue(t *testing.T) {
 
 func TestCommandRefuses(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                          "no command",
-		"dance":                     "no command",
+		"":                          "unknown command",
+		"dance":                     "unknown command",
 		"check -peers nobody":       "unknown",
 		"run -subscribers 0":        "-subscribers 0",
-		"run -subscribers many":     "no number",
+		"run -subscribers many":     "is not a whole number",
 		"run -scenarios tea":        "unknown",
 		"run -rounds 99":            "-rounds 99",
 		"run -duration 2h":          "-duration",
-		"run 5":                     "too much",
-		"serve":                     "give one name",
+		"run 5":                     "unexpected arguments",
+		"serve":                     "name one server",
 		"report -json /nonexistent": "nonexistent",
 	} {
 		err := command(t.Context(), strings.Fields(args), &bytes.Buffer{})

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/certtest"
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/certtest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // checkBoth publishes by both sources.

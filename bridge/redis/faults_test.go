@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"fanfare/engine"
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // proxy is a TCP proxy in front of redis that can delay, fall silent, and cut.

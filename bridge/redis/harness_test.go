@@ -18,9 +18,9 @@ import (
 	"fanfare/bridge/payload"
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 	"fanfare/transport"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/eventually"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 func TestPublishReachesSubscribers(t *testing.T) {

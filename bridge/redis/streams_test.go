@@ -11,8 +11,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"fanfare/engine"
-	"fanfare/internal/eventually"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // durable has Redis lose nothing that it has answered for, even if it is killed.

@@ -36,9 +36,9 @@ func (r *Runner) newJob(s Schedule) (*job, error) {
 	j := &job{Schedule: s, r: r, done: make(chan struct{})}
 	switch {
 	case s.Name == "":
-		return nil, errors.New("Name is required")
+		return nil, errors.New("the name is missing")
 	case s.Every < 0 || s.Timeout < 0 || s.MaxBytes < 0:
-		return nil, errors.New("Every, Timeout and MaxBytes must not be negative")
+		return nil, errors.New("interval, timeout and size limit must not be negative")
 	case s.Every > 0:
 		j.times = interval(s.Every)
 	default:

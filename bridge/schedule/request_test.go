@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 func TestRequest(t *testing.T) {

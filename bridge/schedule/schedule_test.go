@@ -17,8 +17,8 @@ import (
 
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

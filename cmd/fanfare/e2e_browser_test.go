@@ -20,7 +20,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // chromium is the one headless browser of all tests, started by the first that needs it.

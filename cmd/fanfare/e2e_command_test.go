@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // run runs fanfare to its end.
@@ -136,11 +136,11 @@ func TestWhatStopsTheServerAtItsStart(t *testing.T) {
 }
 
 func TestAdminOnAllAddressesNeedsTheToken(t *testing.T) {
-	s := startWith(proctest.Server{T: t, Args: []string{"--admin", "0.0.0.0:0"}, Env: []string{"FANFARE_PUBLISH_TOKEN=secret"}})
+	s := startWith(proctest.Server{T: t, Args: []string{"--admin", "0.0.0.0:0"}, Env: []string{"FANFARE_PUBLISH_TOKEN=secret-of-16-bytes"}})
 	if status, p := s.Call(http.MethodPost, "/publish?key=k", "text/plain", "x"); status != http.StatusUnauthorized || p.Field != "Authorization" {
 		t.Errorf("%d %+v", status, p)
 	}
-	s.Token = "secret"
+	s.Token = "secret-of-16-bytes"
 	s.Publish("k", `"x"`)
 	if strings.Contains(s.Log.String(), "secret") {
 		t.Errorf("the log tells the token: %s", s.Log)

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/proctest"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // cutter is a TCP proxy whose connections a test can cut at any byte.

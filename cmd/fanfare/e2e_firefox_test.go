@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // firefox is a headless Firefox with one tab, driven by its Marionette protocol: messages are JSON arrays behind their length

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/proctest"
-	"fanfare/internal/race"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/race"
 )
 
 // The tests of e2e_*_test.go run the real binary as a process of its own and look at it from outside: with a browser,

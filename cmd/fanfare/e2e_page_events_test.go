@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"fanfare/codec"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // browser is a tab with the built-in page in one of the browsers.

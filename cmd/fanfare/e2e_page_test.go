@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestPageSubscribesAndPublishes(t *testing.T) {

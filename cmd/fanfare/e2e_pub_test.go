@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // client is the environment of fanfare pub and sub for this server.

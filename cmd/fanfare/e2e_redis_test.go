@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // redisAt is a redis-server that a test talks to by redis-cli, as a person would.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 func atoi(t testing.TB, text string) int {

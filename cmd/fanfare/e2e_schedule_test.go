@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // replaceFile writes a file as editors do: a new one in the place of the old.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // shell runs a command line by sh, as a person would, and returns its output. It must succeed.

@@ -18,9 +18,9 @@ import (
 	"syscall"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // passOn makes a command that starts the server with sockets, as systemd does: LISTEN_PID is the process's own id, which
@@ -175,7 +175,7 @@ func TestReloadKeepsTheTokenOfAnOpenListener(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("admin: 0.0.0.0:0\npublishToken: t0ken\n")
+	write("admin: 0.0.0.0:0\npublishToken: t0ken-of-16-bytes\n")
 	s := &proctest.Server{T: t, Binary: binary}
 	s.Run(s.Command("--config", file, "--listen", "127.0.0.1:0"))
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Admin, "http://"))

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // No event and no heartbeat is written: what opens the stream is the response's head alone.

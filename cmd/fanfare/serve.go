@@ -31,6 +31,7 @@ type process struct {
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
+	door     door          // who may subscribe
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
@@ -56,6 +57,12 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if err != nil {
 		return err
 	}
+	authorizer, err := p.door.guard(cfg, &to, p.logger)
+	if err != nil {
+		return err
+	}
+	p.door.replace(authorizer)
+	defer p.door.close()
 	p.eng = engine.New(eo)
 	defer p.eng.Close()
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
@@ -255,9 +262,17 @@ func (p *process) apply(next *config.Config) error {
 		return shortToken(next, p.admin.Addr())
 	}
 	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
-	if err := p.srv.Reconfigure(to); err != nil {
+	authorizer, err := p.door.guard(next, &to, p.logger)
+	if err != nil {
 		return err
 	}
+	// The new one first: the server must not ask one that allows more than the configuration.
+	old := p.door.replace(authorizer)
+	if err := p.srv.Reconfigure(to); err != nil {
+		p.door.retire(p.door.replace(old))
+		return err
+	}
+	p.door.retire(old)
 	p.eng.Reconfigure(eo)
 	if err := p.schedule.Apply(schedules(next)); err != nil {
 		return err

@@ -37,7 +37,7 @@ type common struct {
 	Keys           int           `range:"1 to 1000000" short:"k" default:"1" placeholder:"N" group:"Load" help:"Keys. Subscriber i subscribes to key i modulo N (${default})."`
 	Size           int           `range:"0 to 8388608" default:"200" placeholder:"BYTES" group:"Load" help:"Bytes of an event's data (${default})."`
 	Batch          int           `range:"1 to 10000" default:"1" placeholder:"N" group:"Load" help:"Events in a publish request, for routes that take several (${default})."`
-	Duration       time.Duration `range:"1ms to 168h" short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s; soak 10m)."`
+	Duration       time.Duration `range:"1ms to 168h" short:"d" placeholder:"TIME" group:"Load" help:"How long to publish, or to hold (10s)."`
 	Warmup         time.Duration `range:"0s to 168h" default:"0s" placeholder:"TIME" group:"Load" help:"Publish for this time before measuring (${default})."`
 	WarmupPasses   int           `range:"0 to 1000" default:"0" placeholder:"N" group:"Load" help:"Before --warmup, publish N times to every key, and each time wait until all its subscribers have the event (${default})."`
 	Events         int64         `range:"0 or more" default:"0" placeholder:"N" group:"Load" help:"End after this many events. 0: only the duration counts."`
@@ -46,7 +46,7 @@ type common struct {
 	ConnectTimeout time.Duration `range:"1ms to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"Longest time from the connect to the response's head (${default})."`
 	Settle         time.Duration `range:"0s to 168h" default:"300ms" placeholder:"TIME" group:"Load" help:"Pause between the last connect and the first event (${default})."`
 	Drain          time.Duration `range:"0s to 168h" default:"10s" placeholder:"TIME" group:"Load" help:"Longest wait after the last event for deliveries that are still missing (${default})."`
-	Reconnect      bool          `negatable:"" group:"Load" help:"Reconnect, with the last event id, when the server ends a stream. Default in churn, storm, soak."`
+	Reconnect      bool          `negatable:"" group:"Load" help:"Reconnect, with the last event id, when the server ends a stream. Default in churn and storm."`
 	ReconnectDelay time.Duration `range:"0s to 168h" default:"100ms" placeholder:"TIME" group:"Load" help:"Delay before a reconnect, if the server has sent no retry (${default})."`
 
 	Publishers     int           `range:"1 to 1024" default:"4" placeholder:"N" group:"Client" help:"Publish connections, at most one per key (${default})."`
@@ -107,10 +107,6 @@ type grammar struct {
 		Percent     float64 `range:"0 to 100" default:"10" placeholder:"P" group:"Mode" help:"Percent of the subscribers that stop reading (${default})."`
 		StallBuffer int     `range:"0 to 1073741824" default:"4096" placeholder:"BYTES" group:"Mode" help:"Receive buffer of these subscribers. 0: the system's default (${default})."`
 	} `cmd:"" help:"Open loop, while some subscribers stop reading."`
-	Soak struct {
-		common
-		openFlags
-	} `cmd:"" help:"Open loop for a long time, with reconnects. Shows growth of memory, and losses."`
 	Presets struct {
 		Name string `arg:"" optional:"" help:"Name of one preset. Default: all."`
 	} `cmd:"" help:"Print the presets' values."`

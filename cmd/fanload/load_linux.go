@@ -36,8 +36,8 @@ func load(c *command, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	s.WorkerArgv = []string{exe, workerCommand}
-	live := newLive(stderr, f.Progress)
-	s.Progress = live.show()
+	progress := newProgressLine(stderr, f.Progress)
+	s.Progress = progress.show()
 
 	// The first signal ends the run early, with a report of what was measured. The second one ends the program at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -47,7 +47,7 @@ func load(c *command, args []string, stdout, stderr io.Writer) int {
 		stop()
 	}()
 	result, err := run.Run(ctx, s)
-	live.end()
+	progress.end()
 	if err != nil {
 		printError(stderr, err)
 	}

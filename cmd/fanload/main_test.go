@@ -37,7 +37,7 @@ func TestUsage(t *testing.T) {
 		want   string
 	}{
 		{"", exitOK, "closed"},
-		{"--help", exitOK, "soak"},
+		{"--help", exitOK, "stall"},
 		{"stall --help", exitOK, "--percent"},
 		{"version", exitOK, "fanload "},
 		{"presets", exitOK, `"fanfare-batch"`},
@@ -56,7 +56,7 @@ func TestUsage(t *testing.T) {
 		{"open -t p99<5", exitUsage, "with its unit"},
 		{"open -t rss_max<5MB", exitUsage, "--server-pid"},
 		{"open --preset pushpin", exitUsage, "--subscribe is missing"},
-		{"soak --base http://127.0.0.1:1 --publish-base http://127.0.0.1:1 -n 2 -d 100ms", exitFailed, "connection refused"},
+		{"open --base http://127.0.0.1:1 --publish-base http://127.0.0.1:1 -n 2 -d 100ms", exitFailed, "connection refused"},
 		{"open -t round_p99<5ms", exitUsage, "needs closed or burst"},
 		{"open -t tls_p99<5ms", exitUsage, "needs an https:// address"},
 		{"open -t reconnect_p99.9<5ms", exitUsage, "needs --reconnect"},
@@ -86,7 +86,7 @@ func TestUsage(t *testing.T) {
 func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
 		"--version": "fanload (devel)", "-v": "fanload (devel)", "-V": "fanload (devel)", "version": "fanload (devel)",
-		"help": "soak", "-help": "soak", "-h": "soak", "--help": "soak", "help open": "--rate", "help stall": "--stall-buffer", "open -h": "--rate",
+		"help": "stall", "-help": "stall", "-h": "stall", "--help": "stall", "help open": "--rate", "help stall": "--stall-buffer", "open -h": "--rate",
 		"help presets": "Print the presets",
 	} {
 		if status, out, errs := fanload(strings.Fields(args)...); status != exitOK || !strings.Contains(out, want) || errs != "" {

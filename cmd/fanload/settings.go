@@ -36,8 +36,6 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	case run.Stall:
 		f, s.Rate = &g.Stall.common, g.Stall.Rate
 		stallPercent, stallBuffer = g.Stall.Percent, g.Stall.StallBuffer
-	case run.Soak:
-		f, s.Rate, s.Duration = &g.Soak.common, g.Soak.Rate, 10*time.Minute
 	default:
 		return nil, nil, fmt.Errorf("%s is not a mode", c.name)
 	}
@@ -47,7 +45,7 @@ func (c *command) settings(args []string) (*run.Settings, *common, error) {
 	}
 	p.StallPercent, p.StallBuffer = stallPercent, stallBuffer
 	switch c.name {
-	case run.Churn, run.Storm, run.Soak:
+	case run.Churn, run.Storm:
 		p.Reconnect = !given(args, "--no-reconnect")
 	}
 	s.Plan = *p

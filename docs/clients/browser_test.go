@@ -12,8 +12,8 @@ import (
 	"sync"
 	"testing"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // sameOrigin stands for the origin of the stream itself.

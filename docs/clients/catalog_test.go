@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // client is one of the page's rows.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 // front is a TCP proxy between a client and the servers, which a test can hold, cut and switch. What is for the server of

@@ -20,7 +20,7 @@ import (
 	"sync"
 	"testing"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 var (

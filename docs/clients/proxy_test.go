@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // proxy is one of the shipped configurations, with what moves it to a test's ports and folder. How they serve is tested in

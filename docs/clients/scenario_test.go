@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // key is what all tests publish to.

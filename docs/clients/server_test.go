@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // start runs a program until the end of the test. take, if not nil, gets its standard output.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/proctest"
+	"fanfare/internal/test/proctest"
 )
 
 // session is a running client: what it has said so far, in the lines of node/driver.mjs.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/certtest"
+	"fanfare/internal/test/certtest"
 )
 
 // trust is what a client needs to believe a proxy's certificate.

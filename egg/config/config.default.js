@@ -18,8 +18,8 @@ module.exports = {
     // Fanfare, and how to reach it.
     server: {
       // The admin listener (publish API) and the stream listener, as this host reaches them. With port 0 in `admin` the
-      // agent starts a Fanfare that is this application's alone, on free ports, or with its streams at the port in `stream`.
-      // With another port in both a Fanfare that runs there is used: then several applications may share it.
+      // agent starts a Fanfare for this application alone, on free ports, or with its streams on the port in `stream`. With
+      // another port in both, the Fanfare that runs there is used, which several applications may share.
       admin: 'http://127.0.0.1:0',
       stream: 'http://127.0.0.1:0',
       // Fanfare's publishToken. One that the agent starts gets a token of its own if this is empty.
@@ -32,9 +32,9 @@ module.exports = {
       // one worker: 'auto'. 'leader': so is everything else. 'every': each worker sends what it publishes.
       once: {
         mode: 'auto',
-        keep: 2000, // ms for which the workers remember what the one told them; 0: what it does not send is lost
-        skew: 500, // ms between two workers within which the same content is one event
-        wait: 10000, // ms to wait until it is known which worker it is
+        keep: 2000, // ms for which the workers remember what that one reported; 0: what it does not send is lost
+        skew: 500, // ms between two workers within which equal content is one event
+        wait: 10000, // ms to wait until that worker is known
       },
       // What waits for Fanfare.
       queue: { maxEvents: 10000, maxBytes: 16 * 1024 * 1024, maxAge: 30000 },
@@ -53,7 +53,7 @@ module.exports = {
         readyTimeout: 10000, // ms for which the start of the workers waits for it; it is used when it is ready
         stopTimeout: 5000, // ms for streams to end politely
       },
-      dryRun: false, // check and encode, and send nothing
+      dryRun: false, // check and encode, but send nothing
     },
   },
 };

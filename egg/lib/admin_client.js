@@ -3,13 +3,13 @@
 const http = require('http');
 const https = require('https');
 
-// Fanfare closes a connection that was idle for 60 s. Ours are closed before, so that no request is written to a
-// connection that is being closed.
+// Fanfare closes a connection that is idle for 60 s. This side closes it earlier, so no request is written to a connection that
+// is being closed.
 const IDLE = 30000;
 const MAX_ANSWER = 64 * 1024 * 1024;
 
 /**
- * What went wrong with a request. `sent` is false if Fanfare can't have acted on it.
+ * What went wrong with a request. `sent` is false if Fanfare cannot have acted on it.
  */
 class RequestError extends Error {
   constructor(message, { sent, cause, status, field }) {
@@ -37,7 +37,7 @@ class AdminClient {
     if (url) this.use(url);
   }
 
-  /** Talks to another address from now on, or with another token. */
+  /** Uses this address and token from now on. */
   use(url, token = this.token) {
     this.token = token;
     if (this.url && this.url.href === new URL(url).href) return;
@@ -122,15 +122,15 @@ class AdminClient {
     try {
       answer = JSON.parse(text);
     } catch {
-      // Not Fanfare's: the status has to do.
+      // It is not Fanfare's answer: use the status.
     }
     let reason = answer.error || http.STATUS_CODES[status] || 'no reason given';
     if (status === 401) reason = 'the token is wrong: set sse.server.token to the publishToken of Fanfare';
-    // 408: it did not arrive whole; 413: it was not taken; 502, 504: a proxy doesn't know.
+    // 408: it did not arrive completely; 413: it was refused; 502, 504: a proxy does not know.
     return new RequestError(`${this.url.origin}${path}: ${status} ${reason}`, { sent: status === 502 || status === 504 || status === 500, status, field: answer.field });
   }
 
-  /** Lets go of all connections: requests under way fail. */
+  /** Closes all connections: requests under way fail. */
   close() {
     for (const req of this.open) req.destroy(new Error('the connection was closed here'));
     if (this.agent) this.agent.destroy();

@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Names the worker that sends what happens in every worker: the agent's side of the election. The one that is named stays
- * until it has died, so that what it tells of and what the others keep belong together.
+ * The agent's side of the election: it names the leader, the worker that sends what happens in every worker. A leader stays
+ * until it dies, so what it reports and what the others keep belong together.
  */
 class Chair {
   /**
@@ -13,26 +13,26 @@ class Chair {
     this.leader = null;
     this.onChange = onChange;
     this.isAlive = isAlive;
-    this.known = new Set(); // who has said hello, also while it starts
-    this.orphaned = false; // the leader has gone, and there was nobody else
-    this.threads = false; // workers that are threads have no process: the master's list has to do
+    this.known = new Set(); // workers that have said hello, including those that are starting
+    this.orphaned = false; // the leader has gone, and there was no other worker
+    this.threads = false; // workers that are threads have no process: only the master's list tells whether they live
   }
 
-  /** A worker says that it is there, and whom it knows as the leader: an agent that was restarted knows nobody. */
+  /** A worker says that it exists, and which leader it knows: an agent that was restarted knows none. */
   hello({ id, leader, thread }) {
     this.threads = Boolean(thread);
     this.known.add(id);
     if (this.leader === null) this.name(leader !== null && (this.threads || this.isAlive(leader)) ? leader : id);
   }
 
-  /** The master says which workers listen; a leader that is still starting is not among them. */
+  /** The master lists the workers that listen; a leader that is still starting is not among them. */
   pids(ids) {
     if (!this.threads) for (const id of this.known) if (!this.isAlive(id)) this.known.delete(id);
-    // An agent that was restarted hears this before the workers have told it who leads.
+    // An agent that was restarted gets this list before the workers have told it who leads.
     if (this.leader === null && !this.orphaned) return;
     if (this.leader !== null && (ids.includes(this.leader) || !this.threads && this.isAlive(this.leader))) return;
     const [ next = null ] = [ ...ids ].sort((a, b) => a - b);
-    // If nobody listens, one that is starting: it keeps what the old leader may not have sent.
+    // If none listens, take one that is starting: it keeps what the old leader may not have sent.
     const [ starting = null ] = this.threads ? [] : this.known;
     this.orphaned = !next && !starting;
     if (this.leader !== (next || starting)) this.name(next || starting);

@@ -3,8 +3,8 @@
 const ALL = Symbol('countAll');
 
 /**
- * Numbers of subscribers that can be had without waiting. A key is watched from the first time that it is asked for, and
- * refreshed until nobody has asked for it for a while; what publishing tells comes in besides.
+ * Numbers of subscribers without waiting. A key is watched from the first call for it, and refreshed until nobody has asked for
+ * it for a while. The answers to publishes update the numbers, too.
  */
 class Counts {
   /**
@@ -17,7 +17,7 @@ class Counts {
    */
   constructor({ ask, refresh, keep, maxKeys, guess }) {
     Object.assign(this, { ask, refresh, keep, maxKeys, guess });
-    this.watched = new Map(); // key or ALL -> { count, asked }, the one asked for longest ago first
+    this.watched = new Map(); // key or ALL -> { count, asked }, least recently asked first
     this.timer = null;
     this.pending = new Set(); // keys to ask for in the next turn
     this.closed = false;
@@ -43,14 +43,14 @@ class Counts {
     return key === undefined ? Math.max(entry.count, this.sum()) : entry.count;
   }
 
-  // sum is what is known of single keys: the number for all may be older than what a publish has told of one, or a guess.
+  // sum adds the known numbers of single keys: the number for all keys may be older than theirs, or a guess.
   sum() {
     let sum = 0;
     for (const [ name, { count } ] of this.watched) if (name !== ALL) sum += count;
     return sum;
   }
 
-  /** A number that came by another way. */
+  /** Takes a number from another source. */
   note(key, count) {
     const entry = this.watched.get(key === undefined ? ALL : key);
     if (entry) entry.count = count;
@@ -89,7 +89,7 @@ class Counts {
     try {
       counts = await this.ask(names.map(commandFor));
     } catch (err) {
-      // With nobody at the other end nobody is subscribed; otherwise the last number stands.
+      // If no server is there, nobody is subscribed; after other errors the last number stands.
       if (err.sent === false && err.status === undefined) counts = names.map(() => ({ count: 0 }));
       else counts = [];
     }

@@ -5,32 +5,32 @@ const { SseError } = require('./errors');
 
 const ID_LINE = /(^|\n)id: [^\n]*\n/;
 const MAX_KEPT = 10000;
-const SWEEP = 100; // ms between two looks at what nobody told of, and what lateness of the event loop is measured by
-const ASK_AGAIN = 2000; // ms without an answer: the leader hangs, or has died
-const GRACE = 100; // ms in which the leader may still publish what another worker asks about
+const SWEEP = 100; // ms between two checks of what nobody has reported; the event loop's lateness is measured by this timer
+const ASK_AGAIN = 2000; // ms without an answer after which a question is repeated: the leader hangs or has died
+const GRACE = 100; // ms for which the leader waits before it answers: it may be about to publish what is asked about
 
 /**
- * Which worker sends what happens in every worker alike. The agent names one, the leader, and tells all workers; it stays
- * until it dies. The others keep what they leave to it, and the leader tells them what it has sent:
+ * Decides which worker sends an event that happens in every worker. The agent names one worker, the leader, and tells all
+ * workers; it leads until it dies. The others keep what they leave to it, and the leader tells them what it has sent:
  *
  *     leader                             another worker
  *     submit: sends it                   submit: keeps it (kept)
- *     sent: tells its digests   ------>  pairs it with what it kept: done, { sent: false }
- *     (never published it)               nobody told of it for `skew`: asks
+ *     sent: tells its digests   ------>  matches it with what it kept: done, { sent: false }
+ *     (never published it)               not told of it for `skew`: asks
  *     waits GRACE, then grants  ------>  sends it itself, late: { sent: true, late: true }
- *     (dies)                             a new leader sends what it kept; the others ask that one
+ *     (dies)                             the new leader sends what it kept; the others ask the new leader
  *
- * An event has digests of its content without its id (README's Math.random() differs in each worker) and, if it came from a
- * message to all workers, of that message (what is published may then differ). Two events are the same one if they share a
- * digest, and were published within `skew` of each other, and of what the event loops were late. Times are those of the
- * host's monotonic clock, which its processes share.
+ * An event has a digest of its content without its id (egg-sse's README uses Math.random(), which differs in each worker). If it
+ * came from a message to all workers it also has one of that message, since the content may then differ. Two events are the same
+ * if they share a digest and were published within `skew` of each other, plus the lateness of the event loops. Times are those
+ * of the host's monotonic clock, which its processes share.
  */
 class Election {
   /**
    * @param {object} options
    * @param {string} options.id of this worker
    * @param {boolean} options.alone whether this is the only worker
-   * @param {number} options.keep milliseconds for which is remembered what the leader told of; 0: what it does not send is lost
+   * @param {number} options.keep milliseconds for which the leader's reports are remembered; 0: what it does not send is lost
    * @param {number} options.skew milliseconds between the workers within which the same content is one event
    * @param {number} options.wait milliseconds to wait until a leader is known
    * @param {(job: object) => Promise} options.send publishes a job for all workers
@@ -43,13 +43,13 @@ class Election {
   constructor({ id, alone, keep, skew, wait, send, ask, grant, onTakeover, onLate, onLost }) {
     Object.assign(this, { id, alone, keep, skew, wait, send, ask, grant, onTakeover, onLate, onLost });
     this.leader = alone ? id : null;
-    this.former = null; // who led before, whose work may be left unfinished
+    this.former = null; // the previous leader, whose work may be unfinished
     this.held = []; // { job, resolve, reject, timer } until a leader is known
     this.kept = new Matches(); // entries that were left to the leader
-    this.told = new Matches(); // of what the leader told of before it happened here
-    this.own = new Matches(); // what this worker, as the leader, sends and has not told of yet
+    this.told = new Matches(); // what the leader reported before it happened here
+    this.own = new Matches(); // what this worker sends as the leader and has not reported yet
     this.serial = 0;
-    this.lateness = 0; // ms by which the event loop was late of late
+    this.lateness = 0; // ms by which the event loop was late recently
     this.timer = null;
   }
 
@@ -57,14 +57,14 @@ class Election {
     return this.leader === this.id;
   }
 
-  /** Calls that wait: for a leader, or for what it tells. */
+  /** Calls that wait for a leader, or for its report. */
   get waiting() {
     return this.held.length + this.kept.size;
   }
 
   /**
    * @param {object} job op, key, frame, digests (of digestsOf)
-   * @param {boolean} [declared] the caller says that it happens in every worker: it is never sent from here but after a takeover
+   * @param {boolean} [declared] the caller says that it happens in every worker: this worker sends it only after a takeover
    * @return {Promise<object>} the answer, or { sent: false, … } if another worker sends it
    */
   submit(job, declared = false, at = now()) {
@@ -113,7 +113,7 @@ class Election {
     });
   }
 
-  // same says whether two times may be those of one event. Events of one message are told apart by the message.
+  // same reports whether two times may be those of one event. The message distinguishes events of different messages.
   same(one, other, late = 0) {
     return Math.abs(one - other) <= this.skew + this.lateness + late;
   }
@@ -142,7 +142,7 @@ class Election {
     }
   }
 
-  /** What the leader has sent, for tell of the other workers. */
+  /** The report of what the leader has sent, for tell in the other workers. */
   account(jobs) {
     return jobs.map(({ digests, at }) => ({ digests, at, late: this.lateness }));
   }
@@ -162,7 +162,7 @@ class Election {
     }
   }
 
-  // watch looks at what is kept and told, as long as there is something.
+  // watch checks what is kept and told, as long as there is anything.
   watch() {
     if (this.timer || this.alone) return;
     let last = now();
@@ -203,7 +203,7 @@ class Election {
     if (questions.length > 0 && !this.leads && this.leader !== null) this.ask({ from: this.id, questions });
   }
 
-  /** Another worker asks whether this one, as the leader, publishes what it did not tell of. */
+  /** Another worker asks whether this one, as the leader, publishes events that it has not reported. */
   asked({ from, questions }) {
     if (!this.leads || from === this.id) return;
     this.watch();
@@ -211,7 +211,7 @@ class Election {
       if (!this.leads) return;
       const own = q => this.own.match(q.digests, o => this.same(o.at, q.at));
       const granted = open.filter(q => !own(q)).map(q => q.serial);
-      // What was sent by now has been told of before: the other worker has nothing to send any more.
+      // What has been sent by now has already been reported: the other worker no longer keeps it.
       if (granted.length > 0) this.grant({ to: from, by: this.id, serials: granted });
       const unsure = open.filter(own); // on its way to Fanfare
       if (unsure.length > 0) setTimeout(() => answer(unsure), GRACE).unref();
@@ -233,7 +233,7 @@ class Election {
     for (const entry of entries) this.send(entry.job, true).then(answer => entry.resolve({ ...answer, late: true }), entry.reject);
   }
 
-  /** The application closes: what nobody tells of within `timeout` is sent, and what waits for a leader is given up. */
+  /** The application closes: what is not reported within `timeout` is sent, and what waits for a leader is given up. */
   async close(timeout = 0) {
     for (const { reject, timer } of this.held.splice(0)) {
       clearTimeout(timer);
@@ -249,7 +249,7 @@ class Election {
   }
 }
 
-/** Entries in the order of their arrival, found by any of their digests, the oldest that fits first. */
+/** Entries in the order of arrival. They are found by any of their digests, the oldest match first. */
 class Matches {
   constructor() {
     this.entries = new Set();
@@ -278,7 +278,7 @@ class Matches {
   match(digests, fits) {
     for (const digest of digests) {
       const set = this.byDigest.get(digest);
-      // The same content may be waiting thousands of times: a few are looked at.
+      // The same content may wait thousands of times: only the first ones are checked.
       let looked = 0;
       if (set) {
         for (const entry of set) {
@@ -314,7 +314,7 @@ function now() {
 }
 
 /**
- * Names an event: by its content without its id, and by the message to all workers that led to it, if one did.
+ * Returns the digests of an event: of its content without its id, and of the message to all workers that led to it, if there is one.
  * @param {object} job op, key, frame
  * @param {(op: string, key: string) => string} [place] names the place of the event in what the message led to
  */

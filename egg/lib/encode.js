@@ -1,6 +1,6 @@
 'use strict';
 
-// Text that begins with a colon, white space before it aside, is a comment. \s is JavaScript's: with NBSP, the byte order
+// Text that begins with a colon, possibly after white space, is a comment. \s is JavaScript's: it includes NBSP, the byte order
 // mark, U+2028 and line ends.
 const COMMENT = /^\s*:\s*/;
 const LINE_END = /\r\n|\r|\n/;
@@ -8,7 +8,7 @@ const CONTROL = /[\r\n\0]/;
 const SURROGATE = /[\ud800-\udfff]/;
 
 /**
- * The error of an event that can't be sent: a TypeError with the `field` at fault.
+ * The error of an event that cannot be sent: a TypeError with the `field` at fault.
  * @param {string} field data, event, id or retry
  * @param {string} reason what is wrong, and what to do
  * @param {unknown} [cause] what was thrown while reading it
@@ -33,8 +33,8 @@ function refusal(field, reason, cause) {
  *
  * @param {unknown} data a string, or an object with data, event, id, retry
  * @return {string} the finished event (WHATWG HTML 9.2.5)
- * @throws {TypeError} with `field`: the event can't be sent. egg-sse throws too, after it has blocked a connection for
- *   ever, except for CR, LF and NUL in event, id or retry, by which it lets an event inject fields.
+ * @throws {TypeError} with `field`: the event cannot be sent. egg-sse throws, too, but blocks a connection indefinitely. It
+ *   accepts CR, LF and NUL in event, id or retry, so that an event can inject fields.
  */
 function encode(data) {
   if (data === undefined || data === null) {
@@ -51,7 +51,7 @@ function encode(data) {
   }
   frame += lines(value);
   frame += '\n';
-  // A lone surrogate has no UTF-8: it is sent as U+FFFD.
+  // A lone surrogate has no encoding in UTF-8: it is sent as U+FFFD.
   return SURROGATE.test(frame) ? Buffer.from(frame).toString() : frame;
 }
 
@@ -98,8 +98,8 @@ function lines(value) {
   return prefix + (comment ? text.replace(COMMENT, '') : text).split(LINE_END).join(`\n${prefix}`) + '\n';
 }
 
-// egg-sse assigns the text of data back to the event, and throws where that can't be done. The assignment is not made
-// here, but what it refuses is refused: the same calls succeed.
+// egg-sse assigns the text of data back to the event, and throws if that is not possible. Here nothing is assigned, but the
+// same events are refused, so the same calls succeed.
 function checkAssignable(event, value) {
   if (typeof event !== 'object' && typeof event !== 'function') return;
   if (value === undefined || typeof value === 'object') return;

@@ -3,7 +3,7 @@
 const { createHash } = require('crypto');
 
 /**
- * The application's settings as variables for a Fanfare that is started; flags in start.args are stronger.
+ * The application's settings as environment variables for a Fanfare that is started. Flags in start.args override them.
  * @param {object} settings from settingsOf
  * @param {{ admin: string, stream: string } | null} where it was before, if it is started again
  * @param {string} token of its publish API
@@ -30,14 +30,14 @@ function fanfareEnvironment(settings, where, token) {
   return env;
 }
 
-// addressOf is the address to listen at: the port that it had before, if any port will do.
+// addressOf returns the address to listen on: with port 0 the previous port, if there is one.
 function addressOf(url, before) {
   const { hostname, port, protocol } = new URL(url);
   const own = port === '0' && before ? new URL(before).port : port;
   return `${hostname}:${own || (protocol === 'https:' ? 443 : 80)}`;
 }
 
-/** Names the settings with which a Fanfare is started: with other ones it has to be started again. */
+/** Identifies the settings with which a Fanfare is started: with other settings it must be started again. */
 function fingerprint(settings) {
   const { server } = settings;
   const variables = Object.entries(fanfareEnvironment(settings, null, server.token)).filter(([ name ]) => name.startsWith('FANFARE_')).sort();

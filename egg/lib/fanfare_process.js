@@ -11,29 +11,29 @@ const { fanfareEnvironment, fingerprint } = require('./fanfare_environment');
 const { printable } = require('./reporter');
 const { LogTail } = require('./log_tail');
 
-const LOOK_AGAIN = 1000; // ms between two looks at a server that others have started
+const LOOK_AGAIN = 1000; // ms between two checks of a server that others have started
 const FIRST_DELAY = 100;
 const LAST_DELAY = 5000;
 const PATIENCE = 2000; // ms for one answer
-const TO_DRAIN = 1000; // ms in which a server notices that nobody holds it any more
-const HANGS = 30000; // ms without an answer after which a server hangs: on a busy machine one that runs may miss PATIENCE a few times
+const TO_DRAIN = 1000; // ms in which a server notices that nobody holds it anymore
+const HANGS = 30000; // ms without an answer after which a server counts as hanging: on a busy machine a healthy one may exceed PATIENCE
 const LIVED_LONG = 10000; // ms after which a start counts as a success
 
 const OTHER = 'leave sse.server.admin and sse.server.stream unset for a Fanfare of this application\'s own';
 const SHARED = 'which this application did not start: path, headers, maxClients, pingInterval, cacheKey and ids are as set there, and publishAll, closeAll and countAll are about all applications that use it';
 
 /**
- * Looks after the Fanfare that the application uses. By default (settings.own) it is the application's alone: it is started
- * here, with a token of its own, and lives as long as the application's processes (see Hold): an agent that dies leaves it to
- * the one that comes after it. Where the settings name the addresses of a
- * Fanfare, one that answers there is used if it takes the token, and otherwise one is started there (settings.starts).
+ * Looks after the Fanfare that the application uses. By default (settings.own) the application has one of its own. It is
+ * started here, with its own token, and lives as long as the application's processes (see Hold): if the agent dies, the next
+ * agent takes it over. If the settings name the addresses of a Fanfare, the one that answers there is used if it accepts the
+ * token; if none answers, one is started there (settings.starts).
  */
 class FanfareProcess {
   /**
    * @param {object} settings from settingsOf
    * @param {object} logger Egg's
    * @param {Lease} lease by which the next agent finds what this one has started
-   * @param {(where: { admin: string, stream: string, token: string, hold: string | null }) => void} onReady each time that a server is ready
+   * @param {(where: { admin: string, stream: string, token: string, hold: string | null }) => void} onReady each time a server is ready
    */
   constructor(settings, logger, lease, onReady) {
     this.settings = settings;
@@ -42,7 +42,7 @@ class FanfareProcess {
     this.onReady = onReady;
     const { admin, stream, token } = settings.server;
     this.where = settings.own ? null : { admin, stream, token };
-    // No other application, and no other user of this host, gets at a Fanfare that is started here.
+    // The token keeps other applications and other users of this host away from a Fanfare that is started here.
     this.token = token || randomBytes(24).toString('hex');
     this.child = null;
     this.stopped = false;
@@ -50,12 +50,12 @@ class FanfareProcess {
     this.saidMissing = false;
     this.wakeUp = () => {};
     this.letGo = () => {};
-    this.left = null; // what the next agent is to take over
+    this.left = null; // what the next agent will take over
     this.tail = null;
-    this.last = ''; // the last failure that Fanfare's log told of
+    this.last = ''; // the last failure in Fanfare's log
   }
 
-  /** Resolves when a server is ready, or when it is clear that there is none for now: the log says why. */
+  /** Resolves when a server is ready, or when it is clear that there is none for now; the log then says why. */
   start() {
     return new Promise(resolve => {
       this.settled = resolve;
@@ -97,7 +97,7 @@ class FanfareProcess {
     }
   }
 
-  // attempt runs what depends on files: a full disk must not end the agent.
+  // attempt runs work that depends on files: a full disk must not end the agent.
   async attempt(work) {
     try {
       await work();
@@ -123,7 +123,7 @@ class FanfareProcess {
     this.logger.error('[fanfare-egg] %s', printable(text));
   }
 
-  /** What is at the addresses: 'ready', 'draining', 'nothing', or a text about what is wrong there, and what to do. */
+  /** What is at the addresses: 'ready', 'draining', 'nothing', or a text that says what is wrong there and what to do. */
   async probe() {
     const found = await this.probeAdmin();
     if (found !== 'ready' || this.announced) return found;
@@ -166,7 +166,7 @@ class FanfareProcess {
     });
   }
 
-  // adopt takes over the Fanfare that the agent before has left, if it was started with these settings.
+  // adopt takes over the Fanfare that the previous agent has left, if it was started with these settings.
   async adopt() {
     const left = this.lease.find();
     if (!left) return;
@@ -186,7 +186,7 @@ class FanfareProcess {
         this.abandon();
         return;
       }
-      // It may be busy. Its streams are open: another server in its place would end them.
+      // It may be busy. Starting another server in its place would end its open streams.
       this.sayOnce(`${left.admin}: ${found}`);
       this.settled();
       await this.sleep(FIRST_DELAY);
@@ -196,7 +196,7 @@ class FanfareProcess {
     this.follow(left.read);
     this.logger.info('[fanfare-egg] took over Fanfare: streams at %s, publish API at %s, pid %d', left.stream, left.admin, left.pid);
     this.ready();
-    // There is no event for the end of a process that somebody else has started.
+    // There is no event for the end of a process that another process has started: poll.
     while (!this.stopped && this.lease.isRead(left.fifo)) await this.sleep(LOOK_AGAIN);
     if (this.stopped) return;
     this.logger.error('[fanfare-egg] Fanfare ended (pid %d)', left.pid);
@@ -211,7 +211,7 @@ class FanfareProcess {
     if (!this.settings.own) this.where = { admin: this.settings.server.admin, stream: this.settings.server.stream, token: this.settings.server.token };
   }
 
-  // follow hands Fanfare's log on, from a place in its file.
+  // follow passes Fanfare's log on, from a position in its file.
   follow(from, onRecord = () => {}) {
     this.unfollow();
     this.tail = new LogTail(this.lease.log, from, line => {
@@ -235,8 +235,8 @@ class FanfareProcess {
     }
   }
 
-  // standardInput is what Fanfare's end depends on: the FIFO that all processes of the application hold or, where there are
-  // none, a pipe of this process.
+  // standardInput returns what Fanfare reads, and ends with: the FIFO that all processes of the application hold open, or a pipe
+  // of this process if there are no FIFOs.
   standardInput() {
     try {
       return this.lease.begin();
@@ -246,7 +246,7 @@ class FanfareProcess {
     }
   }
 
-  // runChild starts a server and waits for its end, or for the time to try again.
+  // runChild starts a server, waits for its end, and then for the time to try again.
   async runChild() {
     const { server } = this.settings;
     const binary = server.start.binary || process.env.EGG_FANFARE_BIN || 'fanfare';
@@ -259,12 +259,12 @@ class FanfareProcess {
     try {
       child = this.child = spawn(binary, server.start.args, {
         env: fanfareEnvironment(this.settings, this.where, this.token),
-        stdio: [ stdin, 'ignore', log ], // not a pipe of this process: it may end before
+        stdio: [ stdin, 'ignore', log ], // a file, not a pipe of this process, which may end first
         detached: true, // Ctrl-C is for this process, which then stops it
       });
-    } catch (err) { // not in an event, for some reasons
+    } catch (err) { // some errors are thrown, others are events
       throw new Error(`${binary}: ${err.message}`);
-    } finally { // these are the child's alone now
+    } finally { // only the child needs them now
       fs.closeSync(log);
       if (stdin !== 'pipe') fs.closeSync(stdin);
     }
@@ -282,7 +282,7 @@ class FanfareProcess {
       };
       this.letGo = () => done('');
       child.once('error', err => done(err));
-      if (child.stdin) child.stdin.on('error', () => {}); // it has ended: 'exit' tells
+      if (child.stdin) child.stdin.on('error', () => {}); // it has ended: 'exit' reports that
       const where = {};
       this.follow(from, record => {
         const at = originOf(record.url);
@@ -315,7 +315,7 @@ class FanfareProcess {
           '(`egg-scripts start --daemon` stops an application whose start writes an error such as this one: install Fanfare first, or say --ignore-stderr)'
         : `Fanfare can't be started: ${failure.message}`;
     }
-    // Another program may have taken the port meanwhile: what answers now is told in the next round.
+    // Another program may have taken the port meanwhile: the next round reports what answers there.
     if (this.settings.own || await this.probeAdmin() === 'nothing') {
       this.sayOnce(failure);
       this.settled();
@@ -326,7 +326,7 @@ class FanfareProcess {
     this.delay = Math.min(LAST_DELAY, this.delay * 2);
   }
 
-  // log hands a line of Fanfare's log on to Egg's, and keeps its text if it tells of a failure.
+  // log passes a line of Fanfare's log on to Egg's, and keeps its text if it reports a failure.
   log(line) {
     const { time, level, msg, ...rest } = parse(line); // eslint-disable-line no-unused-vars
     if (msg === undefined) {
@@ -347,7 +347,7 @@ class FanfareProcess {
   }
 
   /**
-   * Lets go of the server: it stops, politely first, if the workers have gone. If they have not, the next agent takes it over.
+   * Lets go of the server. If the workers have gone, it drains and stops; otherwise the next agent takes it over.
    */
   async stop() {
     this.stopped = true;
@@ -395,7 +395,7 @@ function kill(pid, signal) {
   try {
     process.kill(pid, signal);
   } catch {
-    // It has ended by itself.
+    // It has already ended.
   }
 }
 

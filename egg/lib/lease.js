@@ -7,12 +7,12 @@ const os = require('os');
 const path = require('path');
 
 const { O_RDONLY, O_WRONLY, O_NONBLOCK } = fs.constants;
-const STALE = 60000; // ms after which what an application left behind, that ended without a word, is removed
+const STALE = 60000; // ms after which the files of an application that was killed are removed
 
 /**
- * One process's part in keeping a Fanfare alive. Fanfare reads a FIFO, and stops when nobody has it open for writing any
- * more: the agent and each worker have, as long as they live, and the kernel closes it for those that die. So Fanfare outlives
- * its agent, but not the application.
+ * One process's part in keeping a Fanfare alive. Fanfare reads a FIFO, and stops when no process has it open for writing. The
+ * agent and each worker keep it open as long as they live, and the kernel closes it when they die. So Fanfare outlives its
+ * agent, but not the application.
  */
 class Hold {
   constructor() {
@@ -20,7 +20,7 @@ class Hold {
     this.fd = null;
   }
 
-  /** Takes part, and leaves the FIFO that was held before. False: nobody reads this one. */
+  /** Opens the FIFO, and closes the one that was held before. Returns false if nobody reads this one. */
   take(fifo) {
     if (this.path === fifo) return true;
     const fd = openForWriting(fifo);
@@ -46,15 +46,15 @@ function openForWriting(fifo) {
 }
 
 /**
- * What the agent leaves for the one that comes after it: the FIFO, where Fanfare is (lease.json, which its user alone may
- * read), and Fanfare's log. They are in a folder of the application's run directory, or of the temporary one if it can't be
- * written; its name is that of this start of the application.
+ * What an agent leaves for the next one: the FIFO, Fanfare's addresses and token (lease.json, readable only by its user), and
+ * Fanfare's log. They are in a folder of the application's run directory, or of the temporary directory if that cannot be
+ * written. The folder has the name of this start of the application.
  */
 class Lease {
   /**
    * @param {object} options
    * @param {string} options.rundir Egg's config.rundir
-   * @param {string} options.name the same for each agent of one start of the application, and no other
+   * @param {string} options.name the same for each agent of one start of the application, and for no other
    * @throws {Error} if there is no place for it
    */
   constructor({ rundir, name }) {
@@ -79,7 +79,7 @@ class Lease {
     throw new Error(`config.rundir can't be used: ${failure.message}`);
   }
 
-  /** Makes the folder, if somebody has removed it. */
+  /** Makes the folder if it is not there. */
   makeDir() {
     fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
   }
@@ -92,7 +92,7 @@ class Lease {
     return path.join(this.dir, 'fanfare.log');
   }
 
-  /** What the agent before left, if its Fanfare lives: from now on it does as long as this process. */
+  /** What the previous agent left, if its Fanfare runs: this process holds it from now on. */
   find() {
     const left = read(this.file);
     return left && this.hold.take(left.fifo) ? left : null;
@@ -113,14 +113,14 @@ class Lease {
     return reader;
   }
 
-  /** Writes down what find is to return. */
+  /** Stores what find will return. */
   record(what) {
     const text = JSON.stringify({ ...what, fifo: this.hold.path });
     fs.writeFileSync(`${this.file}.new`, text, { mode: 0o600 });
     fs.renameSync(`${this.file}.new`, this.file);
   }
 
-  /** Whether Fanfare is there, also while it shuts down. */
+  /** Whether Fanfare runs, including while it shuts down. */
   isRead(fifo) {
     const fd = openForWriting(fifo);
     if (fd !== null) fs.closeSync(fd);
@@ -136,7 +136,7 @@ class Lease {
     try {
       fs.rmdirSync(path.dirname(this.dir));
     } catch {
-      // Other starts of the application have theirs in it.
+      // Other starts of the application have their folders in it.
     }
   }
 }
@@ -150,7 +150,7 @@ function read(file) {
   }
 }
 
-// sweep removes what other starts of the application have left, whose processes have all been killed.
+// sweep removes the folders of other starts of the application whose processes have all been killed.
 function sweep(base, own) {
   for (const name of fs.readdirSync(base)) {
     if (name === own) continue;
@@ -161,7 +161,7 @@ function sweep(base, own) {
       if (typeof fd === 'number') fs.closeSync(fd);
       else if (Date.now() - fs.statSync(dir).mtimeMs > STALE) fs.rmSync(dir, { recursive: true, force: true });
     } catch {
-      // Another agent sweeps, too.
+      // Another agent sweeps at the same time.
     }
   }
 }

@@ -2,13 +2,13 @@
 
 const fs = require('fs');
 
-const EVERY = 50; // ms between two looks
+const EVERY = 50; // ms between two reads
 const PART = 64 * 1024; // bytes read at a time, and the longest line
 const MAX_FILE = 1024 * 1024; // bytes after which what has been read is removed
 
 /**
- * Reads the lines that another process appends to a file. Fanfare writes its log there, and not into a pipe: it outlives the
- * agent that would read that.
+ * Reads the lines that another process appends to a file. Fanfare logs to a file, not a pipe, because it outlives the agent that
+ * would read the pipe.
  */
 class LogTail {
   /**
@@ -18,7 +18,7 @@ class LogTail {
    */
   constructor(file, from, onLine) {
     this.onLine = onLine;
-    this.fd = fs.openSync(file, 'a+', 0o600); // the process that writes has it open for appending, too: it may be cut
+    this.fd = fs.openSync(file, 'a+', 0o600); // the writing process also appends, so the file can be truncated
     this.at = from;
     this.rest = Buffer.alloc(0);
     this.buffer = Buffer.alloc(PART);
@@ -26,13 +26,13 @@ class LogTail {
     this.timer.unref();
   }
 
-  /** Hands on what is there. */
+  /** Passes on what is there. */
   read() {
     for (;;) {
       const n = fs.readSync(this.fd, this.buffer, 0, PART, this.at);
       if (n === 0) {
         if (fs.fstatSync(this.fd).size >= this.at) break;
-        this.at = 0; // somebody else has cut it
+        this.at = 0; // another process has truncated it
         continue;
       }
       this.at += n;

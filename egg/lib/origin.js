@@ -4,13 +4,13 @@ const { AsyncLocalStorage } = require('async_hooks');
 const { createHash } = require('crypto');
 const worker = require('worker_threads');
 
-// Where a publish comes from, by the asynchronous context that it is called in.
+// Where a publish comes from, according to its asynchronous context.
 const REQUEST = { name: 'a request', own: true, throws: true };
 const MESSAGE_TO_ONE = { name: 'a message to this worker', own: true };
 const ELSEWHERE = { name: 'outside of requests', own: false };
 
-// A message to all workers. place names an event that it leads to: the same one in each worker, also where what is published
-// differs (by the worker's own time or pid).
+// A message to all workers. place names an event that results from it. The name is the same in each worker, even if the
+// published content differs (by the worker's own time or pid).
 class MessageToAll {
   constructor(message) {
     this.name = 'a message to all workers';
@@ -41,7 +41,7 @@ function currentOrigin() {
   return storage.getStore() || ELSEWHERE;
 }
 
-/** Marks what a server's requests and upgraded connections lead to. */
+/** Marks what results from a server's requests and upgraded connections. */
 function markServer(server) {
   const { emit } = server;
   server.emit = function(event, ...args) {
@@ -60,7 +60,7 @@ function markServer(server) {
   };
 }
 
-// What comes in on an upgraded connection runs in the context of the socket, not in that of its request.
+// Data on an upgraded connection is handled in the context of the socket, not of its request.
 function markSocket(socket) {
   const { emit } = socket;
   socket.emit = function(...args) {
@@ -69,8 +69,8 @@ function markSocket(socket) {
 }
 
 /**
- * Marks what Egg's messages lead to. The master passes on whether a message had one receiver (sendTo, sendRandom, schedules
- * of type `worker`), but the messenger does not hand it to listeners.
+ * Marks what results from Egg's messages. The master passes on whether a message had one receiver (sendTo, sendRandom, schedules
+ * of type `worker`), but the messenger does not give it to listeners.
  * @return {() => void} undoes it
  */
 function markMessenger(messenger) {

@@ -8,10 +8,10 @@ const FIRST_DELAY = 50;
 const LAST_DELAY = 2000;
 
 /**
- * Sends commands to Fanfare in the order of the calls, one request at a time: a single command as soon as the event loop
- * comes round, and what has gathered meanwhile as one batch. While Fanfare is away commands wait in a bounded queue.
+ * Sends commands to Fanfare in the order of the calls, one request at a time. A single command leaves in the next turn of the
+ * event loop; commands that arrive during a request form the next batch. While Fanfare is away commands wait in a bounded queue.
  *
- * A command's promise resolves with Fanfare's answer, or rejects with an SseError: none is dropped without either.
+ * A command's promise resolves with Fanfare's answer or rejects with an SseError: no command is dropped silently.
  */
 class Publisher {
   /**
@@ -37,7 +37,7 @@ class Publisher {
     this.idle = []; // resolved when there is nothing left
   }
 
-  /** Commands that have neither been answered nor given up. */
+  /** Commands that have been neither answered nor given up. */
   get size() {
     return this.items.length + this.inFlight;
   }
@@ -66,7 +66,7 @@ class Publisher {
   start() {
     if (this.running) return;
     this.running = true;
-    setImmediate(() => this.run()); // what the caller publishes in one go leaves in one request
+    setImmediate(() => this.run()); // what the caller publishes in one turn leaves in one request
   }
 
   /** Tries again at once, if Fanfare was away. */
@@ -147,7 +147,7 @@ class Publisher {
     for (const item of items) item.reject(new SseError(code, message, { cause: err, status: err && err.status, field: err && err.field }));
   }
 
-  // expire gives up what has waited for too long.
+  // expire gives up what has waited too long.
   expire() {
     const oldest = Date.now() - this.queue.maxAge;
     let n = 0;
@@ -175,8 +175,8 @@ class Publisher {
   }
 
   /**
-   * Takes nothing more, and waits until all is sent, or for `timeout` milliseconds; then gives up what is left. When it
-   * resolves each command has its answer or its error.
+   * Takes no more commands and waits until all are sent, for at most `timeout` milliseconds; then gives up the rest. When it
+   * resolves, each command has its answer or its error.
    */
   async close(timeout) {
     this.closed = true;
@@ -189,7 +189,7 @@ class Publisher {
     this.bytes = 0;
     this.wake();
     this.client.close();
-    await this.flush(); // what was on its way has failed by this
+    await this.flush(); // a request that was under way has failed by now
   }
 }
 

@@ -2,18 +2,18 @@
 
 const EVERY = 5000;
 const MAX_TEXT = 2000; // characters of one message
-// What would end a line, steer a terminal, or reorder the text around it. A key, an error's message or another server's answer
-// may contain it.
+// Characters that end a line, control a terminal, or reorder the text around them. A key, an error's message or another server's
+// answer may contain them.
 const UNPRINTABLE = /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g; // eslint-disable-line no-control-regex
 
-/** A text as it may stand in a log: in one line, escaped, and not too long. */
+/** Makes a text safe for a log: one line, escaped, and not too long. */
 function printable(text, max = MAX_TEXT) {
   const whole = String(text);
   const shown = whole.length <= max ? whole : `${whole.slice(0, max)}… (${whole.length} characters)`;
   return shown.replace(UNPRINTABLE, c => (c === '\n' ? '\\n' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`));
 }
 
-/** Writes to Egg's log the first error of a kind at once, and how many more there were every five seconds. */
+/** Writes the first error of a kind to Egg's log at once, and the number of further ones every five seconds. */
 class Reporter {
   constructor(logger) {
     this.logger = logger;

@@ -4,7 +4,7 @@ const { validateHeaderName, validateHeaderValue } = require('http');
 const { posix } = require('path');
 const { inspect } = require('util');
 
-// Fields of a response that follow from how it is sent, and that nobody may set for a stream.
+// Response fields that depend on how the response is sent: nobody may set them for a stream.
 const NOT_OURS = new Set([ 'transfer-encoding', 'content-length', 'content-type', 'connection', 'date' ]);
 const FREE_PORT = /:0$/;
 const SHOWN = 200; // characters of a value in an error
@@ -60,7 +60,7 @@ function isPlain(v) {
   return Object.prototype.toString.call(v) === '[object Object]'; // no array, no Map
 }
 
-// isPath tells whether both Egg's router and Fanfare take a path as it is written: to the router some characters are a pattern.
+// isPath reports whether both Egg's router and Fanfare take a path literally: in the router some characters form a pattern.
 function isPath(v) {
   return isText(v) && /^\/[!-~]*$/.test(v) && !/[?#%\\:*+()[\]{}|^]/.test(v) && posix.normalize(v) === v;
 }
@@ -77,8 +77,8 @@ function isOrigin(v) {
 }
 
 /**
- * Checks config.sse, and adds what follows from it: `own` (the Fanfare is this application's alone, and the agent starts it
- * where ports are free), `starts` (the agent may start one), `watches` (the agent looks after the one that is used).
+ * Checks config.sse, and adds what follows from it: `own` (the Fanfare is for this application alone, and the agent starts it on
+ * free ports), `starts` (the agent may start one), `watches` (the agent looks after the one that is used).
  * @throws {TypeError} that names the setting
  */
 function settingsOf(config) {
@@ -98,13 +98,13 @@ function settingsOf(config) {
   if (server.mode === 'redirect' && !server.publicStream) {
     throw wrong('server.publicStream', "is needed with server.mode 'redirect': the address at which browsers reach Fanfare's stream listener", server.publicStream);
   }
-  // Of a Fanfare on another host the agent knows nothing: the workers tell what is wrong when a stream is opened.
+  // The agent knows nothing about a Fanfare on another host: the workers report what is wrong when a stream is opened.
   const watches = !server.dryRun && isLoopback(server.admin);
   const starts = watches && server.start.enable === 'auto';
   return { ...config, headers: streamHeaders(config.headers), own, starts, watches };
 }
 
-// valueOf finds a setting; what others are in must be an object.
+// valueOf finds a setting; a setting that contains others must be an object.
 function valueOf(config, name) {
   let value = config;
   name.split('.').forEach((part, i, parts) => {
@@ -114,7 +114,7 @@ function valueOf(config, name) {
   return value;
 }
 
-// checkNames refuses settings under `server` that there are not: a misspelt limit must not go unnoticed.
+// checkNames refuses unknown settings under `server`: a misspelled limit must not go unnoticed.
 function checkNames(at, path) {
   const known = Object.keys(RULES);
   for (const [ name, value ] of Object.entries(at)) {
@@ -125,12 +125,12 @@ function checkNames(at, path) {
   }
 }
 
-/** Names under config.sse that are no settings. egg-sse takes them without a word, so they are no error; one may be misspelt. */
+/** Unknown names under config.sse, perhaps misspelled. They are not an error, because egg-sse accepts them silently. */
 const strangers = config => Object.keys(config).filter(name => !Object.keys(RULES).some(rule => rule.split('.')[0] === name));
 
 const withoutSlash = url => url.replace(/\/$/, '');
 
-/** Whether the address is this host's alone. */
+/** Whether the address is a loopback address. */
 function isLoopback(url) {
   const { hostname } = new URL(url);
   return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
@@ -142,7 +142,7 @@ function streamHeaders(headers) {
   return Object.fromEntries(fields.map(([ name, value ]) => [ name, fieldOf(name, value) ]));
 }
 
-// fieldOf is a field's value as text. What can't be sent is refused now, and not when the first stream is opened.
+// fieldOf returns a field's value as text. An invalid value is refused now, not when the first stream is opened.
 function fieldOf(name, value) {
   const many = Array.isArray(value);
   for (const v of many ? value : [ value ]) {

@@ -34,13 +34,13 @@ class Sse extends EventEmitter {
     super();
     const { server } = settings;
     Object.assign(this, { settings, reporter, tell });
-    // Also as a listener or a timer's function, where nobody would catch the error of a missing this.
+    // Bound, so that they work as listeners and timer functions, where nobody would catch the error of a missing this.
     for (const name of METHODS) this[name] = this[name].bind(this);
-    this.streamUrl = settings.own ? null : server.stream; // the stream listener, as far as it is known
+    this.streamUrl = settings.own ? null : server.stream; // the stream listener, if it is known
     this.streams = new Map(); // key -> streams that this worker passes on
     this.counters = { published: 0, failed: 0, left: 0 };
     this.saidWhoSends = new Set();
-    this.pending = new Set(); // promises of what was published and is neither answered nor given up
+    this.pending = new Set(); // promises of events that are neither answered nor given up
     this.client = new AdminClient({ url: settings.own ? null : server.admin, token: server.token, timeout: server.timeout });
     this.publisher = new Publisher({
       client: this.client,
@@ -71,7 +71,7 @@ class Sse extends EventEmitter {
    * @param {string} key the connectKey of the subscribers
    * @param {unknown} data a string, or an object with data, event, id, retry
    * @param {{ from?: 'auto' | 'this' | 'leader' }} [options] who sends it, if not by server.once.mode
-   * @return {Promise<object>} what became of it; it need not be awaited
+   * @return {Promise<object>} the outcome; it need not be awaited
    * @throws {TypeError} in a request: the event can't be sent; `field` names what is wrong. Elsewhere the promise is
    *   rejected with it, since nobody would catch it and the process would end
    */
@@ -99,7 +99,7 @@ class Sse extends EventEmitter {
     return this.attempt('closeAll', undefined, () => ({}), options);
   }
 
-  // attempt makes a job of a call and submits it. A mistake in it is the caller's to catch in a request only.
+  // attempt makes a job of a call and submits it. Only in a request does an invalid call throw.
   attempt(op, key, make, options) {
     let job;
     let from;
@@ -121,7 +121,7 @@ class Sse extends EventEmitter {
     return promise;
   }
 
-  /** The subscribers of a key, as last heard: at most server.count.refresh old, but for the first call. */
+  /** The subscribers of a key, as last reported: at most server.count.refresh old, except at the first call. */
   count(key) {
     try {
       return this.settings.server.dryRun ? 0 : this.counts.get(keyOf(key));
@@ -132,7 +132,7 @@ class Sse extends EventEmitter {
     }
   }
 
-  /** All subscribers, as last heard. */
+  /** All subscribers, as last reported. */
   countAll() {
     return this.settings.server.dryRun ? 0 : this.counts.get();
   }
@@ -198,13 +198,13 @@ class Sse extends EventEmitter {
     return this.election.submit(job, from === 'leader');
   }
 
-  // push sends a job; `tells`: the other workers hear of it.
+  // push sends a job; `tells` says whether the other workers are told.
   push(job, tells) {
     const note = { job, tells };
     return this.publisher.push(job, note).then(answer => ({ sent: true, ...answer }));
   }
 
-  // sayWhoSends says once for each origin that another worker sends: the setting may be wrong for this application.
+  // sayWhoSends logs once for each origin that another worker sends: the setting may be wrong for this application.
   sayWhoSends({ name }) {
     const { leader, leads } = this.election;
     if (leads || leader === null || this.saidWhoSends.has(name)) return;
@@ -212,8 +212,8 @@ class Sse extends EventEmitter {
     this.reporter.info(`what is published from ${name} is sent by worker ${leader} for all workers (server.once.mode); if only this worker publishes it, say so: publish(key, data, { from: 'this' })`);
   }
 
-  // sayLate tells that the leading worker did not publish what this worker left to it: the events differ in each worker, or
-  // happen in one of them only.
+  // sayLate logs that the leader did not publish what this worker left to it: the events differ in each worker, or happen in
+  // only one of them.
   sayLate(jobs, leader) {
     const [ { op, key } ] = jobs;
     this.reporter.warn(`worker ${leader} did not publish ${jobs.length} events that this worker left to it (${label(op, key)}): this worker sends them itself, late. If one worker alone publishes such events, say publish(key, data, { from: 'this' }); if every worker does, with different content or at different times, { from: 'leader' }`, 'late');
@@ -229,7 +229,7 @@ class Sse extends EventEmitter {
     if (this.listenerCount('error') > 0) this.tellListeners('error', err);
   }
 
-  // tellListeners emits, from where an error of a listener would have nobody to catch it.
+  // tellListeners emits an event where nobody would catch an error of a listener.
   tellListeners(event, ...args) {
     try {
       this.emit(event, ...args);
@@ -264,7 +264,7 @@ class Sse extends EventEmitter {
     this.tellListeners('takeover', { from, resent: jobs.length });
   }
 
-  /** The agent tells who leads and where Fanfare is. */
+  /** The agent says who leads and where Fanfare is. */
   learn({ leader, admin, stream, token }) {
     this.election.lead(leader);
     if (!admin) return;
@@ -273,7 +273,7 @@ class Sse extends EventEmitter {
     this.publisher.wake();
   }
 
-  // askCount resolves with a count. It is told when there is none, since the promise need not be awaited.
+  // askCount resolves with a count. A failure is logged, since the promise need not be awaited.
   askCount(op, make) {
     const promise = this.askedCount(op, make);
     promise.catch(err => this.reporter.error('count', `${op}Async failed: ${err && err.message}`));
@@ -307,11 +307,11 @@ class Sse extends EventEmitter {
     else this.streams.delete(key);
   }
 
-  /** Sends what waits, for at most server.closeTimeout, and lets go of everything. */
+  /** Sends what waits, for at most server.closeTimeout, and releases everything. */
   async shutdown() {
     this.counts.close();
     const { closeTimeout } = this.settings.server;
-    await this.election.close(Math.min(1000, closeTimeout)); // the leader closes too, and tells what it has sent
+    await this.election.close(Math.min(1000, closeTimeout)); // the leader closes, too, and reports what it has sent
     await this.publisher.close(closeTimeout);
     this.reporter.close();
   }
@@ -325,7 +325,7 @@ function keyOf(key) {
   }
 }
 
-// label names a call in the log; keys may be long.
+// label names a call in the log, with a long key shortened.
 function label(op, key) {
   if (key === undefined) return op;
   return `${op} to ${quoted(key)}`;

@@ -5,20 +5,20 @@ const https = require('https');
 const { randomBytes } = require('crypto');
 
 const PATIENCE = 3000; // ms for the check as a whole
-const LOOK_AGAIN = 20; // ms between two counts: the subscription may begin just after its head
-const MAX_REFUSAL = 1000; // characters of an answer that is no stream
+const LOOK_AGAIN = 20; // ms between two counts: the subscription may begin shortly after its head
+const MAX_REFUSAL = 1000; // characters of an answer that is not a stream
 
 /**
- * Checks that the streams at an address are those of the Fanfare behind an admin listener: a stream with a key that nobody
- * else can have is opened, and has to be counted there. So neither another program, nor another application's Fanfare, nor
- * a Fanfare with another `path` passes.
+ * Checks that the streams at an address are those of the Fanfare behind an admin listener. It opens a stream with a key that
+ * nobody else has, which that Fanfare must count. Another program, another application's Fanfare, or a Fanfare with another
+ * `path` does not pass.
  *
  * @param {object} options
  * @param {string} options.stream the origin of the stream listener
  * @param {string} options.path config.sse.path
  * @param {AdminClient} options.client of the admin listener
  * @return {Promise<{ ok: boolean, problem?: string, unknown?: string, refused?: boolean }>} ok; or a problem, which names the
- *   address and the settings; or the reason why nothing can be said for now, and whether it is that the stream was refused
+ *   address and the settings; or why this is unknown for now, and whether that is because the stream was refused
  */
 async function checkStream({ stream, path, client }) {
   const key = `fanfare-egg check ${randomBytes(12).toString('hex')}`;
@@ -66,7 +66,7 @@ function inTime(promise, origin) {
   return Promise.race([ promise, late ]).finally(() => clearTimeout(timer));
 }
 
-// judge says what an answer tells that is no stream.
+// judge interprets an answer that is not a stream.
 async function judge(res, type, stream, path) {
   let text = '';
   res.setEncoding('utf8').on('data', part => { text = (text + part).slice(0, MAX_REFUSAL); });

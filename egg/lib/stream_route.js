@@ -5,17 +5,17 @@ const https = require('https');
 const { PassThrough } = require('stream');
 const { checkStream } = require('./stream_check');
 
-// What a client tells that Fanfare needs to know.
+// Request fields that Fanfare needs from the client.
 const FORWARDED = [ 'accept', 'last-event-id', 'user-agent' ];
 const CHECK_AGAIN = 2000; // ms between two checks that do not succeed
 // A proxy in front, which passes streams to Fanfare itself, asks by this header whether the application lets one through.
 const ASKED = 'X-Sse-Authorize';
-// What belongs to one connection, or is the application's to say.
+// Response fields that belong to one connection or that the application sets.
 const DROPPED = new Set([ 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'date', 'server' ]);
 
 /**
- * The handler of `path` on the application's own port. It stands behind the application's middlewares, as in egg-sse, so
- * that these still decide who may subscribe.
+ * The handler of `path` on the application's own port. It runs after the application's middlewares, as in egg-sse, so they
+ * still decide who may subscribe.
  * @param {Sse} sse
  * @param {Reporter} reporter
  */
@@ -26,7 +26,7 @@ function streamRoute(sse, reporter) {
   const open = new Set(); // requests to Fanfare
   let checked = null; // { base, at, result: Promise }, the last check of whose streams these are
 
-  // check tells whether the streams at an address are Fanfare's. A success stands until there is doubt.
+  // check reports whether the streams at an address are Fanfare's. A success is kept until something contradicts it.
   function check(base) {
     if (!checked || checked.base !== base || !checked.ok && Date.now() - checked.at > CHECK_AGAIN) {
       const now = checked = { base, at: Date.now(), ok: false };
@@ -36,8 +36,8 @@ function streamRoute(sse, reporter) {
     return checked.result;
   }
 
-  // answerOf resolves with Fanfare's response, once its head is there, or with the reason why there is none. What is no
-  // stream is Fanfare's refusal if the check says so; any other program's answer is not for the browser.
+  // answerOf resolves with Fanfare's response once its head has arrived, or with the reason why there is none. A response that
+  // is not a stream is passed on only if the check says that it is Fanfare's: another program's answer is not for the browser.
   async function answerOf(ctx) {
     const base = sse.streamUrl;
     if (server.dryRun) return new Error('server.dryRun is set');
@@ -60,10 +60,10 @@ function streamRoute(sse, reporter) {
     return new Error(again.problem || `${base} answers ${res.statusCode}, and it is not known whether it is Fanfare: ${again.unknown}`);
   }
 
-  // target is the stream's address for a request of a browser.
+  // target is the stream's address for a browser's request.
   function target(ctx, base) {
     let query = ctx.querystring;
-    if (!ctx.query.connectKey) { // the pool is the application's setting, and need not be Fanfare's
+    if (!ctx.query.connectKey) { // the default key is the application's setting, and may differ from Fanfare's
       query += `${query && '&'}connectKey=${encodeURIComponent(settings.cacheKey)}`;
     }
     return new URL(`${settings.path}?${query}`, base);
@@ -71,7 +71,7 @@ function streamRoute(sse, reporter) {
 
   function redirect(ctx) {
     ctx.set(settings.headers);
-    ctx.status = 307; // keeps the method, and isn't remembered
+    ctx.status = 307; // keeps the method, and is not cached
     ctx.set('Location', target(ctx, server.publicStream).href);
     ctx.body = '';
   }
@@ -86,7 +86,7 @@ function streamRoute(sse, reporter) {
     ctx.status = res.statusCode;
     for (const [ name, value ] of Object.entries(res.headers)) if (!DROPPED.has(name)) ctx.set(name, value);
     if (res.statusCode === 200) ctx.set(settings.headers);
-    ctx.compress = false; // what gathers output to compress it would hold events back
+    ctx.compress = false; // compression would hold events back
     if (ctx.method === 'HEAD' || res.statusCode === 204) {
       res.resume();
       return;
@@ -94,7 +94,7 @@ function streamRoute(sse, reporter) {
     pass(ctx, req, res);
   }
 
-  // connect resolves with Fanfare's response, once its head is there.
+  // connect resolves with Fanfare's response once its head has arrived.
   function connect(ctx, url) {
     return new Promise((resolve, reject) => {
       const headers = { 'X-Forwarded-For': ctx.ips && ctx.ips.length > 0 ? ctx.ips.join(', ') : ctx.ip };
@@ -102,7 +102,7 @@ function streamRoute(sse, reporter) {
       const req = (url.protocol === 'https:' ? https : http).request(url, { method: ctx.method, headers, agent: agents[url.protocol] });
       open.add(req);
       req.setNoDelay(true);
-      req.setSocketKeepAlive(true, 30000); // a host that is gone without a word: the browser is to come back
+      req.setSocketKeepAlive(true, 30000); // notices a host that has gone silently, so that the browser reconnects
       const gone = () => req.destroy(new Error('the client has gone'));
       ctx.res.once('close', gone);
       const late = setTimeout(() => req.destroy(new Error(`no answer in ${server.timeout} ms (server.timeout)`)), server.timeout);
@@ -113,7 +113,7 @@ function streamRoute(sse, reporter) {
     });
   }
 
-  // pass hands a stream's bytes on. The head goes out with Koa's pipe: in a page, onopen does not wait for an event.
+  // pass copies a stream's bytes. The head is sent when Koa pipes the body, so onopen in a page does not wait for an event.
   function pass(ctx, req, res) {
     const keys = [].concat(ctx.queries && ctx.queries.connectKey || ctx.query.connectKey || settings.cacheKey);
     const key = keys[0] || settings.cacheKey;
@@ -122,22 +122,22 @@ function streamRoute(sse, reporter) {
     socket.setTimeout(0);
     socket.setNoDelay(true);
     socket.setKeepAlive(true);
-    // Koa listens for errors of a body, to log them: this one has none.
+    // Koa logs errors of a body; this PassThrough never has one.
     const body = new PassThrough();
     res.on('error', () => {});
     res.pipe(body);
     res.once('close', () => {
       sse.countStream(key, -1);
-      if (!res.complete) ctx.res.destroy(); // Fanfare has gone: an end would say that the stream is complete
+      if (!res.complete) ctx.res.destroy(); // Fanfare has gone; ending the response would mean that the stream is complete
     });
     body.once('close', () => req.destroy());
     ctx.res.once('pipe', () => ctx.res.flushHeaders());
     const { headers } = res;
-    ctx.body = body; // which sets a type, if there was none
+    ctx.body = body; // sets a type if there was none
     ctx.set('Content-Type', headers['content-type'] || 'text/event-stream');
   }
 
-  // away lets an EventSource come back: after a status other than 200 it gives up for ever.
+  // away makes an EventSource reconnect later: after a status other than 200 it would give up for good.
   function away(ctx, err) {
     if (!ctx.res.destroyed && !server.dryRun) reporter.error('stream', `a stream can't be opened: ${err.message}`);
     ctx.set(settings.headers);
@@ -150,7 +150,7 @@ function streamRoute(sse, reporter) {
 
   return {
     async handler(ctx) {
-      if (ctx.get(ASKED)) ctx.status = 204; // the application's middlewares have let it come here
+      if (ctx.get(ASKED)) ctx.status = 204; // the application's middlewares have let it through
       else await serve(ctx);
     },
     close() {

@@ -43,7 +43,7 @@ for (const [ commands, link ] of [
         if (name !== 'fanfare-egg' && !name.startsWith('.')) fs.symlinkSync(path.join(others, name), path.join(modules, name));
       }
     };
-    const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: { start: { binary } }, prepare });
+    const application = await startCluster({ version: 'egg2', plugin: 'fanfare-egg', workers: 1, server: { start: { binary } }, prepare });
     try {
       const installed = path.join(application.dir, 'node_modules/fanfare-egg');
       assert.strictEqual(fs.lstatSync(installed).isSymbolicLink(), link);

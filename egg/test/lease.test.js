@@ -37,6 +37,12 @@ function makeAgent(rundir, name, change, start) {
   return agent;
 }
 
+// stopProcess suspends a process: kill returns before each of its threads has stopped.
+async function stopProcess(pid) {
+  process.kill(pid, 'SIGSTOP');
+  await until('it has stopped', () => fs.readdirSync(`/proc/${pid}/task`).every(id => /^State:\s+T/m.test(fs.readFileSync(`/proc/${pid}/task/${id}/status`, 'utf8'))));
+}
+
 // listen returns the answers of the server as the agent hears them.
 function listen(fanfareProcess) {
   const answers = [];
@@ -89,11 +95,17 @@ test('a server that does not answer for a while, as on a busy machine, is neithe
   const worker = new Hold();
   worker.take(where.hold);
   const client = await subscribe(where.stream, 'k');
-  t.after(() => process.kill(pid, 'SIGCONT'));
+  t.after(() => {
+    try {
+      process.kill(pid, 'SIGCONT'); // or it could not end
+    } catch {
+      // It has ended.
+    }
+  });
 
   // The agent ends, and leaves it to the worker.
   const answers = listen(first.process);
-  process.kill(pid, 'SIGSTOP');
+  await stopProcess(pid);
   const stopped = first.process.stop();
   await until('it is asked twice without an answer', () => answers.length >= 2);
   process.kill(pid, 'SIGCONT');
@@ -101,7 +113,7 @@ test('a server that does not answer for a while, as on a busy machine, is neithe
   assert.ok(!answers.includes('draining'), `${answers}`);
 
   // The next one finds it.
-  process.kill(pid, 'SIGSTOP');
+  await stopProcess(pid);
   const next = makeAgent(rundir, 'a', {}, { stopTimeout: 0 });
   t.after(() => next.process.stop());
   const asked = listen(next.process);

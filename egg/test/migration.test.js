@@ -96,7 +96,7 @@ for (const version of VERSIONS) {
           });
         }
 
-        // Over maxClients: egg-sse ends it for ever, Fanfare asks it to come back.
+        // Over maxClients: egg-sse ends it for good, Fanfare tells it to reconnect later.
         const a3 = await client(application, 'a');
         const a4 = await client(application, 'a');
         if (differs) assert.match(a4.head, /^HTTP\/1\.1 204 /);
@@ -142,7 +142,7 @@ for (const version of VERSIONS) {
         }
         if (differs) return;
 
-        // What one worker alone does, it sends: requests, messages and schedules for one worker.
+        // What only one worker does, it sends: requests, messages and schedules for one worker.
         const [ direct, forOne, worker ] = [ await client(application, 'direct'), await client(application, 'for-one'), await client(application, 'schedule-worker') ];
         for (const text of texts) {
           assert.strictEqual((await application.callAndWait('publish', 'direct', text)).result.subscribers, 1);

@@ -3,7 +3,7 @@
 // Egg's other ways to run workers: sticky connections, and worker_threads.
 const { test } = require('node:test');
 const assert = require('node:assert');
-const { startCluster } = require('./harness/application');
+const { VERSIONS, startCluster } = require('./harness/application');
 const { binary } = require('./harness/build');
 const { subscribe } = require('./harness/subscriber');
 const { until } = require('./harness/wait');
@@ -35,7 +35,7 @@ async function once(application, clients) {
   }
 }
 
-for (const version of [ 'egg2', 'egg3', 'egg4' ]) {
+for (const version of VERSIONS) {
   test(`${version}, sticky: each client has a worker by its address, and gets everything once`, async () => {
     const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: FREE, cluster: { sticky: true } });
     try {
@@ -49,7 +49,7 @@ for (const version of [ 'egg2', 'egg3', 'egg4' ]) {
   });
 }
 
-for (const version of [ 'egg3', 'egg4' ]) {
+for (const version of VERSIONS.filter(v => v !== 'egg2')) { // Egg 2 has no threads
   test(`${version}, worker_threads: a thread on each port, and everything comes once`, async () => {
     const ports = [ await freePort(), await freePort() ];
     const application = await startCluster({ version, plugin: 'fanfare-egg', workers: 2, server: FREE, cluster: { startMode: 'worker_threads', ports } });

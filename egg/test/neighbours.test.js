@@ -11,7 +11,7 @@ const { subscribeAgain, Subscriber } = require('./harness/subscriber');
 const { until } = require('./harness/wait');
 const { freePort } = require('./harness/ports');
 
-const start = (server, env) => startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server, env });
+const start = (server, env) => startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 1, server, env });
 const says = (application, pattern) => until(`the log says ${pattern}`, () => pattern.exec(application.log()));
 const ended = client => client.ended || client.raw.includes('\r\n0\r\n\r\n');
 

@@ -26,7 +26,7 @@ before(async () => {
   assert.deepStrictEqual(more, [], 'one block of settings for nginx in the README');
   fanfare = `http://127.0.0.1:${await freePort()}`;
   assert.strictEqual(config.server.stream, STREAM);
-  application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: { ...config.server, stream: fanfare, start: { binary } } });
+  application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 2, server: { ...config.server, stream: fanfare, start: { binary } } });
   browser = await startBrowser();
 });
 after(async () => {

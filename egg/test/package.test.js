@@ -92,7 +92,7 @@ test('what the declarations name is there when it runs, and the other way round'
 });
 
 test('the default settings have the declared types', () => {
-  assert.strictEqual(check('egg3', `import type { SseConfig } from 'fanfare-egg';\nexport const config: SseConfig = ${JSON.stringify(require('../config/config.default').sse)};`), '');
+  assert.strictEqual(check('egg2', `import type { SseConfig } from 'fanfare-egg';\nexport const config: SseConfig = ${JSON.stringify(require('../config/config.default').sse)};`), '');
 });
 
 test('the package holds what it needs, and depends on nothing', () => {

@@ -23,7 +23,7 @@ before(async () => {
   redis = await startRedis();
   fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
   application = await startCluster({
-    version: 'egg3', plugin: 'fanfare-egg', workers: WORKERS, env: { TEST_SCHEDULES: 'on', TEST_REDIS_PORT: String(redis.port) },
+    version: 'egg4', plugin: 'fanfare-egg', workers: WORKERS, env: { TEST_SCHEDULES: 'on', TEST_REDIS_PORT: String(redis.port) },
     server: { admin: fanfare.admin, stream: fanfare.stream, start: { enable: false } },
   });
   pids = [ ...await application.pids(WORKERS) ].sort();

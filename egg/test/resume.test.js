@@ -9,7 +9,7 @@ const { startBrowser } = require('./harness/browser');
 const { until } = require('./harness/wait');
 
 test('by default a page gets what was published while Fanfare was away, before the page was back', async () => {
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: { start: { binary }, uncertain: 'resend' } }); // a request may meet the kill
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 2, server: { start: { binary }, uncertain: 'resend' } }); // a request may meet the kill
   const browser = await startBrowser();
   try {
     const page = await browser.open();

@@ -12,7 +12,7 @@ const { until, PATIENCE } = require('./harness/wait');
 const { freePort } = require('./harness/ports');
 
 async function makeScripts(t, env) {
-  const { dir, modules, remove } = makeApplication('egg3', 'fanfare-egg');
+  const { dir, modules, remove } = makeApplication('egg2', 'fanfare-egg');
   const title = path.basename(dir);
   const port = await freePort();
   const run = (...args) => new Promise(resolve => {

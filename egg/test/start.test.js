@@ -97,7 +97,7 @@ for (const version of VERSIONS) {
 }
 
 test('a server ends with the whole application, even after SIGKILL', async () => {
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: FREE });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 2, server: FREE });
   const server = await serverOf(application);
   await application.pids(2);
   const first = agentOf(application);
@@ -109,7 +109,7 @@ test('a server ends with the whole application, even after SIGKILL', async () =>
 });
 
 test('a server ends when all processes of the application are killed at once', async () => {
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: FREE });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 1, server: FREE });
   const server = await serverOf(application);
   for (const pid of [ application.child.pid, ...childrenOf(application.child.pid).filter(pid => pid !== server.pid) ]) process.kill(pid, 'SIGKILL');
   await until('the server has ended', () => !isAlive(server.pid));
@@ -120,7 +120,7 @@ test('a server that runs already is used, and one is started when it goes', asyn
   const [ admin, stream ] = [ await freePort(), await freePort() ];
   const fanfare = await startFanfare({ admin: `127.0.0.1:${admin}`, stream: `127.0.0.1:${stream}` });
   const server = { admin: fanfare.admin, stream: fanfare.stream, start: { binary } };
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 1, server });
   assert.doesNotMatch(application.log(), /started Fanfare/);
   assert.strictEqual((await application.callAndWait('publish', 'k', 'x')).result.sent, true);
   await fanfare.kill('SIGTERM');
@@ -133,7 +133,7 @@ test('a server that runs already is used, and one is started when it goes', asyn
 
 test('without the program the application starts, says how to get it, and tells pages to come back', async () => {
   const server = { admin: `http://127.0.0.1:${await freePort()}`, stream: `http://127.0.0.1:${await freePort()}`, start: { binary: '/nowhere/fanfare' }, queue: { maxAge: 300 } };
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 1, server });
   await until('the log says what to do', () => /Fanfare can't be started: \/nowhere\/fanfare: no such program\. Build it .*go build.*sse\.server\.start\.binary/.test(application.log()));
   const client = await new Subscriber(application.origin, '/stream?connectKey=k').opened();
   await until('a time to come back', () => /^: the stream server is away\nretry: \d+\n\n$/.test(client.text));
@@ -145,7 +145,7 @@ test('without the program the application starts, says how to get it, and tells 
 
 test('a worker that leads is killed under traffic: no message is lost, and another leads', async () => {
   const fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 2, server: { admin: fanfare.admin, stream: fanfare.stream, start: { enable: false } } });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 2, server: { admin: fanfare.admin, stream: fanfare.stream, start: { enable: false } } });
   try {
     const pids = await application.pids(2);
     const client = await subscribe(fanfare.stream, 'messenger');

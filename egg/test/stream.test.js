@@ -71,7 +71,7 @@ for (const version of VERSIONS) {
 
 test('Fanfare goes away: the streams end, and can be opened again', async () => {
   const own = await startFanfare();
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: { admin: own.admin, stream: own.stream, start: { enable: false } } });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 1, server: { admin: own.admin, stream: own.stream, start: { enable: false } } });
   const client = await subscribe(application.origin, 'k');
   await own.kill('SIGKILL');
   await until('the stream ends', () => client.ended);
@@ -88,7 +88,7 @@ test('Fanfare goes away: the streams end, and can be opened again', async () => 
 });
 
 test('redirect: Chromium follows it', async () => {
-  const application = await start('egg3', { mode: 'redirect', publicStream: fanfare.stream });
+  const application = await start('egg4', { mode: 'redirect', publicStream: fanfare.stream });
   const browser = await startBrowser();
   try {
     const res = await fetch(`${application.origin}/stream?connectKey=a%20b`, { redirect: 'manual' });
@@ -108,7 +108,7 @@ test('redirect: Chromium follows it', async () => {
 
 test('redirect: to a Fanfare of the application\'s own, with its streams at an address that browsers reach', async () => {
   const stream = `http://127.0.0.2:${await freePort()}`;
-  const application = await startCluster({ version: 'egg3', plugin: 'fanfare-egg', workers: 1, server: { mode: 'redirect', stream, publicStream: stream, start: { binary } } });
+  const application = await startCluster({ version: 'egg4', plugin: 'fanfare-egg', workers: 1, server: { mode: 'redirect', stream, publicStream: stream, start: { binary } } });
   try {
     assert.strictEqual((await fetch(`${application.origin}/stream?connectKey=private`, { redirect: 'manual' })).status, 403); // by a middleware
     const res = await fetch(`${application.origin}/stream?connectKey=k`, { redirect: 'manual' });
@@ -122,7 +122,7 @@ test('redirect: to a Fanfare of the application\'s own, with its streams at an a
 });
 
 test('off: the path is the application\'s', async () => {
-  const application = await start('egg3', { mode: 'off' });
+  const application = await start('egg4', { mode: 'off' });
   const res = await fetch(`${application.origin}/stream`);
   assert.strictEqual(res.status, 404);
   assert.strictEqual(await res.text(), 'nothing here');

@@ -13,7 +13,7 @@ let application;
 before(async () => {
   fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
   application = await startCluster({
-    version: 'egg3', plugin: 'fanfare-egg', workers: 3, env: { TEST_TIMERS: 'on' },
+    version: 'egg4', plugin: 'fanfare-egg', workers: 3, env: { TEST_TIMERS: 'on' },
     server: { admin: fanfare.admin, stream: fanfare.stream, start: { enable: false } },
   });
   await application.pids(3);

@@ -10,9 +10,9 @@ const { subscribe } = require('./harness/subscriber');
 const { until } = require('./harness/wait');
 const { encode } = require('../lib/encode');
 
-const vectors = JSON.parse(fs.readFileSync(path.join(__dirname, '../../codec/testdata/egg-sse.json'), 'utf8'));
+const vectors = JSON.parse(fs.readFileSync(path.join(__dirname, '../../internal/test/vectors/egg-sse.json'), 'utf8'));
 
-// argumentsOf makes a vector's arguments behind the key, anew each time.
+// argumentsOf makes a vector's arguments after the key, anew each time.
 function argumentsOf(vector) {
   if (vector.js === '__NOARG__') return [];
   return [ vector.js === undefined ? JSON.parse(vector.json) : eval(vector.js) ]; // eslint-disable-line no-eval
@@ -24,7 +24,7 @@ let mocked;
 // Tests, since the oldest Node.js that this runs on has no before and after.
 test('the application and the server start', async () => {
   fanfare = await startFanfare({ args: [ '--ids', 'off' ] });
-  mocked = await mockApplication({ version: 'egg3', server: { admin: fanfare.admin, stream: fanfare.stream } });
+  mocked = await mockApplication({ version: 'egg4', server: { admin: fanfare.admin, stream: fanfare.stream } });
 });
 
 test('there are vectors of every kind', () => {

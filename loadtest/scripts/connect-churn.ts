@@ -1,9 +1,9 @@
-// Does the server keep up while clients come and go all the time, and does it forget those that went?
+// Does the server keep up while clients come and go, and does it forget clients that have left?
 //
-// VUS x STREAMS streams are open at a time; RATE of them a second are closed and replaced by new ones, for DURATION, while
-// 10 events a second are published. No stream may miss an event that was published between its opening and its replacement: it
-// stays until it has them, or for DRAIN. Opening one takes at most P99 milliseconds, those that fail included, and in the end the
-// server must count no stream of the run.
+// VUS x STREAMS streams are open at the same time. For DURATION, RATE of them per second are closed and replaced by new ones,
+// while 10 events per second are published. No stream may miss an event that was published between its opening and its
+// replacement: it stays until it has them, or for DRAIN. Opening a stream takes at most P99 milliseconds, including failed
+// attempts. At the end the server must not count any stream of the run.
 //
 //   VUS=20 STREAMS=50 RATE=300 DURATION=1m loadtest/k6 run loadtest/scripts/connect-churn.ts
 import exec from 'k6/execution';
@@ -14,7 +14,7 @@ import { publishToAll, publisherThresholds } from './lib/publisher.ts';
 import { keyName, openStreams, Run, setup as prepare, streamUrl, waitForStreams } from './lib/server.ts';
 import { settings, total } from './lib/settings.ts';
 import {
-  connectThresholds, deliveryThresholds, orderThresholds, paced, sayOnce, scenarios, streamOptions, trendStats,
+  connectThresholds, deliveryThresholds, orderThresholds, paced, logOnce, scenarios, streamOptions, trendStats,
 } from './lib/subscribers.ts';
 import { summary } from './lib/summary.ts';
 
@@ -28,13 +28,13 @@ export const options = {
     ...connectThresholds,
     ...orderThresholds,
     ...deliveryThresholds(s),
-    'sse_expected{role:newcomer}': ['count>0'], // otherwise nobody lived long enough to miss anything
+    'sse_expected{role:newcomer}': ['count>0'], // otherwise no new stream was open long enough to miss anything
     'sse_undelivered{role:newcomer}': ['count==0'],
     sse_connecting: [`p(99)<${s.p99}`],
     sse_disconnects: ['count==0'],
     sse_event: ['count>0'],
     'sse_event_latency{phase:live}': ['p(99)<5000'],
-    streams_replaced: [`count>=${Math.floor(0.9 * s.rate * s.duration)}`], // otherwise RATE wasn't reached
+    streams_replaced: [`count>=${Math.floor(0.9 * s.rate * s.duration)}`], // otherwise RATE was not reached
   },
   summaryTrendStats: trendStats,
 };
@@ -46,7 +46,7 @@ export function subscribe(run: Run) {
   const open = (index: number, role: string) => {
     const key = keyName(run, index % s.keys);
     const es = new EventSource(streamUrl(s, key), streamOptions(s, { expect: { key, ledger: run.name }, tags: { role } }));
-    es.onerror = (e) => sayOnce(e.message);
+    es.onerror = (e) => logOnce(e.message);
     return es;
   };
   paced(s, (index) => {
@@ -58,7 +58,7 @@ export function subscribe(run: Run) {
     waitForStreams(s, run); // of all VUs
     const begin = Date.now();
     const interval = (1000 * s.vus) / s.rate;
-    // VUs take turns, and each begins with its oldest stream.
+    // The VUs take turns. Each begins with its oldest stream.
     let at = begin + (interval * exec.scenario.iterationInTest) / s.vus;
     const next = () => {
       if (Date.now() >= begin + s.duration * 1000) {

@@ -1,7 +1,7 @@
 // How fast can streams be opened, how many can be held, and is each of them alive?
 //
-// VUS x STREAMS streams are opened at RATE a second, and held for DURATION with one event a second. P99 is the time from the
-// first packet to the response's head. Thresholds: none is refused or breaks off, and each gets every event.
+// VUS x STREAMS streams are opened, RATE per second, and held for DURATION with one event per second. P99 is for the time from
+// the first packet to the response's head. Thresholds: no stream is refused or ends early, and each gets every event.
 //
 //   VUS=100 STREAMS=180 RATE=2000 KEYS=10 loadtest/k6 run loadtest/scripts/connect-ramp.ts      # 18,000 streams
 import { publishToAll, publisherThresholds } from './lib/publisher.ts';
@@ -18,7 +18,7 @@ export const options = {
   thresholds: {
     ...streamThresholds(s),
     ...publisherThresholds(s),
-    'sse_event_latency{phase:live}': ['p(99)<5000'], // events only show that streams live
+    'sse_event_latency{phase:live}': ['p(99)<5000'], // the events only show that the streams work
     sse_connecting: [`p(99)<${s.p99}`],
     sse_disconnects: ['count==0'],
   },
@@ -27,5 +27,5 @@ export const options = {
 
 export const setup = () => prepare(s);
 export const subscribe = (run: Run) => follow(s, run);
-export const publish = (run: Run) => publishToAll(s, run, Math.max(1, s.keys)); // one event a second for each key
+export const publish = (run: Run) => publishToAll(s, run, Math.max(1, s.keys)); // one event per second for each key
 export const handleSummary = summary('connect-ramp', 'how fast can streams be opened, and is each alive?', s);

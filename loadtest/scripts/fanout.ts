@@ -1,10 +1,14 @@
 // How long does an event take to reach all subscribers of a key, and does each of them get every event?
 //
-// VUS x STREAMS streams are opened at CONNECT_RATE. When the server has all of them, RATE events a second are published for
-// DURATION, to KEYS keys in turn. At the end each stream must have had every event of its key once.
+// VUS x STREAMS streams are opened at CONNECT_RATE. When all of them are open, RATE events per second are published for DURATION,
+// to KEYS keys in turn. At the end each stream must have got every event of its key once.
+//
+// With as many keys as streams, every event has one subscriber, as with notifications for a user. The test then measures the cost
+// of publishing and waking up, and not of delivering.
 //
 //   loadtest/k6 run loadtest/scripts/fanout.ts
 //   VUS=100 STREAMS=100 RATE=10 DURATION=30s loadtest/k6 run loadtest/scripts/fanout.ts      # 10,000 streams
+//   KEYS=1000 RATE=1000 loadtest/k6 run loadtest/scripts/fanout.ts                           # a key for each of 1,000 streams
 import { publishToAll, publisherThresholds } from './lib/publisher.ts';
 import { Run, setup as prepare } from './lib/server.ts';
 import { settings } from './lib/settings.ts';

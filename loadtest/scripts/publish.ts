@@ -1,8 +1,8 @@
-// How many events a second does the publish API take, and how long does a request last?
+// How many events per second does the publish API accept, and how long does a request take?
 //
-// VUS publishers, each with a key of its own, send RATE events a second together for DURATION: events that are due go into one
-// request, so that more of them make larger requests rather than a backlog. STREAMS subscribers on each key (default 1)
-// check that what was accepted also arrives. P99 is that of a publish request. KEYS has no effect.
+// VUS publishers, each with its own key, together send RATE events per second for DURATION. All events that are due go into one
+// request, so a higher rate makes larger requests and not a backlog. STREAMS subscribers on each key (default 1) check that
+// accepted events arrive. P99 is for a publish request. KEYS has no effect.
 //
 //   VUS=4 RATE=50000 SIZE=200 loadtest/k6 run loadtest/scripts/publish.ts
 import exec from 'k6/execution';

@@ -1,8 +1,8 @@
-// What happens when everybody is cut off at once and comes back?
+// What happens when all clients are disconnected at once and reconnect?
 //
-// RATE events a second are published; every EVERY (default 5s) the server ends all streams (POST /close), and each client comes
-// back after 0.5 to 1.5 s with its Last-Event-ID. Nothing may be lost or come twice, and everybody must be back within P99
-// milliseconds. The server must keep what was published meanwhile (history), and give ids (ids: auto).
+// RATE events per second are published. Every EVERY (default 5s) the server ends all streams (POST /close). Each client
+// reconnects after 0.5 to 1.5 s with its Last-Event-ID. No event may be lost or duplicated, and all clients must be back within
+// P99 milliseconds. The server must keep the events published meanwhile (history), and set ids (ids: auto).
 //
 //   VUS=50 STREAMS=100 EVERY=10s DURATION=1m loadtest/k6 run loadtest/scripts/reconnect-storm.ts
 import { check, sleep } from 'k6';
@@ -14,8 +14,8 @@ import { summary } from './lib/summary.ts';
 
 const s = settings({ vus: 10, streams: 50, keys: 5, rate: 50, duration: '20s', p99: 5000 });
 const every = seconds('EVERY', '5s');
-if (every < 2) throw new Error(`EVERY=${every}s: give 2s or more; clients take up to 1.5 s to come back`);
-if (every > s.duration) throw new Error(`EVERY=${every}s is longer than DURATION=${s.duration}s: there would be no storm`);
+if (every < 2) throw new Error(`EVERY=${every}s: give 2s or more, because clients take up to 1.5 s to reconnect`);
+if (every > s.duration) throw new Error(`EVERY=${every}s is longer than DURATION=${s.duration}s, so there would be no storm: give less`);
 
 export const options = {
   scenarios: {
@@ -44,9 +44,9 @@ export function storm(run: Run) {
     sleep(every / 2);
     let closed = 0;
     for (let key = 0; key < s.keys; key++) closed += closeKey(s, keyName(run, key));
-    check(closed, { 'everybody was there to be cut off': (n) => n === total(s) });
+    check(closed, { 'all clients were connected before a storm': (n) => n === total(s) });
     sleep(every / 2);
   }
 }
 
-export const handleSummary = summary('reconnect-storm', 'what happens when everybody is cut off and comes back?', s);
+export const handleSummary = summary('reconnect-storm', 'what happens when all clients are disconnected and reconnect?', s);

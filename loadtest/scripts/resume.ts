@@ -1,9 +1,9 @@
 // Does a client that was away get exactly what it missed, and how soon?
 //
-// Over and over for DURATION each VU: opens a stream on a key of its own, leaves, has MISSED events (default 500) published,
-// and then STREAMS clients come back at once with the id at which it left. Each must get these events, once, in order and
-// without a gap, within P99 milliseconds from connecting to the last one. MISSED must be less than the server's history
-// (1024 by default). RATE and KEYS have no effect.
+// For DURATION, each VU repeats this: it opens a stream on its own key, closes it, and publishes MISSED events (default 500).
+// Then STREAMS clients connect at once with the last event id of the closed stream. Each must get these events once, in order and
+// without a gap, within P99 milliseconds from connecting to the last event. MISSED must be less than the server's history (1024
+// by default). RATE and KEYS have no effect.
 //
 //   VUS=10 STREAMS=20 MISSED=1000 loadtest/k6 run loadtest/scripts/resume.ts
 import exec from 'k6/execution';
@@ -13,7 +13,7 @@ import { EventSource, Stream } from './lib/extension.ts';
 import { payload } from './lib/publisher.ts';
 import { publishLines, Run, setup as prepare, streamUrl } from './lib/server.ts';
 import { settings, whole } from './lib/settings.ts';
-import { connectThresholds, inOrder, orderThresholds, sayOnce, streamOptions, trendStats } from './lib/subscribers.ts';
+import { connectThresholds, inOrder, orderThresholds, logOnce, streamOptions, trendStats } from './lib/subscribers.ts';
 import { summary } from './lib/summary.ts';
 
 const s = settings({ vus: 2, streams: 10, keys: 1, rate: 1, duration: '20s', p99: 1000 });
@@ -37,7 +37,7 @@ export const options = {
     ...connectThresholds,
     ...orderThresholds,
     'sse_event_latency{phase:replay}': ['max>0'], // otherwise nothing was replayed
-    resume_count: ['count>0'], // otherwise nobody came back
+    resume_count: ['count>0'], // otherwise no client resumed
   },
   summaryTrendStats: trendStats,
 };
@@ -47,45 +47,45 @@ export const setup = () => prepare(s);
 export default async function (run: Run) {
   const key = `${run.name}-${exec.scenario.iterationInTest}`;
   const es = new EventSource(streamUrl(s, key), streamOptions(s, { expect: { key } }));
-  es.onerror = (e) => sayOnce(e.message);
+  es.onerror = (e) => logOnce(e.message);
   const seen = within(new Promise<string>((resolve) => es.addEventListener('message', (e) => resolve(e.lastEventId))), '');
   await within(new Promise<string>((resolve) => es.addEventListener('open', () => resolve('open'))), '');
   publishLines(s, [line(key, 1)]);
   const id = await seen;
   es.close();
-  check(id, { 'an event with an id came before the leaving': (i) => i !== '' });
+  check(id, { 'an event with an id arrived before the stream was closed': (i) => i !== '' });
   if (id === '') return;
 
   for (let from = 2; from < missed + 2; from += 500) {
     const lines: string[] = [];
     for (let seq = from; seq < Math.min(from + 500, missed + 2); seq++) lines.push(line(key, seq));
-    check(publishLines(s, lines), { 'what is to be missed is accepted': (yes) => yes });
+    check(publishLines(s, lines), { 'the events to be missed are accepted': (yes) => yes });
   }
-  await Promise.all(Array.from({ length: s.streams }, () => comeBack(key, id)));
+  await Promise.all(Array.from({ length: s.streams }, () => resume(key, id)));
 }
 
-/** Comes back to the key and waits for its last event. */
-async function comeBack(key: string, lastEventId: string) {
+/** Reconnects to the key and waits for its last event. */
+async function resume(key: string, lastEventId: string) {
   const begin = Date.now();
   const es = new EventSource(streamUrl(s, key), streamOptions(s, { lastEventId, expect: { key } }));
-  es.onerror = (e) => sayOnce(e.message);
-  let told = 0;
+  es.onerror = (e) => logOnce(e.message);
+  let gapCount = 0;
   es.addEventListener('gap', () => {
-    told++;
+    gapCount++;
     gaps.add(1);
   });
   const arrived = await within(lastOf(es, missed + 1), false);
   const took = Date.now() - begin;
-  const all = () => arrived && told === 0 && es.stats.events === missed && inOrder(es);
-  if (arrived && !all()) await new Promise<void>((resolve) => setTimeout(resolve, 1000)); // the last one may have overtaken others
+  const all = () => arrived && gapCount === 0 && es.stats.events === missed && inOrder(es);
+  if (arrived && !all()) await new Promise<void>((resolve) => setTimeout(resolve, 1000)); // the last event may have overtaken others
   count.add(1);
   complete.add(all());
-  // A client that got nothing isn't left out of the times: it has waited for so long.
+  // The time of a client that got nothing counts as well, because it has waited for that long.
   duration.add(took);
   es.close();
 }
 
-/** Resolves when the event with the sequence number has come. */
+/** Resolves when the event with the sequence number has arrived. */
 function lastOf(es: Stream, seq: number): Promise<boolean> {
   return new Promise((resolve) => {
     es.addEventListener('message', (e) => {

@@ -1,12 +1,12 @@
-// Do clients that read slowly hurt those that don't?
+// Do clients that read slowly affect the others?
 //
 // PERCENT (default 10) of the VUS x STREAMS streams pause for READ_DELAY (default 1s) after each 4 KiB that they read. Events
-// are SIZE bytes (default 4000), so they fall behind at once. Those that read must get everything within P99; what becomes
-// of the others is the server's policy (slow): they are reported, and the gaps that it told them of, but nothing is demanded.
+// have SIZE bytes (default 4000), so these streams fall behind at once. The other streams must get everything within P99. What
+// happens to the slow ones depends on the server's policy (slow). They and their gaps are reported, but have no thresholds.
 //
-// Slow streams have a receive buffer of RECEIVE_BUFFER bytes (default 4096), since the kernels between would take megabytes for
-// them. If the server doesn't notice all the same, by blocked streams in its /metrics, gaps or disconnects, then nothing was
-// tested, and the run fails: give a larger SIZE, RATE or DURATION.
+// Slow streams have a receive buffer of RECEIVE_BUFFER bytes (default 4096). With the default buffers, the kernels would buffer
+// megabytes. If the server still does not notice them, by blocked streams in its /metrics, gaps or disconnects, nothing was
+// tested and the run fails: give a larger SIZE, RATE or DURATION.
 //
 //   PERCENT=20 SIZE=16000 RATE=100 loadtest/k6 run loadtest/scripts/slow-consumer.ts
 import exec from 'k6/execution';
@@ -23,10 +23,10 @@ const s = settings({ vus: 10, streams: 20, keys: 1, rate: 50, size: 4000, durati
 const percent = whole('PERCENT', 10, 1, 90);
 const readDelay = seconds('READ_DELAY', '1s') * 1000;
 const receiveBuffer = whole('RECEIVE_BUFFER', 4096, 1, 1 << 30);
-/** Signs that a slow stream held the server up: without one, the kernels took all that it didn't read. */
+/** Signs that a slow stream blocked the server's writes. Without one, the kernels have buffered everything that it did not read. */
 const backpressure = new Counter('backpressure');
 if (s.streams * percent < 100) {
-  throw new Error(`STREAMS=${s.streams}: ${percent} % of a VU's streams (PERCENT) is less than one; give at least ${Math.ceil(100 / percent)}`);
+  throw new Error(`STREAMS=${s.streams}: ${percent} % of a VU's streams (PERCENT) is less than one: give at least ${Math.ceil(100 / percent)}`);
 }
 
 const strict = streamThresholds(s, s.vus * (s.streams - Math.floor((s.streams * percent) / 100)));
@@ -51,15 +51,15 @@ export const options = {
     'sse_undelivered{consumer:fast}': strict.sse_undelivered,
     'sse_event_latency{consumer:fast}': strict['sse_event_latency{phase:live}'],
     'sse_disconnects{consumer:fast}': ['count==0'],
-    // Otherwise nobody was slow. Bytes, not events: one may be read for longer than the run lasts.
+    // Otherwise no stream was slow. It counts bytes, because reading a single event may take longer than the run.
     'sse_data_received{consumer:slow}': ['count>0'],
     backpressure: ['count>0'], // otherwise the server never noticed
-    'sse_event_latency{consumer:slow}': ['max>=0'], // so that the summary has it
+    'sse_event_latency{consumer:slow}': ['max>=0'], // always holds; it adds the metric to the summary
   },
   summaryTrendStats: trendStats,
 };
 
-/** Slow streams are spread over a VU's streams; the first is never one. */
+/** Slow streams are spread over a VU's streams. The first stream is never slow. */
 const isSlow = (j: number) => Math.floor(((j + 1) * percent) / 100) > Math.floor((j * percent) / 100);
 
 export const setup = () => prepare(s);
@@ -67,7 +67,7 @@ export const subscribe = (run: Run) =>
   follow(s, run, (j) => (isSlow(j) ? { readDelay, receiveBuffer, tags: { consumer: 'slow' } } : { tags: { consumer: 'fast' } }));
 export const publish = (run: Run) => publishToAll(s, run);
 
-/** Looks, while events are published, whether the server is held up by somebody. */
+/** Checks, while events are published, whether slow streams block the server's writes. */
 export function watch(run: Run) {
   const before = signs();
   waitForStreams(s, run);
@@ -83,16 +83,16 @@ export function watch(run: Run) {
   }
   if (seen === 0) {
     console.error(
-      `this run tested nothing: none of its slow streams held the server up. The kernels' buffers took all of it: give a larger ` +
+      `this run tested nothing: no slow stream blocked the server's writes, because the kernels buffered everything. Give a larger ` +
         `SIZE (${s.size}), RATE (${s.rate}) or DURATION (${s.duration}s), or a smaller RECEIVE_BUFFER (${receiveBuffer})`,
     );
   }
 }
 
-/** How many streams take nothing now, and how often the server has dealt with slow ones so far. */
+/** How many streams are blocked now, and how often the server has applied its policy for slow ones so far. */
 function signs(): { blocked: number; actions: number } {
   const res = http.get(`${s.publishUrl}/metrics`, params(s, 'metrics'));
-  if (res.status !== 200) exec.test.abort(`PUBLISH_URL=${s.publishUrl}: /metrics answers ${res.status}: ${res.error || res.body}`);
+  if (res.status !== 200) exec.test.abort(`PUBLISH_URL=${s.publishUrl}: /metrics answered ${res.status}: ${res.error || res.body}`);
   let blocked = 0;
   let actions = 0;
   for (const line of String(res.body).split('\n')) {
@@ -103,4 +103,4 @@ function signs(): { blocked: number; actions: number } {
   }
   return { blocked, actions };
 }
-export const handleSummary = summary('slow-consumer', 'do clients that read slowly hurt those that do not?', s);
+export const handleSummary = summary('slow-consumer', 'do clients that read slowly affect the others?', s);

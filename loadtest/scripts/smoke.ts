@@ -1,6 +1,6 @@
-// Does the server work at all: are events delivered, in order, with ids, and what was missed after coming back?
+// Does the server work at all: are events delivered in order and with ids, and are missed events replayed after a reconnect?
 //
-// One VU, some seconds: the first thing to run against a new installation, and after each deployment. VUS, STREAMS, KEYS,
+// It has one VU and takes some seconds. Run it first against a new installation, and after each deployment. VUS, STREAMS, KEYS,
 // RATE and DURATION have no effect. It needs ids (ids: auto).
 //
 //   BASE_URL=https://sse.example loadtest/k6 run loadtest/scripts/smoke.ts
@@ -23,7 +23,7 @@ export const options = {
   },
   thresholds: {
     checks: ['rate==1'],
-    smoke_finished: ['count==1'], // otherwise it stopped on the way
+    smoke_finished: ['count==1'], // otherwise it did not reach the end
     ...connectThresholds,
     ...orderThresholds,
     'sse_event_latency{phase:live}': [`p(99)<${s.p99}`],
@@ -49,11 +49,11 @@ export default async function (run: Run) {
   const live = await first;
   check(live, {
     'all events arrive': (l) => l.length === 5,
-    'in their order': (l) => l.every((m, i) => JSON.parse(m.data).seq === i + 1),
+    'in order': (l) => l.every((m, i) => JSON.parse(m.data).seq === i + 1),
     'each with an id': (l) => l.every((m) => m.lastEventId !== ''),
   });
 
-  // Text, lines, a type and an id of the publisher's own.
+  // Text with several lines, an event type, and an id set by the publisher.
   const typed = collect(es, 1, 'note');
   publish(s, key, { event: 'note', id: 'own-7', data: 'first line\nsecond line: \u00fc\u20ac' });
   check((await typed)[0], {
@@ -63,18 +63,18 @@ export default async function (run: Run) {
   });
   es.close();
 
-  // Away for three events, then back.
+  // Miss three events, then reconnect.
   for (let seq = 6; seq <= 8; seq++) send(key, seq);
   const back = new EventSource(url, streamOptions(s, { lastEventId: live[3]?.lastEventId, expect: { key } }));
   const replayed = await collect(back, 4);
   check(replayed, {
-    'what was missed is replayed': (l) => l.map((m) => JSON.parse(m.data).seq).join() === '5,6,7,8',
+    'missed events are replayed': (l) => l.map((m) => JSON.parse(m.data).seq).join() === '5,6,7,8',
   });
   back.close();
 
   const lost = new EventSource(url, streamOptions(s, { lastEventId: 'of-no-server', expect: { key } }));
-  const told = await collect(lost, 1, 'gap');
-  check(told[0], { 'an unknown position is told as a gap': (m) => m !== undefined && JSON.parse(m.data).reason === 'unknown' });
+  const reported = await collect(lost, 1, 'gap');
+  check(reported[0], { 'an unknown position is reported as a gap': (m) => m !== undefined && JSON.parse(m.data).reason === 'unknown' });
   lost.close();
 
   // The blocking call of xk6-sse.
@@ -96,7 +96,7 @@ function send(key: string, seq: number): number {
   return publish(s, key, { data }).status === 200 ? 1 : 0;
 }
 
-/** Resolves to whether the event comes within 5 s. */
+/** Resolves to whether the event arrives within 5 s. */
 function happens(es: Stream, type: string): Promise<boolean> {
   return new Promise((resolve) => {
     const late = setTimeout(() => resolve(false), 5000);
@@ -110,7 +110,7 @@ function happens(es: Stream, type: string): Promise<boolean> {
   });
 }
 
-/** Resolves to the next n events, or to what has come within 5 s or until the stream is closed. */
+/** Resolves to the next n events, or to those that have arrived within 5 s or until the stream is closed. */
 function collect(es: Stream, n: number, type = 'message'): Promise<{ data: string; lastEventId: string }[]> {
   return new Promise((resolve) => {
     const list: { data: string; lastEventId: string }[] = [];

@@ -1,8 +1,8 @@
-// Does it stay as it is for hours: no loss, no slower delivery, no growing memory?
+// Does the server stay the same for hours: no loss, no slower delivery, no growing memory?
 //
-// VUS x STREAMS streams and RATE events a second for DURATION (default 1h). Every EVERY (default 1m) the streams of one key, in
-// turn, are ended by the server and come back. Every 10 s the server's memory, goroutines and files are read from /metrics:
-// what they have grown since WARMUP (default a tenth of DURATION) is bounded by GROWTH percent (default 25).
+// VUS x STREAMS streams get RATE events per second for DURATION (default 1h). Every EVERY (default 1m) the server ends the
+// streams of one key, in turn, and they reconnect. Every 10 s the server's memory, goroutines and files are read from /metrics.
+// Since WARMUP (default a tenth of DURATION) they may grow by at most GROWTH percent (default 25).
 //
 //   DURATION=8h REPORT=soak loadtest/k6 run loadtest/scripts/soak.ts
 import http from 'k6/http';
@@ -37,7 +37,7 @@ export const options = {
     ...streamThresholds(s),
     ...publisherThresholds(s),
     sse_reconnect_duration: ['p(99)<5000'],
-    server_readings: ['count>0'], // otherwise nobody looked at the server
+    server_readings: ['count>0'], // otherwise the server's figures were never read
     'server_growth_percent{of:process_resident_memory_bytes}': [`max<${growth}`],
     'server_growth_percent{of:go_goroutines}': [`max<${growth}`],
     'server_growth_percent{of:process_open_fds}': [`max<${growth}`],
@@ -49,7 +49,7 @@ export const setup = () => prepare(s);
 export const subscribe = (run: Run) => follow(s, run);
 export const publish = (run: Run) => publishToAll(s, run);
 
-/** Reads the server's figures while the test lasts. */
+/** Reads the server's figures during the test. */
 export function watch(run: Run) {
   waitForStreams(s, run);
   const begin = Date.now();
@@ -60,7 +60,7 @@ export function watch(run: Run) {
     const lines = String(res.body).split('\n');
     for (const name of Object.keys(watched)) {
       const value = Number(lines.find((l) => l.startsWith(`${name} `))?.split(' ')[1]);
-      if (!check(value, { 'the server tells its figures': (v) => v > 0 })) continue;
+      if (!check(value, { 'the server reports its figures': (v) => v > 0 })) continue;
       watched[name].add(value);
       if (Date.now() < begin + warmup * 1000) continue;
       base[name] ??= value;
@@ -80,4 +80,4 @@ export function cut(run: Run) {
   }
 }
 
-export const handleSummary = summary('soak', 'does it stay as it is for hours?', s);
+export const handleSummary = summary('soak', 'does the server stay the same for hours?', s);

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	readBuffer = 4096    // of a stream; there is no other
+	readBuffer = 4096    // the only buffer of a stream, in bytes
 	maxHead    = 1 << 20 // bytes of a response's head, and of the bodies of redirects
 )
 
@@ -31,13 +31,14 @@ var errTooLarge = fmt.Errorf("the response's head has more than %d bytes", maxHe
 // errNoAnswer is the error of an attempt that had no response within connectTimeout.
 var errNoAnswer = errors.New("no response")
 
-// errUnanswered is what an attempt counts as that was given up after it had waited for long.
+// errUnanswered is the error of an attempt that was given up after a long wait.
 var errUnanswered = errors.New("no response until the stream was closed")
 
 // errEarly is the error of a connection that ended before the response's head.
 var errEarly = errors.New("the connection ended before the response's head")
 
-// responseError is an answer that is no event stream. An EventSource doesn't reconnect after it (WHATWG HTML 9.2.3).
+// responseError is the error of a response that is not an event stream. An EventSource does not reconnect after it (WHATWG HTML
+// 9.2.3).
 type responseError struct {
 	status int
 	kind   string // for the tag reason: status, type, encoding, redirect
@@ -46,7 +47,7 @@ type responseError struct {
 
 func (e *responseError) Error() string { return e.reason }
 
-// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS, TLS, and the
+// connector makes connections for the streams of a VU, by the rules of k6: its hosts, blocked addresses, DNS and TLS, and the
 // proxy of the environment.
 type connector struct {
 	dialer       lib.DialContexter
@@ -69,33 +70,34 @@ func newConnector(state *lib.State) connector {
 	return c
 }
 
-// connection is an open stream. It belongs to whoever reads it; only close may be called from elsewhere.
+// connection is an open stream. It belongs to its reader. Others may only call close.
 type connection struct {
 	conn   net.Conn
 	input  *bufio.Reader
 	body   io.Reader
 	head   headLimit
-	sized  bool // the body's end is known from its length, not from the stream
+	sized  bool // the body's end is known from its length
 	start  time.Time
 	opened time.Time
-	replay bool // it asked for events after a Last-Event-ID
-	first  bool // an event has come
+	replay bool // the request had a Last-Event-ID
+	first  bool // an event has arrived
 
 	url    string
 	origin string // of url, as a MessageEvent has it
 	status int
-	header http.Header // nil once an EventSource has it opened
+	header http.Header // nil once an EventSource has opened the connection
 }
 
 // close ends the connection. It is safe for concurrent use, and wakes a read.
 func (c *connection) close() { _ = c.conn.Close() }
 
-// read waits for bytes of the stream and copies them to p. While it waits, p isn't needed: borrow gives it.
+// read waits for bytes of the stream and copies them to a buffer. It calls borrow for the buffer only when bytes have arrived, so
+// a waiting stream needs none.
 func (c *connection) read(borrow func() []byte) (int, error) {
 	if !c.sized {
 		if _, err := c.input.Peek(1); err != nil {
 			if errors.Is(err, io.EOF) {
-				// The body knows whether this was its end: chunks have one of their own.
+				// The body knows whether this was its end, because the chunked coding marks it.
 				return c.body.Read(borrow())
 			}
 			return 0, err
@@ -104,8 +106,8 @@ func (c *connection) read(borrow func() []byte) (int, error) {
 	return c.body.Read(borrow())
 }
 
-// connect requests the stream, following redirects, and returns it once its head has come. The error is a *responseError
-// if the answer is no event stream. The end of ctx ends it.
+// connect requests the stream, follows redirects, and returns the stream when its head has arrived. The error is a *responseError
+// if the response is not an event stream. The connection ends when ctx ends.
 func (n connector) connect(ctx context.Context, o *options, lastEventID string) (*connection, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.connectTimeout, fmt.Errorf("%w within %v (connectTimeout)", errNoAnswer, o.connectTimeout))
 	defer cancel()
@@ -165,7 +167,7 @@ func (o *options) request(lastEventID string) *http.Request {
 	return req
 }
 
-// roundTrip sends req over a new connection and reads the answer's head. A nil error leaves the connection open.
+// roundTrip sends req on a new connection and reads the response's head. If it returns no error, the connection is still open.
 func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options) (c *connection, res *http.Response, err error) {
 	via, err := n.proxyOf(req.URL)
 	if err != nil {
@@ -180,7 +182,7 @@ func (n connector) roundTrip(ctx context.Context, req *http.Request, o *options)
 			_ = raw.Close()
 		}
 	}()
-	// Whatever blocks below is woken when ctx ends.
+	// The end of ctx wakes everything that blocks below.
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() && err == nil {
@@ -235,12 +237,12 @@ func (n connector) handshake(ctx context.Context, conn net.Conn, host string) (n
 	secure := tls.Client(conn, cfg)
 	err := secure.HandshakeContext(ctx)
 	if err != nil && strings.Contains(err.Error(), noApplicationProtocol) {
-		err = fmt.Errorf("the server refuses HTTP/1.1, and k6/x/sse speaks nothing else: %w", err)
+		err = fmt.Errorf("the server refuses HTTP/1.1, the only version that k6/x/sse supports: %w", err)
 	}
 	return secure, err
 }
 
-// noApplicationProtocol is the alert of a server that speaks HTTP/2 only (RFC 7301, 3.2), as crypto/tls words it.
+// noApplicationProtocol is crypto/tls's text for the alert of a server that supports only HTTP/2 (RFC 7301, 3.2).
 const noApplicationProtocol = "no application protocol"
 
 func hostPort(u *url.URL) string {
@@ -253,7 +255,7 @@ func hostPort(u *url.URL) string {
 
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// redirected gives the request that a redirect asks for, or nil (RFC 9110, 15.4).
+// redirected returns the request that a redirect asks for, or nil (RFC 9110, 15.4).
 func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
 	switch res.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
@@ -269,7 +271,7 @@ func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
 		return nil, &responseError{res.StatusCode, "redirect", fmt.Sprintf("%s to %q, which is neither http nor https", res.Status, location)}
 	}
 	next := &http.Request{Method: req.Method, URL: location, Header: req.Header.Clone(), ProtoMajor: 1, ProtoMinor: 1}
-	next.Header.Del("Cookie") // the jar knows which ones belong there
+	next.Header.Del("Cookie") // the jar sets the cookies for the new URL
 	if location.Host != req.URL.Host {
 		next.Header.Del("Authorization")
 	}
@@ -282,7 +284,7 @@ func redirected(req *http.Request, res *http.Response) (*http.Request, error) {
 	return next, nil
 }
 
-// originOf is a URL's origin (WHATWG URL 4.7), without the port if it is the scheme's own.
+// originOf is a URL's origin (WHATWG URL 4.7), without the port if it is the scheme's default.
 func originOf(u *url.URL) string {
 	host := strings.ToLower(u.Host)
 	if port := u.Port(); port == "" || port == defaultPorts[u.Scheme] {
@@ -291,19 +293,20 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// checkStream reports whether the answer is an event stream (WHATWG HTML 9.2.3), and has its body decoded.
+// checkStream returns an error if the response is not an event stream (WHATWG HTML 9.2.3). Otherwise it sets up the decoding of
+// the body.
 func (c *connection) checkStream(res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
 		return &responseError{res.StatusCode, "status", fmt.Sprintf("the response is %s, not 200", res.Status)}
 	}
-	// What is behind the semicolon doesn't matter, even if it is no parameter.
+	// Everything after the semicolon is ignored, even if it is not a valid parameter.
 	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
 		return &responseError{res.StatusCode, "type", fmt.Sprintf("the response's Content-Type is %q, not text/event-stream", res.Header.Get("Content-Type"))}
 	}
 	return c.decode(res)
 }
 
-// headLimit bounds what is read before the head is complete.
+// headLimit bounds the bytes that are read before the head is complete.
 type headLimit struct {
 	conn io.Reader
 	left int // -1: no limit
@@ -323,7 +326,7 @@ func (h *headLimit) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failureOf is the reason tag of an attempt that opened no stream.
+// failureOf returns the tag reason of an attempt that did not open a stream.
 func failureOf(err error) string {
 	var answer *responseError
 	var dns *net.DNSError
@@ -351,7 +354,7 @@ func failureOf(err error) string {
 	}
 }
 
-// reasonOf is the reason tag of a stream that ended.
+// reasonOf returns the tag reason of a stream that ended.
 func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, io.EOF):

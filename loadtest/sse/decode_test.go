@@ -80,7 +80,7 @@ func TestContentEncodingBroken(t *testing.T) {
 	plain := serve(t, func(_ int, c *net.TCPConn, _ *http.Request) { send(c, head+"\r\ndata: not compressed at all\n\n") })
 	v := newVU(t, map[string]any{"url": plain.url})
 	v.must(`new EventSource(url, { reconnect: false }).onerror = (e) => note(e.message);`)
-	v.wantNotes("the stream isn't what its Content-Encoding says: gzip: invalid header")
+	v.wantNotes("the stream does not have the coding of its Content-Encoding: gzip: invalid header")
 	cut := serve(t, func(_ int, c *net.TCPConn, _ *http.Request) {
 		send(c, head+"Transfer-Encoding: chunked\r\n\r\n5\r\n\x1f\x8b\x08\x00\x00\r\n")
 	})

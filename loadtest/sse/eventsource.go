@@ -12,7 +12,7 @@ import (
 )
 
 // errInit is the error of a stream that is opened in the init context, where there is no network.
-var errInit = common.NewInitContextError("k6/x/sse: streams can't be opened in the init context; open them in the default function, or in setup()")
+var errInit = common.NewInitContextError("k6/x/sse: streams cannot be opened in the init context: open them in the default function, or in setup()")
 
 // source is the JavaScript side of a stream: the EventSource and its listeners.
 type source struct {
@@ -23,13 +23,13 @@ type source struct {
 	rt         *sobek.Runtime
 	on         map[string]sobek.Value // onopen, onmessage, onerror
 	listeners  map[string][]listener
-	readyState int    // changes between two tasks, as in a browser, and not while a script runs
+	readyState int    // changes between two tasks, as in a browser, and not while the script runs
 	closed     bool   // by close()
-	origin     string // of the open connection's URL: redirects may lead elsewhere
+	origin     string // of the open connection's URL, which may differ after redirects
 
-	// types is a set of the event types that have listeners. The event loop makes a new one at each change; the stream's
-	// goroutine loads it. nil until the script has returned to the event loop for the first time, as its listeners are
-	// usually added just after the constructor.
+	// types is the set of event types that have listeners. The event loop makes a new set at each change, and the stream's
+	// goroutine loads it. It is nil until the script has first returned to the event loop, because listeners are usually added
+	// right after the constructor.
 	types atomic.Pointer[map[string]struct{}]
 }
 
@@ -41,7 +41,7 @@ type listener struct {
 
 var handlers = []string{"open", "message", "error"}
 
-// defineEventSource makes the class. Its methods are on the prototype: an instance costs little more than its source.
+// defineEventSource makes the class. The methods are on its prototype, so an instance costs little more than its source.
 func (i *instance) defineEventSource() {
 	rt := i.vu.Runtime()
 	i.sourceOf = sobek.NewSymbol("k6/x/sse source")
@@ -104,7 +104,7 @@ func (i *instance) defineEventSource() {
 	i.eventSource = class
 }
 
-// source finds the source of an EventSource.
+// source returns the source of an EventSource.
 func (i *instance) source(this sobek.Value) *source {
 	if o, ok := this.(*sobek.Object); ok {
 		if hidden := o.GetSymbol(i.sourceOf); hidden != nil {
@@ -151,7 +151,7 @@ func (s *source) settle() error {
 	return nil
 }
 
-// heard reports whether somebody listens to events of this type, as far as is known.
+// heard reports whether events of this type may have a listener.
 func (s *source) heard(kind []byte) bool {
 	types := s.types.Load()
 	if types == nil {
@@ -164,7 +164,7 @@ func (s *source) heard(kind []byte) bool {
 // settled reports whether the script has returned to the event loop since the constructor.
 func (s *source) settled() bool { return s.types.Load() != nil }
 
-// publishTypes lets the stream know who listens to what.
+// publishTypes stores the types that have listeners, for the stream's goroutine.
 func (s *source) publishTypes() {
 	types := make(map[string]struct{}, len(s.on)+len(s.listeners))
 	for kind := range s.on {
@@ -182,7 +182,7 @@ func (s *source) publishTypes() {
 
 var noTypes = map[string]struct{}{}
 
-// changed publishes the types again, unless they haven't been published yet.
+// changed publishes the types again, if they have been published before.
 func (s *source) changed() {
 	if s.settled() {
 		s.publishTypes()
@@ -215,7 +215,7 @@ func (s *source) addEventListener(call sobek.FunctionCall) sobek.Value {
 	}
 	same := func(other listener) bool { return other.value.SameAs(value) }
 	if slices.ContainsFunc(s.listeners[kind], same) {
-		return sobek.Undefined() // as the DOM has it: a listener is added once
+		return sobek.Undefined() // as in the DOM, a listener is added only once
 	}
 	if s.listeners == nil {
 		s.listeners = make(map[string][]listener, 1)
@@ -231,7 +231,7 @@ func (s *source) removeEventListener(call sobek.FunctionCall) sobek.Value {
 }
 
 func (s *source) remove(kind string, value sobek.Value) {
-	// A copy: the list may be the one that is being called.
+	// Copy the list, because its listeners may be being called.
 	rest := slices.DeleteFunc(slices.Clone(s.listeners[kind]), func(l listener) bool { return l.value.SameAs(value) })
 	if len(rest) == 0 {
 		delete(s.listeners, kind)
@@ -247,17 +247,17 @@ func (s *source) close(sobek.FunctionCall) sobek.Value {
 	return sobek.Undefined()
 }
 
-// leave closes the stream as soon as it has all that was published up to now, or after a time.
+// leave closes the stream when it has everything that was published up to now, or after a time.
 func (s *source) leave(call sobek.FunctionCall) sobek.Value {
 	patience, err := duration(call.Argument(0))
 	if err != nil {
-		common.Throw(s.rt, fmt.Errorf("leave: how long it may take %w", err))
+		common.Throw(s.rt, fmt.Errorf("leave: the time %w", err))
 	}
 	s.stream.leave(patience)
 	return sobek.Undefined()
 }
 
-// left tells JavaScript that the stream has left. It is called by the stream's goroutine, like opened and failed.
+// left reports to JavaScript that the stream has left. The stream's goroutine calls it, like opened and failed.
 func (s *source) left() {
 	s.stream.hub.queue(func() error {
 		s.closed, s.readyState = true, closed
@@ -265,7 +265,7 @@ func (s *source) left() {
 	})
 }
 
-// opened tells JavaScript that the stream is open.
+// opened reports to JavaScript that the stream is open.
 func (s *source) opened(origin string) {
 	s.stream.hub.queue(func() error {
 		s.origin = origin
@@ -276,7 +276,7 @@ func (s *source) opened(origin string) {
 	})
 }
 
-// failed tells JavaScript that the stream was lost or didn't come about. It is for good if the state is closed.
+// failed reports to JavaScript that the stream was lost or could not be opened. If the state is closed, it will not reconnect.
 func (s *source) failed(err error, state int) {
 	s.stream.hub.queue(func() error {
 		if s.closed {
@@ -299,7 +299,7 @@ func (s *source) failed(err error, state int) {
 	})
 }
 
-// dispatch hands events to their listeners. It runs on the event loop, like call.
+// dispatch passes events to their listeners. It runs on the event loop, like call.
 func (s *source) dispatch(batch []message) error {
 	for _, m := range batch {
 		if err := s.call(m.kind, func(event *sobek.Object) {
@@ -313,8 +313,8 @@ func (s *source) dispatch(batch []message) error {
 	return nil
 }
 
-// call calls the listeners of a type: on… first, then the others in the order in which they were added. After close, and
-// after the end of the iteration, there are none.
+// call calls the listeners of a type: on… first, then the others in the order in which they were added. It calls none after close
+// and after the end of the iteration.
 func (s *source) call(kind string, fill func(event *sobek.Object)) error {
 	list, on := s.listeners[kind], s.on[kind]
 	if len(list) == 0 && on == nil || s.closed || s.stream.hub.silent() {

@@ -21,9 +21,9 @@ import (
 	"go.uber.org/goleak"
 	"gopkg.in/guregu/null.v3"
 
-	"fanfare/internal/eventually"
-	"fanfare/internal/proctest"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -8,15 +8,15 @@ import (
 	"go.k6.io/k6/lib"
 )
 
-// hub joins the streams of one iteration to its event loop.
+// hub connects the streams of one iteration to its event loop.
 //
 // Invariants:
 //
-//	H1  Until the hub has ended it has given the loop exactly one promise: either a registered callback (wake is set) or a
-//	    queued run. So the iteration stays alive, and a task never waits for another one to be queued.
+//	H1  Until the hub ends, it has exactly one obligation to the loop: either a registered callback (wake is set) or a queued
+//	    run. So the iteration stays alive, and a task never waits until another one is queued.
 //	H2  Tasks run in the order in which they were queued.
-//	H3  A stream is removed once, as the last thing it does; the hub ends when the last one is removed. A stream made after
-//	    that gets another hub.
+//	H3  A stream is removed once, as the last thing that it does. The hub ends when the last stream is removed. A stream that
+//	    is made later gets another hub.
 type hub struct {
 	module    *Module
 	metrics   *sseMetrics
@@ -25,9 +25,9 @@ type hub struct {
 	state     *lib.State
 	connector connector
 	reporter  *reporter
-	stop      func() bool // of the watch over ctx
+	stop      func() bool // stops the watch over ctx
 
-	broken bool // a listener threw: JavaScript is over for this iteration. Event loop only
+	broken bool // a listener threw, so JavaScript is no longer called in this iteration. Event loop only
 
 	mu      sync.Mutex // guards the rest
 	wake    func(func() error)
@@ -36,7 +36,7 @@ type hub struct {
 	ending  bool
 }
 
-// hubOf gives the hub of the current iteration. It runs on the event loop.
+// hubOf returns the hub of the current iteration. It runs on the event loop.
 func (i *instance) hubOf() *hub {
 	ctx := i.vu.Context()
 	if h := i.hub; h != nil && h.ctx == ctx && !h.over() {
@@ -59,7 +59,8 @@ func (h *hub) over() bool {
 	return h.ending
 }
 
-// add starts a stream, unless the hub has ended: its last stream may have been removed since hubOf. It runs on the event loop.
+// add starts a stream. It refuses if the hub has ended, because its last stream may have been removed since hubOf. It runs on the
+// event loop.
 func (h *hub) add(s *stream) bool {
 	h.mu.Lock()
 	if h.ending {
@@ -69,7 +70,7 @@ func (h *hub) add(s *stream) bool {
 	h.streams[s] = struct{}{}
 	h.mu.Unlock()
 	if h.ctx.Err() != nil {
-		s.shut() // the watch may have passed already
+		s.shut() // the watch may have fired before
 	}
 	go s.connect()
 	return true
@@ -96,7 +97,7 @@ func (h *hub) interrupt() {
 	}
 }
 
-// queue has the event loop run a task. It may be called by streams that are not removed, from any goroutine.
+// queue makes the event loop run a task. Streams that are not removed may call it from any goroutine.
 func (h *hub) queue(task func() error) {
 	h.mu.Lock()
 	h.tasks = append(h.tasks, task)
@@ -108,7 +109,7 @@ func (h *hub) queue(task func() error) {
 	}
 }
 
-// run runs the tasks. All of them run, even if one fails: they release what streams wait for.
+// run runs the tasks. All of them run, even if one fails, because streams wait for them.
 func (h *hub) run() error {
 	h.mu.Lock()
 	tasks, ending := h.tasks, h.ending
@@ -133,7 +134,7 @@ func (h *hub) run() error {
 // silent reports whether JavaScript must not be called any more. Event loop only.
 func (h *hub) silent() bool { return h.broken || h.ctx.Err() != nil }
 
-// warn logs what no listener hears of, each text once for the whole process.
+// warn logs a text for which there is no listener, once for the whole process.
 func (h *hub) warn(text string) {
-	h.module.warn(h.state, text+" (an error listener gets this instead; it isn't logged again)")
+	h.module.warn(h.state, text+" (logged once; an error listener would get it instead)")
 }

@@ -11,15 +11,15 @@ import (
 	"go.k6.io/k6/js/common"
 )
 
-// ledger is what was published in a run, written by its publishers and read by streams that reconcile themselves with it.
-// The server under test is no witness of its own losses: a stream that gets nothing can't know that it should have. All VUs of
-// the process share it.
+// ledger records what was published in a run. Publishers write it, and streams compare what they got with it. The server under
+// test cannot be asked for its own losses: a stream that gets nothing does not know that it should have got something. All VUs of
+// the process share the ledger.
 type ledger struct {
 	mu    sync.Mutex
 	plans map[string]*plan // by key
 }
 
-// plan is the schedule of one publisher, and what became of it. Event n of it is number n/len(keys)+1 of keys[n%len(keys)].
+// plan is the schedule of one publisher, and what became of it. Its event n has number n/len(keys)+1 of keys[n%len(keys)].
 type plan struct {
 	keys     []string
 	index    map[string]int
@@ -28,17 +28,17 @@ type plan struct {
 	interval time.Duration
 
 	mu       sync.Mutex
-	requests []request // in the order of their events, one after the other without a hole
+	requests []request // in the order of their events, without holes
 }
 
-// request is what was published at once: events from to to-1 of the plan.
+// request is one publish request: events from to to-1 of the plan.
 type request struct {
 	from, to       int
-	sent, answered time.Time // answered is zero until there is an answer
+	sent, answered time.Time // answered is zero before the answer
 	taken          bool
 }
 
-// ledgerOf gives the ledger of a run.
+// ledgerOf returns the ledger of a run.
 func (m *Module) ledgerOf(name string) *ledger {
 	l, _ := m.ledgers.LoadOrStore(name, &ledger{plans: make(map[string]*plan)})
 	return l.(*ledger) //nolint:forcetypeassert // nothing else is stored
@@ -50,7 +50,7 @@ func (l *ledger) plan(key string) *plan {
 	return l.plans[key]
 }
 
-// sentUpTo is how many events have been sent, the unanswered ones included.
+// sentUpTo is how many events have been sent, including unanswered ones.
 func (p *plan) sentUpTo() int {
 	if len(p.requests) == 0 {
 		return 0
@@ -58,11 +58,11 @@ func (p *plan) sentUpTo() int {
 	return p.requests[len(p.requests)-1].to
 }
 
-// of is how many of the first n events of the plan are key number i's.
+// of is how many of the first n events of the plan belong to key number i.
 func (p *plan) of(i, n int) int64 { return int64((n - i + len(p.keys) - 1) / len(p.keys)) }
 
-// expected gives the numbers of a key that a stream must have got that was opened at one time and is read up to another: what
-// was sent after the one and taken before the other. There are none if to is less than from.
+// expected returns the range of a key's numbers that a stream must have got: those that were sent after it was opened and
+// accepted before the time up to which it is read. There are none if to is less than from.
 func (p *plan) expected(key string, opened, until time.Time) (from, to int64) {
 	i := p.index[key]
 	p.mu.Lock()
@@ -79,7 +79,7 @@ func (p *plan) expected(key string, opened, until time.Time) (from, to int64) {
 	return 1, 0
 }
 
-// takenIn is how many of a key's numbers in [from, to] the server has taken.
+// takenIn is how many of a key's numbers in [from, to] the server has accepted.
 func (p *plan) takenIn(key string, from, to int64) (n int64) {
 	i := p.index[key]
 	p.mu.Lock()
@@ -97,8 +97,8 @@ func (p *plan) takenIn(key string, from, to int64) (n int64) {
 	return n
 }
 
-// waited calls wait for each event of a key that was due while a stream lived but which the server hasn't taken, with the
-// time for which the stream has waited. seen is the newest number that has come nevertheless.
+// waited calls wait for each event of a key that was due while a stream was open and that the server has not accepted, with the
+// time for which the stream has waited. seen is the newest number that has arrived.
 func (p *plan) waited(key string, opened, until time.Time, seen int64, wait func(time.Duration)) {
 	i := p.index[key]
 	p.mu.Lock()
@@ -118,15 +118,15 @@ func (p *plan) waited(key string, opened, until time.Time, seen int64, wait func
 	}
 }
 
-// newPlan is sse.plan(ledger, keys, count, begin, interval), which a publisher calls before its first event. begin and interval
-// are microseconds, begin since 1970.
+// newPlan is sse.plan(ledger, keys, count, begin, interval). A publisher calls it before its first event. begin and interval are
+// in microseconds, begin since 1970.
 func (i *instance) newPlan(name string, keys []string, count int, begin, interval float64) (*sobek.Object, error) {
 	rt := i.vu.Runtime()
 	switch {
 	case i.vu.State() == nil:
-		return nil, errors.New("sse.plan: it is for the default function; streams and publishers of the init context have nothing to share")
+		return nil, errors.New("sse.plan: it cannot be called in the init context: call it in the default function")
 	case len(keys) == 0:
-		return nil, errors.New("sse.plan: the list of keys is empty; give those of the events, in the order of the schedule")
+		return nil, errors.New("sse.plan: the list of keys is empty: give the keys of the events, in the order of the schedule")
 	case count < 0 || !(interval >= 0):
 		return nil, fmt.Errorf("sse.plan: count %d and interval %v must be 0 or more", count, interval)
 	}
@@ -136,7 +136,7 @@ func (i *instance) newPlan(name string, keys []string, count int, begin, interva
 	}
 	for n, key := range keys {
 		if _, twice := p.index[key]; twice {
-			return nil, fmt.Errorf("sse.plan: the key %q is there twice", key)
+			return nil, fmt.Errorf("sse.plan: the key %q is given twice", key)
 		}
 		p.index[key] = n
 	}
@@ -145,7 +145,7 @@ func (i *instance) newPlan(name string, keys []string, count int, begin, interva
 	defer l.mu.Unlock()
 	for _, key := range keys {
 		if l.plans[key] != nil {
-			return nil, fmt.Errorf("sse.plan: the key %q of ledger %q has a publisher already; give each its own keys", key, name)
+			return nil, fmt.Errorf("sse.plan: the key %q of ledger %q has a publisher already: give each publisher its own keys", key, name)
 		}
 	}
 	for _, key := range keys {
@@ -157,18 +157,18 @@ func (i *instance) newPlan(name string, keys []string, count int, begin, interva
 	return o, nil
 }
 
-// sending notes that the next events, up to event to (which isn't one of them), are about to be sent.
+// sending records that the next events, up to and not including event to, are about to be sent.
 func (p *plan) sending(rt *sobek.Runtime, to int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from := p.sentUpTo()
 	if to <= from || to > p.count {
-		common.Throw(rt, fmt.Errorf("plan.sending(%d): it must be above %d, which were sent, and at most %d, which are planned", to, from, p.count))
+		common.Throw(rt, fmt.Errorf("plan.sending(%d): the number must be more than %d, which were sent, and at most %d, which are planned", to, from, p.count))
 	}
 	p.requests = append(p.requests, request{from: from, to: to, sent: time.Now()})
 }
 
-// answered notes the end of the request that was noted last.
+// answered records the end of the last request.
 func (p *plan) answered(rt *sobek.Runtime, taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

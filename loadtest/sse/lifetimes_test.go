@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // The end of the iteration ends its streams at once, whatever they do, and reports what they had counted.

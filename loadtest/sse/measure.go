@@ -7,29 +7,29 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// measure says where the payload of an event has what is measured: paths of members, as "seq" or "meta.seq".
+// measure says where the payload of an event has the measured values: paths of members, such as "seq" or "meta.seq".
 type measure struct {
 	sequence  string // a number that grows by one from event to event; "" measures no loss
 	timestamp string // when the event was published, since 1970; "" measures no latency
-	key       string // what sequence belongs to; "" if a stream has one sequence
+	key       string // the key to which the sequence belongs; "" if a stream has only one sequence
 	unit      time.Duration
 
-	// Of a stream that says what it expects. Every event of type message is then a whole JSON object with the sequence and
-	// this key.
-	expected string // "" expects nothing
+	// expected is the key that a stream expects. Every event of type message must then be a complete JSON object with the
+	// sequence and this key. "": the stream expects nothing.
+	expected string
 }
 
-// sighting is what an event's data told.
-type sighting struct {
-	published time.Time // zero if the data doesn't say it
+// observation has the measured values of an event's data.
+type observation struct {
+	published time.Time // zero if the data does not have it
 	counts
-	malformed bool // it is not what the stream expects: cut off, or without its sequence or key
-	misrouted bool // it is of another key than the stream's
+	malformed bool // not what the stream expects: cut off, or without sequence or key
+	misrouted bool // of another key than the stream's
 }
 
-// look takes sequence and time of an event's data. Data that isn't a JSON object, or has none, measures nothing. named
-// tells that the event is not of type message.
-func (m *measure) look(data []byte, named bool, s *sequences, now time.Time) (got sighting) {
+// observe reads sequence and time from an event's data. If the data is not a JSON object, or has neither, nothing is measured.
+// named says that the event is not of type message.
+func (m *measure) observe(data []byte, named bool, s *sequences, now time.Time) (got observation) {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	strict := m.expected != "" && !named
 	if len(data) == 0 || data[0] != '{' || strict && !gjson.ValidBytes(data) {
@@ -61,7 +61,7 @@ func (m *measure) look(data []byte, named bool, s *sequences, now time.Time) (go
 		return got
 	}
 	if m.expected != "" {
-		key = "" // the only one there is
+		key = "" // the only sequence
 	}
 	got.counts = s.next(key, seq.Int(), now)
 	return got

@@ -6,26 +6,26 @@ import (
 	"go.k6.io/k6/metrics"
 )
 
-// sseMetrics are the metrics of the module. Durations are milliseconds, as everywhere in k6.
+// sseMetrics are the metrics of the module. Durations are in milliseconds, as everywhere in k6.
 type sseMetrics struct {
 	root *metrics.TagSet // of the registry
 
-	event             *metrics.Metric // counter: events dispatched; comments and unfinished events are none
+	event             *metrics.Metric // counter: events dispatched, without comments and unfinished events
 	connecting        *metrics.Metric // trend: from the first packet to the response's head, or to the failure of the attempt; tag result
 	connectSuccess    *metrics.Metric // rate: attempts that opened a stream; tag status, "0" without a response
-	connectFailed     *metrics.Metric // counter: attempts that opened none; tag reason
-	active            *metrics.Metric // gauge: open streams of the process, and so without tags of a scenario
-	disconnects       *metrics.Metric // counter: open streams that ended without being asked to; tag reason
-	eventLatency      *metrics.Metric // trend: from the payload's timestamp to the read that brought the event; tag phase
+	connectFailed     *metrics.Metric // counter: attempts that did not open a stream; tag reason
+	active            *metrics.Metric // gauge: open streams of the process, without the tags of a scenario
+	disconnects       *metrics.Metric // counter: open streams that ended without the script asking for it; tag reason
+	eventLatency      *metrics.Metric // trend: from the payload's timestamp to the read that received the event; tag phase
 	firstEvent        *metrics.Metric // trend: from the start of an attempt to the first event of its stream
-	reconnectDuration *metrics.Metric // trend: from the loss of a stream to its being open again, the pauses included
-	lost              *metrics.Metric // counter: sequence numbers that were passed over and didn't come late either
-	duplicate         *metrics.Metric // counter: events whose sequence number had come before
-	reordered         *metrics.Metric // counter: events that came after one with a higher number, for the first time
+	reconnectDuration *metrics.Metric // trend: from the loss of a stream until it is open again, including pauses
+	lost              *metrics.Metric // counter: sequence numbers that were skipped and did not arrive late
+	duplicate         *metrics.Metric // counter: events whose sequence number had arrived before
+	reordered         *metrics.Metric // counter: events that first arrived after one with a higher number
 
-	// Of streams that say what they expect.
-	expected    *metrics.Metric // counter: events that were published while the stream lived
-	undelivered *metrics.Metric // counter: those of them before the first that came, and after the last
+	// For streams with the option expect.
+	expected    *metrics.Metric // counter: events that were published while the stream was open
+	undelivered *metrics.Metric // counter: those of them before the first one that arrived, and after the last
 	misrouted   *metrics.Metric // counter: events of another key
 	malformed   *metrics.Metric // counter: events whose data is cut off, or has no sequence or key
 
@@ -60,7 +60,7 @@ func registerMetrics(registry *metrics.Registry) (*sseMetrics, error) {
 	} {
 		metric, err := registry.NewMetric(d.name, d.kind, d.of)
 		if err != nil {
-			return nil, fmt.Errorf("k6/x/sse can't register its metric %s: %w; rename the script's own metric", d.name, err)
+			return nil, fmt.Errorf("k6/x/sse cannot register its metric %s: %w: rename the script's own metric", d.name, err)
 		}
 		*d.to = metric
 	}

@@ -13,26 +13,26 @@ import (
 
 func init() { modules.Register("k6/x/sse", New()) }
 
-// Module is the one k6/x/sse of the process.
+// Module is the module k6/x/sse. A process has one.
 type Module struct {
 	active  atomic.Int64 // open streams of all VUs
-	gaugeMu sync.Mutex   // held while active is read and pushed, so that the last sample is the newest
+	gaugeMu sync.Mutex   // held while active is read and pushed, so the last sample is the newest
 	gaugeAt time.Time    // of that sample; under gaugeMu
-	// unanswered is how long an attempt has waited at least that counts as failed although it was given up, by close() or the
-	// end of the iteration. Of a shorter one nobody knows.
+	// unanswered is how long an attempt must have waited to count as failed if it is given up by close() or the end of the
+	// iteration. A shorter attempt does not count.
 	unanswered time.Duration
 	ledgers    sync.Map // *ledger by the name of a run
-	warned     sync.Map // warnings that have been logged, by text: a thousand streams log a refused connection once
+	warned     sync.Map // warnings that were logged, by text, so a thousand streams log a refused connection only once
 }
 
-// warn logs a text, once for the whole process.
+// warn logs a text once for the whole process.
 func (m *Module) warn(state *lib.State, text string) {
 	if _, again := m.warned.LoadOrStore(text, nil); !again {
 		state.Logger.Warn(text)
 	}
 }
 
-// New makes the module; k6 gets it from modules.Register.
+// New makes the module. k6 gets it from modules.Register.
 func New() *Module { return &Module{unanswered: time.Second} }
 
 // NewModuleInstance makes the module of a VU.
@@ -56,7 +56,7 @@ type instance struct {
 	hub         *hub          // of the current iteration; nil before its first stream
 }
 
-// Exports are sse.open, sse.EventSource, sse.plan and the same by name.
+// Exports has sse.open, sse.EventSource and sse.plan, as default and as named exports.
 func (i *instance) Exports() modules.Exports {
 	rt := i.vu.Runtime()
 	open := rt.ToValue(i.open)
@@ -70,7 +70,7 @@ func (i *instance) Exports() modules.Exports {
 	}
 }
 
-// must turns what only a defect of this package can cause into an exception of the script.
+// must throws an exception in the script for an error that only a defect of this package can cause.
 func must(rt *sobek.Runtime, err error) {
 	if err != nil {
 		common.Throw(rt, err)

@@ -15,10 +15,10 @@ import (
 	"fanfare/codec"
 )
 
-// errClosed ends a stream whose script called client.close().
+// errClosed ends a stream after the script has called client.close().
 var errClosed = errors.New("closed by the script")
 
-// response is what open returns; its members are xk6-sse's.
+// response is the result of open. Its members are those of xk6-sse.
 type response struct {
 	URL     string            `js:"url"`
 	Status  int               `js:"status"`
@@ -26,15 +26,15 @@ type response struct {
 	Error   string            `js:"error"`
 }
 
-// event is what a listener of 'event' gets; its members are xk6-sse's.
+// event is the argument of a listener of 'event'. Its members are those of xk6-sse.
 type event struct {
 	ID      string `js:"id"`      // the last event id as of this event
-	Name    string `js:"name"`    // "" if the stream gave none
+	Name    string `js:"name"`    // "" if the stream did not send one
 	Data    string `js:"data"`    // lines joined by LF
-	Comment string `js:"comment"` // the last comment line since the event before
+	Comment string `js:"comment"` // the last comment line since the previous event
 }
 
-// failure is what a listener of 'error' gets. xk6-sse's has the method error() only.
+// failure is the argument of a listener of 'error'. That of xk6-sse has only the method error().
 type failure struct {
 	Message string `js:"message"`
 	Status  int    `js:"status"` // of the response; 0 without one
@@ -43,14 +43,14 @@ type failure struct {
 // Error makes e.error() work.
 func (f *failure) Error() string { return f.Message }
 
-// client is what open's function gets. It belongs to the event loop, which open blocks.
+// client is the argument of open's function. It belongs to the event loop, which open blocks.
 type client struct {
 	instance *instance
 	opts     *options
 	reporter *reporter
 	cancel   context.CancelCauseFunc
 	handlers map[string][]sobek.Callable
-	failed   error // of a handler; nothing is called after it
+	failed   error // of a handler; after it no handler is called
 	closed   bool
 	parser   codec.Parser
 	seqs     sequences
@@ -64,18 +64,18 @@ func (c *client) On(kind string, handler sobek.Value) {
 	case !ok:
 		common.Throw(c.instance.vu.Runtime(), fmt.Errorf("client.on(%q, …): the handler must be a function", kind))
 	case kind != "open" && kind != "event" && kind != "error" && kind != "close":
-		common.Throw(c.instance.vu.Runtime(), fmt.Errorf("client.on(%q, …): there are 'open', 'event', 'error' and 'close'", kind))
+		common.Throw(c.instance.vu.Runtime(), fmt.Errorf("client.on(%q, …): there is no such event: use 'open', 'event', 'error' or 'close'", kind))
 	}
 	c.handlers[kind] = append(c.handlers[kind], call)
 }
 
-// Close ends the stream; open returns soon after.
+// Close ends the stream. open returns soon after it.
 func (c *client) Close() {
 	c.closed = true
 	c.cancel(errClosed)
 }
 
-// emit calls the handlers of an event. Once one threw, or the iteration is over, there are none.
+// emit calls the handlers of an event. It calls none after a handler threw, and after the end of the iteration.
 func (c *client) emit(kind string, arg func() any) {
 	if c.failed != nil || len(c.handlers[kind]) == 0 || c.interrupted() {
 		return
@@ -93,8 +93,8 @@ func (c *client) emit(kind string, arg func() any) {
 	}
 }
 
-// open is sse.open(url, params, fn), the call of xk6-sse: it blocks until the stream has ended. The function is called
-// before the connection is made, so that its handlers hear of everything.
+// open is sse.open(url, params, fn), the call of xk6-sse. It blocks until the stream has ended. It calls the function before it
+// makes the connection, so the handlers get everything.
 func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, error) {
 	rt, state := i.vu.Runtime(), i.vu.State()
 	if state == nil {
@@ -107,7 +107,7 @@ func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, err
 	case 2:
 		params, setup = args[0], args[1]
 	default:
-		return nil, errors.New("sse.open: it takes a URL, options and a function, or a URL and a function")
+		return nil, errors.New("sse.open: wrong arguments: give a URL, options and a function, or a URL and a function")
 	}
 	start, ok := sobek.AssertFunction(setup)
 	if !ok {
@@ -116,7 +116,7 @@ func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, err
 	o, err := newOptions(state, target)
 	if err == nil {
 		err = parser{rt: rt, state: state, o: o, ignored: func(key string) {
-			i.module.warn(state, fmt.Sprintf("sse.open: there is no option %q; it is ignored", key))
+			i.module.warn(state, fmt.Sprintf("sse.open: unknown option %q is ignored", key))
 		}}.open(params)
 	}
 	if err != nil {
@@ -150,7 +150,7 @@ func (i *instance) open(target sobek.Value, args ...sobek.Value) (*response, err
 	return res, nil
 }
 
-// run makes the connection and reads the stream. The error, if any, has been told to the handlers.
+// run makes the connection and reads the stream. Errors have been reported to the handlers when it returns.
 func (c *client) run(ctx context.Context, n connector) (*response, error) {
 	res := &response{URL: c.opts.url.String(), Headers: map[string]string{}}
 	if c.closed {
@@ -189,20 +189,20 @@ func (c *client) run(ctx context.Context, n connector) (*response, error) {
 	return res, err
 }
 
-// asked reports whether the stream ended because the script or the end of the iteration wanted it.
+// asked reports whether the script or the end of the iteration ended the stream.
 func (c *client) asked() bool { return c.closed || c.failed != nil || c.interrupted() }
 
-// interrupted reports whether the iteration is over: by its gracefulStop, which is a deadline, or because it was cancelled.
+// interrupted reports whether the iteration is over: by its gracefulStop, which is a deadline, or because it was canceled.
 func (c *client) interrupted() bool { return c.instance.vu.Context().Err() != nil }
 
-// tell lets the handlers of 'error' know, unless the end was asked for.
+// tell reports an error to the handlers of 'error', unless the end was asked for.
 func (c *client) tell(err error, status int) {
 	if !c.asked() {
 		c.emit("error", func() any { return &failure{Message: err.Error(), Status: status} })
 	}
 }
 
-// read reads the stream to its end, which is no error.
+// read reads the stream to its end, which is not an error.
 func (c *client) read(ctx context.Context, conn *connection) error {
 	stop := context.AfterFunc(ctx, conn.close)
 	defer stop()
@@ -244,9 +244,9 @@ func (c *client) digest(conn *connection, k *chunk, n int) error {
 		if c.closed || c.failed != nil || isPosition(msg) {
 			return
 		}
-		var got sighting
+		var got observation
 		if c.opts.measure != nil {
-			got = c.opts.measure.look(msg.Data, msg.Named, &c.seqs, now)
+			got = c.opts.measure.observe(msg.Data, msg.Named, &c.seqs, now)
 			got.lost += c.seqs.settle(now, false, nil)
 		}
 		published := got.published
@@ -277,12 +277,12 @@ func (c *client) digest(conn *connection, k *chunk, n int) error {
 	})
 }
 
-// count reports the attempt to connect.
+// count records the attempt to connect.
 func (c *client) count(conn *connection, err error, begin time.Time) {
 	c.reporter.gather(func(g gathering) { g.attempt(c.instance.metrics, c.opts.tags, conn, err, begin) })
 }
 
-// countRequest counts the call as a request of k6's, as xk6-sse does. The whole stream is its duration.
+// countRequest counts the call as a request of k6, as xk6-sse does. Its duration is that of the whole stream.
 func (c *client) countRequest(status int, begin time.Time) {
 	state, tags, end := c.instance.vu.State(), c.opts.tags, time.Now()
 	tags.SetSystemTagOrMetaIfEnabled(state.Options.SystemTags, metrics.TagMethod, c.opts.method)

@@ -46,7 +46,7 @@ func TestOpen(t *testing.T) {
 	v.wantSum(1, "sse_disconnects", "reason=end")
 	v.wantSum(1, "http_reqs", "my=tag", "name="+s.url+"/s?key", "method=POST", "status=200")
 	v.wantCount(1, "http_req_duration", "my=tag", "status=200")
-	if text := v.log.String(); strings.Count(text, "there is no option") != 1 || !strings.Contains(text, "readDelay") {
+	if text := v.log.String(); strings.Count(text, "unknown option") != 1 || !strings.Contains(text, "readDelay") {
 		t.Errorf("logged: %s", text)
 	}
 }

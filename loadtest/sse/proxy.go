@@ -11,8 +11,8 @@ import (
 	"net/url"
 )
 
-// proxyOf is the proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for a URL, or nil. As with k6's own
-// requests, loopback has none.
+// proxyOf is the proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for a URL, or nil. As for k6's own
+// requests, loopback addresses have none.
 func (n connector) proxyOf(u *url.URL) (*url.URL, error) {
 	via, err := n.proxy(u)
 	switch {
@@ -21,12 +21,12 @@ func (n connector) proxyOf(u *url.URL) (*url.URL, error) {
 	case via == nil:
 		return nil, nil
 	case via.Scheme != "http" && via.Scheme != "https":
-		return nil, fmt.Errorf("the proxy %s of the environment: k6/x/sse knows http and https proxies only", via.Redacted())
+		return nil, fmt.Errorf("the proxy %s of the environment is not supported: k6/x/sse supports only http and https proxies", via.Redacted())
 	}
 	return via, nil
 }
 
-// dial connects to the server, or to the proxy on the way there.
+// dial connects to the server, or to the proxy on the way to it.
 func (n connector) dial(ctx context.Context, to, via *url.URL) (net.Conn, error) {
 	if via == nil {
 		return n.dialer.DialContext(ctx, "tcp", hostPort(to))
@@ -38,8 +38,8 @@ func (n connector) dial(ctx context.Context, to, via *url.URL) (net.Conn, error)
 	return conn, nil
 }
 
-// through gives the connection on which the server listens, if it is on the other side of a proxy: what is to be encrypted
-// goes through a tunnel (RFC 9110, 9.3.6), anything else is for the proxy to forward.
+// through returns the connection to a server that is reached through a proxy. For an encrypted connection it opens a tunnel (RFC
+// 9110, 9.3.6). The proxy forwards other requests.
 func (n connector) through(ctx context.Context, conn net.Conn, via *url.URL, req *http.Request) (net.Conn, error) {
 	if via == nil {
 		return conn, nil
@@ -60,24 +60,24 @@ func (n connector) through(ctx context.Context, conn net.Conn, via *url.URL, req
 	if err := ask.Write(conn); err != nil {
 		return nil, fmt.Errorf("the proxy %s: %w", via.Redacted(), err)
 	}
-	// What the reader reads too much can only be the proxy's: the server behind it waits to be greeted.
+	// Bytes that the reader has buffered can only be the proxy's, because the server waits for the client's first message.
 	res, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, maxHead)), ask)
 	if err != nil {
 		return nil, fmt.Errorf("the proxy %s: %w", via.Redacted(), err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the proxy %s answers %s", via.Redacted(), res.Status)
+		return nil, fmt.Errorf("the proxy %s answered %s", via.Redacted(), res.Status)
 	}
 	return conn, nil
 }
 
-// write writes the request in the form that the one who reads it expects (RFC 9112, 3.2).
+// write writes the request in the form that its recipient, the server or a proxy, expects (RFC 9112, 3.2).
 func write(req *http.Request, via *url.URL, out io.Writer) error {
 	if via == nil || req.URL.Scheme == "https" {
 		return req.Write(out)
 	}
 	forward := *req
-	forward.Header = req.Header.Clone() // a redirect takes the headers along, and the server isn't to know the proxy's password
+	forward.Header = req.Header.Clone() // a redirect copies the headers, and the server must not get the proxy's password
 	authorize(&forward, via)
 	return forward.WriteProxy(out)
 }

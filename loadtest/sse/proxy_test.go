@@ -78,7 +78,7 @@ func TestProxy(t *testing.T) {
 
 	v = run("")
 	v.wantNotes("the response is 407 Proxy Authentication Required, not 200",
-		"the proxy "+proxy.URL+" answers 407 Proxy Authentication Required", host+"/d ",
+		"the proxy "+proxy.URL+" answered 407 Proxy Authentication Required", host+"/d ",
 		"the response is 407 Proxy Authentication Required, not 200")
 
 	t.Setenv("HTTP_PROXY", refused(t))
@@ -90,7 +90,7 @@ func TestProxy(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "socks5://me:secret@127.0.0.1:1080")
 	v = newVU(t, nil)
 	v.must(`sse.open('http://sse.test/', (c) => c.on('error', (e) => note(e.message)));`)
-	v.wantNotes("the proxy socks5://me:xxxxx@127.0.0.1:1080 of the environment: k6/x/sse knows http and https proxies only")
+	v.wantNotes("the proxy socks5://me:xxxxx@127.0.0.1:1080 of the environment is not supported: k6/x/sse supports only http and https proxies")
 }
 
 // A server that doesn't speak HTTP/1.1 says so in the handshake. (Go's own, if it knows h2 only, lets the client guess.)
@@ -113,6 +113,6 @@ func TestNoHTTP1(t *testing.T) {
 	v := newVU(t, map[string]any{"url": "https://" + l.Addr().String()})
 	v.state.TLSConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
 	v.must(`new EventSource(url, { reconnect: false }).onerror = (e) => note(e.message);`)
-	v.wantNotes("the server refuses HTTP/1.1, and k6/x/sse speaks nothing else: remote error: tls: no application protocol")
+	v.wantNotes("the server refuses HTTP/1.1, the only version that k6/x/sse supports: remote error: tls: no application protocol")
 	<-done
 }

@@ -10,7 +10,7 @@ import (
 	"fanfare/codec"
 )
 
-// chunk is what one read needs for a moment. A stream that waits has none.
+// chunk has the buffers of one read. A stream that waits has none.
 type chunk struct {
 	bytes   [readBuffer]byte
 	live    []float64 // latencies in milliseconds
@@ -23,7 +23,7 @@ type message struct{ kind, data, lastEventID string }
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
-// readOnce waits for bytes, and measures and hands on the events that they finish.
+// readOnce waits for bytes. It measures and passes on the events that they complete.
 func (s *stream) readOnce(c *connection) error {
 	var k *chunk
 	n, err := c.read(func() []byte {
@@ -46,12 +46,12 @@ func (s *stream) readOnce(c *connection) error {
 	}
 	s.shutIfThrough()
 	if err == nil && s.opts.slow() {
-		s.dawdle(n)
+		s.throttle(n)
 	}
 	return err
 }
 
-// readSize is how much is read at once: a slow consumer that reads by rate gets a tenth of a second's worth.
+// readSize is how many bytes are read at once. A slow consumer with a read rate gets the bytes of a tenth of a second.
 func (o *options) readSize() int {
 	if o.readRate > 0 {
 		return max(1, min(readBuffer, int(o.readRate/10)))
@@ -59,10 +59,10 @@ func (o *options) readSize() int {
 	return readBuffer
 }
 
-// isPosition reports whether the message is what a stream of Fanfare begins with: an id, and nothing that was published.
+// isPosition reports whether the message is the first event of a Fanfare stream, which has only an id and was not published.
 func isPosition(m codec.Message) bool { return string(m.Type) == "position" && len(m.Data) == 0 }
 
-// digest parses the chunk and reports what was in it.
+// digest parses the chunk and records what it contains.
 func (s *stream) digest(c *connection, k *chunk, n int) error {
 	now := time.Now()
 	first := c.first
@@ -76,7 +76,7 @@ func (s *stream) digest(c *connection, k *chunk, n int) error {
 		events++
 		c.first = true
 		if s.opts.measure != nil {
-			got := s.opts.measure.look(m.Data, m.Named && string(m.Type) != "message", &s.seqs, now)
+			got := s.opts.measure.observe(m.Data, m.Named && string(m.Type) != "message", &s.seqs, now)
 			seen.add(got.counts)
 			switch {
 			case got.malformed:
@@ -124,7 +124,7 @@ func (s *stream) digest(c *connection, k *chunk, n int) error {
 	return err
 }
 
-// deliver hands events to the listeners, and waits while many are on their way already.
+// deliver passes events to the listeners. It waits while too many are on their way.
 func (s *stream) deliver(batch []message) {
 	if s.batches == nil {
 		s.batches = make(chan struct{}, maxBatches)
@@ -136,8 +136,8 @@ func (s *stream) deliver(batch []message) {
 			return
 		}
 	} else {
-		// The script may add its listeners before it returns to the event loop, or be asleep in sleep(): then nobody
-		// knows whether it ever will, and the stream is read on.
+		// The script may add its listeners before it returns to the event loop. Or it may be in sleep(); then it is unknown
+		// whether it ever will, so reading continues.
 		select {
 		case s.batches <- struct{}{}:
 		default:
@@ -152,7 +152,7 @@ func (s *stream) deliver(batch []message) {
 	})
 }
 
-// pass notes events that are not handed on. If listeners are found for them later, the script's author is told.
+// pass records events that are not passed on. If listeners for them are added later, a warning is logged.
 func (s *stream) pass(batch []message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *stream) pass(batch []message) {
 	}
 }
 
-// passedTo is how many events were not handed to listeners that there are now.
+// passedTo is how many events were not passed to the listeners that exist now.
 func (s *stream) passedTo(types map[string]struct{}) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +177,8 @@ func (s *stream) passedTo(types map[string]struct{}) (n int) {
 	return n
 }
 
-// dawdle is the pause of a slow consumer that has read n bytes.
-func (s *stream) dawdle(n int) {
+// throttle pauses a slow consumer that has read n bytes.
+func (s *stream) throttle(n int) {
 	pause := s.opts.readDelay
 	if rate := s.opts.readRate; rate > 0 {
 		pause = max(pause, time.Duration(float64(n)/rate*float64(time.Second)))

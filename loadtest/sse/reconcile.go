@@ -6,17 +6,17 @@ import (
 	"go.k6.io/k6/metrics"
 )
 
-// tailGrace is how old what a stream hasn't got must be at its end to count, unless it was left by leave: what was taken just
-// before may be on its way.
+// tailGrace is how old an event must be at the end of a stream to count as missing, because an event that was accepted just
+// before may still be on its way. It does not apply to a stream that ended by leave.
 const tailGrace = time.Second
 
-// expectation is what a stream says of its events.
+// expectation is what a stream expects of its events.
 type expectation struct {
-	key    string // that every event has
-	ledger string // that knows what is published; "" knows nothing
+	key    string // of every event
+	ledger string // of what is published; "": none
 }
 
-// plan is the schedule of the stream's key; nil if it isn't known.
+// plan is the schedule of the stream's key, or nil if it is unknown.
 func (s *stream) plan() *plan {
 	if e := s.opts.expect; e != nil && e.ledger != "" {
 		return s.hub.module.ledgerOf(e.ledger).plan(e.key)
@@ -24,7 +24,7 @@ func (s *stream) plan() *plan {
 	return nil
 }
 
-// settle charges holes as lost; what the server never took isn't. It is called with mu held.
+// settle counts holes as lost, except for events that the server never accepted. It is called with mu held.
 func (s *stream) settle(now time.Time, end bool) int64 {
 	if s.seqs.pending == 0 {
 		return 0
@@ -35,8 +35,8 @@ func (s *stream) settle(now time.Time, end bool) int64 {
 	return s.seqs.settle(now, end, nil)
 }
 
-// leave shuts the stream when it has got all that the server has taken for it up to now, or after patience. So what a stream
-// lacks at its end was not merely on its way.
+// leave closes the stream when it has got everything that the server has accepted for it up to now, or after patience. So an
+// event that is then missing was not just on its way.
 func (s *stream) leave(patience time.Duration) {
 	s.mu.Lock()
 	if !s.leftAt.IsZero() || s.shutIt {
@@ -49,7 +49,7 @@ func (s *stream) leave(patience time.Duration) {
 	s.shutIfThrough()
 }
 
-// shutIfThrough shuts a stream that is leaving and has got everything.
+// shutIfThrough closes a stream that is leaving and has got everything.
 func (s *stream) shutIfThrough() {
 	s.mu.Lock()
 	through := !s.leftAt.IsZero() && !s.opened.IsZero() && s.through()
@@ -81,7 +81,7 @@ func (s *stream) through() bool {
 	return true
 }
 
-// reconcile compares what a stream has got, at its end, with what it should have got.
+// reconcile compares, at the end of a stream, what it has got with what it should have got.
 func (s *stream) reconcile() {
 	now := time.Now()
 	s.mu.Lock()
@@ -114,8 +114,8 @@ func (s *stream) reconcile() {
 	}
 }
 
-// undelivered is how many events a stream should have got, and how many of them neither came nor are in a hole between two that
-// came. left is zero if the stream ended without leaving.
+// undelivered returns how many events a stream should have got, and how many of them are missing before the first one that
+// arrived or after the last. left is zero if the stream ended without leaving.
 func (p *plan) undelivered(key string, opened, left, end time.Time, t track) (expected, undelivered int64) {
 	until := left
 	if left.IsZero() {

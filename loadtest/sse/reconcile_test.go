@@ -130,12 +130,12 @@ func TestPlanMistakes(t *testing.T) {
 	v := newVU(t, nil)
 	for _, c := range []struct{ code, want string }{
 		{`sse.plan('run', [], 1, 0, 1)`, "the list of keys is empty"},
-		{`sse.plan('run', ['a', 'a'], 1, 0, 1)`, `the key "a" is there twice`},
+		{`sse.plan('run', ['a', 'a'], 1, 0, 1)`, `the key "a" is given twice`},
 		{`sse.plan('run', ['a'], -1, 0, 1)`, "must be 0 or more"},
 		{`sse.plan('run', ['a'], 1, 0, NaN)`, "must be 0 or more"},
 		{`sse.plan('run', ['a'], 1, 0, 1); sse.plan('run', ['b', 'a'], 1, 0, 1)`, "has a publisher already"},
 		{`sse.plan('run', ['c'], 2, 0, 1).answered(true)`, "call plan.sending before"},
-		{`const p = sse.plan('run', ['d'], 2, 0, 1); p.sending(1); p.sending(1)`, "it must be above 1"},
+		{`const p = sse.plan('run', ['d'], 2, 0, 1); p.sending(1); p.sending(1)`, "the number must be more than 1"},
 		{`sse.plan('run', ['e'], 2, 0, 1).sending(3)`, "at most 2, which are planned"},
 	} {
 		if err := v.run(c.code); err == nil || !strings.Contains(err.Error(), c.want) {

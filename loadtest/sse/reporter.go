@@ -9,25 +9,25 @@ import (
 	"go.k6.io/k6/metrics"
 )
 
-// reportEvery is how long samples are gathered. k6 handles each container of samples by itself: one for each event of ten
-// thousand streams would cost more than the streams.
+// reportEvery is how long samples are collected. k6 handles each container of samples separately, and a container for each event
+// of ten thousand streams would cost more than the streams.
 const reportEvery = 200 * time.Millisecond
 
-// activeEvery is how often sse_active is reported while it stays the same, as k6 does with vus: outputs such as Prometheus
-// forget a value that isn't repeated.
+// activeEvery is how often sse_active is reported while it is unchanged. k6 does the same with vus, because outputs such as
+// Prometheus forget a value that is not repeated.
 const activeEvery = time.Second
 
-// reporter gathers the samples of a VU's streams and hands them to k6. Counts of one time series become one sample.
+// reporter collects the samples of a VU's streams and passes them to k6. The counts of a time series become one sample.
 type reporter struct {
 	module  *Module
 	metrics *sseMetrics
 	ctx     context.Context // of the iteration
 	out     chan<- metrics.SampleContainer
-	root    *metrics.TagSet // of the test: of what is counted for the process
+	root    *metrics.TagSet // of the test, for what is counted for the whole process
 
 	mu      sync.Mutex // guards the fields below, and is never held while samples are pushed
 	counts  map[metrics.TimeSeries]float64
-	meta    map[string]string // metadata of the counts: those of the newest
+	meta    map[string]string // metadata of the counts: that of the newest one
 	samples metrics.Samples
 	spare   int  // how many samples the last report had
 	active  bool // the number of open streams has changed
@@ -37,7 +37,7 @@ type reporter struct {
 	ended   sync.WaitGroup
 }
 
-// startReporter starts a reporter, which end ends.
+// startReporter starts a reporter. end stops it.
 func startReporter(ctx context.Context, module *Module, m *sseMetrics, state *lib.State) *reporter {
 	r := &reporter{
 		module: module, metrics: m, ctx: ctx, out: state.Samples, root: m.root.WithTagsFromMap(state.Options.RunTags),
@@ -62,15 +62,15 @@ func (r *reporter) loop() {
 	}
 }
 
-// end pushes the rest. It is called while the iteration still has a callback of the event loop or runs on it, so k6 is
-// still reading: it pushes samples of its own after this.
+// end pushes the remaining samples. It is called while the iteration has a callback of the event loop or runs on it. So k6 still
+// reads samples: it pushes its own ones later.
 func (r *reporter) end() {
 	close(r.done)
 	r.ended.Wait()
 	r.report()
 }
 
-// gather lets fill add to the report: one lock for all that a read of a stream brought.
+// gather lets fill add to the report, with one lock for everything from one read of a stream.
 func (r *reporter) gather(fill func(g gathering)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (g gathering) count(m *metrics.Metric, tags *metrics.TagSet, meta map[strin
 	}
 }
 
-// seen counts what was seen of sequences.
+// seen adds the counts of sequences.
 func (g gathering) seen(m *sseMetrics, tags *metrics.TagSet, meta map[string]string, n counts) {
 	g.count(m.lost, tags, meta, n.lost)
 	g.count(m.duplicate, tags, meta, n.duplicate)
@@ -105,7 +105,7 @@ func (g gathering) sample(m *metrics.Metric, tags *metrics.TagSet, meta map[stri
 	})
 }
 
-// attempt counts an attempt to open a stream. c is nil if there was no answer.
+// attempt counts an attempt to open a stream. c is nil if there was no response.
 func (g gathering) attempt(m *sseMetrics, t metrics.TagsAndMeta, c *connection, err error, begin time.Time) {
 	now, status, success, took, result := time.Now(), "0", 0.0, time.Since(begin), "failed"
 	if c != nil {

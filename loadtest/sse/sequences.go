@@ -6,45 +6,45 @@ import (
 )
 
 const (
-	// maxKeys bounds how many sequences a stream keeps apart by measure.key. Events of further keys are counted, and their
+	// maxKeys bounds how many sequences a stream distinguishes by measure.key. Events of further keys are counted and their
 	// latency is measured, but not their order.
 	maxKeys = 10_000
 
-	// reorderGrace is how long a number that was passed over may still come. After it, or at the end of the stream, it is lost.
+	// reorderGrace is how long a skipped number may still arrive. After it, or at the end of the stream, the number is lost.
 	reorderGrace = 5 * time.Second
 
-	// maxHoles bounds the holes that one sequence remembers. The oldest goes first: it is charged, and forgotten.
+	// maxHoles bounds the holes that one sequence remembers. If there are too many, the oldest is counted as lost and forgotten.
 	maxHoles = 1024
 )
 
-// track is one sequence of a stream: every number from first to last has come, but for those in its holes.
+// track is one sequence of a stream. Every number from first to last has arrived, except for those in its holes.
 type track struct {
 	first, last int64
 	seen        bool
-	holes       []hole // in rising order
+	holes       []hole // in ascending order
 }
 
-// hole is a range of numbers that were passed over.
+// hole is a range of numbers that were skipped.
 type hole struct {
 	from, to int64
 	since    time.Time
-	lost     bool // it has been charged
+	lost     bool // it has been counted as lost
 }
 
 func (h hole) size() int64 { return h.to - h.from + 1 }
 
 // sequences are the sequences of a stream. The zero value has seen nothing.
 //
-// A number that comes late is a reorder: it is neither lost nor a duplicate. So a hole is not charged as lost when it
-// opens, but when it has been open for reorderGrace, or by the end of the stream.
+// A number that arrives late is reordered, and neither lost nor a duplicate. So a hole is not counted as lost when it opens, but
+// when it has been open for reorderGrace, or at the end of the stream.
 type sequences struct {
 	one     track // without keys
 	keys    map[string]*track
-	pending int64     // numbers in holes that are not charged
-	oldest  time.Time // not after any uncharged hole was opened; only valid while pending > 0
+	pending int64     // numbers in holes that are not counted as lost
+	oldest  time.Time // not later than the opening of any such hole; only valid while pending > 0
 }
 
-// counts are what was seen of sequences.
+// counts are the counts of sequences.
 type counts struct{ lost, duplicate, reordered int64 }
 
 func (c *counts) add(other counts) {
@@ -53,7 +53,7 @@ func (c *counts) add(other counts) {
 	c.reordered += other.reordered
 }
 
-// next notes a sequence number. The first one of a key is where counting begins.
+// next records a sequence number. Counting begins with the first one of a key.
 func (s *sequences) next(key string, seq int64, now time.Time) counts {
 	t := &s.one
 	if key != "" {
@@ -87,7 +87,7 @@ func (s *sequences) next(key string, seq int64, now time.Time) counts {
 	return counts{}
 }
 
-// open adds a hole, and returns how many numbers of another one are lost because there are too many.
+// open adds a hole. It returns how many numbers of the oldest hole are lost because there are too many holes.
 func (s *sequences) open(t *track, at int, h hole) (lost int64) {
 	if h.from > h.to {
 		return 0
@@ -107,7 +107,7 @@ func (s *sequences) open(t *track, at int, h hole) (lost int64) {
 	return lost
 }
 
-// fill takes a number out of its hole, if it is in one.
+// fill removes a number from its hole, if it is in one.
 func (s *sequences) fill(t *track, seq int64) bool {
 	i, _ := slices.BinarySearchFunc(t.holes, seq, func(h hole, seq int64) int {
 		if h.to < seq {
@@ -134,9 +134,8 @@ func (s *sequences) fill(t *track, seq int64) bool {
 	return true
 }
 
-// settle charges the holes that have been open for reorderGrace, or all of them at the end.
-// taken tells
-// how many of a range were published at all; nil: all.
+// settle counts holes as lost that have been open for reorderGrace, or, at the end, all of them. taken returns how many numbers
+// of a range were published; nil: all.
 func (s *sequences) settle(now time.Time, end bool, taken func(from, to int64) int64) (lost int64) {
 	if s.pending == 0 || !end && now.Sub(s.oldest) < reorderGrace {
 		return 0

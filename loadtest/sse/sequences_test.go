@@ -130,8 +130,8 @@ func TestExpectedEvents(t *testing.T) {
 	v.wantCount(0, "sse_malformed", "of=lax")
 	for options, want := range map[string]string{
 		`{ expect: 'a' }`:                                 "must be an object",
-		`{ expect: { ledger: 'x' } }`:                     "needs a key",
-		`{ expect: { key: 'x', Ledger: 'y' } }`:           `there is no member "Ledger"`,
+		`{ expect: { ledger: 'x' } }`:                     "needs key: ",
+		`{ expect: { key: 'x', Ledger: 'y' } }`:           `unknown member "Ledger"`,
 		`{ expect: { key: 'x' }, measure: false }`:        "needs a sequence",
 		`{ receiveBuffer: 0 }`:                            "must be a whole number from 1",
 		`{ expect: { key: 'x' }, measure: { key: 'k' } }`: "needs a sequence",

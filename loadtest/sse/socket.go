@@ -10,8 +10,8 @@ import (
 	"go.k6.io/k6/lib/netext"
 )
 
-// receiving gives a connector whose sockets have a receive buffer of so many bytes; 0 leaves it to the system. It is set before
-// the handshake, as what has been offered to the server isn't taken back.
+// receiving returns a connector whose sockets have a receive buffer with this number of bytes; 0 is the system's default. The
+// buffer is set before the handshake, because a window that was offered to the server is not withdrawn.
 func (n connector) receiving(buffer int) connector {
 	if k6, ok := n.dialer.(*netext.Dialer); ok && buffer > 0 {
 		n.dialer = &smallDialer{k6, buffer}
@@ -19,7 +19,7 @@ func (n connector) receiving(buffer int) connector {
 	return n
 }
 
-// smallDialer is k6's dialer with a receive buffer of so many bytes.
+// smallDialer is k6's dialer with a receive buffer of a given size.
 type smallDialer struct {
 	*netext.Dialer
 	buffer int

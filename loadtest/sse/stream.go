@@ -22,28 +22,28 @@ const (
 	closed     = 2
 )
 
-// maxBatches is how many reads' worth of events may wait for the event loop. A stream whose listeners are slower than its
-// events isn't read until they have caught up.
+// maxBatches bounds how many reads' events may wait for the event loop. If the listeners of a stream are slower than its events,
+// the stream is not read until they have caught up.
 const maxBatches = 16
 
-// stream is the part of an EventSource that needs no JavaScript. One goroutine at a time works for it, and owns conn and
-// the fields of its role; connect and read start each other, so that the deep stack of a handshake isn't kept.
+// stream is the part of an EventSource that needs no JavaScript. One goroutine at a time works for it, and owns conn and the
+// fields of its role. connect and read start each other as new goroutines, so the deep stack of a handshake is not kept.
 type stream struct {
 	hub    *hub
-	source *source // its methods heard, settled and the tasks it queues
+	source *source // only its methods heard and settled are used, and the tasks that it queues
 	opts   *options
 	live   *metrics.TagSet // the stream's tags with phase: live
 	replay *metrics.TagSet
 	done   chan struct{} // closed by shut
 
 	// The stream's goroutine only.
-	failed   int // attempts since it was last open
-	attempts int // to reconnect
+	failed   int // failed attempts since it was last open
+	attempts int // attempts to reconnect
 	lostAt   time.Time
 	batches  chan struct{} // a token for each batch on its way to the event loop; made with the first
 
 	mu     sync.Mutex // guards the rest; never held while anything blocks
-	shutIt bool       // shut was called: by the script, or because the iteration is over
+	shutIt bool       // shut was called, by the script or because the iteration is over
 	cancel context.CancelFunc
 	conn   net.Conn // to wake a read
 	parser codec.Parser
@@ -51,14 +51,14 @@ type stream struct {
 	stats  stats
 	opened time.Time      // when it was open for the first time
 	leftAt time.Time      // when leave was called
-	late   *time.Timer    // shuts the stream when it takes too long to leave
+	late   *time.Timer    // closes the stream when leaving takes too long
 	passed map[string]int // events that listeners may have missed, by type; see deliver
 }
 
 // errEnded is the error of a stream whose response came to its end.
 var errEnded = errors.New("the server ended the stream")
 
-// stats are what a stream has counted so far.
+// stats are the counts of a stream so far.
 type stats struct {
 	Events, Lost, Duplicate, Reordered, Misrouted, Malformed, Reconnects, Bytes int64
 }
@@ -70,13 +70,13 @@ func newStream(h *hub, src *source, o *options) *stream {
 		parser: codec.Parser{MaxBytes: o.maxEventBytes},
 	}
 	if o.lastEventID != "" {
-		_ = s.parser.Feed([]byte("id: "+o.lastEventID+"\n\n"), nil) // as if a former connection had brought it
+		_ = s.parser.Feed([]byte("id: "+o.lastEventID+"\n\n"), nil) // as if an earlier connection had received it
 		s.parser.Reset()
 	}
 	return s
 }
 
-// shut ends the stream for good, whatever it is doing. It may be called from anywhere, any number of times.
+// shut ends the stream permanently. It may be called from any goroutine, any number of times.
 func (s *stream) shut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *stream) shut() {
 	}
 }
 
-// lastEventID is what the stream would send when it reconnects now.
+// lastEventID is the id that the stream would send if it reconnected now.
 func (s *stream) lastEventID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func (s *stream) snapshot() stats {
 	return n
 }
 
-// connect makes one attempt and goes on with read, retry or the end.
+// connect makes one attempt and continues with read, retry or end.
 func (s *stream) connect() {
 	ctx, cancel := context.WithCancel(s.hub.ctx)
 	defer cancel()
@@ -127,7 +127,7 @@ func (s *stream) connect() {
 	begin := time.Now()
 	c, err := s.hub.connector.connect(ctx, s.opts, id)
 	if err != nil {
-		if ctx.Err() != nil { // the end was asked for: the attempt didn't fail, unless it was hopeless
+		if ctx.Err() != nil { // the end was asked for, so the attempt counts as failed only after a long wait
 			if time.Since(begin) >= s.hub.module.unanswered {
 				s.countAttempt(nil, errUnanswered, begin)
 			}
@@ -140,7 +140,7 @@ func (s *stream) connect() {
 		s.retry(err, errors.As(err, &refused))
 		return
 	}
-	c.header = nil // 10,000 streams needn't keep it
+	c.header = nil // saves memory with 10,000 streams
 
 	s.mu.Lock()
 	s.cancel = nil
@@ -194,7 +194,7 @@ func (s *stream) read(c *connection) {
 	s.retry(err, errors.As(err, &unreadable))
 }
 
-// retry waits and has connect try again, or ends the stream.
+// retry waits and starts connect again, or ends the stream.
 func (s *stream) retry(err error, fatal bool) {
 	select {
 	case <-s.done:
@@ -219,7 +219,7 @@ func (s *stream) retry(err error, fatal bool) {
 	}
 }
 
-// pause is how long to wait before the next attempt: retry, doubled by each failed attempt after the first, and spread.
+// pause is the time to wait before the next attempt: retry, doubled by each failed attempt after the first, and spread by jitter.
 func (s *stream) pause() time.Duration {
 	s.mu.Lock()
 	base, given := s.parser.Retry()
@@ -238,7 +238,7 @@ func (s *stream) pause() time.Duration {
 	return time.Duration(spread)
 }
 
-// end is the end of the stream; err is nil if it was asked for.
+// end ends the stream. err is nil if the end was asked for.
 func (s *stream) end(err error) {
 	s.reconcile()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanfare/internal/vectors"
+	"fanfare/internal/test/vectors"
 )
 
 // TestWhatIsOnTheWire compares what JavaScript gets with a parser that was written down from WHATWG HTML 9.2.5 and 9.2.6 line

@@ -9,7 +9,7 @@ import (
 //go:embed conf/floor.c
 var floorSource []byte
 
-// floorC is the floor in C.
+// floorC is the floor in C: it only sends, and so shows what the kernel costs.
 func floorC() Peer {
 	return Peer{
 		Name: "floor", Settings: "C, one thread, one send for each socket, nothing else", Routes: ours(),
@@ -38,7 +38,7 @@ func floorGo() Peer {
 	}
 }
 
-// goPeer is a server of this module that uses a Go library; server/NAME/main.go has its settings.
+// goPeer is a server of this module that uses a Go library. Its settings are in server/NAME/main.go.
 func goPeer(name, library, settings string, routes Routes) Peer {
 	if routes.Subscribe == "" {
 		routes = ours()
@@ -55,8 +55,8 @@ func goPeer(name, library, settings string, routes Routes) Peer {
 	}
 }
 
-// fanfare is the server of the main module, with its default configuration but for the limit of subscribers on a key,
-// which is as with the others no limit here, and the log.
+// fanfare is the server of the main module. It has its default configuration, except for the log and for the limit of subscribers
+// per key, which is so high that, as for the others, it does not matter.
 func fanfare() Peer {
 	return Peer{
 		Name: "fanfare", Settings: "default configuration, 20,000 subscribers on a key allowed, log from warnings on", Routes: ours(),

@@ -1,5 +1,4 @@
-// Package catalog knows the servers that are compared: where each comes from, how it is found, built and started, with
-// which settings, and by which routes it is used.
+// Package catalog describes the servers that are compared: how each is found, built and started, its settings, and its routes.
 package catalog
 
 import (
@@ -8,21 +7,21 @@ import (
 	"strings"
 )
 
-// Routes of a peer, as templates of Go's text/template, the same that fanload takes: {{.Base}} and {{.PublishBase}} are
-// "http://127.0.0.1:PORT", {{.Key}} and {{.Payload}} an event's; json and urlquery are functions.
+// Routes are the routes of a peer, as templates of Go's text/template in the form that fanload accepts. {{.Base}} and
+// {{.PublishBase}} are "http://127.0.0.1:PORT"; {{.Key}} and {{.Payload}} belong to an event; json and urlquery are functions.
 type Routes struct {
 	Subscribe      string
 	Publish        string
 	PublishHeaders []string
 	PublishBody    string
-	// HoldsHead tells that the response's head comes with the first event and not before, so that a subscriber counts
-	// as ready when its request has left.
+	// HoldsHead says that the response's head is sent with the first event and not before. A subscriber then counts as subscribed
+	// when its request was sent.
 	HoldsHead bool
-	// InFlight is how many connections are opened at once; 0: as many as fanload opens by itself.
+	// InFlight is how many connections are opened at the same time. 0: fanload's default.
 	InFlight int
 }
 
-// ours are the two routes that every peer has that is a library, an application or a floor.
+// ours are the two routes of every peer that is a library, an application or a floor.
 func ours() Routes {
 	return Routes{
 		Subscribe:      "{{.Base}}/stream?connectKey={{urlquery .Key}}",
@@ -32,17 +31,17 @@ func ours() Routes {
 	}
 }
 
-// Ports on 127.0.0.1 that a peer may use. The peers with one listener have both routes on Stream.
+// Ports are the ports on 127.0.0.1 that a peer may use. Peers with one listener have both routes on Stream.
 type Ports struct {
 	Stream, Publish int
-	Helper          int // of the application behind Pushpin
+	Helper          int // of the application that Pushpin asks
 }
 
 // Command is one process of a peer.
 type Command struct {
 	Args []string
 	Env  []string // added to the environment
-	// Helper tells that the process is not part of the server, so that its use of processor and memory is not counted.
+	// Helper says that the process is not part of the server. Its processor time and memory are not counted.
 	Helper bool
 }
 
@@ -55,11 +54,11 @@ type Plan struct {
 // Peer is one server.
 type Peer struct {
 	Name     string
-	Settings string // one line; the README has all of them
+	Settings string // a summary in one line; the README has all of them
 	Routes   Routes
 	// Version finds the peer on this machine. An error of type *Missing says how to install it.
 	Version func(ctx context.Context, env *Env) (string, error)
-	// Plan builds the peer if need be, and writes its configuration into dir.
+	// Plan builds the peer if necessary, and writes its configuration into dir.
 	Plan func(ctx context.Context, env *Env, ports Ports, dir string) (Plan, error)
 }
 
@@ -70,7 +69,7 @@ func (m *Missing) Error() string {
 	return fmt.Sprintf("%s is missing; to install it: %s", m.What, m.Install)
 }
 
-// Peers in the order in which they are listed and run. The floor is first: ratios are to it.
+// Peers are in the order in which they are listed and run. The floor is first, because ratios are computed to it.
 func Peers() []Peer {
 	return []Peer{
 		floorC(), floorGo(), fanfare(),
@@ -87,7 +86,7 @@ func Peers() []Peer {
 	}
 }
 
-// Find gives the peers with the names of a comma-separated list, in the catalogue's order; all of them for "".
+// Find returns the peers with the names in a comma-separated list, in the order of the catalog. "" means all.
 func Find(names string) ([]Peer, error) {
 	all := Peers()
 	if names == "" {
@@ -107,7 +106,7 @@ func Find(names string) ([]Peer, error) {
 		}
 	}
 	for n := range wanted {
-		return nil, fmt.Errorf("-peers: %q is unknown; give names of %s", n, strings.Join(known, ", "))
+		return nil, fmt.Errorf("-peers: %q is unknown: give names of %s", n, strings.Join(known, ", "))
 	}
 	return found, nil
 }

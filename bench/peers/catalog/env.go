@@ -14,16 +14,16 @@ import (
 // module is this nested module's name; the main module is two folders above.
 const module = "fanfare/bench/peers"
 
-// Env is where sources are and where programs are built. Safe for concurrent use.
+// Env has the folders of the sources and of the programs that are built. It is safe for concurrent use.
 type Env struct {
 	Root string // folder of this module
-	Bin  string // folder of what was built
+	Bin  string // folder of the programs that were built
 
 	mu    sync.Mutex
 	built map[string]error
 }
 
-// NewEnv finds this module from the current folder.
+// NewEnv finds this module, from the current folder.
 func NewEnv(ctx context.Context, bin string) (*Env, error) {
 	mod, err := output(ctx, ".", "go", "env", "GOMOD")
 	if err != nil {
@@ -32,7 +32,7 @@ func NewEnv(ctx context.Context, bin string) (*Env, error) {
 	root := filepath.Dir(mod)
 	name, err := output(ctx, root, "go", "list", "-m")
 	if err != nil || name != module {
-		return nil, fmt.Errorf("run this in the folder bench/peers, with `go run .`: it builds the servers from their sources there")
+		return nil, fmt.Errorf("this is not the folder bench/peers: run `go run .` there, because the servers are built from its sources")
 	}
 	return &Env{Root: root, Bin: bin, built: map[string]error{}}, nil
 }
@@ -40,7 +40,7 @@ func NewEnv(ctx context.Context, bin string) (*Env, error) {
 // Main is the folder of the main module.
 func (e *Env) Main() string { return filepath.Dir(filepath.Dir(e.Root)) }
 
-// Build builds a Go program once and gives its path. dir is the module's folder, pkg the package in it.
+// Build builds a Go program once and returns its path. dir is the module's folder, pkg the package in it.
 func (e *Env) Build(ctx context.Context, name, dir, pkg string) (string, error) {
 	return e.once(name, func(target string) error {
 		_, err := output(ctx, dir, "go", "build", "-o", target, pkg)
@@ -48,7 +48,7 @@ func (e *Env) Build(ctx context.Context, name, dir, pkg string) (string, error) 
 	})
 }
 
-// BuildC compiles a C program once and gives its path.
+// BuildC compiles a C program once and returns its path.
 func (e *Env) BuildC(ctx context.Context, name string, source []byte) (string, error) {
 	return e.once(name, func(target string) error {
 		if err := os.WriteFile(target+".c", source, 0o644); err != nil {
@@ -71,8 +71,7 @@ func (e *Env) once(name string, build func(target string) error) (string, error)
 	return target, err
 }
 
-// output runs a command and gives what it prints to standard output, trimmed. The error has what it prints to standard
-// error.
+// output runs a command and returns its standard output, trimmed. The error has its standard error output.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -85,7 +84,7 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	return strings.TrimSpace(string(out)), nil
 }
 
-// firstLine of what a program prints about its version, to either output.
+// firstLine returns the first line that a program prints about its version, to standard output or standard error.
 func firstLine(ctx context.Context, name string, args ...string) string {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
@@ -95,7 +94,7 @@ func firstLine(ctx context.Context, name string, args ...string) string {
 	return line
 }
 
-// program looks for a program in PATH and where Debian keeps servers.
+// program looks for a program in PATH and in Debian's folders for servers.
 func program(name string) (string, bool) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, true

@@ -20,10 +20,10 @@ var nchanConf string
 //go:embed conf/pushpin.conf
 var pushpinConf string
 
-// nchanPackaged is where Debian's package has the module.
+// nchanPackaged is the path of the module in Debian's package.
 const nchanPackaged = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 
-// nchanModule is the module that server/nchan/build.sh has made, of the newest release, or the package's.
+// nchanModule returns the module that server/nchan/build.sh has built from the newest release, or otherwise that of the package.
 func nchanModule(ctx context.Context, env *Env) (path, version string, err error) {
 	own := filepath.Join(env.Root, "server", "nchan")
 	if v, err := os.ReadFile(filepath.Join(own, "version")); err == nil {
@@ -36,14 +36,14 @@ func nchanModule(ctx context.Context, env *Env) (path, version string, err error
 	return nchanPackaged, version, err
 }
 
-// pushpinInternal has the addresses by which Pushpin's processes find each other.
+// pushpinInternal has the addresses at which Pushpin's processes find each other.
 const pushpinInternal = "/usr/lib/pushpin/internal.conf"
 
-// nchan is nginx with the module nchan; conf/nchan.conf has its settings.
+// nchan is nginx with the module nchan. Its settings are in conf/nchan.conf.
 func nchan(name, workers, settings string) Peer {
 	return Peer{
 		Name: name, Settings: settings,
-		Routes: Routes{ // nginx's own locations, so the channel is where they read it
+		Routes: Routes{ // nchan's own locations, with the channel where they read it
 			Subscribe:      "{{.Base}}/stream?connectKey={{urlquery .Key}}",
 			Publish:        "{{.PublishBase}}/publish?key={{urlquery .Key}}",
 			PublishHeaders: []string{"Content-Type: text/plain"},
@@ -72,7 +72,7 @@ func nchan(name, workers, settings string) Peer {
 	}
 }
 
-// pushpin is Pushpin with an application behind it; conf/pushpin.conf has its settings.
+// pushpin is Pushpin with an application that it asks. Its settings are in conf/pushpin.conf.
 func pushpin() Peer {
 	return Peer{
 		Name: "pushpin", Settings: "message rate lifted, no log; 32 connections opened at once; the application behind it is not counted",
@@ -81,7 +81,7 @@ func pushpin() Peer {
 			Publish:        "{{.PublishBase}}/publish/",
 			PublishHeaders: []string{"Content-Type: application/json"},
 			PublishBody:    `{"items":[{"channel":{{json .Key}},"formats":{"http-stream":{"content":{{json (printf "data: %s\n\n" .Payload)}}}}}]}`,
-			InFlight:       32, // with 256 at once some are refused: 502 Error while proxying to origin
+			InFlight:       32, // with 256, some are refused: 502 Error while proxying to origin
 		},
 		Version: func(ctx context.Context, _ *Env) (string, error) {
 			for _, p := range []string{"pushpin", "condure", "zurl"} {
@@ -107,7 +107,7 @@ func planPushpin(ctx context.Context, env *Env, ports Ports, dir string) (Plan, 
 	if err != nil {
 		return Plan{}, err
 	}
-	// Debian's zurl is a service of its own under /var/run; here Pushpin starts one that belongs to it alone.
+	// Debian's zurl is a separate service under /var/run. Here Pushpin starts its own.
 	own := strings.ReplaceAll(string(internal), "/var/run/zurl/zurl-", "{rundir}/{ipc_prefix}zurl-")
 	err = errors.Join(
 		writeTemplate(conf, pushpinConf, map[string]any{"Dir": dir, "Port": ports.Stream, "Publish": ports.Publish}),
@@ -123,7 +123,7 @@ func planPushpin(ctx context.Context, env *Env, ports Ports, dir string) (Plan, 
 	}, err
 }
 
-// eggSSE is an Egg application with egg-sse; server/egg has it.
+// eggSSE is an Egg application with egg-sse; server/egg has it. Its packages are those of the plugin's tests, egg/test/egg3.
 func eggSSE() Peer {
 	routes := ours()
 	routes.HoldsHead = true
@@ -131,13 +131,13 @@ func eggSSE() Peer {
 		Name: "egg-sse", Settings: "egg in one process, no log, unused plugins off, 20,000 subscribers on a key allowed", Routes: routes,
 		Version: func(ctx context.Context, env *Env) (string, error) {
 			if _, ok := program("node"); !ok {
-				return "", &Missing{"Node.js", "apt-get install nodejs npm, then npm ci in " + eggDir(env)}
+				return "", &Missing{"Node.js", "apt-get install nodejs npm, then " + eggInstall}
 			}
 			var versions []string
 			for _, name := range []string{"egg-sse", "egg"} {
 				v, err := npmVersion(eggDir(env), name)
 				if err != nil {
-					return "", &Missing{name, "npm ci --no-audit --no-fund in " + eggDir(env)}
+					return "", &Missing{name, eggInstall}
 				}
 				versions = append(versions, name+" "+v)
 			}
@@ -150,6 +150,9 @@ func eggSSE() Peer {
 		},
 	}
 }
+
+// eggInstall is run in the repository.
+const eggInstall = "npm ci --no-audit --no-fund --prefix egg/test/egg3"
 
 func eggDir(env *Env) string { return filepath.Join(env.Root, "server", "egg") }
 

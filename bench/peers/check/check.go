@@ -12,24 +12,24 @@ import (
 	"fanfare/bench/peers/catalog"
 )
 
-// Size of a check.
+// Size is the size of a check.
 type Size struct {
 	Subscribers int // on each key
 	Events      int // of each key
 	Keys        int
 }
 
-// Standard is what the command checks.
+// Standard is the size that the command uses.
 var Standard = Size{Subscribers: 50, Events: 200, Keys: 3}
 
-// within bounds a whole check.
+// within bounds the time of a whole check.
 const within = 60 * time.Second
 
-// settle is how long a peer that holds the head back has to take its subscribers in: nothing tells when it has.
+// settle is how long to wait for a peer that holds the head back to register its subscribers. Nothing shows when it has.
 const settle = 500 * time.Millisecond
 
-// Run opens the subscribers, publishes, and reads until each has all events of its key. It fails at the first event that
-// is missing, doubled, out of order or another key's.
+// Run opens the subscribers, publishes, and reads until each has all events of its key. It fails at the first event that is
+// missing, duplicated, out of order or of another key.
 func Run(ctx context.Context, peer catalog.Peer, plan catalog.Plan, size Size) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -75,7 +75,7 @@ func Run(ctx context.Context, peer catalog.Peer, plan catalog.Plan, size Size) e
 	}
 	wg.Wait()
 	close(failed)
-	return <-failed // the first; nil when there is none
+	return <-failed // the first error, or nil
 }
 
 func key(i int) string { return fmt.Sprintf("key %d/ü&=", i) }
@@ -88,7 +88,7 @@ func (c *client) publishAll(ctx context.Context, size Size) error {
 			}
 		}
 	}
-	// A last one behind: whoever gets an event twice has it before this.
+	// Publish one more event at the end. A duplicate arrives before it.
 	for k := range size.Keys {
 		if err := c.publish(ctx, key(k), payload(k, size.Events+1)); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (c *client) publishAll(ctx context.Context, size Size) error {
 	return nil
 }
 
-// payload is JSON, which all peers take; it may come wrapped into more of it.
+// payload is JSON, which all peers accept. Some wrap it in more JSON.
 func payload(key, n int) string { return fmt.Sprintf(`{"check":%d,"of":%d}`, n, key) }
 
 var payloadForm = regexp.MustCompile(`\{"check":(\d+),"of":(\d+)\}`)
@@ -111,7 +111,7 @@ func (s *stream) expect(headFirst bool, key, events int) error {
 	for want := 1; want <= events+1; {
 		data, err := s.data()
 		if err != nil {
-			return fmt.Errorf("has %d of %d events: %w", want-1, events+1, err)
+			return fmt.Errorf("got %d of %d events: %w", want-1, events+1, err)
 		}
 		for _, m := range payloadForm.FindAllStringSubmatch(data, -1) { // centrifuge sends several in one event
 			n, err1 := strconv.Atoi(m[1])
@@ -120,9 +120,9 @@ func (s *stream) expect(headFirst bool, key, events int) error {
 			case err1 != nil || err2 != nil:
 				return errors.Join(err1, err2)
 			case of != key:
-				return fmt.Errorf("event %d of key %d came to a subscriber of key %d", n, of, key)
+				return fmt.Errorf("event %d of key %d arrived at a subscriber of key %d", n, of, key)
 			case n != want:
-				return fmt.Errorf("event %d came where %d was due", n, want)
+				return fmt.Errorf("event %d arrived in place of event %d", n, want)
 			}
 			want++
 		}
@@ -130,13 +130,13 @@ func (s *stream) expect(headFirst bool, key, events int) error {
 	return nil
 }
 
-// Probe waits until an event gets through: until then a peer is not ready, whatever its ports say.
+// Probe waits until an event is delivered. Until then a peer is not ready, even if its ports are open.
 func Probe(ctx context.Context, peer catalog.Peer, plan catalog.Plan) error {
 	c, err := newClient(peer, plan)
 	if err != nil {
 		return err
 	}
-	err = errors.New("nothing was tried")
+	err = errors.New("no attempt was made")
 	for ctx.Err() == nil {
 		if err = c.probe(ctx); err == nil {
 			return nil

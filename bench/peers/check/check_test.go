@@ -85,10 +85,10 @@ func TestRunFindsFaults(t *testing.T) {
 		"honest":          {fault: honest},
 		"honest, held":    {fault: honest, held: true},
 		"wrapped":         {fault: func(_ string, _ int, d string) []string { return []string{`{"push":{"data":` + d + `}}`} }},
-		"lost":            {fault: once(7, 2), want: "event 8 came where 7 was due"},
-		"lost at the end": {fault: once(20, 0), want: "event 21 came where 20 was due"},
-		"doubled":         {fault: once(20, 3, payload(0, 20), payload(0, 20)), want: "event 20 came where 21 was due"},
-		"another key's":   {fault: once(3, 1, payload(1, 3)), want: "event 3 of key 1 came to a subscriber of key 0"},
+		"lost":            {fault: once(7, 2), want: "event 8 arrived in place of event 7"},
+		"lost at the end": {fault: once(20, 0), want: "event 21 arrived in place of event 20"},
+		"doubled":         {fault: once(20, 3, payload(0, 20), payload(0, 20)), want: "event 20 arrived in place of event 21"},
+		"another key's":   {fault: once(3, 1, payload(1, 3)), want: "event 3 of key 1 arrived at a subscriber of key 0"},
 		"out of order": {fault: func(k string, i int, d string) []string {
 			if k != key(0) || i != 0 {
 				return []string{d}
@@ -102,7 +102,7 @@ func TestRunFindsFaults(t *testing.T) {
 				return []string{d, late}
 			}
 			return []string{d}
-		}, want: "event 6 came where 5 was due"},
+		}, want: "event 6 arrived in place of event 5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(&faulty{fault: c.fault, held: c.held, keys: map[string][]chan string{}})

@@ -1,5 +1,5 @@
-// Package check tests a peer: that each subscriber gets each event of its key exactly once and in order, and nothing of
-// other keys.
+// Package check tests that each subscriber of a peer gets each event of its key exactly once and in order, and no event of
+// another key.
 package check
 
 import (
@@ -20,7 +20,8 @@ import (
 	"fanfare/bench/peers/catalog"
 )
 
-// client renders a peer's routes and speaks HTTP/1.1 itself: egg-sse's head has a Transfer-Encoding that net/http refuses.
+// client renders a peer's routes. It implements HTTP/1.1 itself, because egg-sse's head has a Transfer-Encoding that net/http
+// refuses.
 type client struct {
 	peer    catalog.Peer
 	address string // of the stream
@@ -60,7 +61,7 @@ func (c *client) render(text, key, payload string) (string, error) {
 	return b.String(), err
 }
 
-// request opens a connection and sends one request. The deadline of ctx holds for everything on the connection.
+// request opens a connection and sends one request. The deadline of ctx applies to everything on the connection.
 func (c *client) request(ctx context.Context, address, method, route, key, payload string, headers []string, body string) (net.Conn, error) {
 	target, err := c.render(route, key, payload)
 	if err != nil {
@@ -81,7 +82,7 @@ func (c *client) request(ctx context.Context, address, method, route, key, paylo
 	if deadline, ok := ctx.Deadline(); ok {
 		err = conn.SetDeadline(deadline)
 	}
-	context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends what waits on the connection
+	context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends reads and writes that are waiting
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, u.RequestURI(), address)
 	for _, h := range headers {
@@ -100,7 +101,7 @@ func (c *client) request(ctx context.Context, address, method, route, key, paylo
 	return conn, nil
 }
 
-// publish sends one event, and waits for the answer.
+// publish sends one event and waits for the answer.
 func (c *client) publish(ctx context.Context, key, payload string) error {
 	conn, err := c.request(ctx, c.target, "POST", c.peer.Routes.Publish, key, payload, c.peer.Routes.PublishHeaders, c.peer.Routes.PublishBody)
 	if err != nil {
@@ -164,7 +165,7 @@ func (s *stream) head() error {
 	}
 }
 
-// data waits for the next event and gives its data; comments and blocks without data are passed over.
+// data waits for the next event and returns its data. It skips comments and blocks without data.
 func (s *stream) data() (string, error) {
 	var lines []string
 	for {
@@ -182,7 +183,7 @@ func (s *stream) data() (string, error) {
 	}
 }
 
-// chunks undoes the chunked transfer coding (RFC 9112, 7.1).
+// chunks decodes the chunked transfer coding (RFC 9112, 7.1).
 type chunks struct {
 	r    *bufio.Reader
 	left int64

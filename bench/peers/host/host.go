@@ -1,5 +1,5 @@
-// Package host is what the peers that are Go libraries have in common: an HTTP server of the standard library with the
-// two routes, GET /stream?connectKey=K and POST /publish?key=K. A user of such a library writes the same few lines.
+// Package host is shared by the peers that are Go libraries. It is an HTTP server of the standard library with the routes GET
+// /stream?connectKey=K and POST /publish?key=K. A user of such a library writes the same few lines.
 package host
 
 import (
@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// maxBody is the largest event that a peer takes, in bytes.
+// maxBody is the largest event that a peer accepts, in bytes.
 const maxBody = 2 << 20
 
 // Publish sends data to the subscribers of a key.
 type Publish func(ctx context.Context, key string, data []byte) error
 
-// Run serves both routes on the address of the flag -listen until SIGTERM or SIGINT, and exits with 1 on an error.
-// There is no time-out and no logging: none of them is what is measured.
+// Run serves both routes on the address of the flag -listen until SIGTERM or SIGINT, and exits with 1 on an error. It has no
+// timeouts and no log, because they are not to be measured.
 func Run(subscribe http.Handler, publish Publish) {
 	listen := flag.String("listen", "127.0.0.1:0", "address of both routes; loopback only")
 	flag.Parse()
@@ -56,14 +56,14 @@ func run(listen string, subscribe http.Handler, publish Publish) error {
 	}
 }
 
-// Listen refuses what isn't loopback: these programs take events from anybody.
+// Listen refuses addresses that are not loopback, because these programs accept events from anybody.
 func Listen(address string) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("-listen: %w", err)
 	}
 	if !tcp.IP.IsLoopback() {
-		return nil, fmt.Errorf("-listen %s: give a loopback address such as 127.0.0.1:8080", address)
+		return nil, fmt.Errorf("-listen %s is not a loopback address: give one such as 127.0.0.1:8080", address)
 	}
 	config := net.ListenConfig{KeepAlive: time.Minute}
 	return config.Listen(context.Background(), "tcp", address)

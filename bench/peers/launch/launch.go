@@ -1,7 +1,11 @@
 //go:build linux
 
-// Package launch starts a peer on free loopback ports, waits until an event gets through, and stops it without leaving
-// anything behind.
+// Package launch starts a peer on free loopback ports, waits until an event is delivered, and stops the peer without leaving
+// processes or files behind.
+//
+//	running, err := launch.Start(ctx, env, peer, check.Probe)
+//	// use running.Plan
+//	err = running.Stop()
 package launch
 
 import (
@@ -9,12 +13,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -31,7 +33,7 @@ const (
 type Running struct {
 	Peer catalog.Peer
 	Plan catalog.Plan
-	// PIDs of the server's own processes, without helpers; their children count too.
+	// PIDs are the server's own processes, without helpers. Their children count as well.
 	PIDs []int
 
 	dir       string
@@ -46,16 +48,16 @@ type process struct {
 	ended chan struct{} // closed when it has ended
 }
 
-// Probe reports whether an event gets through a peer; check.Probe is the one to use.
+// Probe waits until a peer delivers an event. Use check.Probe.
 type Probe func(ctx context.Context, peer catalog.Peer, plan catalog.Plan) error
 
-// Start a peer. The error of one that doesn't come up has what it wrote to standard error.
+// Start starts a peer. If the peer does not get ready, the error has its standard error output.
 func Start(ctx context.Context, env *catalog.Env, peer catalog.Peer, probe Probe) (*Running, error) {
 	ports, err := freePorts()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(env.Bin, "run-") // short: sockets of Pushpin are in it, and their paths are limited
+	dir, err := os.MkdirTemp(env.Bin, "run-") // short, because Pushpin's sockets are in it, and their paths have a limit
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +83,7 @@ func Start(ctx context.Context, env *catalog.Env, peer catalog.Peer, probe Probe
 	}()
 	if err := probe(ready, peer, r.Plan); err != nil {
 		said := r.said()
-		return nil, errors.Join(fmt.Errorf("%s does not get ready: %w\n%s", peer.Name, err, said), r.Stop())
+		return nil, errors.Join(fmt.Errorf("%s did not get ready: %w\n%s", peer.Name, err, said), r.Stop())
 	}
 	return r, nil
 }
@@ -93,15 +95,15 @@ func (r *Running) run(c catalog.Command) error {
 	errs := &tail{}
 	cmd.Stdout, cmd.Stderr = errs, errs
 	cmd.WaitDelay = time.Second
-	// A group of its own: what it starts is stopped with it, and a Ctrl-C in the terminal reaches only the command itself,
-	// which then stops it in order.
+	// With its own process group, the programs that it starts are stopped with it. And a Ctrl-C in the terminal reaches only the
+	// command itself, which then stops the peer in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := fork(cmd); err != nil {
 		return err
 	}
 	p := &process{cmd: cmd, errs: errs, ended: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // how it ended is told by what it said
+		_ = cmd.Wait() // its output says how it ended
 		close(p.ended)
 	}()
 	r.processes = append(r.processes, p)
@@ -148,14 +150,14 @@ func (p *process) end() error {
 	case <-p.ended:
 	case <-time.After(stopWithin):
 	}
-	// The group still exists while any process of it does; its number can't be given to another before that.
+	// The group still exists while any process of it does; its number cannot be reused before that.
 	for deadline := time.Now().Add(stopWithin); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if syscall.Kill(-pid, syscall.SIGKILL) != nil {
 			<-p.ended
 			return nil
 		}
 	}
-	return fmt.Errorf("processes of group %d can't be stopped", pid)
+	return fmt.Errorf("processes of group %d cannot be stopped", pid)
 }
 
 func (r *Running) said() []byte {
@@ -166,39 +168,19 @@ func (r *Running) said() []byte {
 	return bytes.TrimSpace(all)
 }
 
-// Ended reports whether a process of the peer has ended by itself, which none should.
+// Ended returns an error if a process of the peer has ended by itself.
 func (r *Running) Ended() error {
 	for _, p := range r.processes {
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s has ended by itself: %s", filepath.Base(p.cmd.Path), p.errs.text())
+			return fmt.Errorf("%s ended by itself: %s", filepath.Base(p.cmd.Path), p.errs.text())
 		default:
 		}
 	}
 	return nil
 }
 
-// freePorts are free now; somebody else could take one before the peer does, and then the peer doesn't get ready.
-func freePorts() (catalog.Ports, error) {
-	var p catalog.Ports
-	for _, to := range []*int{&p.Stream, &p.Publish, &p.Helper} {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return p, err
-		}
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return p, err
-		}
-		if *to, err = strconv.Atoi(port); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
-}
-
-// tail keeps the end of what a process says.
+// tail keeps the end of a process's output.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte

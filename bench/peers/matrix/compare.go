@@ -17,12 +17,12 @@ import (
 	"fanfare/bench/peers/report"
 )
 
-// pause between two runs: sockets close, memory is given back.
+// pause between two runs, in which sockets close and memory is released.
 const pause = 500 * time.Millisecond
 
-// Compare runs all peers through all scenarios, in rounds, so that what changes on the machine meanwhile changes for all.
-// Each run has a freshly started server. doc has the peers, and the runs of an earlier comparison if it continues one; Compare
-// adds scenarios, machine and runs, and calls save after each round. It ends early, with what there is, when ctx does.
+// Compare runs all peers in all scenarios. It runs them in rounds, so that a change of the machine affects all of them. Each run
+// starts its server anew. doc has the peers, and the runs of an earlier comparison if it continues one. Compare adds scenarios,
+// machine and runs to it, and calls save after each round. If ctx ends, Compare ends early with the results so far.
 func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Options, doc *report.Document, progress io.Writer,
 	save func() error) error {
 	fanload, err := env.Build(ctx, "fanload", env.Main(), "./cmd/fanload")
@@ -44,7 +44,7 @@ func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Opt
 			round := doc.LastRound(s) + 1
 			doc.Rounds = max(doc.Rounds, round)
 			for j := range peers {
-				// Another one is first each time.
+				// Begin with another peer each time.
 				peer := peers[(j+i+round)%len(peers)]
 				run := one(ctx, env, fanload, peer, s, o, doc)
 				if ctx.Err() != nil {
@@ -64,7 +64,7 @@ func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Opt
 	return nil
 }
 
-// one run of a peer: start, measure, stop.
+// one makes one run of a peer: start, measure, stop.
 func one(ctx context.Context, env *catalog.Env, fanload string, peer catalog.Peer, s report.Scenario, o *Options,
 	doc *report.Document) report.Run {
 	run := report.Run{Peer: peer.Name, Scenario: s}
@@ -102,7 +102,7 @@ func line(r report.Run) string {
 	return text
 }
 
-// load is the one-minute load average, 0 if it can't be read.
+// load is the one-minute load average, or 0 if it cannot be read.
 func load() float64 {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"fanfare/bench/peers/report"
 )
 
-// result is what is read of fanload's JSON; its docs/fanload.md says what each figure means.
+// result has the part of fanload's JSON that is used. docs/fanload.md explains each figure.
 type result struct {
 	Machine report.Machine `json:"machine"`
 	Connect struct {
@@ -72,16 +72,16 @@ type result struct {
 type summary struct {
 	P50        float64 `json:"p50_us"`
 	P99        float64 `json:"p99_us"`
-	Unfinished int64   `json:"unfinished"` // counted as what had passed by then
+	Unfinished int64   `json:"unfinished"` // recorded with the time that had passed
 }
 
 type point struct {
 	Delivered float64         `json:"delivered"` // so far
 	CPU       float64         `json:"cpu_us"`    // of the server, so far
-	Latency   json.RawMessage `json:"latency"`   // absent: nothing was measured in the interval
+	Latency   json.RawMessage `json:"latency"`   // absent if nothing was measured in the interval
 }
 
-// arguments of fanload for a scenario against a running peer.
+// arguments returns fanload's arguments for a scenario against a running peer.
 func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile string) []string {
 	r := peer.Peer.Routes
 	ready := "head"
@@ -111,7 +111,7 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 		"--subscribe", r.Subscribe, "--publish", r.Publish, "--publish-body", r.PublishBody, "--ready", ready,
 		"--subscribers", strconv.Itoa(s.Subscribers), "--keys", strconv.Itoa(s.Keys), "--size", strconv.Itoa(s.Size),
 		"--duration", duration.String(), "--settle", o.Settle.String(), "--drain", "10s", "--connect-timeout", "30s",
-		"--progress", "off", "--json", jsonFile, "--sample", "200ms", "--no-checks", // what was not delivered is in the figures
+		"--progress", "off", "--json", jsonFile, "--sample", "200ms", "--no-checks", // figures reports what was not delivered
 	}
 	for _, h := range r.PublishHeaders {
 		args = append(args, "--publish-header", h)
@@ -125,13 +125,13 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	return append(args, more...)
 }
 
-// warm is how many deliveries a server has made, at least, before it is measured: code is compiled, tables have grown.
+// warm is the least number of deliveries before a server is measured. By then code is compiled and tables have grown.
 const warm = 50_000
 
-// passes is how often every key has an event before the measurement: caches by key are filled by the first.
+// passes is how many events every key has before the measurement. The first one fills caches by key.
 func passes(s report.Scenario) int { return max(3, min(100, warm/s.Subscribers)) }
 
-// duration of publishing. The paced scenario gets 100 events, for a percentile to be one, but no more than 10 s.
+// duration is the time of publishing. The paced scenario gets at least 100 events, which a percentile needs, but at most 10 s.
 func duration(s report.Scenario, o *Options) time.Duration {
 	if s.Kind != report.Paced {
 		return o.Duration
@@ -141,7 +141,8 @@ func duration(s report.Scenario, o *Options) time.Duration {
 
 const enough = 101 // events
 
-// limit of one run of fanload. Connecting is the longest part: some peers take a few hundred connections a second.
+// limit is the time limit of a run of fanload. Connecting is the longest part: some peers accept only a few hundred connections
+// per second.
 func limit(s report.Scenario, o *Options) time.Duration {
 	return 2*time.Minute + 2*(duration(s, o)+o.Hold+o.Settle) + time.Duration(s.Subscribers)*5*time.Millisecond
 }
@@ -158,24 +159,24 @@ func measure(ctx context.Context, fanload, dir string, s report.Scenario, o *Opt
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
 	failed := cmd.Run()
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("fanload: %w: %s", errors.Join(failed, ctx.Err()), bytes.TrimSpace(said.Bytes()))
+		return nil, fmt.Errorf("fanload: %w: %s", errors.Join(failed, ctx.Err()), bytes.TrimSpace(output.Bytes()))
 	}
 	r := new(result)
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("fanload's JSON: %w", err)
 	}
 	if failed != nil {
-		return r, fmt.Errorf("fanload: %w: %s", failed, bytes.TrimSpace(said.Bytes()))
+		return r, fmt.Errorf("fanload: %w: %s", failed, bytes.TrimSpace(output.Bytes()))
 	}
 	return r, nil
 }
 
-// figures of a result, nil if the run was too short for this server, and what was not delivered as it should.
+// figures returns the figures of a result, or nil if the run was too short for the server, and what was not delivered correctly.
 func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	f := &report.Figures{
 		ConnectsPerSecond: r.Connect.PerSecond,
@@ -198,13 +199,13 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	}{
 		{r.Connect.Asked - r.Connect.Connected, "subscribers could not connect"},
 		{r.Publish.Failed, "publish requests failed"},
-		{r.Publish.Unsent, "events were never sent, since the publish route did not answer"},
+		{r.Publish.Unsent, "events were never sent, because the publish route did not answer"},
 		{r.Sequence.Lost, "deliveries lost"},
-		{r.Sequence.Duplicated, "deliveries doubled"},
+		{r.Sequence.Duplicated, "deliveries duplicated"},
 		{r.Sequence.OutOfOrder, "deliveries out of order"},
 		{r.Sequence.Malformed, "deliveries cut off"},
 		{r.Sequence.Misrouted, "deliveries to subscribers of another key"},
-		{r.Sequence.Gaps, "gaps told by the server"},
+		{r.Sequence.Gaps, "gaps reported by the server"},
 		{r.Streams.Ended, "streams ended by the server"},
 		{r.Streams.Behind, "subscribers still behind after 10 s"},
 		{r.Publish.Timeouts, "rounds not complete after 10 s"},
@@ -218,13 +219,13 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	case r.Deliveries.Total == 0:
 		problems = append(problems, "nothing was delivered")
 	case r.Deliveries.Measured == 0:
-		return nil, problems // too short: nothing was measured, which is not the server's fault
+		return nil, problems // the run was too short to measure anything, which is not the server's fault
 	}
 	return f, problems
 }
 
-// drift is the server's CPU per delivery in the second half of what was measured, by that in the first; 0 if the halves are
-// too short for the kernel's clock of 10 ms.
+// drift is the server's CPU per delivery in the second half of the measured time, divided by that in the first. It is 0 if the
+// halves are too short for the kernel's clock of 10 ms.
 func (r *result) drift() float64 {
 	var measured []point
 	for i, p := range r.Timeline {
@@ -235,13 +236,13 @@ func (r *result) drift() float64 {
 			measured = append(measured, p)
 		}
 	}
-	const least = 200_000 // us of CPU in each half: 5 %
+	const least = 200_000 // us of CPU time in each half, for an error of 5 %
 	if len(measured) < 3 {
 		return 0
 	}
 	first, last := measured[0], measured[len(measured)-1]
 	half := measured[len(measured)/2]
-	for _, p := range measured { // by deliveries: a pause is in neither half
+	for _, p := range measured { // halve by deliveries, so that a pause counts in neither half
 		if p.Delivered-first.Delivered >= (last.Delivered-first.Delivered)/2 {
 			half = p
 			break

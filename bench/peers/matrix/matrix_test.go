@@ -79,7 +79,7 @@ func TestFiguresTellEachProblem(t *testing.T) {
 		`{"connect":{"asked":10,"connected":8},"deliveries":{"total":1,"measured":1}}`:                  "2 subscribers could not connect",
 		`{"publish":{"failed":3,"round_timeouts":4,"unsent":5},"deliveries":{"total":1,"measured":1}}`:  "3 publish requests failed|4 rounds|5 events were never sent",
 		`{"sequence":{"malformed":2},"deliveries":{"total":1,"measured":1}}`:                            "2 deliveries cut off",
-		`{"sequence":{"lost":1,"duplicated":2,"out_of_order":3},"deliveries":{"total":1,"measured":1}}`: "1 deliveries lost|2 deliveries doubled|3 deliveries out",
+		`{"sequence":{"lost":1,"duplicated":2,"out_of_order":3},"deliveries":{"total":1,"measured":1}}`: "1 deliveries lost|2 deliveries duplicated|3 deliveries out",
 		`{"sequence":{"misrouted":1,"gap_events":2},"deliveries":{"total":1,"measured":1}}`:             "another key|2 gaps",
 		`{"streams":{"ended":5,"behind_after_drain":6},"deliveries":{"total":1,"measured":1}}`:          "5 streams|6 subscribers still behind",
 		`{"deliveries":{"total":0}}`: "nothing was delivered",

@@ -1,4 +1,4 @@
-// Package matrix is the comparison: which scenarios, in which order, and one run of a peer through fanload.
+// Package matrix runs the comparison: the scenarios, their order, and each run of a peer with fanload.
 package matrix
 
 import (
@@ -13,57 +13,57 @@ import (
 
 const (
 	small = 64   // bytes of an event's data
-	large = 4096 // bytes of a large one's
+	large = 4096 // bytes of a large event's data
 
 	perKey    = 10      // subscribers on each of many keys
-	perSecond = 20_000  // deliveries of the paced scenario: little enough for the slowest
+	perSecond = 20_000  // deliveries per second of the paced scenario: few enough for the slowest server
 	perBurst  = 100_000 // deliveries of a burst
-	mostBurst = 100     // events of a burst
-	atOnce    = 64      // publishes in flight, one for each of as many keys
+	mostBurst = 100     // at most this many events in a burst
+	atOnce    = 64      // publishes in flight, each to another key
 )
 
-// Kinds in their order within a round.
+// Kinds are in their order within a round.
 var Kinds = []report.Kind{report.Idle, report.One, report.Large, report.Keys, report.Flight, report.Paced, report.Burst}
 
-// Options of a comparison.
+// Options are the options of a comparison.
 type Options struct {
 	Subscribers []int
 	Kinds       []report.Kind
 	Rounds      int
 	Duration    time.Duration // of publishing, after the warm-up
 	Settle      time.Duration // after the last connect
-	Hold        time.Duration // idle
+	Hold        time.Duration // of the connections in the scenario idle
 }
 
-// Bounds of the options: a comparison must end.
+// Bounds of the options, because a comparison must end.
 const (
 	mostSubscribers = 100_000
 	mostRounds      = 20
 	longest         = time.Minute
 )
 
-// Check refuses options out of bounds, by the name of their flag.
+// Check refuses options out of bounds. The error names the flag.
 func (o *Options) Check() error {
 	if len(o.Subscribers) == 0 || len(o.Kinds) == 0 {
 		return fmt.Errorf("-subscribers and -scenarios need a value")
 	}
 	for _, n := range o.Subscribers {
 		if n < 1 || n > mostSubscribers {
-			return fmt.Errorf("-subscribers %d: give 1 to %d", n, mostSubscribers)
+			return fmt.Errorf("-subscribers %d is out of range: give 1 to %d", n, mostSubscribers)
 		}
 	}
 	if o.Rounds < 1 || o.Rounds > mostRounds {
-		return fmt.Errorf("-rounds %d: give 1 to %d", o.Rounds, mostRounds)
+		return fmt.Errorf("-rounds %d is out of range: give 1 to %d", o.Rounds, mostRounds)
 	}
 	for name, d := range map[string]time.Duration{"-duration": o.Duration, "-settle": o.Settle, "-hold": o.Hold} {
 		if d < 100*time.Millisecond || d > longest {
-			return fmt.Errorf("%s %s: give 100ms to %s", name, d, longest)
+			return fmt.Errorf("%s %s is out of range: give 100ms to %s", name, d, longest)
 		}
 	}
 	return nil
 }
 
-// Scenarios of the options, in their order.
+// Scenarios returns the scenarios of the options, in their order.
 func (o *Options) Scenarios() []report.Scenario {
 	var all []report.Scenario
 	for _, n := range o.Subscribers {
@@ -92,7 +92,7 @@ func scenario(kind report.Kind, subscribers int) report.Scenario {
 	return s
 }
 
-// ParseKinds reads a comma-separated list; all of them for "".
+// ParseKinds reads a comma-separated list. "" means all kinds.
 func ParseKinds(text string) ([]report.Kind, error) {
 	if text == "" {
 		return Kinds, nil
@@ -101,7 +101,7 @@ func ParseKinds(text string) ([]report.Kind, error) {
 	for _, w := range strings.Split(text, ",") {
 		k := report.Kind(strings.TrimSpace(w))
 		if !slices.Contains(Kinds, k) {
-			return nil, fmt.Errorf("-scenarios: %q is unknown; give some of %v", w, Kinds)
+			return nil, fmt.Errorf("-scenarios: %q is unknown: give some of %v", w, Kinds)
 		}
 		all = append(all, k)
 	}
@@ -114,7 +114,7 @@ func ParseNumbers(text string) ([]int, error) {
 	for _, w := range strings.Split(text, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(w))
 		if err != nil {
-			return nil, fmt.Errorf("-subscribers: %q is no number", w)
+			return nil, fmt.Errorf("-subscribers: %q is not a whole number: write numbers separated by commas", w)
 		}
 		if !slices.Contains(all, n) {
 			all = append(all, n)

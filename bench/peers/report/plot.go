@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Plots are the SVG files by name.
+// Plots returns the SVG files by name.
 func (d *Document) Plots() map[string]string {
 	all := map[string]string{}
 	for _, v := range views {
@@ -18,22 +18,22 @@ func (d *Document) Plots() map[string]string {
 	return all
 }
 
-// Measures of a plot, in its own units.
+// Measures of a plot, in SVG units.
 const (
 	plotWidth = 760
 	left      = 110 // names of the servers
-	right     = 110 // figures behind the longest bar
+	right     = 110 // figures after the longest bar
 	top       = 64
 	barHeight = 13
 	groupGap  = 10
 )
 
-// Colours of the numbers of subscribers, from few to many; they can be told apart in grey and on dark ground too.
-var colours = []string{"#7fb2e5", "#2f78c4", "#12406f", "#c98a1b"}
+// colors for the numbers of subscribers, from few to many. They can be distinguished in gray and on a dark background.
+var colors = []string{"#7fb2e5", "#2f78c4", "#12406f", "#c98a1b"}
 
-// plot draws a bar for each server and number of subscribers, from the median, with a line from the lowest to the highest
-// round. The scale is linear and begins at 0; a bar is cut where it is more than 6 times the median bar, so that the others
-// can be read.
+// plot draws a bar for each server and number of subscribers. The bar shows the median; a line shows the lowest and the highest
+// round. The scale is linear and begins at 0. A bar that is more than 6 times the median bar is cut, so that the others remain
+// readable.
 func (d *Document) plot(v view) string {
 	numbers := d.subscribers(v.kind)
 	var all []float64
@@ -58,7 +58,7 @@ func (d *Document) plot(v view) string {
 	x := left
 	for i, n := range numbers {
 		fmt.Fprintf(&b, `<rect x="%d" y="36" width="12" height="12" fill="%s"/><text x="%d" y="46">%s subscribers</text>`+"\n",
-			x, colours[i%len(colours)], x+17, thousands(n))
+			x, colors[i%len(colors)], x+17, thousands(n))
 		x += 150
 	}
 	scale := func(value float64) float64 { return math.Min(value/end, 1) * (plotWidth - left - right) }
@@ -66,14 +66,14 @@ func (d *Document) plot(v view) string {
 		y := top + i*group
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-8, y+len(numbers)*barHeight/2+4, html.EscapeString(p.Name))
 		for j, n := range numbers {
-			bar(&b, y+j*barHeight, colours[j%len(colours)], v, d.stat(p.Name, &v, n), end, scale)
+			bar(&b, y+j*barHeight, colors[j%len(colors)], v, d.stat(p.Name, &v, n), end, scale)
 		}
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
 }
 
-func bar(b *strings.Builder, y int, colour string, v view, s stat, end float64, scale func(float64) float64) {
+func bar(b *strings.Builder, y int, color string, v view, s stat, end float64, scale func(float64) float64) {
 	if s.n == 0 {
 		fmt.Fprintf(b, `<text x="%d" y="%d" fill="#777" font-size="10">not measured</text>`+"\n", left+4, y+barHeight-3)
 		return
@@ -85,7 +85,7 @@ func bar(b *strings.Builder, y int, colour string, v view, s stat, end float64, 
 	if s.flawed {
 		text += " †"
 	}
-	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`, left, y, scale(s.median), barHeight-2, colour)
+	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`, left, y, scale(s.median), barHeight-2, color)
 	if s.n > 1 {
 		middle := float64(y) + float64(barHeight-2)/2
 		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#000" stroke-width="1.2"/>`,

@@ -119,7 +119,8 @@ func TestRatioIsWithinTheRound(t *testing.T) {
 	}
 }
 
-// TestCells: a slow server is slow in the table and not absent, a percentile of a few events is none, and what was not warm is told.
+// TestCells: a slow server is slow in the table and not absent, a percentile of a few events is none, and what was not warm is
+// told.
 func TestCells(t *testing.T) {
 	d := &Document{Rounds: 2, Peers: []Peer{{Name: "floor"}, {Name: "slow"}}, Scenarios: []Scenario{{Kind: Burst, Subscribers: 10}, {Kind: Paced, Subscribers: 10}}}
 	for round := 1; round <= 2; round++ {

@@ -172,7 +172,7 @@ func FuzzFile(f *testing.F) {
 			return
 		}
 		again := Defaults()
-		again.PublishToken = c.PublishToken
+		again.PublishToken, again.TokenSecret = c.PublishToken, c.TokenSecret
 		if problems := decodeFile(again, "again.yaml", []byte(c.YAML())); len(problems) > 0 {
 			t.Fatalf("%v in\n%s", problems, c.YAML())
 		}

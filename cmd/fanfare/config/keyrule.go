@@ -1,8 +1,9 @@
 package config
 
 import (
-	"path"
 	"time"
+
+	"fanfare/auth/pattern"
 )
 
 // KeyRule overrides settings for the keys that match a pattern. A nil field keeps the setting that applies to all keys. The
@@ -32,10 +33,10 @@ func checkKeyRules(c *Config, at place) {
 			}
 		}
 		match := rule.part("match")
-		if _, err := path.Match(r.Match, ""); err != nil {
-			match.fail("%s is a bad pattern: it has a [ without a ], an empty [], or a backslash at the end (syntax: * ? [a-z] and \\ before a literal)", quoteShort(r.Match))
-		} else if r.Match == "" {
+		if r.Match == "" {
 			match.fail("must not be empty: \"*\" matches all keys without a slash")
+		} else if err := pattern.Check(r.Match); err != nil {
+			match.fail("%s %s", quoteShort(r.Match), err)
 		} else if j, twice := first[r.Match]; twice {
 			match.fail("%s is never used: keys[%d] has the same pattern, and the first match counts", quoteShort(r.Match), j)
 		} else {

@@ -52,6 +52,7 @@ var checks = []struct {
 	{"allowCredentials", checkCredentials},
 	{"maxBodyTotalBytes", checkBodyTotal},
 	{"maxHeadBytes", checkHead},
+	{"jwtKeys", checkAuthorization},
 	{"cacheKey", checkCacheKey},
 	{"redisURL", checkRedisURL},
 	{"redisChannels", func(c *Config, at place) { checkRedisNames(c, c.RedisChannels, at) }},

@@ -163,6 +163,7 @@ func TestValidateKeyRules(t *testing.T) {
 	for _, test := range []struct{ rules, want string }{
 		{"[{match: 'a*', history: 2, historyBytes: 2MiB, historyTTL: 1s, slow: skip, maxClients: 1}, {match: '[a-c]?/*'}]", ""},
 		{"[{match: 'a[', history: 4}]", "fanfare.yaml:1:16: keys[0].match: \"a[\" is a bad pattern: it has a [ without a ], an empty [], or a backslash at the end (syntax: * ? [a-z] and \\ before a literal)"},
+		{"[{match: 'a**', history: 4}, {match: '**'}]", "fanfare.yaml:1:16: keys[0].match: \"a**\" is a bad pattern: ** stands only alone, for all keys; write * for any characters except a slash"},
 		{"[{match: a}, {match: ''}]", `fanfare.yaml:1:28: keys[1].match: must not be empty: "*" matches all keys without a slash`},
 		{"[{match: a}, {match: a, slow: skip}]", `fanfare.yaml:1:28: keys[1].match: "a" is never used: keys[0] has the same pattern, and the first match counts`},
 		{"[{match: a, history: 1}]", "fanfare.yaml:1:28: keys[0].history: 1 is out of range: 2 to 1048576"},

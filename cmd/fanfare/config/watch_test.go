@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // startWatch watches path until the test ends; each change is one value on the channel.

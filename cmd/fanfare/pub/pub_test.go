@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fanfare/cmd/fanfare/remote"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -20,7 +20,7 @@ import (
 
 	"fanfare/cmd/fanfare/remote"
 	"fanfare/codec"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -215,7 +215,7 @@ func TestWhatEndsIt(t *testing.T) {
 		{"the end without --reconnect", Options{}, text("data: x\n\n"), ""},
 		{"an event over the limit", Options{Reconnect: true, MaxBytes: 10}, open("data: 0123456789x\n\n"), "longer than 10 bytes"},
 		{"the time", Options{Reconnect: true, Timeout: 50 * time.Millisecond}, open("data: x\n\n"), ""},
-		{"the time before the count", Options{Reconnect: true, Timeout: 300 * time.Millisecond, Count: 2}, open("data: x\n\n"), "1 of 2 events arrived within 300ms"},
+		{"the time before the count", Options{Reconnect: true, Timeout: 3 * time.Second, Count: 2}, open("data: x\n\n"), "1 of 2 events arrived within 3s"},
 	} {
 		_, _, _, err := watch(t, test.o, test.answer)
 		if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) {

@@ -25,7 +25,7 @@ type Result struct {
 	Streams    Streams         `json:"streams"`
 	Latency    measure.Summary `json:"latency"`
 	Round      measure.Summary `json:"round"`     // closed, burst: from publish to the last subscriber
-	Reconnect  measure.Summary `json:"reconnect"` // storm, soak: from the end of a stream to the head of the next
+	Reconnect  measure.Summary `json:"reconnect"` // from the end of a stream to the head of the next
 	Server     *Server         `json:"server,omitempty"`
 	Client     Client          `json:"client"`
 	Others     *Others         `json:"others,omitempty"`

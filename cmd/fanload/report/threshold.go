@@ -85,7 +85,8 @@ func ParseThreshold(text string, hasServer bool) (Threshold, error) {
 	return t, nil
 }
 
-// IsOf reports whether the metric is one, by its name, or a figure of a summary, by its prefix: round_p99 is of "round_", p99 of "".
+// IsOf reports whether the metric is one, by its name, or a figure of a summary, by its prefix: round_p99 is of "round_", p99 of
+// "".
 func (t Threshold) IsOf(group string) bool {
 	figure, ok := strings.CutPrefix(t.name, group)
 	return t.name == group || ok && t.metric.summary && slices.Contains(figures, figure) || group == "" && t.name == "worst_p99"

@@ -58,7 +58,7 @@ func TestRoundsInFlight(t *testing.T) {
 
 // TestWarmupPasses: each key gets its events, whatever the mode, and none of them is measured.
 func TestWarmupPasses(t *testing.T) {
-	for _, mode := range []string{run.Closed, run.Open, run.Burst, run.Soak} {
+	for _, mode := range []string{run.Closed, run.Open, run.Burst} {
 		s := settings(t, newBroker(t, nil).URL, mode)
 		s.Plan.Keys, s.WarmupPasses, s.Events = 10, 3, 40
 		r := carryOut(t, s)

@@ -220,8 +220,8 @@ func (r *runner) bursts(ctx context.Context, start int64) error {
 // maxAwaited bounds the keys that a round waits for, because each takes a message to the workers before the round begins.
 const maxAwaited = 10_000
 
-// round sends a number of publish requests, to keys in turn beginning with key, and waits until all subscribers of these keys have
-// the last event of their key. With more than maxAwaited keys it waits for the last ones only.
+// round sends a number of publish requests, to keys in turn beginning with key, and waits until all subscribers of these keys
+// have the last event of their key. With more than maxAwaited keys it waits for the last ones only.
 func (r *runner) round(ctx context.Context, key, requests int) error {
 	keys, batch := r.s.Plan.Keys, r.s.Plan.Batch
 	var awaited []<-chan struct{}

@@ -88,7 +88,7 @@ func TestFaultsAreCounted(t *testing.T) {
 }
 
 func TestModesWithoutFaults(t *testing.T) {
-	for _, mode := range []string{run.Closed, run.Open, run.Burst, run.Soak} {
+	for _, mode := range []string{run.Closed, run.Open, run.Burst} {
 		t.Run(mode, func(t *testing.T) {
 			s := settings(t, newBroker(t, nil).URL, mode)
 			s.Plan.Keys = 4

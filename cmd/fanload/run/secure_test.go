@@ -15,7 +15,7 @@ import (
 
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/run"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/wiretest"
 )
 
 // secureBroker speaks TLS, and would like to speak HTTP/2. ca is the file that its certificate is in: it is for 127.0.0.1
@@ -36,7 +36,7 @@ func secureBroker(t *testing.T, newest uint16) (b *broker, ca string) {
 
 // TestSecureModes: every mode is the same with TLS.
 func TestSecureModes(t *testing.T) {
-	for _, mode := range []string{run.Closed, run.Open, run.Burst, run.Soak, run.Ramp, run.Churn, run.Storm, run.Stall} {
+	for _, mode := range []string{run.Closed, run.Open, run.Burst, run.Ramp, run.Churn, run.Storm, run.Stall} {
 		t.Run(mode, func(t *testing.T) {
 			b, ca := secureBroker(t, tls.VersionTLS13)
 			s := settings(t, b.URL, mode)

@@ -23,7 +23,7 @@ import (
 	"fanfare/cmd/fanload/plan"
 	"fanfare/cmd/fanload/run"
 	"fanfare/cmd/fanload/team"
-	"fanfare/internal/wiretest"
+	"fanfare/internal/test/wiretest"
 )
 
 // workerVariable makes the test binary a worker process.

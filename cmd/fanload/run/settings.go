@@ -24,7 +24,6 @@ const (
 	Churn  = "churn"
 	Storm  = "storm"
 	Stall  = "stall"
-	Soak   = "soak"
 )
 
 // Settings are the settings of a run: its plan, and what only the parent process needs.
@@ -159,7 +158,7 @@ func (s *Settings) check() error {
 			return fmt.Errorf("%s %s is out of range: give %s to %s", c.flag, plan.Span(c.value), plan.Span(c.lowest), plan.Span(plan.MaxDuration))
 		}
 	}
-	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall || s.Plan.Mode == Soak
+	needsRate := s.Plan.Mode == Open || s.Plan.Mode == Churn || s.Plan.Mode == Storm || s.Plan.Mode == Stall
 	switch {
 	case !(s.Rate >= 0 && s.Rate <= plan.MaxRate):
 		return fmt.Errorf("--rate %g is out of range: give 0 to %d events per second", s.Rate, plan.MaxRate)

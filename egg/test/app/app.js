@@ -52,7 +52,7 @@ module.exports = app => {
   app.messenger.on('news', message => {
     app.sse.publish('messenger', { id: Math.random(), event: 'data', data: message });
   });
-  // A message that one worker gets is that worker's alone.
+  // A message that one worker gets is for that worker only.
   app.messenger.on('for-one', message => app.sse.publish('for-one', `${message}`));
   // Mistakes outside of requests: in a listener for messages, and in a timer.
   app.messenger.on('wrong', name => wrong[name](app.sse));

@@ -14,7 +14,7 @@ async function startBrowser() {
   });
   return {
     open: async () => {
-      const page = await browser.open();
+      const page = await browser.newPage();
       page.setDefaultTimeout(PATIENCE);
       return page;
     },

@@ -22,7 +22,7 @@ function nodeProgram(version) {
     throw new Error(`Node.js ${version}: test/node/package.json has none for ${machine}, only for ${known.join(', ')}: add the package of npm that has it, or run these tests on another machine`);
   }
   const file = path.join(dir, 'node_modules', name, 'bin/node');
-  // npm passes over a package of this kind that it can't fetch, and calls the installation complete.
+  // npm skips an optional package that it cannot fetch, and reports the installation as complete.
   if (!fs.existsSync(file)) throw new Error(`${file} is missing: remove test/node/node_modules and run scripts/install.sh`);
   return file;
 }

@@ -1,4 +1,4 @@
-// The publisher of a run: an open loop, that is one whose schedule stands before it starts.
+// The publisher of a run. It is an open loop: its schedule is fixed before it starts.
 import exec from 'k6/execution';
 import { check, sleep } from 'k6';
 import { Counter, Trend } from 'k6/metrics';
@@ -6,23 +6,23 @@ import { plan as enter } from './extension.ts';
 import { keyName, publishBatch, Run, waitForStreams } from './server.ts';
 import { Settings, total } from './settings.ts';
 
-/** The event that tells a stream how many events there were on its key. */
+/** The event that tells a stream how many events were published on its key. */
 export const endEvent = 'run-end';
 
 const maxBatch = 500; // events of a request
 
-const published = new Counter('events_published'); // that the server has taken
-/** Events of the schedule that were not sent in time, because requests before them took too long. */
+const published = new Counter('events_published'); // that the server accepted
+/** Events of the schedule that were not sent in time, because earlier requests took too long. */
 const unsent = new Counter('events_unsent');
-/** Events that were sent, and about which the server said nothing in time. */
+/** Events that were sent, and that the server did not answer in time. */
 const unanswered = new Counter('events_unanswered');
-/** Events that the server answered, but didn't take. */
+/** Events that the server answered but did not accept. */
 const refused = new Counter('events_refused');
-/** Publishers that came to the end of their schedule: one that hangs and is stopped would count nothing. */
+/** Publishers that reached the end of their schedule. One that hangs and is stopped counts nothing. */
 const finished = new Counter('publishers_finished');
 const behind = new Trend('publish_behind', true);
 
-/** Microseconds since 1970. Date has milliseconds only; the time since the test's start is finer. */
+/** Microseconds since 1970. Date has only milliseconds; the time since the test's start is finer. */
 class Clock {
   private readonly zero: number;
 
@@ -39,7 +39,7 @@ class Clock {
 }
 
 export interface Plan {
-  rate: number; // events a second, of all its keys together
+  rate: number; // events per second, over all its keys
   keys: number[]; // their indices; events go to them in turn
   streams: number; // that must be open before the first event
 }
@@ -61,13 +61,13 @@ export function publishPlan(s: Settings, run: Run, plan: Plan) {
   );
   while (ends.length > 0) {
     const outcome = publishBatch(s, ends.splice(0, maxBatch), 'publish-end', s.drain / 4);
-    check(outcome, { 'the end was published': (o) => o === 'taken' });
-    if (outcome === 'unanswered') break; // the others would only hang, too
+    check(outcome, { 'the end was published': (o) => o === 'accepted' });
+    if (outcome === 'unanswered') break; // the others would also hang
   }
   finished.add(1);
 }
 
-/** Publishes count events and returns how many of each key the server has taken. */
+/** Publishes count events and returns, for each key, how many the server accepted. */
 function publishPaced(s: Settings, run: Run, plan: Plan, count: number): number[] {
   const clock = new Clock();
   const counts: number[] = new Array(plan.keys.length).fill(0);
@@ -89,8 +89,8 @@ function publishPaced(s: Settings, run: Run, plan: Plan, count: number): number[
     const first = n;
     const lines: string[] = [];
     for (; n < count && lines.length < maxBatch && begin + n * interval <= now; n++) {
-      // An event that the server held up, by an answer that took long, counts from when it was due (no coordinated
-      // omission). One that was late because a timer was counts from now: that isn't the server's doing.
+      // An event that was delayed by the server, because an answer took long, counts from its due time (no coordinated
+      // omission). An event that is late because of a timer counts from now, because that is not the server's fault.
       const due = begin + n * interval;
       const ts = Math.round(due < free ? due : now);
       const i = n % names.length;
@@ -99,17 +99,17 @@ function publishPaced(s: Settings, run: Run, plan: Plan, count: number): number[
     }
     ledger.sending(n);
     const outcome = publishBatch(s, lines, 'publish', Math.max(0.5, (giveUp - now) / 1e6));
-    ledger.answered(outcome === 'taken');
-    if (outcome === 'taken') {
+    ledger.answered(outcome === 'accepted');
+    if (outcome === 'accepted') {
       published.add(lines.length);
-      for (let taken = first; taken < n; taken++) counts[taken % names.length]++;
+      for (let accepted = first; accepted < n; accepted++) counts[accepted % names.length]++;
     } else (outcome === 'refused' ? refused : unanswered).add(lines.length);
     free = clock.now();
   }
   if (n < count) {
     console.error(`${count - n} of ${count} events were not sent: the publish route took too long`);
     unsent.add(count - n);
-    // They are as late as the publisher was when it gave up. Streams are charged for them by the ledger.
+    // They are as late as the publisher was when it gave up. The ledger adds them to the streams' latency.
     const now = clock.now();
     for (; n < count; n++) behind.add((now - (begin + n * interval)) / 1000);
   }
@@ -124,7 +124,7 @@ export function payload(key: string, seq: number, ts: number, size: number): str
 }
 
 /**
- * What the publishers of a run must satisfy. Of several generators (RUN) one publishes, and the others have nothing to show.
+ * The thresholds of the publishers of a run. With several generators (RUN) only one publishes, and the others have no figures.
  */
 export function publisherThresholds(s: Settings, publishers = 1): Record<string, string[]> {
   return {
@@ -137,6 +137,6 @@ export function publisherThresholds(s: Settings, publishers = 1): Record<string,
     dropped_iterations: ['count==0'],
     'http_req_failed{name:publish}': ['rate==0'],
     'http_req_duration{name:publish}': ['p(99)<1000'],
-    publish_behind: ['p(99)<1000'], // otherwise RATE wasn't reached
+    publish_behind: ['p(99)<1000'], // otherwise RATE was not reached
   };
 }

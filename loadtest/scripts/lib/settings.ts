@@ -1,4 +1,4 @@
-// The environment variables that all scripts have in common. What is wrong is told before the test starts.
+// The environment variables of all scripts. Mistakes are reported before the test starts.
 declare const __ENV: Record<string, string>;
 
 export interface Settings {
@@ -6,28 +6,28 @@ export interface Settings {
   publishUrl: string; // PUBLISH_URL: the admin listener
   path: string; // STREAM_PATH: of the streams
   token: string; // TOKEN: of the admin listener (publishToken)
-  streamToken: string; // STREAM_TOKEN: of the streams, where a proxy asks for one
+  streamToken: string; // STREAM_TOKEN: of the streams, if a proxy requires one
   vus: number; // VUS: how many VUs hold streams
   streams: number; // STREAMS: of each VU
   keys: number; // KEYS: stream i is on key i modulo KEYS
   duration: number; // DURATION, seconds
-  rate: number; // RATE: what the script is about, a second: events, or connections
+  rate: number; // RATE: events or connections per second, depending on the script
   size: number; // SIZE: bytes of an event's data
-  p99: number; // P99: milliseconds that the 99th percentile of the script's latency may have
-  connectRate: number; // CONNECT_RATE: streams opened a second
+  p99: number; // P99: limit for the 99th percentile of the script's latency, in milliseconds
+  connectRate: number; // CONNECT_RATE: streams opened per second
   connectTime: number; // CONNECT_TIME, seconds: all streams must be open by then
-  drain: number; // DRAIN, seconds: what is on its way at the end must have arrived by then
+  drain: number; // DRAIN, seconds: events that are on their way at the end must have arrived by then
   run: string; // RUN: the name of the run, and the beginning of its keys; needed with several generators
-  report: string; // REPORT: files REPORT.txt and REPORT.json get the summary
+  report: string; // REPORT: the summary is written to REPORT.txt and REPORT.json
 }
 
-/** What a script does when a variable is absent. */
+/** A script's values for variables that are not set. */
 export interface Defaults {
   vus: number;
   streams: number;
   duration: string;
   rate: number;
-  keys?: number; // as many as streams if absent
+  keys?: number; // default: as many as streams
   size?: number;
   p99: number;
   connectRate?: number;
@@ -58,7 +58,7 @@ export function settings(d: Defaults): Settings {
   };
 }
 
-/** How many streams a run has, on all generators together. */
+/** How many streams a run has, on all generators. */
 export function total(s: Settings): number {
   return s.vus * s.streams;
 }

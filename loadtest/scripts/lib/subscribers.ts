@@ -1,4 +1,4 @@
-// Streams that are opened at a rate, and checked to the last event.
+// Streams that are opened at a rate, and checked until the last event.
 import exec from 'k6/execution';
 import { Counter, Rate } from 'k6/metrics';
 import { EventSource, Stream, StreamOptions } from './extension.ts';
@@ -6,11 +6,11 @@ import { endEvent } from './publisher.ts';
 import { keyName, Run, streamUrl } from './server.ts';
 import { Settings, total } from './settings.ts';
 
-/** Of the streams: those that had every event published on their key, from the first to the last, once each. */
+/** The rate of streams that got every event published on their key, from the first to the last, once each. */
 const complete = new Rate('stream_complete');
-/** Streams of which is known whether they were complete: a rate of nothing would satisfy every threshold. */
+/** Streams that were checked for completeness. Without it, a rate over no streams would satisfy every threshold. */
 const followedToTheEnd = new Counter('streams_followed');
-/** Events by which the server says that a stream missed something. */
+/** Events by which the server reports that a stream missed something. */
 const gaps = new Counter('gap_events');
 
 /** Options of every stream of the scripts. */
@@ -20,7 +20,7 @@ export function streamOptions(s: Settings, more: StreamOptions = {}): StreamOpti
   return options;
 }
 
-/** The scenarios of a test with streams and one publisher. exec of the script: subscribe and publish. */
+/** The scenarios of a test with streams and one publisher. The script exports subscribe and publish. */
 export function scenarios(s: Settings): Record<string, object> {
   const maxDuration = `${Math.ceil(limit(s))}s`;
   const once = { executor: 'per-vu-iterations', iterations: 1, maxDuration, gracefulStop: '0s' };
@@ -30,17 +30,17 @@ export function scenarios(s: Settings): Record<string, object> {
   };
 }
 
-/** Seconds after which a scenario is stopped, whatever it does. */
+/** Seconds after which a scenario is stopped in any case. */
 export function limit(s: Settings): number {
   return s.connectTime + s.duration + 2 * s.drain;
 }
 
-/** The number of stream j of this VU, counted over all VUs of all generators. */
+/** The index of stream j of this VU, over all VUs of all generators. */
 export function indexOf(s: Settings, j: number): number {
   return j * s.vus + exec.scenario.iterationInTest;
 }
 
-/** Runs open(index, j) for each stream j of this VU, all VUs together at connectRate. */
+/** Calls open(index, j) for each stream j of this VU. All VUs together do so at connectRate. */
 export function paced(s: Settings, open: (index: number, j: number) => void) {
   const start = exec.scenario.startTime;
   for (let j = 0; j < s.streams; j++) {
@@ -50,15 +50,15 @@ export function paced(s: Settings, open: (index: number, j: number) => void) {
 }
 
 /**
- * Opens this VU's streams and follows each to the end of its key. One that has not come there when the time is over, or that
- * the server refused, is not complete. Streams with a readDelay aren't followed: they end with the others.
+ * Opens this VU's streams and follows each to the end of its key. A stream that the server refuses, or that does not reach the end in
+ * time, is not complete. Streams with a readDelay are not followed: they end with the others.
  */
 export function subscribe(s: Settings, run: Run, options: (j: number) => StreamOptions = () => ({})) {
   const followed = new Set<(ok: boolean) => void>();
   const slow: Stream[] = [];
   let unopened = s.streams;
   const overdue = setTimeout(() => {
-    console.error(`${followed.size + unopened} streams of this VU did not come to the end of their key in time`);
+    console.error(`${followed.size + unopened} streams of this VU did not reach the end of their key in time`);
     unopened = 0;
     for (const finish of [...followed]) finish(false);
     endIfThrough();
@@ -93,33 +93,33 @@ export function subscribe(s: Settings, run: Run, options: (j: number) => StreamO
   });
 }
 
-/** Counts the events by which the server says that the stream missed something. */
+/** Counts the events by which the server reports that the stream missed something. */
 function countGaps(es: Stream, tags: Record<string, string> | undefined): () => number {
-  let told = 0;
+  let count = 0;
   es.addEventListener('gap', () => {
-    told++;
+    count++;
     gaps.add(1, tags);
   });
-  return () => told;
+  return () => count;
 }
 
-/** Has finish called with whether the stream got all that was published on its key. */
+/** Calls finish with whether the stream got everything that was published on its key. */
 export function follow(es: Stream, tags: Record<string, string> | undefined, finish: (ok: boolean) => void) {
-  const told = countGaps(es, tags);
+  const gapCount = countGaps(es, tags);
   es.addEventListener(endEvent, (e) => {
     const { published } = JSON.parse(e.data) as { published: number };
-    const all = () => es.stats.events - told() - 1 === published && inOrder(es);
-    // What the end has overtaken is late, not lost: it has a second to come.
+    const all = () => es.stats.events - gapCount() - 1 === published && inOrder(es);
+    // Events that the end has overtaken are late and not lost. They have a second to arrive.
     if (all()) finish(true);
     else setTimeout(() => finish(all()), 1000);
   });
   es.onerror = (e) => {
-    if (e.fatal || es.lastEventId === '') sayOnce(e.message);
+    if (e.fatal || es.lastEventId === '') logOnce(e.message);
     if (e.fatal) finish(false);
   };
 }
 
-/** Whether what has come so far was the stream's own, whole, in order and each once. */
+/** Whether all events so far belong to the stream, are complete, in order, and arrived once. */
 export function inOrder(es: Stream): boolean {
   const { lost, duplicate, reordered, misrouted, malformed } = es.stats;
   return lost + duplicate + reordered + misrouted + malformed === 0;
@@ -127,14 +127,14 @@ export function inOrder(es: Stream): boolean {
 
 const said = new Set<string>();
 
-/** Logs a cause once for each VU: a thousand streams have the same. */
-export function sayOnce(message: string) {
+/** Logs a cause once per VU, because a thousand streams can have the same. */
+export function logOnce(message: string) {
   if (said.has(message)) return;
   said.add(message);
   console.error(`stream: ${message}`);
 }
 
-/** What the streams of a test without losses must satisfy. Of several generators (RUN) each has a part of them. */
+/** The thresholds for the streams of a test without losses. With several generators (RUN), each has a part of the streams. */
 export function streamThresholds(s: Settings, followed = total(s)): Record<string, string[]> {
   return {
     stream_complete: ['rate==1'],
@@ -147,7 +147,7 @@ export function streamThresholds(s: Settings, followed = total(s)): Record<strin
   };
 }
 
-/** No attempt to open a stream may fail. The reasons have names of their own in the report. */
+/** No attempt to open a stream may fail. The report has a threshold for each reason. */
 export const connectThresholds: Record<string, string[]> = {
   sse_connect_success: ['rate==1'],
   ...Object.fromEntries(
@@ -155,7 +155,7 @@ export const connectThresholds: Record<string, string[]> = {
   ),
 };
 
-/** What comes must be the stream's own, whole, in order and each once. */
+/** All events must belong to the stream, be complete, in order, and arrive once. */
 export const orderThresholds: Record<string, string[]> = {
   sse_lost: ['count==0'],
   sse_duplicate: ['count==0'],
@@ -164,10 +164,10 @@ export const orderThresholds: Record<string, string[]> = {
   sse_malformed: ['count==0'],
 };
 
-/** What was published while a stream lived must have come. Only the generator that publishes knows what that is. */
+/** Events that were published while a stream was open must have arrived. Only the generator that publishes knows them. */
 export function deliveryThresholds(s: Settings): Record<string, string[]> {
   return { sse_expected: [s.run ? 'count>=0' : 'count>0'], sse_undelivered: ['count==0'] };
 }
 
-/** Trends of the summary have these columns. */
+/** The columns of trends in the summary. */
 export const trendStats = ['count', 'min', 'avg', 'med', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'max'];

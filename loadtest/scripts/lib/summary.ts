@@ -1,4 +1,4 @@
-// The summary that all scripts end with: a text for people, and the same as JSON for programs.
+// The summary at the end of all scripts: a text for people, and the same as JSON for programs.
 import { Settings, total } from './settings.ts';
 
 interface Metric {
@@ -43,15 +43,15 @@ const counts: [string, string, string][] = [
   ['sse_undelivered', 'events undelivered', 'count'],
   ['sse_misrouted', 'events misrouted', 'count'],
   ['sse_malformed', 'events cut off', 'count'],
-  ['gap_events', 'gaps told', 'count'],
-  ['sse_disconnects', 'streams broken off', 'count'],
+  ['gap_events', 'gaps reported', 'count'],
+  ['sse_disconnects', 'streams disconnected', 'count'],
   ['sse_active', 'streams open, most', 'max'],
   ['backpressure', 'back-pressure seen', 'count'],
   ['streams_replaced', 'streams replaced', 'count'],
   ['server_memory', 'server memory, bytes', 'max'],
 ];
 
-/** handleSummary of a script. load says what the test did, where it isn't streams on keys. */
+/** handleSummary of a script. load describes the load of the test; by default, streams on keys. */
 export function summary(script: string, question: string, s: Settings, load = streamsOnKeys(s)) {
   return (data: Data): Record<string, string> => {
     const text = asText(`${script}: ${question}`, `${load}, ${s.baseUrl}`, data);
@@ -75,7 +75,7 @@ function thresholds(data: Data) {
   return all.sort((a, b) => (a.metric < b.metric ? -1 : 1));
 }
 
-/** The value that a threshold such as p(99)<100 speaks of. */
+/** The value that a threshold such as p(99)<100 is about. */
 function valueFor(m: Metric, limit: string): number | undefined {
   const name = limit.match(/^[a-z]+(\([\d.]+\))?/)?.[0] ?? '';
   return m.values[name];
@@ -116,7 +116,7 @@ function asText(title: string, load: string, data: Data): string {
   for (const [name, label, value] of counts) {
     const m = data.metrics[name];
     if (!m || (m.type === 'gauge' && !m.values.max)) continue;
-    const perSecond = value === 'count' && m.values.rate ? `   (${number(Math.round(m.values.rate))} a second)` : '';
+    const perSecond = value === 'count' && m.values.rate ? `   (${number(Math.round(m.values.rate))} per second)` : '';
     lines.push(`  ${label.padEnd(22)}${number(m.values[value]).padStart(14)}${perSecond}`);
   }
   const complete = data.metrics.stream_complete?.values;
@@ -125,7 +125,7 @@ function asText(title: string, load: string, data: Data): string {
   }
   const connects = data.metrics.sse_connect_success?.values;
   if (connects) {
-    lines.push(`  ${'connects that failed'.padEnd(22)}${`${number(connects.fails)} of ${number(connects.passes + connects.fails)}`.padStart(14)}`);
+    lines.push(`  ${'failed connects'.padEnd(22)}${`${number(connects.fails)} of ${number(connects.passes + connects.fails)}`.padStart(14)}`);
   }
 
   const bad = data.root_group.checks.filter((c) => c.fails > 0);

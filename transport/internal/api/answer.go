@@ -89,6 +89,17 @@ type (
 	countAnswer struct {
 		Count int `json:"count"`
 	}
+	disconnectedAnswer struct {
+		Disconnected int `json:"disconnected"`
+	}
+	presenceAnswer struct {
+		Subscribers int              `json:"subscribers"` // all streams of the key, also those without a subject
+		Subjects    []presentSubject `json:"subjects"`
+	}
+	presentSubject struct {
+		Subject string `json:"subject"`
+		Streams int    `json:"streams"`
+	}
 	keysAnswer struct {
 		Keys int64             `json:"keys"` // all that exist
 		Top  []engine.KeyStats `json:"top"`

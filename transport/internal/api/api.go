@@ -9,6 +9,7 @@
 //	publisher.go from an event to the engine: what may be published
 //	publish.go   POST /publish and /publishAll
 //	batch.go     POST /batch
+//	token.go     POST /token: tokens for subscribers
 //	keys.go      closing, counting, listing keys
 //	answer.go    answers, errors, and the JSON of both
 //	page.go      the built-in page
@@ -51,12 +52,20 @@ type Config struct {
 	Proxies      gate.Proxies
 	NoPage       bool
 	Pprof        bool
+
+	// Mint makes tokens, nil for none.
+	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
 }
 
 // API answers the requests of the admin listener. All methods may be called
 // concurrently.
 type API struct {
 	*Publisher
+
+	// Disconnect ends the streams of a subject, Presence counts those on a key by
+	// their subjects. Both are set before the first request.
+	Disconnect func(subject string) int
+	Presence   func(key string) map[string]int
 
 	// Ready is what /readyz answers.
 	Ready atomic.Bool
@@ -99,6 +108,9 @@ var routes = map[string]route{
 	"/closeAll":   {method: fasthttp.MethodPost, serve: (*API).serveCloseAll},
 	"/count":      {method: fasthttp.MethodGet, serve: (*API).serveCount, param: "key"},
 	"/countAll":   {method: fasthttp.MethodGet, serve: (*API).serveCountAll},
+	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken},
+	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, param: "subject"},
+	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, param: "key"},
 	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, param: "top"},
 	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, param: anyParam},
 	"/healthz":    {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/healthz") }, open: true, param: anyParam},

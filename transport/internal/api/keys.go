@@ -2,8 +2,11 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -64,6 +67,33 @@ func (a *API) serveCount(ctx *fasthttp.RequestCtx) {
 
 func (a *API) serveCountAll(ctx *fasthttp.RequestCtx) {
 	answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.CountAll()})
+}
+
+// serveDisconnect ends the streams of a subject: the "subject" of its grant.
+func (a *API) serveDisconnect(ctx *fasthttp.RequestCtx) {
+	if !a.noBody(ctx, "/disconnect") {
+		return
+	}
+	subject := string(ctx.QueryArgs().Peek("subject"))
+	if subject == "" || !utf8.ValidString(subject) {
+		fail(ctx, fasthttp.StatusBadRequest, "subject", "subject is missing or not valid UTF-8: name who is to be disconnected, as in /disconnect?subject=u42")
+		return
+	}
+	answer(ctx, fasthttp.StatusOK, disconnectedAnswer{a.Disconnect(subject)})
+}
+
+// servePresence lists the subjects that have streams on a key.
+func (a *API) servePresence(ctx *fasthttp.RequestCtx) {
+	key, ok := a.keyOf(ctx)
+	if !ok {
+		return
+	}
+	result := presenceAnswer{Subscribers: a.eng.Count(key), Subjects: []presentSubject{}}
+	for subject, n := range a.Presence(key) {
+		result.Subjects = append(result.Subjects, presentSubject{subject, n})
+	}
+	slices.SortFunc(result.Subjects, func(a, b presentSubject) int { return cmp.Compare(a.Subject, b.Subject) })
+	answer(ctx, fasthttp.StatusOK, result)
 }
 
 // maxTop bounds GET /keys.

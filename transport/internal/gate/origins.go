@@ -54,8 +54,8 @@ func (o Origins) Echoed() bool {
 	return len(o.Allowed) > 0
 }
 
-// allows reports whether pages of the origin may read streams.
-func (o Origins) allows(origin string) bool {
+// Allows reports whether pages of the origin may read streams.
+func (o Origins) Allows(origin string) bool {
 	for _, allowed := range o.Allowed {
 		before, after, wild := strings.Cut(allowed, "*")
 		if !wild {
@@ -79,7 +79,7 @@ func (o Origins) Fields(origin string) []Field {
 		return nil
 	}
 	fields := []Field{{"Vary", "Origin"}}
-	if origin != "" && o.allows(origin) {
+	if origin != "" && o.Allows(origin) {
 		fields = append(fields, Field{"Access-Control-Allow-Origin", origin})
 		if o.Credentials {
 			fields = append(fields, Field{"Access-Control-Allow-Credentials", "true"})

@@ -18,11 +18,12 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	// Streams.
-	Opened  prometheus.Counter
-	Closed  [engine.NumReasons]prometheus.Counter
-	Refused map[string]prometheus.Counter // by the limit that refused, see limits
-	Strange prometheus.Counter
-	Replays map[engine.Resumed]prometheus.Counter
+	Opened      prometheus.Counter
+	Closed      [engine.NumReasons]prometheus.Counter
+	Refused     map[string]prometheus.Counter // by the limit that refused, see limits
+	Strange     prometheus.Counter
+	IdleEvicted prometheus.Counter
+	Replays     map[engine.Resumed]prometheus.Counter
 
 	// Deliveries.
 	Deliveries *xsync.Counter // events
@@ -48,9 +49,11 @@ type Metrics struct {
 
 // Streams are the figures that are computed when they are read.
 type Streams struct {
-	Open    func() int // streams
-	Blocked func() int // streams that wait for their client
-	Limit   int        // maxConnections
+	Open    func() int   // streams
+	Blocked func() int   // streams that wait for their client
+	Pinned  func() int64 // bytes of events that only slow clients keep
+	Idle    func() int   // connections on stream listeners that have no request
+	Limit   int          // maxConnections
 }
 
 // Admin are the figures of the admin listener that are computed when they are read.
@@ -67,7 +70,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -85,6 +88,9 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_connections", "Streams open.", func() float64 { return float64(streams.Open()) })
 	r.gauge("fanfare_connections_limit", "Streams that may be open (maxConnections).", func() float64 { return float64(streams.Limit) })
 	r.gauge("fanfare_connections_blocked", "Streams whose client is not reading for now.", func() float64 { return float64(streams.Blocked()) })
+	r.gauge("fanfare_idle_connections", "Connections to stream listeners without a request, on Linux.", func() float64 { return float64(streams.Idle()) })
+	m.IdleEvicted = r.counter("fanfare_idle_connections_closed_total", "Connections without a request that were closed because there were too many (maxIdleConnections).")
+	r.gauge("fanfare_pinned_bytes", "Bytes of events that the history has dropped and slow clients keep in memory (maxPinnedBytes).", func() float64 { return float64(streams.Pinned()) })
 	m.Opened = r.counter("fanfare_connections_opened_total", "Streams opened.")
 	closed := r.counters("fanfare_connections_closed_total", "reason", "Streams ended, by reason.")
 	for _, reason := range engine.Reasons() {

@@ -1,6 +1,9 @@
 package stream
 
-import "fanfare/engine"
+import (
+	"fanfare/engine"
+	"fanfare/transport/internal/socket"
+)
 
 const (
 	// coalescedBytes and coalescedEvents bound one write of several frames. 64 kB
@@ -98,13 +101,13 @@ func (st *Stream) sendCoalesced(first engine.Item) (out outcome, done bool) {
 	}
 
 	// Write the buffer, and account for what the socket took.
-	n, err := rawWrite(st.fd, b.buf)
+	n, err := st.sock.TryWrite(b.buf)
 	if n > 0 {
-		st.wrote()
+		st.wrote(n)
 	}
 	st.commit(b, n)
 	switch {
-	case err == errWouldBlock, err == nil && n < len(b.buf):
+	case socket.WouldBlock(err), err == nil && n < len(b.buf):
 		return blocked, true
 	case err != nil:
 		st.fault = engine.ReasonGone
@@ -119,6 +122,7 @@ func (st *Stream) commit(b *writeBuffer, n int) {
 	for sent < len(b.items) && start < n {
 		it, end := b.items[sent], b.ends[sent]
 		if end > n { // cut: its remainder must come first
+			st.current = it.Event
 			if st.render != nil {
 				st.setParts(st.render.remainder(it, b.buf[start:end], n-start))
 			} else {
@@ -130,7 +134,7 @@ func (st *Stream) commit(b *writeBuffer, n int) {
 		sent++
 	}
 	st.hub.metrics.Delivered(sent, start)
-	st.access.count(sent, start)
+	st.details.count(sent, start)
 	if sent > 1 {
 		st.hub.metrics.Lag.Observe(float64(sent))
 	}

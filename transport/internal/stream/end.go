@@ -6,23 +6,42 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/transport/internal/socket"
 )
 
 // abort ends the stream without sending what is pending, whatever its goroutine
 // waits for. Anyone may call it, at any time.
 func (st *Stream) abort(r engine.Reason) {
 	st.sub.Close(r)
-	_ = st.out.SetWriteDeadline(time.Unix(1, 0))
+	if st.sock != nil {
+		st.sock.Unblock()
+	} else {
+		_ = st.out.SetWriteDeadline(time.Unix(1, 0))
+	}
 }
 
-// sendRetry sends the client of a server that drains the time after which to
-// reconnect. Best effort: if the socket does not take these bytes, the client is
+// Gone implements socket.Owner: the client has closed the connection.
+func (st *Stream) Gone() { st.abort(engine.ReasonGone) }
+
+// expiredFrame tells a page to get a new token before it reconnects.
+var expiredFrame = []byte("event: expired\ndata: {\"reason\":\"the permission for this stream has expired: get a new token, and reconnect\"}\n\n")
+
+// sendFarewell sends a client whose stream ends by a drain or by its age the time
+// after which to reconnect, and one whose grant has expired an event. Best effort: if the socket does not take these bytes, the client is
 // not reading.
-func (st *Stream) sendRetry() {
-	if st.sub.Closing() == engine.ReasonDrain && len(st.pending) == 0 {
-		_, _ = st.write(append(AppendRetry(nil, st.hub.config.Load().Jitter()), '\n'))
-		_, _ = st.flush()
+func (st *Stream) sendFarewell() {
+	if len(st.pending) > 0 {
+		return
 	}
+	switch st.sub.Closing() {
+	case engine.ReasonDrain, engine.ReasonAge:
+		_, _ = st.write(append(AppendRetry(nil, st.hub.config.Load().Jitter()), '\n'))
+	case engine.ReasonExpired:
+		_, _ = st.write(expiredFrame)
+	default:
+		return
+	}
+	_, _ = st.flush()
 }
 
 // end closes the connection. Goroutine only, as the owner, and the last thing
@@ -31,12 +50,11 @@ func (st *Stream) end() {
 	h := st.hub
 	defer h.log.RecoverPanic(func() {})
 	reason := st.sub.Closing()
-	if st.raw != nil {
-		h.hangups.remove(st) // before the descriptor can be given out again
-	}
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
 	h.open.Add(-1)
+	h.addresses.remove(st.details)
+	h.subjects.remove(st)
 	h.metrics.Closed[reason].Inc()
 	st.logEnd(reason.String())
 }
@@ -48,15 +66,15 @@ func (st *Stream) closeOutput(r engine.Reason) {
 	switch {
 	case !r.Graceful():
 		switch c := st.out.(type) {
-		case *net.TCPConn:
+		case *socket.Conn:
 			if r == engine.ReasonStalled {
-				_ = c.SetLinger(0)
+				c.Reset()
 			}
 		case interface{ NetConn() net.Conn }: // TLS would wait for 5 s to send its alert
 			_ = c.NetConn().Close()
 		}
-	case st.raw != nil:
-		discardInput(st.fd)
+	case st.sock != nil:
+		st.sock.Discard()
 	}
 	_ = st.out.Close()
 }
@@ -89,7 +107,7 @@ func (h *Hub) Close() {
 	h.stopOnce.Do(func() { close(h.stop) })
 	h.abortAll(context.Background(), engine.ReasonError)
 	h.done.Wait()
-	h.hangups.close()
+	h.poller.Close()
 }
 
 const (

@@ -10,17 +10,17 @@
 //	write.go     the write path
 //	coalesce.go  several events in one write
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
+//	slow.go      limits on slow clients
+//	address.go   a limit on the streams of an address
+//	details.go   what only some streams have: subject, expiry, access log, hooks
 //	heartbeat.go the clock, heartbeats and the write timeout
 //	end.go       how one stream ends, and how all of them do (drain)
 //	registry.go  the open streams
-//	raw_*.go     writing to a descriptor without blocking
-//	hangup_*.go  clients that go away, by epoll
 package stream
 
 import (
 	"errors"
 	"math/rand/v2"
-	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -29,6 +29,7 @@ import (
 	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/metrics"
+	"fanfare/transport/internal/socket"
 )
 
 // Config are the settings of a server's streams, see the fields of the same
@@ -39,7 +40,13 @@ type Config struct {
 	WriteTimeout       time.Duration
 	Retry              time.Duration
 	RetryMin, RetryMax time.Duration
+	MaxLife            time.Duration // 0: no limit
+	MaxPerAddress      int           // 0: no limit
+	MinReadRate        int           // bytes per second
+	MaxPinnedBytes     int64
 	AccessLog          bool
+	OnConnect          func(Info)
+	OnDisconnect       func(info Info, reason string, lasted time.Duration)
 }
 
 // Jitter returns a random reconnection time.
@@ -59,13 +66,18 @@ type Hub struct {
 	buffers  *bufferPool
 	resumes  chan struct{} // holds a token for each stream that is resuming, see subscribe
 	registry registry
-	hangups  *hangups
+	poller   *socket.Poller
+	gen      atomic.Uint32 // of streams
 
 	clock      atomic.Int64  // milliseconds, kept by sweep: for times that need no precision
 	sampleMask atomic.Uint64 // see sampleMask
 	open       atomic.Int64  // streams
 	blocked    atomic.Int64  // streams that wait for their client
 	draining   atomic.Bool
+	addresses  addresses
+	subjects   subjects
+	pins       pins
+	pinned     atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
 	stop     chan struct{} // closed by Close
 	stopOnce sync.Once
@@ -75,7 +87,7 @@ type Hub struct {
 // NewHub returns a Hub for streams over eng, of which at most limit are open at
 // once. Call Run before the first stream, and Close in the end.
 func NewHub(eng *engine.Engine, limit int, c *Config) (*Hub, error) {
-	hangups, err := newHangups()
+	poller, err := socket.NewPoller()
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +96,7 @@ func NewHub(eng *engine.Engine, limit int, c *Config) (*Hub, error) {
 		limit:   int64(limit),
 		buffers: newBufferPool(4 * eng.Wakers()),
 		resumes: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
-		hangups: hangups,
+		poller:  poller,
 		stop:    make(chan struct{}),
 	}
 	h.config.Store(c)
@@ -108,6 +120,9 @@ func (h *Hub) Open() int { return int(h.open.Load()) }
 // Blocked returns the number of open streams that wait for their client.
 func (h *Hub) Blocked() int { return int(h.blocked.Load()) }
 
+// Pinned returns the bytes of events that only slow clients keep in memory.
+func (h *Hub) Pinned() int64 { return h.pinned.Load() }
+
 // Request is what a client asked for.
 type Request struct {
 	Keys   []string
@@ -115,27 +130,36 @@ type Request struct {
 	// Envelope puts a first data line with the key into each event.
 	Envelope bool
 
-	// For the access log.
-	Remote string // the client's address
-	Agent  string // User-Agent, cut
+	Remote string // the client's address, for its limit and the access log
+	Agent  string // User-Agent, cut, for the access log and hooks
+
+	// Of the grant.
+	Subject string
+	Expires time.Time
+	Asked   time.Time // when it was asked for
 }
 
 // Limits that a subscriber can be refused by, beside those of engine.LimitError.
 const (
 	LimitDrain       = "drain"
 	LimitConnections = "maxConnections"
+	LimitAddress     = "maxConnectionsPerAddress"
 	LimitRequest     = "request"
+)
+
+// Limits that end a stream.
+const (
+	LimitRate   = "minReadRate"
+	LimitPinned = "maxPinnedBytes"
 )
 
 // Subscribe subscribes to the keys of a request. The stream writes to out, which is
 // its own from now on, as soon as Start or Serve is called. If a limit refuses
 // the stream, its name is returned and out stays the caller's.
 func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
-	st = &Stream{hub: h, out: out, fd: -1}
-	if c, ok := out.(net.Conn); ok {
-		st.raw, st.fd = rawOf(c)
-	}
-	if st.raw == nil {
+	st = &Stream{hub: h, out: out}
+	st.sock, _ = out.(*socket.Conn)
+	if st.sock == nil {
 		st.wake = make(chan struct{}, 1)
 	}
 	// Count first, then look at draining: Close and Drain set draining first and
@@ -148,10 +172,14 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 	case open > h.limit:
 		limit = LimitConnections
 	default:
-		limit = h.subscribe(st, req)
+		st.details = newDetails(req, h.config.Load())
+		if limit = h.addresses.add(st.details, req.Remote, h.config.Load().MaxPerAddress); limit == "" {
+			limit = h.subscribe(st, req)
+		}
 	}
 	if limit != "" {
 		h.open.Add(-1)
+		h.addresses.remove(st.details)
 		return nil, limit
 	}
 	h.metrics.Opened.Inc()
@@ -167,9 +195,6 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	c := h.config.Load()
 	st.render = newRendering(req, c)
-	if c.AccessLog {
-		st.access = newAccess(req)
-	}
 	st.opened = h.clock.Load()
 	st.lastWrite.Store(st.opened)
 	if req.LastID != "" {
@@ -187,21 +212,38 @@ func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	return ""
 }
 
-// launch makes st known to the sweep and the hang-up watcher.
+// launch makes st known to the sweep and to the poller, which notices hang-ups.
 func (h *Hub) launch(st *Stream) {
-	if st.raw == nil {
-		st.gen = h.hangups.gen.Add(1)
-	} else if err := h.hangups.add(st); err != nil {
-		// The heartbeat will find out instead.
-		h.log.Warn("cannot watch a connection for hang-up", "error", err)
+	st.gen = h.gen.Add(1)
+	if st.sock != nil {
+		if err := st.sock.Watch(st); err != nil {
+			// The heartbeat will find out instead.
+			h.log.Warn("cannot watch a connection for hang-up", "error", err)
+		}
 	}
 	h.registry.add(st)
-}
-
-// Discard reads what a client has sent after its request, so that closing c does
-// not reset it, see discardInput.
-func Discard(c net.Conn) {
-	if raw, fd := rawOf(c); raw != nil {
-		discardInput(fd)
+	if !h.subjects.add(st) {
+		st.sub.Close(engine.ReasonDisconnected)
+	}
+	if d := st.details; d != nil && d.hooked {
+		if c := h.config.Load(); c.OnConnect != nil {
+			c.OnConnect(d.info())
+		}
 	}
 }
+
+// Disconnect ends the streams of a subject, and returns how many there were.
+func (h *Hub) Disconnect(subject string) (n int) {
+	for _, st := range h.subjects.end(subject) {
+		if st.sub.Close(engine.ReasonDisconnected) {
+			n++
+		}
+	}
+	return n
+}
+
+// Presence returns the subjects that have streams on a key, and how many each has.
+func (h *Hub) Presence(key string) map[string]int { return h.subjects.on(key) }
+
+// Poller returns the poller of the streams' sockets.
+func (h *Hub) Poller() *socket.Poller { return h.poller }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"fanfare/engine"
+	"fanfare/transport/internal/socket"
 )
 
 // Output is where a stream's bytes go: a net.Conn, or the response of a net/http
@@ -30,15 +30,14 @@ type Output interface {
 // socket, as the last thing it does and without releasing the subscriber: so a
 // raw file descriptor is never used after it was closed.
 //
-// A stream without a raw descriptor cannot be written to without blocking. Its
+// A stream without a socket of ours cannot be written to without blocking. Its
 // goroutine stays, and waits on wake for the ownership.
 type Stream struct {
-	sub engine.Subscriber
-	hub *Hub
-	out Output
-	raw syscall.RawConn // nil if out cannot be written to without blocking
-	fd  int             // of raw
-	// wake holds a token when the stream's goroutine is to take over; nil with raw.
+	sub  engine.Subscriber
+	hub  *Hub
+	out  Output
+	sock *socket.Conn // out, or nil if that cannot be written to without blocking
+	// wake holds a token when the stream's goroutine is to take over; nil with sock.
 	wake chan struct{}
 
 	// pending and, after it, render.pending are the bytes under way that are not
@@ -46,6 +45,8 @@ type Stream struct {
 	// copy, of an id for example, so a client that stalls holds no large memory of
 	// its own. They are never written to.
 	pending []byte
+	// current is the event that pending belongs to, nil if it is none; owner only.
+	current *engine.Event
 	// render is what the stream writes of an event in addition to its shared
 	// bytes; nil for nothing.
 	render *rendering
@@ -58,25 +59,27 @@ type Stream struct {
 	// The sweep reads these, the owner writes them: times of Hub.clock.
 	lastWrite    atomic.Int64
 	blockedSince atomic.Int64 // 0: not waiting for the client
+	slowSince    atomic.Int64 // when it first had to wait since it was last up to date; 0: it is
+	slowBytes    atomic.Int64 // that the client has taken since then
 	pingDue      atomic.Bool  // set by the sweep, cleared by the owner
 
 	// place in the registry, under its shard's lock
 	shard, index int32
-	gen          uint32  // tells the hang-up watcher's streams on one fd apart
-	opened       int64   // Hub.clock
-	access       *access // nil without Config.AccessLog
+	gen          uint32   // its number
+	opened       int64    // Hub.clock
+	details      *details // nil if there are none
 }
 
 // Start begins the stream of a connection: it sends head and what the stream
 // begins with, and returns.
 func (st *Stream) Start(head []byte) {
 	st.pending = appendOpening(head, st.hub.config.Load(), &st.sub, st.resumed)
-	if c, ok := st.out.(net.Conn); ok && st.raw == nil {
+	if c, ok := st.out.(net.Conn); ok && st.sock == nil {
 		go st.watchByReading(c)
 	}
 	st.hub.launch(st)
 	// The caller of Subscribe is the owner: it does what a waker would.
-	if st.raw == nil {
+	if st.sock == nil {
 		go st.run()
 	} else {
 		st.Ready()
@@ -125,11 +128,11 @@ const (
 // stream.
 func (st *Stream) Ready() {
 	// fast path: write from here, without waking a goroutine.
-	if st.raw != nil && st.sub.Closing() == 0 && st.pumpSafely() == released {
+	if st.sock != nil && st.sub.Closing() == 0 && st.pumpSafely() == released {
 		return
 	}
 	// slow path
-	if st.raw != nil {
+	if st.sock != nil {
 		go st.run()
 		return
 	}
@@ -150,11 +153,11 @@ func (st *Stream) pumpSafely() (out outcome) {
 
 // run is the stream's goroutine. It owns the subscriber when it starts.
 func (st *Stream) run() {
-	raw := st.raw != nil // read now: once released, the stream may be another owner's
+	sock := st.sock != nil // read now: once released, the stream may be another owner's
 	for {
 		switch st.serve() {
 		case released:
-			if raw {
+			if sock {
 				return
 			}
 			<-st.wake
@@ -186,7 +189,7 @@ func (st *Stream) serve() (out outcome) {
 			st.sub.Close(st.fault)
 			return closing
 		case closing:
-			st.sendRetry()
+			st.sendFarewell()
 			return closing
 		}
 	}
@@ -214,6 +217,9 @@ func (st *Stream) pump() outcome {
 				return out
 			}
 			return closing
+		}
+		if st.slowSince.Load() != 0 {
+			st.slowSince.Store(0)
 		}
 		if st.sub.Release() {
 			return released

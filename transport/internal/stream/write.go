@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/transport/internal/socket"
 )
 
 // send writes what is pending and everything that Next has. done is false if all
@@ -36,7 +37,7 @@ func (st *Stream) send() (out outcome, done bool) {
 			if !st.reportGap(it) {
 				return faulty, true
 			}
-		case st.raw == nil:
+		case st.sock == nil:
 			st.setPending(it)
 		default:
 			if out, done := st.sendCoalesced(it); done {
@@ -62,13 +63,14 @@ func (st *Stream) spend() bool {
 // setPending makes an event, which Next has just returned, pending, and counts
 // it.
 func (st *Stream) setPending(it engine.Item) {
+	st.current = it.Event
 	if st.render == nil {
 		st.pending = it.Event.Bytes()
 	} else {
 		st.setParts(st.render.parts(it, &st.sub))
 	}
 	st.hub.metrics.Delivered(1, len(it.Event.Bytes()))
-	st.access.count(1, len(it.Event.Bytes()))
+	st.details.count(1, len(it.Event.Bytes()))
 	st.sample(it.Event)
 }
 
@@ -115,10 +117,10 @@ func (st *Stream) writePending() (out outcome, done bool) {
 		n, err := st.write(st.pending)
 		if n > 0 {
 			st.pending = st.pending[n:]
-			st.wrote()
+			st.wrote(n)
 		}
 		switch {
-		case err == errWouldBlock:
+		case socket.WouldBlock(err):
 			return blocked, true
 		case err != nil:
 			st.fault = engine.ReasonGone
@@ -130,7 +132,7 @@ func (st *Stream) writePending() (out outcome, done bool) {
 			}
 		}
 	}
-	st.pending = nil
+	st.pending, st.current = nil, nil
 	return 0, false
 }
 
@@ -142,11 +144,11 @@ const (
 	blockedWrite = 5 * time.Millisecond
 )
 
-// write writes some of b. It does not block where there is a raw descriptor;
+// write writes some of b. It does not block where there is a socket of ours;
 // otherwise it may, and runs only in the stream's goroutine.
 func (st *Stream) write(b []byte) (int, error) {
-	if st.raw != nil {
-		return rawWrite(st.fd, b)
+	if st.sock != nil {
+		return st.sock.TryWrite(b)
 	}
 	since := st.block()
 	n, err := st.out.Write(b[:min(len(b), maxBlockingWrite)])
@@ -174,7 +176,7 @@ func (st *Stream) flush() (out outcome, done bool) {
 
 // block and unblock surround a write that may block.
 func (st *Stream) block() time.Time {
-	st.blockedSince.Store(st.hub.clock.Load())
+	st.waits()
 	return time.Now()
 }
 
@@ -193,8 +195,21 @@ func (st *Stream) conflate() {
 	}
 }
 
-// wrote notes that the connection has taken something.
-func (st *Stream) wrote() {
+// waits notes that the stream waits for its client from now on.
+func (st *Stream) waits() {
+	now := st.hub.clock.Load()
+	st.blockedSince.Store(now)
+	if st.slowSince.Load() == 0 {
+		st.slowBytes.Store(0)
+		st.slowSince.Store(now)
+	}
+}
+
+// wrote notes that the connection has taken n bytes.
+func (st *Stream) wrote(n int) {
+	if st.slowSince.Load() != 0 {
+		st.slowBytes.Add(int64(n))
+	}
 	now := st.hub.clock.Load()
 	if st.lastWrite.Load() == now {
 		return
@@ -208,15 +223,17 @@ func (st *Stream) wrote() {
 // waitWritable waits until the client has taken what is pending, or the stream
 // is given up. Goroutine only.
 func (st *Stream) waitWritable() {
-	st.blockedSince.Store(st.hub.clock.Load())
+	st.waits()
 	st.hub.blocked.Add(1)
 	defer func() { // also after a panic
 		st.hub.blocked.Add(-1)
 		st.blockedSince.Store(0)
 	}()
-	// The error is that of the deadline which the sweep or the hang-up watcher
-	// sets: the subscriber's reason says more.
-	_ = st.raw.Write(func(uintptr) bool { return st.writable() })
+	for !st.writable() {
+		st.hub.pins.add(st)
+		st.sock.WaitWritable()
+		st.hub.pins.remove(st)
+	}
 	st.conflate()
 }
 

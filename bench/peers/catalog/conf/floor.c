@@ -1,5 +1,5 @@
-// The floor: one thread that accepts, answers the head, and on a publish writes the same frame once to each socket of the
-// key, with nothing else: no ids, no history, no heartbeat, no limits. What it costs is what the kernel costs.
+// The floor: one thread that accepts connections, sends the head, and on a publish writes the same frame once to each socket of
+// the key. It does nothing else: it has no ids, no history, no heartbeat and no limits. Its cost is that of the kernel.
 // Usage: floor PORT (on 127.0.0.1; GET /stream?connectKey=K, POST /publish?key=K)
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -65,7 +65,7 @@ static int hex(char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-// unescape a value of the query in place, up to its end.
+// unescape decodes a value of the query in place, up to its end.
 static char *unescape(char *s) {
     char *to = s, *from = s;
     for (; *from && *from != '&' && *from != ' '; from++) {
@@ -94,7 +94,8 @@ static void drop(int fd) {
     close(fd);
 }
 
-// send_all returns 0 when the connection is broken, or full for FULL_MS. A full socket is waited for: the floor loses nothing.
+// send_all returns 0 if the connection is broken, or full for FULL_MS. It waits for a full socket, because the floor must not lose
+// anything.
 static int send_all(int fd, const char *p, size_t n) {
     while (n) {
         ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
@@ -119,7 +120,7 @@ static void publish(const char *name, const char *data, size_t n) {
     memcpy(frame, "data: ", 6);
     memcpy(frame + 6, data, n);
     memcpy(frame + 6 + n, "\n\n", 2);
-    for (int i = k->count - 1; i >= 0; i--) { // downwards: drop moves the last one to the place of what it drops
+    for (int i = k->count - 1; i >= 0; i--) { // downwards, because drop moves the last one to the place of the dropped one
         int fd = k->fds[i];
         if (!send_all(fd, frame, n + 8)) drop(fd);
     }
@@ -140,7 +141,8 @@ static void open_stream(int fd, char *name) {
     if (!send_all(fd, HEAD, sizeof HEAD - 1)) drop(fd);
 }
 
-// serve handles one request if it is complete. It returns its length, 0 for "read on", -1 when the connection is no longer ours to read.
+// serve handles a request if it is complete. It returns the request's length, 0 if more bytes are needed, and -1 if the connection
+// must no longer be read.
 static int serve(int fd) {
     struct conn *c = conns[fd];
     c->buf[c->have] = 0;
@@ -164,7 +166,7 @@ static int serve(int fd) {
 
 static void readable(int fd) {
     struct conn *c = conns[fd];
-    if (c->key) { // a subscriber has nothing to say: it is gone
+    if (c->key) { // a subscriber sends nothing after its request, so it has gone
         drop(fd);
         return;
     }
@@ -230,7 +232,7 @@ int main(int argc, char **argv) {
             int fd = events[i].data.fd;
             if (fd == listener)
                 accept_all(listener);
-            else if (conns[fd]) // one of the same batch may have dropped it
+            else if (conns[fd]) // an earlier one of this batch may have dropped it
                 readable(fd);
         }
     }

@@ -15,10 +15,11 @@ import (
 	"fanfare/bench/peers/host"
 )
 
-// Settings: the defaults, which log nothing, with the broker in memory and without history, presence and recovery, but for
-//   - no check for pongs: the client of the benchmark has no way back, as a page with a plain EventSource hasn't. Pings go
-//     out every 25 s (the default);
-//   - the key is subscribed to on the server's side when the stream is opened.
+// Settings: the defaults, which log nothing and have the broker in memory, without history, presence and recovery. The exceptions
+// are:
+//   - No check for pongs. The client of the benchmark cannot send any, and neither can a page with a plain EventSource. Pings are
+//     sent every 25 s (the default).
+//   - The server subscribes the stream to its key when the stream is opened.
 var (
 	node = centrifuge.Config{}
 	sse  = centrifuge.SSEConfig{PingPongConfig: centrifuge.PingPongConfig{PongTimeout: -1}}
@@ -72,7 +73,7 @@ func main() {
 	}
 	host.Run(http.HandlerFunc(subscribe), func(_ context.Context, key string, data []byte) error {
 		if !json.Valid(data) {
-			return errors.New("centrifuge's JSON protocol takes events that are JSON")
+			return errors.New("the data is not JSON, and centrifuge's JSON protocol accepts only JSON")
 		}
 		_, err := n.Publish(key, data)
 		return err

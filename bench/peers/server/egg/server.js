@@ -1,7 +1,7 @@
 'use strict';
 
-// One Egg application in one process (egg's single-process mode): egg-sse's publish reaches only the subscribers of its
-// own worker, so one worker is the only number that delivers everything.
+// One Egg application in one process (egg's single-process mode). egg-sse's publish reaches only the subscribers of its own
+// worker, so only a single worker delivers everything.
 // Usage: node server.js PORT
 
 const http = require('http');
@@ -15,7 +15,7 @@ async function main() {
   server.listen({ host: '127.0.0.1', port: Number(process.argv[2]), backlog: 4096 });
 }
 
-// egg-sse's ping timer keeps the process alive for ever, so the process is ended and not only the server.
+// egg-sse's ping timer keeps the process alive indefinitely, so end the process and not only the server.
 process.on('SIGTERM', () => process.exit(0));
 process.on('SIGINT', () => process.exit(0));
 

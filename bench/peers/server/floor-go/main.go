@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command floor-go is the floor in Go: what conf/floor.c does, in one goroutine on its own thread, with raw system calls
-// that the scheduler doesn't see. The difference to the floor in C is what Go itself costs.
+// Command floor-go is the floor in Go. It does the same as conf/floor.c, in one goroutine on its own thread, with raw system
+// calls of which the scheduler does not know. The difference from the floor in C is the cost of Go itself.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 
 const (
 	maxRequest = 4 << 20
-	fullMillis = 10_000 // how long a full socket is waited for
+	fullMillis = 10_000 // longest wait for a full socket
 	head       = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: keep-alive\r\n\r\n"
 	done       = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 	notFound   = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -56,7 +56,7 @@ func main() {
 func run(listen string) error {
 	a, err := net.ResolveTCPAddr("tcp4", listen)
 	if err != nil || !a.IP.IsLoopback() {
-		return fmt.Errorf("-listen %s: give an IPv4 loopback address such as 127.0.0.1:8080", listen)
+		return fmt.Errorf("-listen %s is not an IPv4 loopback address: give one such as 127.0.0.1:8080", listen)
 	}
 	f := &floor{keys: map[string]*key{}}
 	if f.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -87,7 +87,7 @@ func run(listen string) error {
 			switch fd := int(e.Fd); {
 			case fd == f.listener:
 				f.accept()
-			case f.conns[fd] != nil: // one of the same batch may have dropped it
+			case f.conns[fd] != nil: // an earlier one of this batch may have dropped it
 				f.readable(fd)
 			}
 		}
@@ -127,8 +127,8 @@ func (f *floor) drop(fd int) {
 	_ = unix.Close(fd)
 }
 
-// sendAll reports false when the connection is broken, or full for fullMillis. A full socket is waited for: the floor
-// loses nothing.
+// sendAll returns false if the connection is broken, or full for fullMillis. It waits for a full socket, because the floor must
+// not lose anything.
 func sendAll(fd int, b []byte) bool {
 	for len(b) > 0 {
 		// Safety: b is not empty, and stays alive and unmoved during the call, as syscall.RawSyscall6 promises for
@@ -158,7 +158,7 @@ func (f *floor) publish(name string, data []byte) {
 	f.frame = append(f.frame[:0], "data: "...)
 	f.frame = append(f.frame, data...)
 	f.frame = append(f.frame, "\n\n"...)
-	for i := len(k.fds) - 1; i >= 0; i-- { // downwards: drop moves the last one to the place of what it drops
+	for i := len(k.fds) - 1; i >= 0; i-- { // downwards, because drop moves the last one to the place of the dropped one
 		if fd := int(k.fds[i]); !sendAll(fd, f.frame) {
 			f.drop(fd)
 		}
@@ -185,7 +185,7 @@ func (f *floor) readable(fd int) {
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return
-	case err != nil, n == 0, c.key != nil, len(c.buf) > maxRequest: // a subscriber has nothing to say: it is gone
+	case err != nil, n == 0, c.key != nil, len(c.buf) > maxRequest: // a subscriber sends nothing after its request, so it has gone
 		f.drop(fd)
 		return
 	}
@@ -199,8 +199,8 @@ func (f *floor) readable(fd int) {
 	}
 }
 
-// serve handles one request if it is complete. It returns its length, 0 for "read on", -1 when the connection is no
-// longer ours to read.
+// serve handles a request if it is complete. It returns the request's length, 0 if more bytes are needed, and -1 if the
+// connection must no longer be read.
 func (f *floor) serve(fd int, c *conn) int {
 	end := bytes.Index(c.buf, []byte("\r\n\r\n"))
 	if end < 0 {

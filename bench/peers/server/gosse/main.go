@@ -15,12 +15,12 @@ func main() {
 	server := &sse.Server{
 		Provider: &sse.Joe{},
 		OnSession: func(w http.ResponseWriter, r *http.Request) ([]string, bool) {
-			// The library keeps the head back until the first event, and lets its head be sent here. Its writer has a
-			// Flush of its own, which http.Flusher is not.
+			// The library holds the head back until the first event, but lets this function send it. Its writer has its own Flush
+			// method, which is not that of http.Flusher.
 			w.Header().Set("Content-Type", "text/event-stream")
 			if f, ok := w.(interface{ Flush() error }); ok {
 				if f.Flush() != nil {
-					return nil, false // the client is gone
+					return nil, false // the client has gone
 				}
 			}
 			return []string{r.URL.Query().Get("connectKey")}, true

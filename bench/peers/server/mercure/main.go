@@ -14,10 +14,10 @@ import (
 	"fanfare/bench/peers/host"
 )
 
-// Settings: all those of NewHub, with the transport in memory (no Bolt database, so no history), but for
-//   - anonymous subscribers, and the publish call of the library: no token is checked on either side;
-//   - no log;
-//   - no write timeout: by default the hub ends each stream after 10 minutes.
+// Settings: the defaults of NewHub, with the transport in memory (no Bolt database, so no history). The exceptions are:
+//   - Anonymous subscribers, and the publish call of the library: no token is checked on either side.
+//   - No log.
+//   - No write timeout: by default the hub ends each stream after 10 minutes.
 func settings() []mercure.Option {
 	return []mercure.Option{
 		mercure.WithTransport(mercure.NewLocalTransport(mercure.NewSubscriberList(mercure.DefaultSubscriberListCacheSize))),
@@ -34,7 +34,7 @@ func main() {
 		os.Exit(1)
 	}
 	subscribe := func(w http.ResponseWriter, r *http.Request) {
-		// The hub reads its own parameter; a key is a topic.
+		// The hub reads its own parameter. A key is a topic.
 		r.URL.RawQuery = "topic=" + url.QueryEscape(r.URL.Query().Get("connectKey"))
 		hub.SubscribeHandler(w, r)
 	}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the newest release of nchan as a module for the nginx that is installed: bench/peers/server/nchan/build.sh
 #
-# Debian's package is of an older one. Needs git, make, gcc and the package libpcre2-dev. NCHAN and NGINX say where to
-# clone from, if not from GitHub. The module stays beside this file; the comparison takes it in place of the package's.
+# Debian's package has an older release. This needs git, make, gcc and the package libpcre2-dev. NCHAN and NGINX name other places
+# than GitHub to clone from. The module stays beside this file; the comparison uses it instead of the package's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 git -c advice.detachedHead=false clone --quiet --depth 1 --branch "v$release" "${NCHAN:-https://github.com/slact/nchan}" "$work/nchan"
 git -c advice.detachedHead=false clone --quiet --depth 1 --branch "release-$nginx" "${NGINX:-https://github.com/nginx/nginx}" "$work/nginx"
 cd "$work/nginx"
-# --with-compat: the module fits a binary that was built with other options.
+# With --with-compat the module fits a binary that was built with other options.
 ./auto/configure --with-compat --with-pcre-jit --add-dynamic-module=../nchan >"$work/log" || { cat "$work/log" >&2; exit 1; }
 make -j2 modules >>"$work/log" 2>&1 || { tail -40 "$work/log" >&2; exit 1; }
 cd - >/dev/null

@@ -1,5 +1,5 @@
-// Command pushpin-app is the application behind Pushpin: Pushpin asks it about each new stream, and it answers that the
-// connection is to be held open, and on which channel. Events don't come through here.
+// Command pushpin-app is the application that Pushpin asks about each new stream. It answers that the connection is to be held
+// open, and on which channel. Events do not pass through it.
 package main
 
 import (

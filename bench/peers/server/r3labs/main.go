@@ -11,9 +11,9 @@ import (
 	"fanfare/bench/peers/host"
 )
 
-// Settings: the defaults (1,024 events are queued for each stream, 64 for each subscriber), but for
-//   - streams that come into being with their first subscriber (AutoStream);
-//   - no replay: by default the library keeps every event for ever and sends all of them to each newcomer.
+// Settings: the defaults (1,024 events are queued for each stream, 64 for each subscriber). The exceptions are:
+//   - The first subscriber creates a stream (AutoStream).
+//   - No replay: by default the library keeps every event indefinitely, and sends all of them to each new subscriber.
 func settings() *sse.Server {
 	s := sse.New()
 	s.AutoStream = true

@@ -1,6 +1,6 @@
 'use strict';
 
-// Egg's own plugins that this application doesn't use are off: each is work for every request.
+// Egg's own plugins that this application does not use are off, because each costs time on every request.
 
 exports.sse = { enable: true, package: 'egg-sse' };
 exports.session = false;

@@ -2,7 +2,7 @@
 
 const { Controller } = require('egg');
 
-// POST /publish?key=K with the data as the body: egg-sse has no such route of its own.
+// POST /publish?key=K with the data as the body. egg-sse itself has no such route.
 class PublishController extends Controller {
   async create() {
     const { app, ctx } = this;

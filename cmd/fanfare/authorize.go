@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fanfare/auth"
+	"fanfare/cmd/fanfare/config"
+	"fanfare/transport"
+)
+
+// door keeps the Authorizer of the configuration in effect. A reload replaces it; the old one is closed when its last call has
+// returned.
+type door struct {
+	mu  sync.Mutex
+	now *user
+}
+
+// user is an Authorizer and the number of calls that use it.
+type user struct {
+	*auth.Authorizer
+	calls   int
+	retired bool
+}
+
+// replace puts another Authorizer into effect, and returns the one before, which the caller retires or puts back.
+func (d *door) replace(next *user) (old *user) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old, d.now = d.now, next
+	return old
+}
+
+// retire closes an Authorizer that is not in effect any more, at once or after its last call.
+func (d *door) retire(old *user) {
+	if old == nil || old.Authorizer == nil {
+		return
+	}
+	d.mu.Lock()
+	old.retired = true
+	idle := old.calls == 0
+	d.mu.Unlock()
+	if idle {
+		old.Close()
+	}
+}
+
+func (d *door) close() { d.retire(d.replace(&user{})) }
+
+func (d *door) acquire() *user {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now.calls++
+	return d.now
+}
+
+func (d *door) release(u *user) {
+	d.mu.Lock()
+	u.calls--
+	last := u.retired && u.calls == 0
+	d.mu.Unlock()
+	if last && u.Authorizer != nil {
+		u.Close()
+	}
+}
+
+// authorize is transport.Options.Authorize.
+func (d *door) authorize(ctx context.Context, r auth.Request) (auth.Grant, error) {
+	u := d.acquire()
+	defer d.release(u)
+	if u.Authorizer == nil { // the process ends
+		return auth.Grant{}, auth.ErrLater
+	}
+	return u.Authorize(ctx, r)
+}
+
+// forget is transport.Options.Forget.
+func (d *door) forget(subject string) {
+	u := d.acquire()
+	defer d.release(u)
+	if u.Authorizer != nil {
+		u.Purge(subject)
+	}
+}
+
+// mint is transport.Options.Mint: whoever has the publish token may make any token.
+func (d *door) mint(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error) {
+	u := d.acquire()
+	defer d.release(u)
+	if u.Authorizer == nil {
+		return "", time.Time{}, auth.ErrLater
+	}
+	all := auth.Publisher{Name: "publishToken", Rights: auth.AllRights, Keys: []string{"**"}}
+	t, err := u.Mint(all, auth.TokenRequest{Keys: keys, Subject: subject, TTL: ttl})
+	return string(t.Text), t.Expires, err
+}
+
+// guard puts what the settings say about authorization into the options of the server. Without any everybody may subscribe, and
+// nothing is asked.
+func (d *door) guard(c *config.Config, o *transport.Options, logger *slog.Logger) (*user, error) {
+	options := c.Authorization()
+	options.Logger = logger
+	a, err := auth.New(options)
+	if err != nil {
+		return nil, err
+	}
+	if a.GuardsSubscribe() {
+		o.Authorize, o.Forget = d.authorize, d.forget
+	}
+	if c.TokenSecret != "" {
+		o.Mint = d.mint
+	}
+	return &user{Authorizer: a}, nil
+}

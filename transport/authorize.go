@@ -1,0 +1,144 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/goccy/go-json"
+
+	"fanfare/auth"
+	"fanfare/transport/internal/clientlog"
+	"fanfare/transport/internal/stream"
+)
+
+// Info is what Options.OnConnect and OnDisconnect are told about a stream: its
+// Keys, the Subject of its grant, the address of its client (Remote) and the
+// beginning of its User-Agent (Agent).
+type Info = stream.Info
+
+// credentials are what a request brings to be authorized by. They are not in any
+// log.
+type credentials struct {
+	authorization, cookie, token string
+	host                         string
+	fetchSite                    string // Sec-Fetch-Site
+}
+
+// denial is the body of an answer that refuses a stream for good.
+type denial struct {
+	Error string `json:"error"`
+	Code  string `json:"code"`
+}
+
+// authorize asks Options.Authorize about a stream. ok is true if it may begin. If
+// not, an EventSource gives up at every status but 200. So a denial, which would be
+// repeated, has a status of 401 or 403 and a reason, and while nobody can decide
+// later is true: the client is told to come back.
+func (s *Server) authorize(ctx context.Context, o *settings, req *request, c credentials) (ok, later bool, status int, body []byte) {
+	if o.Authorize == nil {
+		return true, false, 0, nil
+	}
+	req.Asked = time.Now()
+	grant, err := s.ask(ctx, o, auth.Request{
+		Keys:          req.Keys,
+		Authorization: auth.Secret(c.authorization),
+		Cookie:        auth.Secret(c.cookie),
+		Token:         auth.Secret(c.token),
+		Origin:        req.origin,
+		ForeignOrigin: o.foreign(req.origin, c),
+		Address:       hostOf(req.Remote),
+	})
+	var denied *auth.Denied
+	switch {
+	case err == nil && !allowsAll(grant, req.Keys):
+		denied = &auth.Denied{Status: http.StatusForbidden, Code: auth.CodeKey, Message: "the credential does not grant all of these keys"}
+	case err == nil:
+		req.Subject, req.Expires = grant.Subject, grant.Expires
+		return true, false, 0, nil
+	case !errors.As(err, &denied):
+		// A fault of whoever decides must not end an EventSource for good.
+		s.metrics.Refused[limitAuthLater].Inc()
+		s.log.Refused(clientlog.Refusal{
+			Kind: "authorize later", Listener: "streams", Status: http.StatusOK, Method: http.MethodGet, Path: o.Path,
+			Reason: "it cannot be decided now who may subscribe; the client is told to come back: " + err.Error(), Remote: req.Remote,
+		})
+		return false, true, 0, nil
+	}
+	status = denied.Status
+	if status != http.StatusUnauthorized {
+		status = http.StatusForbidden
+	}
+	s.metrics.Refused[limitAuth].Inc()
+	s.log.Refused(clientlog.Refusal{
+		Kind: "authorize " + denied.Code, Listener: "streams", Status: status, Method: http.MethodGet, Path: o.Path,
+		Reason: denied.Error(), Remote: req.Remote,
+	})
+	body, err = json.Marshal(denial{denied.Message, denied.Code})
+	if err != nil { // never for strings
+		body = []byte(`{}`)
+	}
+	return false, false, status, append(body, '\n')
+}
+
+// ask calls Options.Authorize. A panic there means that nobody can decide now.
+func (s *Server) ask(ctx context.Context, o *settings, r auth.Request) (g auth.Grant, err error) {
+	defer s.log.RecoverPanic(func() { g, err = auth.Grant{}, errors.New("Options.Authorize has panicked") })
+	return o.Authorize(ctx, r)
+}
+
+// The labels of streams that are not authorized, in fanfare_rejected_total.
+const (
+	limitAuth      = "unauthorized"
+	limitAuthLater = "authorizeLater"
+)
+
+// allowsAll is checked again here, whoever made the grant.
+func allowsAll(g auth.Grant, keys []string) bool {
+	for _, k := range keys {
+		if !g.AllowsSubscribe(k) {
+			return false
+		}
+	}
+	return true
+}
+
+// foreign reports whether a request may come from a page that must not read streams
+// with the cookies of its visitors: a browser sends them for every page.
+func (o *settings) foreign(origin string, c credentials) bool {
+	if origin == "" {
+		return c.fetchSite == "cross-site"
+	}
+	if u, err := url.Parse(origin); err == nil && u.Host != "" && u.Host == c.host {
+		return false
+	}
+	return !o.origins.Echoed() || !o.origins.Allows(origin)
+}
+
+// hostOf is an address without its port.
+func hostOf(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
+}
+
+// Disconnect ends the streams of a subject, see auth.Grant, and returns how many
+// there were. A stream that is being authorized ends, too, as soon as it begins.
+// The clients come back, and are authorized anew.
+func (s *Server) Disconnect(subject string) int {
+	if subject == "" {
+		return 0
+	}
+	if forget := s.settings.Load().Forget; forget != nil {
+		forget(subject)
+	}
+	return s.streams.Disconnect(subject)
+}
+
+// Presence returns the subjects that have streams on a key, and how many streams
+// each has. Streams without a subject are not among them.
+func (s *Server) Presence(key string) map[string]int { return s.streams.Presence(key) }

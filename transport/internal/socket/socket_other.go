@@ -1,0 +1,53 @@
+//go:build !linux
+
+package socket
+
+import (
+	"net"
+)
+
+// Without epoll every stream is written to by its goroutine, through net.Conn.
+
+// Owner is told that the client of its connection has gone.
+type Owner interface{ Gone() }
+
+// Poller does nothing here.
+type Poller struct{}
+
+// NewPoller returns a poller.
+func NewPoller() (*Poller, error) { return &Poller{}, nil }
+
+// Close does nothing.
+func (*Poller) Close() {}
+
+// Conn is never made here.
+type Conn struct{ net.Conn }
+
+// WouldBlock is never asked here.
+func WouldBlock(error) bool { return false }
+
+func (*Conn) TryWrite([]byte) (int, error) { panic("socket: not on this system") }
+func (*Conn) Watch(Owner) error            { return nil }
+func (*Conn) WaitWritable()                {}
+func (*Conn) Unblock()                     {}
+func (*Conn) Abort()                       {}
+func (*Conn) Discard()                     {}
+func (*Conn) Reset()                       {}
+
+// MaxJunk is not enforced here.
+const MaxJunk = 64 << 10
+
+// Idle is not enforced here.
+type Idle struct {
+	Max     func() int
+	Evicted func()
+}
+
+// Len returns 0.
+func (*Idle) Len(*Poller) int { return 0 }
+
+// Listen returns ln.
+func Listen(ln net.Listener, _ *Poller, _ *Idle) (net.Listener, error) { return ln, nil }
+
+// Take returns nil.
+func Take(net.Conn, *Poller, *Idle) *Conn { return nil }
