@@ -83,8 +83,8 @@ func TestMetrics(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{
 		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
-			MaxKeys: 20,
-			Key:     engine.KeyOptions{History: 8, MaxSubscribers: 2},
+			MaxKeys: 20, MaxSubscriberKeys: 17, MaxKeyBytes: 1200,
+			Key: engine.KeyOptions{History: 8, MaxSubscribers: 2},
 			KeyRule: func(name string) *engine.KeyOptions {
 				if p, ok := policies[name]; ok {
 					return &engine.KeyOptions{History: 8, Slow: p}
@@ -155,19 +155,19 @@ func TestMetrics(t *testing.T) {
 		map[string]float64{"rejected_total,maxBodyBytes": 1, "publish_errors_total": 1})
 	step("lines", func() { r.call("POST", "/batch", strings.Repeat("\n", 1001)) },
 		map[string]float64{"rejected_total,maxBatchLines": 1, "publish_errors_total": 1})
-	var half *wire
-	step("admin connection", func() { half = dial(t, r.admin) }, map[string]float64{"admin_connections": 1})
+	var half *wiretest.Conn
+	step("admin connection", func() { half = wiretest.Dial(t, r.admin) }, map[string]float64{"admin_connections": 1})
 	step("half a body", func() {
-		half.send(request11("POST", "/publish", "Content-Type: text/plain", "Content-Length: 4000000"))
-		half.send(strings.Repeat("x", 3<<20))
-		eventually(t, "the body counts", func() bool { return r.srv.api.BodyBytes() >= 3<<20 })
+		half.Send(wiretest.Request("POST", "/publish", "Content-Type: text/plain", "Content-Length: 4000000"))
+		half.Send(strings.Repeat("x", 3<<20))
+		eventually.True(t, "the body counts", func() bool { return r.srv.api.BodyBytes() >= 3<<20 })
 	}, map[string]float64{"admin_body_bytes": 4000000})
 	step("maxBodyTotalBytes", func() { r.call("POST", "/publish", strings.Repeat("x", 2<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxBodyTotalBytes": 1, "publish_errors_total": 1})
-	step("given up", func() { half.close() }, map[string]float64{"admin_body_bytes": -4000000, "admin_connections": -1, "publish_errors_total": 1})
+	step("given up", func() { half.Close() }, map[string]float64{"admin_body_bytes": -4000000, "admin_connections": -1, "publish_errors_total": 1})
 	step("maxAdminConnections", func() {
 		for range r.srv.settings.Load().MaxAdminConnections {
-			defer dial(t, r.admin).close()
+			defer wiretest.Dial(t, r.admin).Close()
 		}
 	}, map[string]float64{"rejected_total,maxAdminConnections": 0})
 	step("second", func() { second = r.subscribe("connectKey=secret-name") }, map[string]float64{"connections": 1})
@@ -258,6 +258,18 @@ func TestMetrics(t *testing.T) {
 		r.stream("connectKey=one-more").Rest()
 	}, map[string]float64{"rejected_total,maxConnections": 1, "connections": 12})
 	step("closeAll", func() { r.call("POST", "/closeAll", ""); r.waitOpen(0) }, map[string]float64{"connections_closed_total,closed": 12})
+	keys := r.values()["keys"]
+	step("a key", func() {
+		r.eng.Publish("eight by", engine.Frame{Bytes: []byte("x"), IDAt: -1})
+	}, map[string]float64{"keys": 1, "key_bytes": 8})
+	step("keyTotalBytes", func() { r.stream("connectKey=" + strings.Repeat("k", 1000)).Rest() },
+		map[string]float64{"rejected_total,keyTotalBytes": 1})
+	step("maxSubscriberKeys", func() {
+		for i := range 17 - int(keys) - 1 {
+			r.eng.Publish(fmt.Sprint("fill", i), engine.Frame{Bytes: []byte("x"), IDAt: -1})
+		}
+		r.stream("connectKey=for-publishers").Rest()
+	}, map[string]float64{"rejected_total,maxSubscriberKeys": 1})
 	step("maxKeys", func() {
 		for i := range 20 {
 			r.eng.Publish(fmt.Sprint("fill", i), engine.Frame{Bytes: []byte("x"), IDAt: -1})

@@ -87,7 +87,7 @@ func TestAuthorize(t *testing.T) {
 			}
 			w.Close()
 		}
-		eventually.True(t, "all have gone", func() bool { return r.srv.Open() == 0 })
+		eventually.Equal(t, "all have gone", 0, r.srv.Open)
 		if n := r.metric(`fanfare_rejected_total{limit="unauthorized"}`); n != 10 {
 			t.Errorf("%v unauthorized", n)
 		}
@@ -114,7 +114,7 @@ func TestGrantExpires(t *testing.T) {
 			t.Errorf("%q", rest)
 		}
 		r.waitCount("k", 1)
-		eventually.True(t, "it is counted", func() bool { return r.metric(`fanfare_connections_closed_total{reason="expired"}`) == 1 })
+		eventually.Equal(t, "it is counted", 1, func() float64 { return r.metric(`fanfare_connections_closed_total{reason="expired"}`) })
 	})
 }
 
@@ -166,7 +166,7 @@ func TestDisconnect(t *testing.T) {
 	}
 	hold.Store(false)
 	r.waitOpen(11)
-	eventually.True(t, "they are counted", func() bool { return r.metric(`fanfare_connections_closed_total{reason="disconnected"}`) == 11 })
+	eventually.Equal(t, "they are counted", 11, func() float64 { return r.metric(`fanfare_connections_closed_total{reason="disconnected"}`) })
 	again := r.stream("connectKey=k0&token=u1:*") // by a grant of its own
 	r.must("k0", codec.Event{Data: []byte("still here")})
 	for _, w := range []*wiretest.Conn{others[0], anonymous, again} {

@@ -51,12 +51,12 @@ func TestChurn(t *testing.T) {
 		if n := r.eng.CountAll(); n != 0 {
 			t.Errorf("countAll is %d", n)
 		}
-		eventually.True(t, "no goroutine is at a stream", func() bool { return streamGoroutines() == 0 })
-		if !eventually.Within(eventually.Patience, func() bool { return openFiles() <= files+3 }) {
+		eventually.Equal(t, "no goroutine is at a stream", 0, streamGoroutines)
+		if !eventually.Within(30*time.Second, func() bool { return openFiles() <= files+3 }) {
 			t.Errorf("%d descriptors, %d before", openFiles(), files)
 		}
 		grown := int64(0)
-		if !eventually.Within(eventually.Patience, func() bool { grown = heapAlloc() - heap; return grown < 2<<20 }) {
+		if !eventually.Within(30*time.Second, func() bool { grown = heapAlloc() - heap; return grown < 2<<20 }) {
 			t.Errorf("the heap has grown by %d bytes: %d per client", grown, grown/int64(clients))
 		}
 		t.Logf("the heap has grown by %d bytes", grown)

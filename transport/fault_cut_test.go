@@ -39,7 +39,7 @@ func TestCutWrites(t *testing.T) {
 						text := fmt.Sprintf("%s %d ", key, want[key])
 						r.must(key, codec.Event{Data: []byte(text + strings.Repeat("x", size()))})
 						if i == n/2 && !large { // batches in the first half, single events later
-							eventually.True(t, "the stream is blocked", func() bool { return r.blocked() == 1 })
+							eventually.Equal(t, "the stream is blocked", 1, r.blocked)
 						}
 					}
 					w.ReadHead()

@@ -79,7 +79,7 @@ func TestHangupOfMany(t *testing.T) {
 			for _, w := range all {
 				w.ReadHead()
 			}
-			eventually.True(t, "all are counted", func() bool { return r.eng.CountAll() == leaving+staying })
+			eventually.Equal(t, "all are counted", leaving+staying, r.eng.CountAll)
 			var left sync.WaitGroup
 			for part := range 4 {
 				left.Go(func() {
@@ -90,7 +90,7 @@ func TestHangupOfMany(t *testing.T) {
 			}
 			left.Wait()
 			worst, start := disturbance(), time.Now()
-			eventually.True(t, "the dead are not counted", func() bool { return r.eng.CountAll() == staying })
+			eventually.Equal(t, "the dead are not counted", staying, r.eng.CountAll)
 			took := time.Since(start)
 			if n := r.count("k7"); n != staying {
 				t.Errorf("/count says %d", n)

@@ -142,15 +142,16 @@ func checkLeaks(t testing.TB) {
 	files, before := openFiles(), goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		const limit = 30 * time.Second // what ends by a timeout of the server's is a leak, too
 		var err error
-		if !eventually.Within(eventually.Patience, func() bool {
+		if !eventually.Within(limit, func() bool {
 			err = goleak.Find(before, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1")) // one for the process
 			return err == nil
 		}) {
 			t.Errorf("goroutines are left: %v", err)
 		}
 		// The runtime's own poller takes descriptors when first used.
-		if ok := eventually.Within(eventually.Patience, func() bool { return openFiles() <= files+3 }); !ok {
+		if ok := eventually.Within(limit, func() bool { return openFiles() <= files+3 }); !ok {
 			t.Errorf("%d descriptors are open, %d before", openFiles(), files)
 		}
 	})

@@ -35,7 +35,7 @@ func maxLife(t *testing.T, via string, life time.Duration) bool {
 	for range streams {
 		all = append(all, r.stream("connectKey=k"))
 	}
-	eventually.True(t, "the streams have been opened", func() bool { return r.metric("fanfare_connections_opened_total") == streams })
+	eventually.Equal(t, "the streams have been opened", streams, func() float64 { return r.metric("fanfare_connections_opened_total") })
 	r.must("k", codec.Event{Data: []byte("one")})
 	if time.Since(start) > shortest/2 {
 		return false
@@ -53,7 +53,7 @@ func maxLife(t *testing.T, via string, life time.Duration) bool {
 	if last < shortest {
 		t.Errorf("the last stream ended after %s", last)
 	}
-	eventually.True(t, "they are counted", func() bool { return r.metric(`fanfare_connections_closed_total{reason="age"}`) == streams })
+	eventually.Equal(t, "they are counted", streams, func() float64 { return r.metric(`fanfare_connections_closed_total{reason="age"}`) })
 	r.must("k", codec.Event{Data: []byte("two")})
 	r.subscribe("connectKey=k", "Last-Event-ID: "+id).WantData("two")
 	return true

@@ -90,7 +90,7 @@ func TestPinnedBytes(t *testing.T) {
 	healthy := r.subscribe("connectKey=last")
 	for i := range clients { // each keeps an event of its own
 		r.stuckClient("connectKey=k")
-		eventually.True(t, "the stream has been opened", func() bool { return r.metric("fanfare_connections_opened_total") == float64(2+i) })
+		eventually.Equal(t, "the stream has been opened", float64(2+i), func() float64 { return r.metric("fanfare_connections_opened_total") })
 		r.must("k", event)
 		r.must("k", event)
 		r.must("k", event)

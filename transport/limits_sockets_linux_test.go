@@ -109,24 +109,24 @@ func TestSilentConnections(t *testing.T) {
 		return all
 	}
 	oldest := silent(5, "GET /stream?conn") // the request does not go on
-	eventually.True(t, "they are idle", func() bool { return idle() == 5 })
+	eventually.Equal(t, "they are idle", 5, idle)
 	kept := r.dial() // is between two requests
 	kept.Send(wiretest.Request("GET", "/healthz"))
 	kept.ReadHead()
 	kept.Read(3)
-	eventually.True(t, "it is idle", func() bool { return idle() == 6 })
+	eventually.Equal(t, "it is idle", 6, idle)
 	for _, w := range oldest {
 		w.Send("e") // to no avail
 	}
 	more := silent(most-6, "")
-	eventually.True(t, "as many as allowed", func() bool { return idle() == most })
+	eventually.Equal(t, "as many as allowed", most, idle)
 	for _, w := range oldest {
 		w.Send("c")
 	}
 	kept.Send(wiretest.Request("GET", "/healthz")) // now it is the youngest
 	kept.ReadHead()
 	kept.Read(3)
-	eventually.True(t, "as many as allowed", func() bool { return idle() == most })
+	eventually.Equal(t, "as many as allowed", most, idle)
 
 	more = append(more, silent(5, "")...)
 	for _, w := range oldest {
@@ -155,14 +155,14 @@ func TestStreamsTakeThePlaceOfSilentConnections(t *testing.T) {
 	for range 90 {
 		r.dial()
 	}
-	eventually.True(t, "they are idle", func() bool { return r.metric("fanfare_idle_connections") == 90 })
+	eventually.Equal(t, "they are idle", 90, func() float64 { return r.metric("fanfare_idle_connections") })
 	for range 100 {
 		w := r.stream("connectKey=k")
 		defer w.Close()
 	}
 	r.waitCount("k", 100)
 	r.dial() // who comes next makes the others go
-	eventually.True(t, "few are idle", func() bool { return r.metric("fanfare_idle_connections") == minIdle })
+	eventually.Equal(t, "few are idle", minIdle, func() float64 { return r.metric("fanfare_idle_connections") })
 }
 
 // TestJunkAfterTheRequest: a client that sends more than a little after its request counts as gone.

@@ -37,13 +37,13 @@ func TestStalledStreamsShareTheFrame(t *testing.T) {
 	for _, key := range []string{"a", "b", "a", "b"} {
 		r.must(key, codec.Event{Data: large})
 	}
-	eventually.True(t, "all streams are blocked", func() bool { return r.blocked() == streams })
+	eventually.Equal(t, "all streams are blocked", streams, r.blocked)
 	kept := r.eng.Stats().HistoryBytes
 	if kept < 4<<20 {
 		t.Fatalf("%d bytes of history", kept)
 	}
 	var per int64
-	if !eventually.Within(eventually.Patience, func() bool {
+	if !eventually.Within(30*time.Second, func() bool {
 		h, s := goMemory()
 		per = (h + s - heap - stack - kept) / streams
 		return per < most

@@ -111,7 +111,7 @@ func TestMemory(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		var perStream, perStack int64
-		ok := eventually.Within(eventually.Patience, func() bool { // idle workers of fasthttp stay for 10 s
+		ok := eventually.Within(30*time.Second, func() bool { // idle workers of fasthttp stay for 10 s
 			h, s := goMemory()
 			perStream, perStack = (h+s-heap-stack)/held, (s-stack)/held
 			return perStream < maxStream && perStack <= maxStack

@@ -90,7 +90,7 @@ func TestHTTP2(t *testing.T) {
 		expect(in, fmt.Sprintf("data: %s\nid: %s\n\n", text, p))
 	}
 	_ = bodies[0].Body.Close()
-	eventually.True(t, "the cancelled stream ends", func() bool { return eng.Count("k") == 2 })
+	eventually.Equal(t, "the cancelled stream ends", 2, func() int { return eng.Count("k") })
 	_, again := open("connectKey=k", first)
 	expect(again, fmt.Sprintf("event: position\ndata:\nid: %s\n\ndata: %s\nid: %s\n\n", first, text, p))
 	if n := eng.CloseKey("k"); n != 3 {
@@ -101,5 +101,5 @@ func TestHTTP2(t *testing.T) {
 			t.Fatalf("%q %v", rest, err)
 		}
 	}
-	eventually.True(t, "none is open", func() bool { return srv.Open() == 0 })
+	eventually.Equal(t, "none is open", 0, srv.Open)
 }
