@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestMaxBatchLines: the lines of a batch and the events of a body are counted before any of them is published.
@@ -36,11 +39,11 @@ func TestMaxBatchLines(t *testing.T) {
 		events, counted := r.metric("fanfare_events_total")-before, r.metric(`fanfare_rejected_total{limit="maxBatchLines"}`)-refused
 		switch {
 		case a.status != test.status:
-			t.Errorf("%s %q: %d %s", test.path, clip(test.body), a.status, clip(a.body))
+			t.Errorf("%s %q: %d %s", test.path, wiretest.Clip(test.body), a.status, wiretest.Clip(a.body))
 		case test.status == 200 && (events != 100 || counted != 0):
-			t.Errorf("%s %q: %v events, %v refused", test.path, clip(test.body), events, counted)
+			t.Errorf("%s %q: %v events, %v refused", test.path, wiretest.Clip(test.body), events, counted)
 		case test.status == 413 && (events != 0 || counted != 1 || a.failed(t).Field != "maxBatchLines" || !strings.Contains(a.body, "100")):
-			t.Errorf("%s %q: %v events, %v refused: %s", test.path, clip(test.body), events, counted, a.body)
+			t.Errorf("%s %q: %v events, %v refused: %s", test.path, wiretest.Clip(test.body), events, counted, a.body)
 		}
 	}
 }
@@ -89,23 +92,23 @@ func TestBatchRunsToItsEnd(t *testing.T) {
 	const lines = 50_000
 	r := startRig(t, viaFast, rigOptions{})
 	body := strings.Repeat(`{"key":"k","data":"x"}`+"\n", lines)
-	for name, leave := range map[string]func(w *wire){
-		"closes":         func(w *wire) { w.close() },
-		"resets":         func(w *wire) { w.reset() },
-		"does not read":  func(*wire) {},
-		"reads a little": func(w *wire) { w.readHead(); w.read(100); w.close() },
+	for name, leave := range map[string]func(w *wiretest.Conn){
+		"closes":         func(w *wiretest.Conn) { w.Close() },
+		"resets":         func(w *wiretest.Conn) { w.Reset() },
+		"does not read":  func(*wiretest.Conn) {},
+		"reads a little": func(w *wiretest.Conn) { w.ReadHead(); w.Read(100); w.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := r.metric("fanfare_events_total")
-			w := dial(t, r.admin)
-			defer w.close()
-			w.send(request11("POST", "/batch", fmt.Sprint("Content-Length: ", len(body))) + body)
+			w := wiretest.Dial(t, r.admin)
+			defer w.Close()
+			w.Send(wiretest.Request("POST", "/batch", fmt.Sprint("Content-Length: ", len(body))) + body)
 			if name == "resets" || name == "closes" { // not before it has arrived
-				eventually(t, "the batch runs", func() bool { return r.metric("fanfare_events_total") > before })
+				eventually.True(t, "the batch runs", func() bool { return r.metric("fanfare_events_total") > before })
 			}
 			leave(w)
-			eventually(t, "all lines have run", func() bool { return r.metric("fanfare_events_total") == before+lines })
-			eventually(t, "the body is given back", func() bool { return r.srv.api.BodyBytes() == 0 })
+			eventually.True(t, "all lines have run", func() bool { return r.metric("fanfare_events_total") == before+lines })
+			eventually.True(t, "the body is given back", func() bool { return r.srv.api.BodyBytes() == 0 })
 		})
 	}
 }
@@ -114,15 +117,15 @@ func TestBatchRunsToItsEnd(t *testing.T) {
 func TestBatchOfOldClients(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{})
 	body := strings.Repeat(`{"key":"k","data":"x"}`+"\n", 5000)
-	w := dial(t, r.admin)
-	defer w.close()
-	w.send(fmt.Sprintf("POST /batch HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
-	w.readHead()
-	if w.status != 200 || w.header.Get("Transfer-Encoding") != "" {
-		t.Fatalf("%d %v", w.status, w.header)
+	w := wiretest.Dial(t, r.admin)
+	defer w.Close()
+	w.Send(fmt.Sprintf("POST /batch HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	w.ReadHead()
+	if w.Status != 200 || w.Header.Get("Transfer-Encoding") != "" {
+		t.Fatalf("%d %v", w.Status, w.Header)
 	}
-	_ = w.conn.SetReadDeadline(time.Now().Add(patience))
-	text, err := io.ReadAll(w.body)
+	_ = w.NetConn().SetReadDeadline(time.Now().Add(eventually.Patience))
+	text, err := io.ReadAll(w.Body)
 	if n := strings.Count(string(text), "\n"); err != nil || n != 5000 {
 		t.Errorf("%d answers, %v", n, err)
 	}

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // edgeToken is long enough for a listener that other machines reach.
@@ -63,20 +66,20 @@ func TestHeadDecides(t *testing.T) {
 					if expect {
 						fields = append(fields, "Expect: 100-continue")
 					}
-					w := dial(t, q.addr)
-					defer w.close()
-					w.send(request11(q.method, q.target, fields...)) // and no byte of the body
-					w.readHead()
-					body := w.rest()
-					if w.status != q.status || q.field != "" && !strings.Contains(body, `"field":"`+q.field+`"`) {
-						t.Fatalf("%d %s, want %d for %s", w.status, body, q.status, q.field)
+					w := wiretest.Dial(t, q.addr)
+					defer w.Close()
+					w.Send(wiretest.Request(q.method, q.target, fields...)) // and no byte of the body
+					w.ReadHead()
+					body := w.Rest()
+					if w.Status != q.status || q.field != "" && !strings.Contains(body, `"field":"`+q.field+`"`) {
+						t.Fatalf("%d %s, want %d for %s", w.Status, body, q.status, q.field)
 					}
-					if w.header.Get("Connection") != "close" {
-						t.Errorf("the connection stays open, and the body would be read as a request: %v", w.header)
+					if w.Header.Get("Connection") != "close" {
+						t.Errorf("the connection stays open, and the body would be read as a request: %v", w.Header)
 					}
-					w.send("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-					_ = w.conn.CloseWrite()
-					w.ended()
+					w.Send("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+					w.CloseWrite()
+					w.Ended()
 				})
 			}
 		}
@@ -85,18 +88,18 @@ func TestHeadDecides(t *testing.T) {
 		t.Errorf("%d keys, %d streams", n, r.srv.Open())
 	}
 	// What may go on gets its 100, and is served.
-	w := dial(t, r.admin)
-	defer w.close()
+	w := wiretest.Dial(t, r.admin)
+	defer w.Close()
 	for range 2 {
-		w.send(request11("POST", "/publish?key=k", auth, text, "Expect: 100-continue", "Transfer-Encoding: chunked"))
-		if w.readHead(); w.status != 100 {
-			t.Fatal(w.status)
+		w.Send(wiretest.Request("POST", "/publish?key=k", auth, text, "Expect: 100-continue", "Transfer-Encoding: chunked"))
+		if w.ReadHead(); w.Status != 100 {
+			t.Fatal(w.Status)
 		}
-		w.send("5\r\nhello\r\n0\r\n\r\n")
-		if w.readHead(); w.status != 200 {
-			t.Fatal(w.status)
+		w.Send("5\r\nhello\r\n0\r\n\r\n")
+		if w.ReadHead(); w.Status != 200 {
+			t.Fatal(w.Status)
 		}
-		w.rest()
+		w.Rest()
 	}
 	// The mark of a skipped body is the server's own.
 	if a := r.call("POST", "/publish?key=k", "x", auth, text, "Fanfare-Body-Skipped: 1"); a.status != 200 {
@@ -108,15 +111,15 @@ func TestHeadDecides(t *testing.T) {
 func TestRefusedRequestsKeepTheConnection(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: edgeToken}})
 	for _, addr := range []string{r.addr, r.admin} {
-		w := dial(t, addr)
+		w := wiretest.Dial(t, addr)
 		for range 3 {
-			w.send(request11("GET", "/nothing"))
-			if w.readHead(); w.status != 404 || w.header.Get("Connection") == "close" {
-				t.Fatalf("%d %v", w.status, w.header)
+			w.Send(wiretest.Request("GET", "/nothing"))
+			if w.ReadHead(); w.Status != 404 || w.Header.Get("Connection") == "close" {
+				t.Fatalf("%d %v", w.Status, w.Header)
 			}
-			w.rest()
+			w.Rest()
 		}
-		w.close()
+		w.Close()
 	}
 }
 
@@ -137,30 +140,30 @@ func TestBodiesNeedNoMemoryBeforeTheyArrive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := allocated()
-			var open []*wire
+			var open []*wiretest.Conn
 			for range n {
-				w := dial(t, r.admin)
-				defer w.close()
-				w.send(request11("POST", "/publish?key=k", append(fields, fmt.Sprint("Content-Length: ", length))...))
+				w := wiretest.Dial(t, r.admin)
+				defer w.Close()
+				w.Send(wiretest.Request("POST", "/publish?key=k", append(fields, fmt.Sprint("Content-Length: ", length))...))
 				open = append(open, w)
 				if name == "announced" {
-					w.send("x")
+					w.Send("x")
 					continue
 				}
-				_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
+				_ = w.NetConn().SetWriteDeadline(time.Now().Add(eventually.Patience))
 				for range 4 { // the server may have closed the connection
-					if _, err := w.conn.Write(chunk); err != nil {
+					if _, err := w.NetConn().Write(chunk); err != nil {
 						break
 					}
 				}
 			}
 			if name == "announced" {
-				eventually(t, "the connections are served", func() bool { return r.srv.adminConns.open() >= n })
+				eventually.True(t, "the connections are served", func() bool { return r.srv.adminConns.open() >= n })
 				time.Sleep(50 * time.Millisecond) // for what must not happen
 			} else {
 				for _, w := range open {
-					if w.readHead(); w.status != 401 {
-						t.Fatal(w.status)
+					if w.ReadHead(); w.Status != 401 {
+						t.Fatal(w.Status)
 					}
 				}
 			}
@@ -172,35 +175,35 @@ func TestBodiesNeedNoMemoryBeforeTheyArrive(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "nothing is left of the bodies", func() bool { return r.srv.api.BodyBytes() == 0 })
+	eventually.True(t, "nothing is left of the bodies", func() bool { return r.srv.api.BodyBytes() == 0 })
 }
 
 // TestMaxBodyTotalBytes: the bodies of all requests together are bounded, and what does not fit is told to come later.
 func TestMaxBodyTotalBytes(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{Options: Options{MaxBodyBytes: 1 << 20, MaxBodyTotalBytes: 3 << 20}})
 	half := strings.Repeat("x", 768<<10)
-	var held []*wire
-	hold := func() *wire {
-		w := dial(t, r.admin)
-		w.send(request11("POST", "/publish?key=k", "Content-Type: text/plain", fmt.Sprint("Content-Length: ", 1<<20)))
-		w.send(half)
+	var held []*wiretest.Conn
+	hold := func() *wiretest.Conn {
+		w := wiretest.Dial(t, r.admin)
+		w.Send(wiretest.Request("POST", "/publish?key=k", "Content-Type: text/plain", fmt.Sprint("Content-Length: ", 1<<20)))
+		w.Send(half)
 		held = append(held, w)
 		return w
 	}
 	for i := range 3 {
 		hold()
-		eventually(t, "the body counts", func() bool { return r.srv.api.BodyBytes() >= int64(i+1)*(512<<10) })
+		eventually.True(t, "the body counts", func() bool { return r.srv.api.BodyBytes() >= int64(i+1)*(512<<10) })
 	}
-	eventually(t, "all three count", func() bool { return r.srv.api.BodyBytes() == 3<<20 })
+	eventually.True(t, "all three count", func() bool { return r.srv.api.BodyBytes() == 3<<20 })
 	if n := r.metric("fanfare_admin_body_bytes"); n != 3<<20 {
 		t.Errorf("the metric says %v", n)
 	}
 	before := r.metric(`fanfare_rejected_total{limit="maxBodyTotalBytes"}`)
-	w := dial(t, r.admin)
-	defer w.close()
-	w.send(request11("POST", "/publish?key=k", "Content-Type: text/plain", "Content-Length: 5") + "hello")
-	if w.readHead(); w.status != 503 || w.header.Get("Retry-After") == "" || !strings.Contains(w.rest(), `"field":"maxBodyTotalBytes"`) {
-		t.Fatalf("%d %v", w.status, w.header)
+	w := wiretest.Dial(t, r.admin)
+	defer w.Close()
+	w.Send(wiretest.Request("POST", "/publish?key=k", "Content-Type: text/plain", "Content-Length: 5") + "hello")
+	if w.ReadHead(); w.Status != 503 || w.Header.Get("Retry-After") == "" || !strings.Contains(w.Rest(), `"field":"maxBodyTotalBytes"`) {
+		t.Fatalf("%d %v", w.Status, w.Header)
 	}
 	if n := r.metric(`fanfare_rejected_total{limit="maxBodyTotalBytes"}`); n != before+1 {
 		t.Errorf("%v refusals", n-before)
@@ -208,19 +211,19 @@ func TestMaxBodyTotalBytes(t *testing.T) {
 	for i, w := range held {
 		switch i {
 		case 0: // it arrives
-			w.send(strings.Repeat("x", 256<<10))
-			if w.readHead(); w.status != 200 {
-				t.Fatal(w.status, w.rest())
+			w.Send(strings.Repeat("x", 256<<10))
+			if w.ReadHead(); w.Status != 200 {
+				t.Fatal(w.Status, w.Rest())
 			}
 		case 1: // it breaks off
-			_ = w.conn.CloseWrite()
-			if w.readHead(); w.status != 400 {
-				t.Fatal(w.status, w.rest())
+			w.CloseWrite()
+			if w.ReadHead(); w.Status != 400 {
+				t.Fatal(w.Status, w.Rest())
 			}
 		}
-		w.close()
+		w.Close()
 	}
-	eventually(t, "all is given back", func() bool { return r.srv.api.BodyBytes() == 0 })
+	eventually.True(t, "all is given back", func() bool { return r.srv.api.BodyBytes() == 0 })
 	if a := r.call("POST", "/publish?key=k", strings.Repeat("x", 1<<20), "Content-Type: text/plain"); a.status != http.StatusOK {
 		t.Errorf("%d %s", a.status, a.body)
 	}
@@ -235,11 +238,11 @@ func TestMaxAdminConnections(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{Options: Options{MaxAdminConnections: limit, PublishToken: edgeToken}})
 	auth := "Authorization: Bearer " + edgeToken
 	limited := func() float64 {
-		w := dial(t, r.admin)
-		defer w.close()
-		w.send(request11("GET", "/metrics", auth, "Connection: close"))
-		w.readHead()
-		for line := range strings.Lines(w.rest()) {
+		w := wiretest.Dial(t, r.admin)
+		defer w.Close()
+		w.Send(wiretest.Request("GET", "/metrics", auth, "Connection: close"))
+		w.ReadHead()
+		for line := range strings.Lines(w.Rest()) {
 			if value, ok := strings.CutPrefix(line, `fanfare_rejected_total{limit="maxAdminConnections"} `); ok {
 				var n float64
 				_, _ = fmt.Sscan(value, &n)
@@ -251,13 +254,13 @@ func TestMaxAdminConnections(t *testing.T) {
 	}
 	// A flood of silent connections, and of refused ones, shuts nobody out.
 	for i := range 50 {
-		w := dial(t, r.admin)
-		defer w.close()
+		w := wiretest.Dial(t, r.admin)
+		defer w.Close()
 		if i%2 == 0 {
-			w.send(request11("POST", "/publish", "Content-Type: text/plain", "Content-Length: 1000"))
+			w.Send(wiretest.Request("POST", "/publish", "Content-Type: text/plain", "Content-Length: 1000"))
 		}
 	}
-	eventually(t, "the flood is bounded", func() bool { return r.srv.adminConns.open() <= limit })
+	eventually.True(t, "the flood is bounded", func() bool { return r.srv.adminConns.open() <= limit })
 	if n := limited(); n < 40 {
 		t.Errorf("%v connections were closed", n)
 	}
@@ -265,38 +268,38 @@ func TestMaxAdminConnections(t *testing.T) {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	// Requests keep their places.
-	var busy []*wire
+	var busy []*wiretest.Conn
 	for i := range limit {
-		w := dial(t, r.admin)
-		defer w.close()
-		w.send(request11("POST", "/publish?key=k", auth, "Content-Type: text/plain", "Content-Length: 100000") + strings.Repeat("x", 50_000))
+		w := wiretest.Dial(t, r.admin)
+		defer w.Close()
+		w.Send(wiretest.Request("POST", "/publish?key=k", auth, "Content-Type: text/plain", "Content-Length: 100000") + strings.Repeat("x", 50_000))
 		busy = append(busy, w)
-		eventually(t, "the body arrives", func() bool { return r.srv.api.BodyBytes() >= int64(i+1)*50_000 })
+		eventually.True(t, "the body arrives", func() bool { return r.srv.api.BodyBytes() >= int64(i+1)*50_000 })
 	}
-	w := dial(t, r.admin)
-	defer w.close()
-	w.send(request11("GET", "/healthz"))
-	if w.readHead(); w.status != 503 || !strings.Contains(w.rest(), "maxAdminConnections") || w.header.Get("Retry-After") == "" {
-		t.Fatalf("%d %v", w.status, w.header)
+	w := wiretest.Dial(t, r.admin)
+	defer w.Close()
+	w.Send(wiretest.Request("GET", "/healthz"))
+	if w.ReadHead(); w.Status != 503 || !strings.Contains(w.Rest(), "maxAdminConnections") || w.Header.Get("Retry-After") == "" {
+		t.Fatalf("%d %v", w.Status, w.Header)
 	}
-	w.ended()
+	w.Ended()
 	if !strings.Contains(r.log.String(), "maxAdminConnections") {
 		t.Error("the log says nothing")
 	}
 	for _, w := range busy {
-		w.send(strings.Repeat("x", 50_000))
-		if w.readHead(); w.status != 200 {
-			t.Fatal(w.status)
+		w.Send(strings.Repeat("x", 50_000))
+		if w.ReadHead(); w.Status != 200 {
+			t.Fatal(w.Status)
 		}
-		w.rest()
+		w.Rest()
 	}
 	// And now they are idle: a new one is served, and the first of them closed.
 	if a := r.call("GET", "/healthz", ""); a.status != 200 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	busy[0].ended()
-	busy[limit-1].send(request11("GET", "/healthz"))
-	if busy[limit-1].readHead(); busy[limit-1].status != 200 {
+	busy[0].Ended()
+	busy[limit-1].Send(wiretest.Request("GET", "/healthz"))
+	if busy[limit-1].ReadHead(); busy[limit-1].Status != 200 {
 		t.Error("the one that was used last was closed")
 	}
 }

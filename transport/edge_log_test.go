@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 	"fanfare/transport/internal/clientlog"
 )
 
@@ -66,7 +68,7 @@ func TestNoCredentialIsLogged(t *testing.T) {
 				r := startRig(t, via, rigOptions{
 					Options: Options{PublishToken: test.token, Pprof: true, AdminOrigins: []string{"https://app.example"}},
 					prepare: func(s *Server) {
-						s.requestTimeout = patience
+						s.requestTimeout = eventually.Patience
 						*s.log = *clientlog.Unlimited(s.log) // each kind more often than once a second
 					},
 				})
@@ -75,16 +77,16 @@ func TestNoCredentialIsLogged(t *testing.T) {
 						if via == viaStd && addr == r.admin {
 							continue // as with the other
 						}
-						w := dial(t, addr)
-						_ = w.conn.SetDeadline(time.Now().Add(patience))
-						_, _ = fmt.Fprint(w.conn, request)
-						_ = w.conn.CloseWrite()
-						w.discard()
-						w.close()
+						w := wiretest.Dial(t, addr)
+						_ = w.NetConn().SetDeadline(time.Now().Add(eventually.Patience))
+						_, _ = fmt.Fprint(w.NetConn(), request)
+						w.CloseWrite()
+						w.Discard()
+						w.Close()
 						text := r.log.String()[lines:]
 						lines += len(text)
 						if strings.Contains(text, secret[:8]) {
-							t.Errorf("%q on %s: %s", clip(request), map[bool]string{true: "admin", false: "streams"}[addr == r.admin], text)
+							t.Errorf("%q on %s: %s", wiretest.Clip(request), map[bool]string{true: "admin", false: "streams"}[addr == r.admin], text)
 						}
 					}
 				}

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"fanfare/internal/test/wiretest"
 )
 
 // TestRawPaths: a path is the bytes that were sent. What a proxy in front takes for another path is not served: it might allow
@@ -22,23 +24,23 @@ func TestRawPaths(t *testing.T) {
 		for name, addr := range map[string]string{"admin": r.admin, "stream": r.addr} {
 			for _, method := range []string{"POST", "GET", "OPTIONS"} {
 				path := strings.ReplaceAll(p, "publish", map[string]string{"admin": "publish", "stream": "stream"}[name])
-				w := dial(t, addr)
-				w.send(request11(method, path, "Content-Type: text/plain", "Content-Length: 0"))
-				if w.readHead(); w.status != 404 {
-					t.Errorf("%s %s on %s: %d", method, path, name, w.status)
+				w := wiretest.Dial(t, addr)
+				w.Send(wiretest.Request(method, path, "Content-Type: text/plain", "Content-Length: 0"))
+				if w.ReadHead(); w.Status != 404 {
+					t.Errorf("%s %s on %s: %d", method, path, name, w.Status)
 				}
-				w.close()
+				w.Close()
 			}
 		}
 	}
 	for _, target := range []string{"publish", "*", "http:/127.0.0.1/publish", "ftp://127.0.0.1/publish", "/publish#x", "/publish?key=a#b", "127.0.0.1:80", "http:///publish", "?key=k", "HTTP"} {
 		for name, addr := range map[string]string{"admin": r.admin, "stream": r.addr} {
-			w := dial(t, addr)
-			w.send(request11("POST", strings.ReplaceAll(target, "publish", map[string]string{"admin": "publish", "stream": "stream"}[name]), "Content-Type: text/plain", "Content-Length: 0"))
-			if w.readHead(); w.status != 400 {
-				t.Errorf("%s on %s: %d", target, name, w.status)
+			w := wiretest.Dial(t, addr)
+			w.Send(wiretest.Request("POST", strings.ReplaceAll(target, "publish", map[string]string{"admin": "publish", "stream": "stream"}[name]), "Content-Type: text/plain", "Content-Length: 0"))
+			if w.ReadHead(); w.Status != 400 {
+				t.Errorf("%s on %s: %d", target, name, w.Status)
 			}
-			w.close()
+			w.Close()
 		}
 	}
 	if n := r.eng.Stats().Keys; n != 0 {
@@ -47,17 +49,17 @@ func TestRawPaths(t *testing.T) {
 	// The absolute form is a path as well, and has the host that counts (RFC 9112, 3.2.2).
 	for target, status := range map[string]int{"http://127.0.0.1/count": 200, "HTTP://127.0.0.1:99/count?key=k": 200, "http://evil.example/count": 403, "http://127.0.0.1@evil.example/count": 403,
 		"http://127.0.0.1:80@evil.example/count": 403, "http://127.0.0.1": 404} {
-		w := dial(t, r.admin)
-		w.send(request11("GET", target))
-		if w.readHead(); w.status != status {
-			t.Errorf("%s: %d, want %d", target, w.status, status)
+		w := wiretest.Dial(t, r.admin)
+		w.Send(wiretest.Request("GET", target))
+		if w.ReadHead(); w.Status != status {
+			t.Errorf("%s: %d, want %d", target, w.Status, status)
 		}
-		w.close()
+		w.Close()
 	}
 	w := r.dial()
-	defer w.close()
-	w.send(request11("GET", "http://127.0.0.1/stream?connectKey=absolute"))
-	w.readHead()
+	defer w.Close()
+	w.Send(wiretest.Request("GET", "http://127.0.0.1/stream?connectKey=absolute"))
+	w.ReadHead()
 	r.waitCount("absolute", 1)
 }
 
@@ -83,17 +85,17 @@ func TestVersions(t *testing.T) {
 				if status == 200 && body != "" {
 					continue
 				}
-				w := dial(t, addr)
-				w.send("GET /healthz " + version + "\r\nHost: 127.0.0.1\r\n" + body + "\r\n")
-				if w.readHead(); w.status != status {
-					t.Errorf("%s: %d", version, w.status)
+				w := wiretest.Dial(t, addr)
+				w.Send("GET /healthz " + version + "\r\nHost: 127.0.0.1\r\n" + body + "\r\n")
+				if w.ReadHead(); w.Status != status {
+					t.Errorf("%s: %d", version, w.Status)
 				}
 				if status == 505 {
-					w.rest()
-					_ = w.conn.CloseWrite()
-					w.ended()
+					w.Rest()
+					w.CloseWrite()
+					w.Ended()
 				}
-				w.close()
+				w.Close()
 			}
 		}
 	}
@@ -133,7 +135,7 @@ func TestProfilesEnd(t *testing.T) {
 			"s%65conds=99", "x=%zz&seconds=5", "seconds=5;seconds=99", "seconds=61.0"} {
 			a := r.call("GET", "/debug/pprof/"+name+"?"+query, "")
 			if a.status != 400 || a.failed(t).Field != "seconds" {
-				t.Errorf("%s?%s: %d %s", name, query, a.status, clip(a.body))
+				t.Errorf("%s?%s: %d %s", name, query, a.status, wiretest.Clip(a.body))
 			}
 		}
 	}
@@ -158,19 +160,19 @@ func TestHeadHasRoomForTheKeys(t *testing.T) {
 		"16 of 1024 escaped spaces": keys(16, strings.Repeat("/", 1022)),
 	} {
 		w := r.dial()
-		w.send(r.get(query, "Last-Event-ID: "+strings.Repeat("hofi1upedr4c-18446744073709551615,", 16), "Cookie: "+strings.Repeat("c", 4000)))
-		if w.readHead(); w.status != 200 {
-			t.Errorf("%s: %d", name, w.status)
+		w.Send(r.get(query, "Last-Event-ID: "+strings.Repeat("hofi1upedr4c-18446744073709551615,", 16), "Cookie: "+strings.Repeat("c", 4000)))
+		if w.ReadHead(); w.Status != 200 {
+			t.Errorf("%s: %d", name, w.Status)
 		}
-		w.close()
+		w.Close()
 	}
 	small := startRig(t, viaFast, rigOptions{Options: Options{MaxHeadBytes: 5000}})
 	for _, addr := range []string{small.addr, small.admin} {
-		w := dial(t, addr)
-		w.send(request11("GET", "/healthz", "X: "+strings.Repeat("x", 5000)))
-		if w.readHead(); w.status != 431 || !strings.Contains(w.rest(), "5000 bytes") {
-			t.Errorf("%d", w.status)
+		w := wiretest.Dial(t, addr)
+		w.Send(wiretest.Request("GET", "/healthz", "X: "+strings.Repeat("x", 5000)))
+		if w.ReadHead(); w.Status != 431 || !strings.Contains(w.Rest(), "5000 bytes") {
+			t.Errorf("%d", w.Status)
 		}
-		w.close()
+		w.Close()
 	}
 }
