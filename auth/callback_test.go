@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"fanfare/auth"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // application answers callbacks as a test wants it to.

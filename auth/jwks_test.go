@@ -18,7 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"fanfare/auth"
-	"fanfare/internal/eventually"
+	"fanfare/internal/test/eventually"
 )
 
 // provider serves a JWK Set as a test wants it to.

@@ -9,8 +9,8 @@ import (
 	"fanfare/engine"
 )
 
-// BenchmarkKeys makes a million idle keys, and lets the sweep retire them. A key is made either by a subscriber, which has left,
-// or by an event, which is kept.
+// BenchmarkKeys makes a million keys. Either a subscriber makes a key and leaves, which retires it at once, or an event
+// makes it, which is kept until the sweep retires the key.
 func BenchmarkKeys(b *testing.B) {
 	n := size(1_000_000, 10_000)
 	for _, c := range []struct {

@@ -13,17 +13,17 @@ func BenchmarkKeyCreateRetire(b *testing.B) {
 		b.Run(fmt.Sprintf("among=%d", n), func(b *testing.B) {
 			e := start(b, Options{MaxKeys: n + 1, SweepInterval: time.Hour})
 			for i := range n {
-				if _, err := e.lookup(fmt.Sprint(i)); err != nil {
+				if _, err := e.lookup(fmt.Sprint(i), forPublisher); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				k, err := e.lookup("k")
+				k, err := e.lookup("k", forPublisher)
 				if err != nil {
 					b.Fatal(err)
 				}
-				if !k.retire() {
+				if !k.retire(e) {
 					b.Fatal("in use")
 				}
 				e.remove(k)

@@ -101,12 +101,13 @@ func TestCloseKeyDuringSubscribe(t *testing.T) {
 	})
 	t.Run("then refused", func(t *testing.T) {
 		var e *Engine
-		e = start(t, Options{MaxKeys: 2, KeyRule: func(name string) *KeyOptions {
+		e = start(t, Options{MaxKeys: 2, MaxSubscriberKeys: 2, KeyRule: func(name string) *KeyOptions {
 			if name == "second" {
 				e.CloseKey("first")
 			}
 			return nil
 		}})
+		publish(t, e, "first", 1) // so that it stays
 		_, err := e.Subscribe(new(Subscriber), []string{"first", "second", "third"}, "", new(countSink))
 		wantLimit(t, err, "maxKeys", 2, "third")
 		if got := e.CountAll(); got != 0 {

@@ -11,7 +11,8 @@ import (
 //
 //	<position>         of the key with its epoch
 //	<own id>~<tag>     of the key that keyTag names, see KeyOptions.StableIDs
-//	0-0                of a key for which the client had no position of an engine
+//	0-0                of a key for which the client had no position of an engine, or has to be told of a gap that
+//	                   begins before the first event
 //	<position>~*       the number of the last broadcast that the client has (I11), with an epoch of the same engine
 //
 // A part identifies its key. So every key finds its part, even if the keys are in another order or others have been
@@ -116,7 +117,10 @@ func (c *cursor) appendPosition(dst []byte, composite bool) []byte {
 	id := c.stableID()
 	if c.gap != nil {
 		p, _ = ParsePosition(c.gap.After)
-		if p != (Position{}) && !parsePart(c.gap.After).engineMade() {
+		switch made := parsePart(c.gap.After).engineMade(); {
+		case made && composite && p.Seq == 0:
+			p = Position{} // see I12
+		case !made && p != (Position{}):
 			id = []byte(c.gap.After)
 		}
 	}

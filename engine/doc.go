@@ -40,7 +40,8 @@
 // # Terms
 //
 //   - A key is what other systems call a topic or a channel: a ring of recent events and a list of subscribers. The
-//     first publish or subscribe creates it. When nobody has used it for HistoryTTL, it is retired.
+//     first publish or subscribe creates it. When nobody has used it for HistoryTTL, it is retired. A key that never had
+//     an event is retired when its last subscriber leaves.
 //   - A life is the time between a key's creation and its retirement. Every life has its own epoch, a number. An event
 //     has a sequence, which counts from 1 in each life. Epoch and sequence together are a Position.
 //   - A segment is a group of up to 256 subscribers of one key, which are woken together. A waker is a goroutine that
@@ -78,7 +79,7 @@
 //	keys        keymap.go (the map of keys), key.go, segment.go (a key's subscribers)
 //	wake-ups    waker.go, flush.go (KeyOptions.FlushInterval)
 //	storage     event.go, position.go, draft.go (an event before it is published), alloc.go, ring.go
-//	            history.go (byte limits, eviction), expire.go (age limits), retire.go
+//	            history.go (byte limits, eviction), expire.go (age limits), retire.go, retired.go (names of retired keys)
 //	cursors     subscriber.go (owner, life cycle), cursor.go (Next, Unread, Conflate), gap.go
 //	            subscribe.go, resume.go, compositeid.go (the id of several keys)
 //	broadcasts  broadcast.go (which copy of a broadcast is sent)

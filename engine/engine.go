@@ -17,18 +17,23 @@ type Engine struct {
 	seed       maphash.Seed
 	shards     [shardCount]*xsync.MapOf[string, *key]
 	keys       atomic.Int64
+	keyBytes   atomic.Int64  // of the names of the keys
 	firstEpoch uint64        // immutable
 	lastEpoch  atomic.Uint64 // the last epoch given to a key
+	retired    retiredNames  // see I12
 
 	// The settings that Reconfigure changes.
 	rules           atomic.Pointer[keyRules]
-	maxKeys         atomic.Int64
+	keyLimits       atomic.Pointer[keyLimits]
 	maxHistoryBytes atomic.Int64
 	reconfigureMu   sync.Mutex // serializes Reconfigure
 
 	// Broadcasts, see PublishAll.
 	broadcastMu   sync.Mutex    // serializes PublishAll
 	lastBroadcast atomic.Uint32 // the number of the last PublishAll begun, 0 before the first; written under broadcastMu
+	broadcasting  atomic.Bool   // a PublishAll is in progress
+	// broadcastEpoch is the last epoch that was issued before the last PublishAll began, see I12.
+	broadcastEpoch atomic.Uint64
 
 	// Memory and its limits, see expire.go.
 	historyBytes    atomic.Int64
@@ -77,7 +82,7 @@ func New(o Options) *Engine {
 	e.firstEpoch = firstEpoch()
 	e.lastEpoch.Store(e.firstEpoch)
 	for range o.Wakers {
-		w := newWaker()
+		w := newWaker(e)
 		e.wakers = append(e.wakers, w)
 		e.done.Go(func() { w.run(e.stop) })
 	}
@@ -93,13 +98,14 @@ func (e *Engine) Close() {
 	e.done.Wait()
 }
 
-// Reconfigure replaces Key, KeyRule, MaxKeys and MaxHistoryBytes, for existing keys too. Wakers and SweepInterval do
+// Reconfigure replaces Key, KeyRule and the limits, for existing keys too. Wakers and SweepInterval do
 // not change.
 func (e *Engine) Reconfigure(o Options) {
 	e.reconfigureMu.Lock()
 	defer e.reconfigureMu.Unlock()
 	o = o.withDefaults()
-	e.maxKeys.Store(int64(o.MaxKeys))
+	e.keyLimits.Store(o.keyLimits())
+	e.retired.setCapacity(max(o.MaxKeys/4, minRetiredNames))
 	e.maxHistoryBytes.Store(o.MaxHistoryBytes)
 	e.rules.Store(&keyRules{base: o.Key.withDefaults(), rule: o.KeyRule})
 	for k := range e.allKeys() {
@@ -156,7 +162,7 @@ func (e *Engine) nextWaker() *waker {
 
 // LimitError says which limit refused a request.
 type LimitError struct {
-	Limit string // "maxClients" or "maxKeys"
+	Limit string // "maxClients", "maxKeys", "maxSubscriberKeys" or "keyTotalBytes"
 	Value int64
 	Key   string
 }

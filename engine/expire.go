@@ -85,7 +85,7 @@ func (e *Engine) requestEviction() {
 // long.
 func (k *key) expireOrRetire(e *Engine, now int64) {
 	cutoff := now - int64(k.opts.Load().HistoryTTL)
-	if k.expire(e, cutoff, false) && k.subscribers.Load() == 0 && k.idleSince.Load() < cutoff && k.retire() {
+	if k.expire(e, cutoff, false) && k.subscribers.Load() == 0 && k.idleSince.Load() < cutoff && k.retire(e) {
 		e.remove(k)
 	}
 }

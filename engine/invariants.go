@@ -53,6 +53,9 @@ package engine
 // I11. A cursor passes a copy of a broadcast only if the client has that broadcast, or if the ring has lost the copy.
 // broadcast.go has the complete text and the argument.
 //
+// I12. A subscriber of a key that never had an event gets neither a loss nor a needless gap when it comes back, although
+// the key was retired as soon as its last subscriber had left. retire.go has the complete text and the argument.
+//
 // # Pipeline
 //
 //	publish:  r = key.ring; s = r.tail+1; cur = slot(s)
@@ -73,7 +76,10 @@ package engine
 //	evict:    o = r.oldest; CAS(slot(o), event, tombstone); count out        (I3, I6)
 //	          CAS(r.oldest, o, o+1); repeat while a limit is exceeded
 //	retire:   under key.mu, without subscribers, nothing kept:
+//	          remember the name (I12);
 //	          CAS(slot(tail+1), cur, retire marker); delete from the map     (I5)
+//	leave:    the last subscriber of a key without events retires it:
+//	          CAS(key.ring, nil, retired ring); delete from the map          (I5)
 //	schedule: queued false -> true: push on the waker's stack; if it was empty,
 //	          signal the waker
 //	waker:    take the whole stack; for each segment: queued = false         (I9)

@@ -27,6 +27,10 @@ type key struct {
 	// mu orders joins, leaves and retirement. Neither publishers nor wakers take it.
 	mu      sync.Mutex
 	retired bool
+
+	// duringBroadcast says that a PublishAll was in progress when the key was created, which may have missed it.
+	// Immutable.
+	duringBroadcast bool
 }
 
 // wake makes the key's subscribers look for events. It is O(1): the waker of the first segment passes the wake-up on to

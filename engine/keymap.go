@@ -19,9 +19,17 @@ func (e *Engine) shard(name string) *xsync.MapOf[string, *key] {
 	return e.shards[maphash.String(e.seed, name)%shardCount]
 }
 
+// creator says who looks a key up, and so which limits hold if it has to be created.
+type creator uint8
+
+const (
+	forPublisher creator = iota
+	forSubscriber
+)
+
 // lookup returns the key with that name, and creates it if necessary. name may be borrowed memory: a new key gets a
 // copy.
-func (e *Engine) lookup(name string) (*key, error) {
+func (e *Engine) lookup(name string, by creator) (*key, error) {
 	// Fast path: the key exists.
 	shard := e.shard(name)
 	if k, ok := shard.Load(name); ok {
@@ -30,23 +38,25 @@ func (e *Engine) lookup(name string) (*key, error) {
 
 	// Slow path: create it.
 	name = strings.Clone(name)
-	limit := e.maxKeys.Load()
-	if e.keys.Load() >= limit {
-		return nil, &LimitError{Limit: "maxKeys", Value: limit, Key: name}
+	limits := e.keyLimits.Load()
+	if err := limits.check(e.keys.Load(), e.keyBytes.Load(), name, by); err != nil {
+		return nil, err
 	}
 	rules := e.rules.Load()
 	fresh := &key{name: name}
 	fresh.opts.Store(rules.optionsFor(name))
 	fresh.idleSince.Store(time.Now().UnixNano())
+	var refused error
 	k, loaded := shard.LoadOrTryCompute(name, func() (k *key, cancel bool) {
-		if !e.reserveKey(limit) {
+		if refused = e.reserveKey(limits, name, by); refused != nil {
 			return nil, true
 		}
 		fresh.epoch = e.lastEpoch.Add(1)
+		fresh.duringBroadcast = e.broadcasting.Load()
 		return fresh, false
 	})
 	if k == nil {
-		return nil, &LimitError{Limit: "maxKeys", Value: limit, Key: name}
+		return nil, refused
 	}
 
 	// Reconfigure may have visited all keys before k was in the map.
@@ -56,24 +66,49 @@ func (e *Engine) lookup(name string) (*key, error) {
 	return k, nil
 }
 
-// reserveKey increments the number of keys, unless it has reached the limit.
-func (e *Engine) reserveKey(limit int64) bool {
-	for {
-		n := e.keys.Load()
-		if n >= limit {
-			return false
-		}
-		if e.keys.CompareAndSwap(n, n+1) {
-			return true
-		}
+// reserveKey counts a new key, unless a limit refuses it.
+func (e *Engine) reserveKey(limits *keyLimits, name string, by creator) error {
+	keys, bytes := e.keys.Add(1), e.keyBytes.Add(int64(len(name)))
+	err := limits.check(keys-1, bytes-int64(len(name)), name, by)
+	if err != nil {
+		e.unreserveKey(name)
 	}
+	return err
+}
+
+func (e *Engine) unreserveKey(name string) {
+	e.keys.Add(-1)
+	e.keyBytes.Add(-int64(len(name)))
+}
+
+// keyLimits limit the number of keys and the total size of their names. Whoever may subscribe can choose any name, so
+// subscribers create keys only below a part of each limit. The rest is for publishers.
+type keyLimits struct {
+	keys, subscriberKeys   int64
+	bytes, subscriberBytes int64
+}
+
+// check returns the error for one more key with this name beside the keys that exist, or nil.
+func (l *keyLimits) check(keys, bytes int64, name string, by creator) error {
+	bytes += int64(len(name))
+	switch {
+	case keys >= l.keys:
+		return &LimitError{Limit: "maxKeys", Value: l.keys, Key: name}
+	case bytes > l.bytes:
+		return &LimitError{Limit: "keyTotalBytes", Value: l.bytes, Key: name}
+	case by == forSubscriber && keys >= l.subscriberKeys:
+		return &LimitError{Limit: "maxSubscriberKeys", Value: l.subscriberKeys, Key: name}
+	case by == forSubscriber && bytes > l.subscriberBytes:
+		return &LimitError{Limit: "keyTotalBytes", Value: l.subscriberBytes, Key: name}
+	}
+	return nil
 }
 
 // remove deletes a retired key from the map, unless a new key has replaced it.
 func (e *Engine) remove(k *key) {
 	e.shard(k.name).Compute(k.name, func(old *key, loaded bool) (*key, bool) {
 		if loaded && old == k {
-			e.keys.Add(-1)
+			e.unreserveKey(k.name)
 			return nil, true
 		}
 		return old, !loaded

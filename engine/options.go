@@ -102,6 +102,12 @@ type Options struct {
 	KeyRule func(name string) *KeyOptions
 	// MaxKeys is the maximum number of keys that exist at the same time. Default 1,000,000.
 	MaxKeys int
+	// MaxSubscriberKeys is the number of keys, whoever created them, from which on subscribers cannot create another
+	// one. The keys between it and MaxKeys are for publishers. Default three quarters of MaxKeys, rounded up.
+	MaxSubscriberKeys int
+	// MaxKeyBytes limits the total size of the names of all keys, in bytes. Subscribers create keys only below three
+	// quarters of it. Default 64 KiB and 128 bytes for each key of MaxKeys.
+	MaxKeyBytes int64
 	// MaxHistoryBytes limits the total size of the frames that all keys keep, in bytes. The newest event of each key is
 	// kept whatever the sum. Default 256 MiB.
 	MaxHistoryBytes int64
@@ -114,10 +120,19 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	setDefault(&o.MaxKeys, 1_000_000)
+	setDefault(&o.MaxSubscriberKeys, o.MaxKeys-o.MaxKeys/4)
+	setDefault(&o.MaxKeyBytes, 64<<10+128*int64(o.MaxKeys))
 	setDefault(&o.MaxHistoryBytes, 256<<20)
 	setDefault(&o.Wakers, runtime.GOMAXPROCS(0))
 	setDefault(&o.SweepInterval, time.Second)
 	return o
+}
+
+func (o *Options) keyLimits() *keyLimits {
+	return &keyLimits{
+		keys: int64(o.MaxKeys), subscriberKeys: int64(o.MaxSubscriberKeys),
+		bytes: o.MaxKeyBytes, subscriberBytes: o.MaxKeyBytes - o.MaxKeyBytes/4,
+	}
 }
 
 func setDefault[T cmp.Ordered](v *T, def T) {

@@ -47,7 +47,7 @@ func (e *Engine) Publish(name string, f Frame) (Published, error) {
 	}
 	d := newDraft(f, time.Now().UnixNano(), 0)
 	for {
-		k, err := e.lookup(name)
+		k, err := e.lookup(name, forPublisher)
 		if err != nil {
 			return Published{}, err
 		}
@@ -71,7 +71,10 @@ func (e *Engine) PublishAll(f Frame) (keys, subscribers int, err error) {
 	e.broadcastMu.Lock()
 	defer e.broadcastMu.Unlock()
 
-	// Take the next number, and make the bytes once.
+	// Close the positions of keys without events (I12), take the next number, and make the bytes once.
+	e.broadcasting.Store(true)
+	defer e.broadcasting.Store(false)
+	e.broadcastEpoch.Store(e.lastEpoch.Load())
 	number := successor(e.lastBroadcast.Load())
 	e.lastBroadcast.Store(number)
 	now := time.Now().UnixNano()

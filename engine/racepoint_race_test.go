@@ -99,7 +99,7 @@ func TestRetireDuringPublish(t *testing.T) {
 				k.evict(e, 2, func(*Event) bool { return true })
 			}
 			retired := false
-			atRacePoint(t, at, func() { retired = k.retire() })
+			atRacePoint(t, at, func() { retired = k.retire(e) })
 			seq := put(e, k, text("new"))
 			racePoint = yieldSometimes
 			if retired == (seq != 0) {

@@ -1,6 +1,9 @@
 package engine
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // resumeAll sets the cursors, which have joined their keys, to the place after the id that the client gave. since is
 // the last broadcast that began before the subscriber joined.
@@ -24,33 +27,47 @@ func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
 			s.lastBroadcast = uint32(p.pos.Seq)
 		}
 	}
-	anyPart := false
-	for i := range s.cursors {
-		anyPart = anyPart || partFor(parts, s.cursors[i].key) >= 0
-	}
 
-	// Set each cursor: by its part, by the publisher's own id, or by what the other parts show.
+	// Set the cursors that have a part, and those of all keys if the id is a publisher's own.
 	result := ResumedExact
+	anyPart := false
+	allBroadcasts := false // a cursor has all broadcasts ahead that the client does not have
 	for i := range s.cursors {
 		c := &s.cursors[i]
 		j := partFor(parts, c.key)
-		var exact bool
-		switch {
-		case j >= 0:
-			exact = c.resume(parts[j].text)
-		case parts == nil || !anyPart && c.hasID(id):
-			exact = c.resume(id)
-		default:
-			exact = s.resumeWithoutPart(parts, i)
+		text := id
+		if j >= 0 {
+			text, anyPart = parts[j].text, true
+		} else if parts != nil {
+			continue
 		}
-		if !exact {
+		if !c.resume(e, text) {
 			result = ResumedGap
-		} else if len(parts) <= 1 && len(s.cursors) > 1 && since != 0 && (j >= 0 || parts == nil) {
+			continue
+		}
+		allBroadcasts = allBroadcasts || j >= 0 && parts[j].pos.Epoch == c.key.epoch && !c.key.duringBroadcast
+		if len(parts) <= 1 && len(s.cursors) > 1 && since != 0 {
 			// The id of a stream of one key, and a publisher's own id, do not contain the last broadcast. It is the
 			// last one before the place that the id names.
 			if n := c.broadcastBefore(); after(n, s.lastBroadcast) {
 				s.lastBroadcast = n
 			}
+		}
+	}
+	if parts == nil {
+		return result
+	}
+
+	// Set the others: by a publisher's own id that looks like a position, or by what the parts of other keys show.
+	own := !anyPart && !e.holdsOwnPosition(id)
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		switch {
+		case partFor(parts, c.key) >= 0:
+		case own && c.hasID(id):
+			c.resume(e, id)
+		case !s.resumeWithoutPart(e, parts, i, allBroadcasts):
+			result = ResumedGap
 		}
 	}
 	return result
@@ -63,23 +80,32 @@ func partFor(parts []part, k *key) int {
 
 // resumeWithoutPart sets cursor i, for which a composite id has no part. If every part matches one of the other keys,
 // the client had not subscribed to this key, and the cursor begins as for a new subscriber. A part that matches no key
-// may belong to another life of this key: then the client gets a gap, and everything that is kept.
-func (s *Subscriber) resumeWithoutPart(parts []part, i int) (exact bool) {
+// may belong to another life of this key: then the client gets a gap, and everything that is kept, unless all of these
+// parts show that the client has missed nothing (I12).
+func (s *Subscriber) resumeWithoutPart(e *Engine, parts []part, i int, allBroadcasts bool) (exact bool) {
 	c := &s.cursors[i]
 	if i < len(parts) && parts[i].valid && !parts[i].engineMade() {
-		return c.resume(parts[i].text) // a publisher's own id in the place of this key
+		return c.resume(e, parts[i].text) // a publisher's own id in the place of this key
 	}
 
 	// Choose the part that may be this key's: preferably the one in its place.
 	unmatched := part{}
+	opening := openingParts{all: true, oldest: math.MaxUint64}
 	for j, p := range parts {
-		if s.matchesNone(p) && (unmatched.text == "" || j == i) {
+		if !s.matchesNone(p) {
+			continue
+		}
+		opening.add(e, p)
+		if unmatched.text == "" || j == i {
 			unmatched = p
 		}
 	}
 	if unmatched.text == "" {
 		c.startFresh(false)
 		return true
+	}
+	if opening.missedNothing(e, c.key, allBroadcasts) {
+		return c.resumeAfter(0, unmatched.text)
 	}
 	c.next = c.key.firstKept()
 	reason := GapUnknown
@@ -106,25 +132,22 @@ func (s *Subscriber) matchesNone(p part) bool {
 // If the id cannot be found, the cursor sends a gap and then everything that is kept. If the id is of another epoch, or
 // history has lost it, the client has not seen any of these events. Any other id is unknown, and then repeating events
 // is better than losing them.
-func (c *cursor) resume(after string) (exact bool) {
+func (c *cursor) resume(e *Engine, after string) (exact bool) {
 	k := c.key
 	first, tail := k.firstKept(), k.tail()
 	p, position := ParsePosition(after)
 
 	// A position in this life of the key.
 	if position && p.Epoch == k.epoch && p.Seq <= tail {
-		c.next = k.firstKeptFrom(p.Seq + 1)
-		if c.next == p.Seq+1 {
-			return true
-		}
-		c.noteGap(Gap{Reason: GapHistory, Missed: int64(c.next - p.Seq - 1), After: after})
-		return false
+		return c.resumeAfter(p.Seq, after)
 	}
 
-	// The publisher's own id of an event that is kept.
-	if seq, found := k.findID(after, first, tail); found {
-		c.next = seq + 1
-		return true
+	// The publisher's own id of an event that is kept. No event has a position of this engine as its own id.
+	if !position || !e.issued(p.Epoch) {
+		if seq, found := k.findID(after, first, tail); found {
+			c.next = seq + 1
+			return true
+		}
 	}
 
 	// Neither: send everything that is kept.
@@ -134,6 +157,17 @@ func (c *cursor) resume(after string) (exact bool) {
 		reason = GapEpoch
 	}
 	c.noteGap(Gap{Reason: reason, Missed: -1, After: after})
+	return false
+}
+
+// resumeAfter sets the cursor to the place after sequence seq, which after is the text of. If events after it are lost,
+// it notes a gap.
+func (c *cursor) resumeAfter(seq uint64, after string) (exact bool) {
+	c.next = c.key.firstKeptFrom(seq + 1)
+	if c.next == seq+1 {
+		return true
+	}
+	c.noteGap(Gap{Reason: GapHistory, Missed: int64(c.next - seq - 1), After: after})
 	return false
 }
 

@@ -172,7 +172,7 @@ func TestReaderPassesAHole(t *testing.T) {
 	}
 
 	c := cursor{key: k}
-	if c.resume("7-1") || c.next != 3 || c.gap.Reason != GapHistory || c.gap.Missed != 1 {
+	if c.resume(e, "7-1") || c.next != 3 || c.gap.Reason != GapHistory || c.gap.Missed != 1 {
 		t.Errorf("a resume after 1 continues at %d with gap %+v", c.next, c.gap)
 	}
 	// The event is not counted any more: eviction removes it whatever the limit.

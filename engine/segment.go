@@ -93,11 +93,24 @@ func (k *key) extend(e *Engine, list []*segment) ([]*segment, *segment) {
 // leave removes c from the key, if it is there. The last cursor moves to its place, so that the segments stay dense.
 // leave returns the subscriber of the moved cursor, and the caller must notify it: a waker may have scanned the new
 // place already and the old place not yet.
+//
+// A key without events whose last subscriber leaves is retired at once, so that keys that only subscribers used cost
+// nothing afterwards. I12 says why a client that comes back loses nothing by it.
 func (k *key) leave(c *cursor) (moved *Subscriber) {
+	moved, e := k.leaveSegment(c)
+	if e != nil && k.retire(e) {
+		e.remove(k)
+	}
+	return moved
+}
+
+// leaveSegment removes c from the segments. If c was the last cursor, and the key has never had an event, it returns
+// the engine, so that the caller retires the key.
+func (k *key) leaveSegment(c *cursor) (moved *Subscriber, unused *Engine) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c.index < 0 {
-		return nil
+		return nil, nil
 	}
 
 	// Move the last cursor to the place of c.
@@ -121,11 +134,14 @@ func (k *key) leave(c *cursor) (moved *Subscriber) {
 	case n == 0:
 		k.segments.Store(nil)
 		k.idleSince.Store(time.Now().UnixNano())
+		if k.ring.Load() == nil {
+			unused = last.w.engine
+		}
 	case i == 0:
 		shorter := list[: len(list)-1 : len(list)-1]
 		k.segments.Store(&shorter)
 	}
-	return moved
+	return moved, unused
 }
 
 // subscriberList returns a copy of the key's current list of subscribers.

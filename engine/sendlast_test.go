@@ -221,7 +221,7 @@ func TestSendLastHammer(t *testing.T) {
 			waits, lapped := 0, 0
 			for range joins {
 				key := keys[rng.IntN(len(keys))]
-				k, err := e.lookup(key)
+				k, err := e.lookup(key, forPublisher)
 				if err != nil {
 					t.Error(err)
 					return

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"hash/maphash"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func start(t testing.TB, o Options) *Engine {
 
 // bareKey returns a key of an engine without goroutines, for tests of the ring alone.
 func bareKey(o KeyOptions) (*Engine, *key) {
-	e := &Engine{evictionRequest: make(chan struct{}, 1), sweepInterval: time.Second}
+	e := &Engine{seed: maphash.MakeSeed(), evictionRequest: make(chan struct{}, 1), sweepInterval: time.Second}
 	e.maxHistoryBytes.Store(1 << 40)
 	k := &key{name: "k", epoch: 7}
 	k.opts.Store(o.withDefaults())

@@ -59,12 +59,16 @@ const slotBytes = 8
 // Stats are figures of the whole engine.
 type Stats struct {
 	Keys         int64
+	KeyBytes     int64 // of the names of the keys
 	HistoryBytes int64 // of the frames that are kept
 	RingBytes    int64 // of the slots of all rings, as of the last complete sweep
 }
 
-// Stats returns the current figures. It costs three loads.
+// Stats returns the current figures. It costs four loads.
 func (e *Engine) Stats() Stats {
 	// An event can be evicted before its publisher has counted it, see I6.
-	return Stats{Keys: e.keys.Load(), HistoryBytes: max(e.historyBytes.Load(), 0), RingBytes: slotBytes * e.ringSlots.Load()}
+	return Stats{
+		Keys: e.keys.Load(), KeyBytes: e.keyBytes.Load(),
+		HistoryBytes: max(e.historyBytes.Load(), 0), RingBytes: slotBytes * e.ringSlots.Load(),
+	}
 }

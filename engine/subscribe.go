@@ -68,7 +68,7 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 // joinKey adds the cursor to the key with that name.
 func (e *Engine) joinKey(c *cursor, name string) error {
 	for {
-		k, err := e.lookup(name)
+		k, err := e.lookup(name, forSubscriber)
 		if err != nil {
 			return err
 		}

@@ -9,13 +9,14 @@ import (
 // subscriber or 20,000. A segment always belongs to the same waker: no two goroutines scan it at the same time, and the
 // state of a subscriber stays in the cache of one core.
 type waker struct {
+	engine *Engine
 	// head is the queue, a stack of segments. Publishers push onto it by CAS, and the waker takes it as a whole.
 	head atomic.Pointer[segment]
 	// signal holds a token if the queue may have become non-empty since the waker last looked.
 	signal chan struct{}
 }
 
-func newWaker() *waker { return &waker{signal: make(chan struct{}, 1)} }
+func newWaker(e *Engine) *waker { return &waker{engine: e, signal: make(chan struct{}, 1)} }
 
 // schedule puts the segment into its waker's queue, unless it is there already.
 //

@@ -83,8 +83,8 @@ func TestMetrics(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{
 		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
-			MaxKeys: 20,
-			Key:     engine.KeyOptions{History: 8, MaxSubscribers: 2},
+			MaxKeys: 20, MaxSubscriberKeys: 17, MaxKeyBytes: 1200,
+			Key: engine.KeyOptions{History: 8, MaxSubscribers: 2},
 			KeyRule: func(name string) *engine.KeyOptions {
 				if p, ok := policies[name]; ok {
 					return &engine.KeyOptions{History: 8, Slow: p}
@@ -241,6 +241,18 @@ func TestMetrics(t *testing.T) {
 		r.stream("connectKey=one-more").Rest()
 	}, map[string]float64{"rejected_total,maxConnections": 1, "connections": 12})
 	step("closeAll", func() { r.call("POST", "/closeAll", ""); r.waitOpen(0) }, map[string]float64{"connections_closed_total,closed": 12})
+	keys := r.values()["keys"]
+	step("a key", func() {
+		r.eng.Publish("eight by", engine.Frame{Bytes: []byte("x"), IDAt: -1})
+	}, map[string]float64{"keys": 1, "key_bytes": 8})
+	step("keyTotalBytes", func() { r.stream("connectKey=" + strings.Repeat("k", 1000)).Rest() },
+		map[string]float64{"rejected_total,keyTotalBytes": 1})
+	step("maxSubscriberKeys", func() {
+		for i := range 17 - int(keys) - 1 {
+			r.eng.Publish(fmt.Sprint("fill", i), engine.Frame{Bytes: []byte("x"), IDAt: -1})
+		}
+		r.stream("connectKey=for-publishers").Rest()
+	}, map[string]float64{"rejected_total,maxSubscriberKeys": 1})
 	step("maxKeys", func() {
 		for i := range 20 {
 			r.eng.Publish(fmt.Sprint("fill", i), engine.Frame{Bytes: []byte("x"), IDAt: -1})

@@ -25,6 +25,10 @@ func TestLimits(t *testing.T) {
 		"maxConnections": {options: Options{MaxConnections: 2}, query: "connectKey=other"},
 		"maxKeys": {engine: engine.Options{MaxKeys: 1, Key: engine.KeyOptions{HistoryTTL: time.Millisecond}, SweepInterval: time.Millisecond},
 			query: "connectKey=full&connectKey=other"},
+		"maxSubscriberKeys": {engine: engine.Options{MaxSubscriberKeys: 1, Key: engine.KeyOptions{HistoryTTL: time.Millisecond}, SweepInterval: time.Millisecond},
+			query: "connectKey=full&connectKey=other"},
+		"keyTotalBytes": {engine: engine.Options{MaxKeyBytes: 8, Key: engine.KeyOptions{HistoryTTL: time.Millisecond}, SweepInterval: time.Millisecond},
+			query: "connectKey=full&connectKey=other"},
 	}
 	for limit, l := range limits {
 		for over, name := range []string{"retry", "503", "204"} {
@@ -61,7 +65,7 @@ func TestLimits(t *testing.T) {
 					first.WantData("x")
 					second.WantData("x")
 					first.Close()
-					if limit == "maxKeys" {
+					if strings.Contains(strings.ToLower(limit), "key") {
 						second.Close()
 						eventually.True(t, "the key retires", func() bool { return r.eng.Stats().Keys == 0 })
 						l.query = "connectKey=other"

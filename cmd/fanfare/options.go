@@ -49,10 +49,12 @@ func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error)
 	}
 	rule = sendLastKeys(base, rule, c.Schedules)
 	return engine.Options{
-		Key:             base,
-		KeyRule:         rule,
-		MaxKeys:         c.MaxKeys,
-		MaxHistoryBytes: int64(c.HistoryTotalBytes),
+		Key:               base,
+		KeyRule:           rule,
+		MaxKeys:           c.MaxKeys,
+		MaxSubscriberKeys: c.MaxSubscriberKeys,
+		MaxKeyBytes:       int64(c.KeyTotalBytes),
+		MaxHistoryBytes:   int64(c.HistoryTotalBytes),
 		// A pass over all keys takes eight sweeps, so history is kept at most an eighth longer than its TTL.
 		SweepInterval: min(time.Second, max(c.HistoryTTL/64, time.Millisecond)),
 	}, nil

@@ -65,6 +65,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxClients":               {"7", "7"},
 	"maxConnections":           {"8", "8"},
 	"maxKeys":                  {"9", "9"},
+	"maxSubscriberKeys":        {"5", "5"},
+	"keyTotalBytes":            {"3MiB", "3MiB"},
 	"maxConnectionsPerAddress": {"20", "20"},
 	"maxLife":                  {"1h", "1h0m0s"},
 	"maxIdleConnections":       {"100", "100"},

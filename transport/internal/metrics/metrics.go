@@ -70,7 +70,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -129,6 +129,7 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	m.Replays[engine.ResumedGap] = replays.WithLabelValues("miss")
 
 	r.gauge("fanfare_keys", "Keys that exist.", func() float64 { return float64(eng.Stats().Keys) })
+	r.gauge("fanfare_key_bytes", "Bytes of the names of the keys that exist.", func() float64 { return float64(eng.Stats().KeyBytes) })
 	r.gauge("fanfare_history_bytes", "Bytes of frames kept for replay.", func() float64 { return float64(eng.Stats().HistoryBytes) })
 	r.gauge("fanfare_ring_bytes", "Bytes of the rings' slots, as the last pass over the keys found them.", func() float64 { return float64(eng.Stats().RingBytes) })
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
