@@ -98,8 +98,8 @@ func TestMemory(t *testing.T) {
 		return
 	}
 	const (
-		maxStream = 2 << 10 // bytes of Go memory
-		maxStack  = 512     // bytes: no goroutine, which would have 2 kB at least
+		maxStream = 2560 // bytes of Go memory
+		maxStack  = 1024 // bytes: no goroutine, which would have 2 kB at least; stacks of ended ones share pages with others
 	)
 	r := startRig(t, viaFast, rigOptions{Options: Options{PingInterval: time.Hour, WriteTimeout: time.Hour}})
 	heap, stack := goMemory()

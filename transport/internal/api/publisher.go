@@ -58,7 +58,7 @@ type SizeError struct {
 }
 
 func (e *SizeError) Error() string {
-	return fmt.Sprintf("the finished event has %d bytes, more than %d (%s): send less, or raise the limit", e.Size, e.Max, e.Limit)
+	return fmt.Sprintf("the event has %d bytes, more than %d (%s): send less, or raise the limit", e.Size, e.Max, e.Limit)
 }
 
 // scratchPool lends memory to encode events in; the engine copies them.
