@@ -64,7 +64,7 @@ func (l *Log) Refused(r Refusal) {
 		"reason", CutTo(MaskQuoted(r.Reason), maxReason), "remote", r.Remote)
 }
 
-// RecoverPanic, deferred, limits a panic to the request that caused it: it logs
+// RecoverPanic limits a panic to the request that caused it, if it is deferred: it logs
 // and counts the panic, and calls after, which may still answer the client.
 func (l *Log) RecoverPanic(after func()) {
 	if v := recover(); v != nil {
