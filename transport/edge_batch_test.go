@@ -82,7 +82,7 @@ func TestBatchAnswersAreStreamed(t *testing.T) {
 	if length < 40*2*lines {
 		t.Errorf("%d bytes of answers: this tests nothing", length)
 	}
-	if by := most - min(most, start); by > 4*2*lines {
+	if by := most - min(most, start); by > 8*2*lines {
 		t.Errorf("%d bytes more are live, for a body of %d and answers of %d", by, 2*lines, length)
 	}
 }
