@@ -81,7 +81,7 @@ func TestMetrics(t *testing.T) {
 	var b bug
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
-		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
+		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
 			MaxKeys: 20, MaxSubscriberKeys: 17, MaxKeyBytes: 1200,
 			Key: engine.KeyOptions{History: 8, MaxSubscribers: 2},
@@ -153,6 +153,23 @@ func TestMetrics(t *testing.T) {
 			"publish_seconds": 1, "delivery_seconds": 0, "history_bytes": 0, "ring_bytes": 0})
 	step("large body", func() { r.call("POST", "/publish", strings.Repeat("x", 5<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxBodyBytes": 1, "publish_errors_total": 1})
+	step("lines", func() { r.call("POST", "/batch", strings.Repeat("\n", 1001)) },
+		map[string]float64{"rejected_total,maxBatchLines": 1, "publish_errors_total": 1})
+	var half *wiretest.Conn
+	step("admin connection", func() { half = wiretest.Dial(t, r.admin) }, map[string]float64{"admin_connections": 1})
+	step("half a body", func() {
+		half.Send(wiretest.Request("POST", "/publish", "Content-Type: text/plain", "Content-Length: 4000000"))
+		half.Send(strings.Repeat("x", 3<<20))
+		eventually.True(t, "the body counts", func() bool { return r.srv.api.BodyBytes() >= 3<<20 })
+	}, map[string]float64{"admin_body_bytes": 4000000})
+	step("maxBodyTotalBytes", func() { r.call("POST", "/publish", strings.Repeat("x", 2<<20), "Content-Type: text/plain") },
+		map[string]float64{"rejected_total,maxBodyTotalBytes": 1, "publish_errors_total": 1})
+	step("given up", func() { half.Close() }, map[string]float64{"admin_body_bytes": -4000000, "admin_connections": -1, "publish_errors_total": 1})
+	step("maxAdminConnections", func() {
+		for range r.srv.settings.Load().MaxAdminConnections {
+			defer wiretest.Dial(t, r.admin).Close()
+		}
+	}, map[string]float64{"rejected_total,maxAdminConnections": 0})
 	step("second", func() { second = r.subscribe("connectKey=secret-name") }, map[string]float64{"connections": 1})
 	step("maxClients", func() { r.stream("connectKey=secret-name").Rest() },
 		map[string]float64{"rejected_total,maxClients": 1})

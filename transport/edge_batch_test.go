@@ -87,6 +87,23 @@ func TestBatchAnswersAreStreamed(t *testing.T) {
 	}
 }
 
+// TestPublishCostsItsBody: data that would become a long frame is not encoded if it is too large already.
+func TestPublishCostsItsBody(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	const length = 15 << 20
+	body := strings.Repeat("\n", length) // each of them would need a field of its own
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	a := r.call("POST", "/publish?key=k", body, "Content-Type: text/plain")
+	runtime.ReadMemStats(&after)
+	if a.status != 413 || a.failed(t).Field != "maxEventBytes" {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if by := after.TotalAlloc - before.TotalAlloc; by > 3*length { // the buffer grows by doubling
+		t.Errorf("%d bytes for a body of %d", by, length)
+	}
+}
+
 // TestBatchRunsToItsEnd: what arrived is published, whether or not the client reads the answers, and nothing is left of it.
 func TestBatchRunsToItsEnd(t *testing.T) {
 	const lines = 50_000

@@ -53,7 +53,7 @@ func (p *Publisher) PublishAll(ev codec.Event) (keys, subscribers int, err error
 // SizeError says that a frame is larger than a limit.
 type SizeError struct {
 	Limit string // "maxEventBytes"
-	Size  int    // bytes
+	Size  int    // bytes, or those of its data if these are too many already
 	Max   int    // bytes
 }
 
@@ -86,7 +86,12 @@ func (s *scratchPool) Put(b *[]byte) {
 
 // encode makes the event's frame in buf, within Config.MaxEventBytes.
 func (p *Publisher) encode(buf *[]byte, ev codec.Event) (codec.Frame, error) {
-	f, err := codec.Encode(*buf, ev, !p.config.Load().PlainIDs)
+	c := p.config.Load()
+	if n := len(ev.Data); n > c.MaxEventBytes { // a frame is no shorter than its data, and up to seven times as long
+		p.metrics.Refused["maxEventBytes"].Inc()
+		return codec.Frame{}, &SizeError{Limit: "maxEventBytes", Size: n, Max: c.MaxEventBytes}
+	}
+	f, err := codec.Encode(*buf, ev, !c.PlainIDs)
 	if err != nil {
 		return codec.Frame{}, err
 	}

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/valyala/fasthttp"
 )
 
 // maxWord is the length of the longest word of a client's that is logged. It is
@@ -65,8 +64,7 @@ func MaskQuoted(text string) string {
 // Method is a request's method for the log.
 func Method(m string) string {
 	switch m {
-	case "", fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost, fasthttp.MethodPut, fasthttp.MethodPatch, fasthttp.MethodDelete, fasthttp.MethodOptions,
-		fasthttp.MethodConnect, fasthttp.MethodTrace:
+	case "", http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
 		return m
 	}
 	return masked
