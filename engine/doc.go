@@ -79,7 +79,7 @@
 //	keys        keymap.go (the map of keys), key.go, segment.go (a key's subscribers)
 //	wake-ups    waker.go, flush.go (KeyOptions.FlushInterval)
 //	storage     event.go, position.go, draft.go (an event before it is published), alloc.go, ring.go
-//	            history.go (byte limits, eviction), expire.go (age limits), retire.go, retired.go (names of retired keys)
+//	            history.go (byte limits, eviction), budget.go (fair shares of the engine's limit), expire.go (age limits), retire.go, retired.go (names of retired keys)
 //	cursors     subscriber.go (owner, life cycle), cursor.go (Next, Unread, Conflate), gap.go
 //	            subscribe.go, resume.go, compositeid.go (the id of several keys)
 //	broadcasts  broadcast.go (which copy of a broadcast is sent)

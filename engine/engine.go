@@ -35,8 +35,10 @@ type Engine struct {
 	// broadcastEpoch is the last epoch that was issued before the last PublishAll began, see I12.
 	broadcastEpoch atomic.Uint64
 
-	// Memory and its limits, see expire.go.
+	// Memory and its limits, see budget.go.
 	historyBytes    atomic.Int64
+	budget          atomic.Pointer[budget]
+	lastBudget      time.Time    // when the sweep last computed budget; owned by it
 	ringSlots       atomic.Int64 // stored by the sweep
 	sweepInterval   time.Duration
 	evictionRequest chan struct{} // holds a token if the byte budget was exceeded
@@ -107,6 +109,7 @@ func (e *Engine) Reconfigure(o Options) {
 	e.keyLimits.Store(o.keyLimits())
 	e.retired.setCapacity(max(o.MaxKeys/4, minRetiredNames))
 	e.maxHistoryBytes.Store(o.MaxHistoryBytes)
+	e.budget.Store(newBudget(o.MaxHistoryBytes))
 	e.rules.Store(&keyRules{base: o.Key.withDefaults(), rule: o.KeyRule})
 	for k := range e.allKeys() {
 		e.configure(k)

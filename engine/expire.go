@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"time"
 )
 
@@ -17,10 +16,12 @@ func (e *Engine) sweep() {
 	var slots int64 // of the keys visited so far in this pass
 	var notBefore time.Time
 	for {
+		requested := false
 		select {
 		case <-e.stop:
 			return
 		case <-e.evictionRequest:
+			requested = true
 		case <-tick.C:
 			// Visit one part of the shards.
 			now := time.Now().UnixNano()
@@ -39,45 +40,7 @@ func (e *Engine) sweep() {
 				slots = 0
 			}
 		}
-		notBefore = e.enforceBudget(notBefore)
-	}
-}
-
-// enforceBudget evicts history until the engine is within its byte budget. In each round it halves the time for which
-// all keys keep history, down to zero in the last round. It does nothing before the time notBefore, and returns the
-// next notBefore.
-//
-// The newest event of each key stays. So many keys can exceed the budget permanently, and then every publish requests
-// an eviction that is not possible. notBefore limits this work to a tenth of one core.
-func (e *Engine) enforceBudget(notBefore time.Time) time.Time {
-	start := time.Now()
-	if !e.overBudget() || start.Before(notBefore) {
-		return notBefore
-	}
-	const rounds = 20
-	for round := range rounds {
-		for k := range e.allKeys() {
-			cutoff := start.UnixNano() - int64(k.opts.Load().HistoryTTL)>>round
-			if round == rounds-1 {
-				cutoff = math.MaxInt64
-			}
-			k.expire(e, cutoff, true)
-		}
-		if !e.overBudget() {
-			return time.Time{}
-		}
-	}
-	now := time.Now()
-	return now.Add(max(10*now.Sub(start), e.sweepInterval))
-}
-
-func (e *Engine) overBudget() bool { return e.historyBytes.Load() > e.maxHistoryBytes.Load() }
-
-// requestEviction asks the sweep to enforce the byte budget.
-func (e *Engine) requestEviction() {
-	select {
-	case e.evictionRequest <- struct{}{}:
-	default:
+		notBefore = e.enforceBudget(requested, notBefore)
 	}
 }
 

@@ -18,15 +18,17 @@ func (k *key) release(e *Engine, ev *Event) {
 	e.historyBytes.Add(-n)
 }
 
-// limitBytes evicts the key's oldest events while the key or the engine holds more bytes than allowed. It never evicts
-// the newest event, because its subscribers have not been served yet.
-func (k *key) limitBytes(e *Engine) {
+// limitBytes evicts the key's oldest events while the key, or the engine through this key's fault, holds more bytes than
+// allowed. newest is the size of the event that the caller has published. It is never evicted, because its subscribers
+// have not been served yet. See budget.go for the engine's limit.
+func (k *key) limitBytes(e *Engine, newest int) {
 	if limit := k.opts.Load().HistoryBytes; k.bytes.Load() > limit {
 		k.evict(e, k.protectedFrom(k.tail()), func(*Event) bool { return k.bytes.Load() > limit })
 	}
 	if limit := e.maxHistoryBytes.Load(); e.historyBytes.Load() > limit {
-		k.evict(e, k.protectedFrom(k.tail()), func(*Event) bool { return e.historyBytes.Load() > limit })
-		e.requestEviction() // other keys hold the rest
+		keep := e.keepOf(int64(newest))
+		k.evict(e, k.protectedFrom(k.tail()), func(*Event) bool { return e.historyBytes.Load() > limit && k.bytes.Load() > keep })
+		e.requestEviction()
 	}
 }
 

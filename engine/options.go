@@ -109,7 +109,8 @@ type Options struct {
 	// quarters of it. Default 64 KiB and 128 bytes for each key of MaxKeys.
 	MaxKeyBytes int64
 	// MaxHistoryBytes limits the total size of the frames that all keys keep, in bytes. The newest event of each key is
-	// kept whatever the sum. Default 256 MiB.
+	// kept whatever the sum, and then all keys together keep half of the limit beside them. The keys share the limit
+	// fairly: none loses events to others that keep more. Default 256 MiB.
 	MaxHistoryBytes int64
 	// Wakers is the number of goroutines that notify subscribers. Default GOMAXPROCS.
 	Wakers int

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 // atRacePoint makes the n-th call of racePoint from now on run f, once.
@@ -126,5 +127,33 @@ func TestHalfPublishedEventIsEvicted(t *testing.T) {
 	put(e, k, text("new"))
 	if least < 0 || e.Stats().HistoryBytes != 0 || k.bytes.Load() != 0 {
 		t.Errorf("%d bytes during the publish, %d at the end", least, e.Stats().HistoryBytes)
+	}
+}
+
+// TestRetireIsRecordedFirst has a publisher begin the next life of a key at each race point of retire. A client that has
+// been there before the life that ends gets a gap.
+func TestRetireIsRecordedFirst(t *testing.T) {
+	lives := 0
+	for at := 1; at <= 10; at++ {
+		e := start(t, Options{})
+		id := open(t, e, "k")
+		publish(t, e, "k", 1)
+		k := mustKey(t, e, "k")
+		k.expire(e, time.Now().UnixNano()+1, false)
+		atRacePoint(t, at, func() {
+			p, err := e.Publish("k", text("next"))
+			if err != nil || p.Epoch == k.epoch {
+				return
+			}
+			lives++
+			if result, got := resumed(t, e, id, "k"); result != ResumedGap || !slices.Equal(got, []string{"gap k epoch -1", "next"}) {
+				t.Errorf("race point %d: %v, %v", at, result, got)
+			}
+		})
+		k.retire(e)
+		racePoint = yieldSometimes
+	}
+	if lives == 0 {
+		t.Error("no race point is after the end of the life")
 	}
 }

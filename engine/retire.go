@@ -91,6 +91,7 @@ func (k *key) retire(e *Engine) bool {
 	}
 	racePoint()
 	k.retired = r.slot(s).CompareAndSwap(cur, &Event{seq: s, kind: kindRetired})
+	racePoint()
 	return k.retired
 }
 

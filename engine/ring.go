@@ -86,7 +86,7 @@ func (k *key) publish(e *Engine, d *draft) bool {
 		racePoint()
 		r.tail.CompareAndSwap(t, s)
 		k.account(e, d.ev, cur)
-		k.limitBytes(e)
+		k.limitBytes(e, len(d.ev.bytes))
 		return true
 	}
 }

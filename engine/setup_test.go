@@ -24,6 +24,7 @@ func start(t testing.TB, o Options) *Engine {
 func bareKey(o KeyOptions) (*Engine, *key) {
 	e := &Engine{seed: maphash.MakeSeed(), evictionRequest: make(chan struct{}, 1), sweepInterval: time.Second}
 	e.maxHistoryBytes.Store(1 << 40)
+	e.budget.Store(newBudget(1 << 40))
 	k := &key{name: "k", epoch: 7}
 	k.opts.Store(o.withDefaults())
 	return e, k

@@ -71,7 +71,7 @@ type Config struct {
 	HistoryBytes      Size          `yaml:"historyBytes" group:"History" default:"16MiB" min:"1KiB" max:"64GiB" help:"Bytes of events kept per key. At most historyTotalBytes."`
 	HistoryTTL        time.Duration `yaml:"historyTTL" group:"History" default:"5m" min:"100ms" max:"8760h" help:"How long an event is kept."`
 	SendLast          bool          `yaml:"sendLast" group:"History" default:"false" help:"Send the newest event of its key first to a subscriber without a last event id. That event is then kept beyond historyTTL, and its key until the server stops: take care of maxKeys, or set it in rules of keys only."`
-	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys in total."`
+	HistoryTotalBytes Size          `yaml:"historyTotalBytes" group:"History" default:"256MiB" min:"1KiB" max:"1024GiB" help:"Bytes of events kept for all keys in total. Above it, the keys that keep the most lose history first."`
 
 	FlushInterval time.Duration `yaml:"flushInterval" group:"History" default:"0" min:"0" max:"1s" help:"Shortest time between two wake-ups of a key's subscribers. 0: every event wakes them. Otherwise, all events of an interval are sent in one write at its end. This takes less CPU time per delivery for keys with more than one or two events per interval, and adds up to one interval of latency. An event after a quiet interval is sent at once."`
 
