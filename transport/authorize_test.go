@@ -215,8 +215,10 @@ func TestHooks(t *testing.T) {
 		},
 	}
 	onBoth(t, rigOptions{Options: o}, func(t *testing.T, r *rig) {
+		mu.Lock()
 		clear(begun)
 		clear(ended)
+		mu.Unlock()
 		r.stream("connectKey=a&connectKey=b&token=u1:*").Close()
 		w := r.stream("connectKey=a&token=u2:*")
 		r.waitCount("a", 1)

@@ -45,6 +45,10 @@ func (o Options) Check() error {
 }
 
 func newSettings(o Options) (*settings, error) {
+	// Before the defaults, of which some depend on other options: the error names the option that is negative.
+	if err := o.checkSigns(); err != nil {
+		return nil, err
+	}
 	setDefault(&o.Path, "/stream")
 	setDefault(&o.CacheKey, "@sse/count")
 	setDefault(&o.PingInterval, 10*time.Second)
@@ -98,9 +102,6 @@ func newSettings(o Options) (*settings, error) {
 		if len(o.AllowedOrigins) > 0 && strings.EqualFold(name, "Access-Control-Allow-Origin") {
 			return nil, errors.New("headers: Access-Control-Allow-Origin and allowedOrigins are both set: leave one of them out")
 		}
-	}
-	if err := o.checkSigns(); err != nil {
-		return nil, err
 	}
 	set := &settings{
 		Options: o,
