@@ -74,6 +74,20 @@ func splitParts(id string, n int) (parts []part) {
 	return parts
 }
 
+// IssuedID reports whether the id consists only of positions of this engine. To resume n keys by it takes the same time
+// however many events they keep. Any other id may be a publisher's own, which has to be searched for.
+func (e *Engine) IssuedID(id string, n int) bool {
+	parts := 0
+	for text := range strings.SplitSeq(id, ",") {
+		p := parsePart(text)
+		if !p.valid || p.tag != "" && p.tag != broadcastTag || p.text != zeroPosition && !e.issued(p.pos.Epoch) {
+			return false
+		}
+		parts++
+	}
+	return n == 1 || parts > 1 // the id of one key does not have the last broadcast, which has to be searched for
+}
+
 // holdsOwnPosition reports whether a publisher's own id is, or contains, a position that this engine may have issued. A
 // client that came back with such an id would resume at that position, and lose the events between its last event and
 // there. Such ids come from publishers that forward the events of a stream with their ids. A position of another engine

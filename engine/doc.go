@@ -81,7 +81,7 @@
 //	storage     event.go, position.go, draft.go (an event before it is published), alloc.go, ring.go
 //	            history.go (byte limits, eviction), budget.go (fair shares of the engine's limit), expire.go (age limits), retire.go, retired.go (names of retired keys)
 //	cursors     subscriber.go (owner, life cycle), cursor.go (Next, Unread, Conflate), gap.go
-//	            subscribe.go, resume.go, compositeid.go (the id of several keys)
+//	            subscribe.go, resume.go, idindex.go (publishers' ids), compositeid.go (the id of several keys)
 //	broadcasts  broadcast.go (which copy of a broadcast is sent)
 //	tests       racepoint.go, racepoint_race.go (where builds with the race detector yield), setup_test.go
 package engine

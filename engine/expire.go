@@ -85,6 +85,7 @@ func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 	if s := tail + 1; len(r.slots) > minSlots {
 		if cur := r.slot(s).Load(); cur == nil || cur.seq < s {
 			k.resize(e, r, s, cur, minSlots)
+			k.ids.Store(nil)
 		}
 	}
 	return first > tail

@@ -21,6 +21,9 @@ type key struct {
 	segments    atomic.Pointer[[]*segment]
 	subscribers atomic.Int32
 
+	// ids is nil until a client comes back with a publisher's own id to a long history.
+	ids atomic.Pointer[idIndex]
+
 	// idleSince is when the last subscriber left or the key was created, in Unix nanoseconds.
 	idleSince atomic.Int64
 

@@ -197,16 +197,29 @@ func (c *cursor) hasID(id string) bool {
 }
 
 // findID returns the first kept event that has this id of its publisher. If several events have the same id, the first
-// one is right: the events after it may be sent twice, but none is skipped. It costs a comparison for each kept event.
+// one is right: the events after it may be sent twice, but none is skipped. It costs a comparison for each kept event,
+// see idIndex for a long history.
 func (k *key) findID(id string, first, tail uint64) (seq uint64, found bool) {
-	for seq = first; seq <= tail; seq++ {
-		ev, _ := k.read(seq)
-		if ev != nil && ev.idAt >= 0 && int(ev.idLen) == len(id) &&
+	match := func(s uint64) bool {
+		if ev, _ := k.read(s); ev != nil && ev.idAt >= 0 && int(ev.idLen) == len(id) &&
 			string(ev.bytes[ev.idAt:int(ev.idAt)+len(id)]) == id {
-			return seq, true
+			seq, found = s, true
 		}
+		return found
 	}
-	return 0, false
+	r := k.ring.Load()
+	if r == nil || tail-first < indexFrom || first > tail || len(r.slots) < indexFrom {
+		for s := first; s <= tail && !match(s); s++ {
+		}
+		return seq, found
+	}
+	x := k.ids.Load()
+	if x == nil {
+		k.ids.CompareAndSwap(nil, new(idIndex))
+		x = k.ids.Load()
+	}
+	x.search(k, len(r.slots), id, first, tail, match)
+	return seq, found
 }
 
 // newestValue returns the newest kept event up to sequence tail that is a value: clients dispatch it, and it is not a

@@ -76,7 +76,7 @@ func TestResumeHammer(t *testing.T) {
 							t.Errorf("gap %+v after an exact resume", it.Gap)
 						}
 						missed += it.Gap.Missed
-						last.Seq = it.Gap.Next.Seq
+						last = it.Gap.Next
 					default:
 						if last.Seq++; it.Event.Seq() != last.Seq {
 							t.Errorf("event %d, want %d", it.Event.Seq(), last.Seq)

@@ -189,15 +189,16 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 	return st, ""
 }
 
-// subscribe makes st a subscriber. Resuming may compare an id with every event
-// kept, some 10 µs for 1024 of them: so that a reconnect storm leaves processors
-// to those who publish and deliver, only a few streams resume at a time.
+// subscribe makes st a subscriber. Resuming by an id that the engine has not
+// issued compares it with every event kept, some 10 µs for 1024 of them: so that
+// a reconnect storm leaves processors to those who publish and deliver, only a
+// few streams do that at a time.
 func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	c := h.config.Load()
 	st.render = newRendering(req, c)
 	st.opened = h.clock.Load()
 	st.lastWrite.Store(st.opened)
-	if req.LastID != "" {
+	if req.LastID != "" && !h.eng.IssuedID(req.LastID, len(req.Keys)) {
 		h.resumes <- struct{}{}
 		defer func() { <-h.resumes }()
 	}
