@@ -11,13 +11,13 @@ import (
 
 // cache keeps the grants of the callback for as long as the application says.
 type cache struct {
-	max int
-	now func() time.Time
+	max     int
+	now     func() time.Time
+	flights singleflight.Group
 
 	mu      sync.Mutex // not held while asking
 	entries map[question]entry
-	flights *singleflight.Group // replaced by a purge: who comes after it does not wait for an answer from before
-	purges  uint64              // how many there were
+	purges  uint64 // how many there were
 }
 
 type entry struct {
@@ -31,12 +31,13 @@ var errSuperseded = errors.New("the answer was overtaken by a purge")
 // get returns the grant for a question: a kept one, the one that somebody is asking for already, or that of ask.
 func (c *cache) get(ctx context.Context, q question, ask func() (Grant, time.Duration, error)) (Grant, error) {
 	for {
-		g, flights, purges, ok := c.lookup(q)
+		g, purges, ok := c.lookup(q)
 		if ok {
 			return g, nil
 		}
-		wait := flights.DoChan(string(q[:]), func() (any, error) {
-			if g, _, _, ok := c.lookup(q); ok {
+		// purges is that of the caller whose function runs. Those who join it later, even after a purge, get errSuperseded.
+		wait := c.flights.DoChan(string(q[:]), func() (any, error) {
+			if g, _, ok := c.lookup(q); ok {
 				return g, nil // another flight has just ended
 			}
 			g, keep, err := ask()
@@ -60,16 +61,16 @@ func (c *cache) get(ctx context.Context, q question, ask func() (Grant, time.Dur
 	}
 }
 
-func (c *cache) lookup(q question) (g Grant, flights *singleflight.Group, purges uint64, ok bool) {
+func (c *cache) lookup(q question) (g Grant, purges uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, has := c.entries[q]; has {
 		if now := c.now(); e.valid(now) {
-			return e.grant.clone(), nil, 0, true
+			return e.grant.clone(), 0, true
 		}
 		delete(c.entries, q)
 	}
-	return g, c.flights, c.purges, false
+	return g, c.purges, false
 }
 
 // valid reports whether the grant may still be used. A clock that has been set back does not make it last longer.
@@ -121,12 +122,11 @@ func (c *cache) evict(now time.Time) {
 	}
 }
 
-// purge forgets the grants of a subject, or all of them, including those that are being asked for.
+// purge forgets the grants of a subject, or all of them. Those that are being asked for meanwhile are asked for again.
 func (c *cache) purge(subject string, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.purges++
-	c.flights = new(singleflight.Group)
 	for q, e := range c.entries {
 		if all || e.grant.Subject == subject {
 			delete(c.entries, q)

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"fanfare/auth/internal/strictjson"
 	"fanfare/auth/pattern"
 	"fanfare/internal/ratelog"
@@ -60,7 +58,7 @@ func newCallback(o Callback, now func() time.Time, logger *slog.Logger, limiter 
 	}
 	c := &callback{url: u, timeout: or(o.Timeout, defaultCallbackTimeout), now: now, logger: logger, limiter: limiter}
 	c.slots = make(chan struct{}, or(o.MaxInFlight, defaultInFlight))
-	c.cache = cache{max: or(o.MaxCached, defaultCached), now: now, flights: new(singleflight.Group)}
+	c.cache.max, c.cache.now = or(o.MaxCached, defaultCached), now
 	c.client = client(o.Transport, cap(c.slots))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil

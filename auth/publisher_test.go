@@ -98,9 +98,13 @@ func TestPublish(t *testing.T) {
 	}
 	// What a caller does to its Publisher changes nothing.
 	p, _ := a.AuthorizePublish(context.Background(), "Bearer 0123456789abcdef", auth.RightPublish, "news.a")
-	p.Keys[0], p.Rights[0] = "**", auth.RightMint
+	p.Keys[0] = "**"
 	if _, err := a.AuthorizePublish(context.Background(), "Bearer 0123456789abcdef", auth.RightPublish, "secret"); err == nil {
-		t.Error("callers share a Publisher")
+		t.Error("callers share the keys of a Publisher")
+	}
+	p.Rights[0] = auth.RightMint
+	if _, err := a.AuthorizePublish(context.Background(), "Bearer 0123456789abcdef", auth.RightMint, "news.a"); err == nil {
+		t.Error("callers share the rights of a Publisher")
 	}
 }
 

@@ -3,7 +3,6 @@ package auth
 import (
 	"fmt"
 	"io"
-	"log/slog"
 )
 
 // Secret is a credential. It is formatted, logged and marshaled as "[redacted]", by every verb and inside of other values. The
@@ -29,8 +28,5 @@ func (s Secret) Format(f fmt.State, verb rune) {
 	_, _ = io.WriteString(f, text)
 }
 
-// LogValue is what slog writes.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// MarshalText is what JSON and YAML have.
+// MarshalText is what JSON, YAML and slog have.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -87,6 +87,16 @@ func TestNothingOfACredentialShows(t *testing.T) {
 			values[fmt.Sprint("publish error of request ", i)] = err
 		}
 	}
+	// Neither the URLs, when nothing listens there.
+	app.Close()
+	p.Close()
+	gone := newAuthorizer(t, auth.Options{Logger: logger, JWT: auth.JWT{JWKSURL: p.URL + "/?secret=" + mark, Issuer: "i"}, Callback: auth.Callback{URL: app.URL + "/?secret=" + mark}})
+	for _, r := range requests {
+		r.Keys = []string{"news"}
+		if _, err := gone.Authorize(context.Background(), r); err == nil {
+			t.Error("allowed by nobody")
+		}
+	}
 	for name, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%U", "%5.3v", "%T"} {
 			check(name+" by "+verb, fmt.Sprintf(verb, v))

@@ -78,7 +78,6 @@ func (t *tokens) grant(ctx context.Context, c compact) (Grant, error) {
 	if err := readClaim(&g, claims[defaultClaim]); err != nil {
 		return Grant{}, err
 	}
-	g.Publish = nil // these tokens are for subscribers
 	return g, nil
 }
 
