@@ -39,17 +39,22 @@ func (a *API) checkOrigin(h *fasthttp.RequestHeader, authority string, c *Config
 	if c.PublishToken == "" && (!ok || host != "" && host != "localhost" && net.ParseIP(host) == nil) {
 		return &problem{fasthttp.StatusForbidden, "Host", fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", clientlog.CutTo(authority, maxEcho))}
 	}
-	origin := string(h.Peek("Origin"))
-	if origin == "" {
-		switch site := string(h.Peek("Sec-Fetch-Site")); site {
+	// Of a field that is repeated every value counts.
+	origins := h.PeekAll("Origin")
+	for _, origin := range origins {
+		if len(origin) > 0 && !a.allows(string(origin), c) {
+			return &problem{fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %q may not call this listener: add the origin to adminOrigins", clientlog.CutTo(string(origin), maxEcho))}
+		}
+	}
+	if len(origins) > 0 && len(origins[0]) > 0 {
+		return nil
+	}
+	for _, site := range h.PeekAll("Sec-Fetch-Site") {
+		switch string(site) {
 		case "", "none", "same-origin":
-			return nil
 		default:
 			return &problem{fasthttp.StatusForbidden, "Sec-Fetch-Site", "another site's page may not send a browser here: open the address itself, or call it by fetch from an origin of adminOrigins"}
 		}
-	}
-	if !a.allows(origin, c) {
-		return &problem{fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %q may not call this listener: add the origin to adminOrigins", clientlog.CutTo(origin, maxEcho))}
 	}
 	return nil
 }

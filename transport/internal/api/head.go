@@ -147,11 +147,12 @@ func checkSeconds(query string) *problem {
 
 // checkCoding refuses a compressed body.
 func checkCoding(h *fasthttp.RequestHeader) *problem {
-	enc := string(h.ContentEncoding())
-	if enc == "" || strings.EqualFold(enc, "identity") {
-		return nil
+	for _, enc := range h.PeekAll("Content-Encoding") {
+		if len(enc) > 0 && !strings.EqualFold(string(enc), "identity") {
+			return &problem{fasthttp.StatusUnsupportedMediaType, "Content-Encoding", fmt.Sprintf("%q is not supported: send the body as it is", clientlog.CutTo(string(enc), maxEcho))}
+		}
 	}
-	return &problem{fasthttp.StatusUnsupportedMediaType, "Content-Encoding", fmt.Sprintf("%q is not supported: send the body as it is", clientlog.CutTo(enc, maxEcho))}
+	return nil
 }
 
 // checkType refuses a body of a type that cannot be published. Multipart is one of

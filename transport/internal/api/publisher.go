@@ -87,7 +87,9 @@ func (s *scratchPool) Put(b *[]byte) {
 // encode makes the event's frame in buf, within Config.MaxEventBytes.
 func (p *Publisher) encode(buf *[]byte, ev codec.Event) (codec.Frame, error) {
 	c := p.config.Load()
-	if n := len(ev.Data); n > c.MaxEventBytes { // a frame is no shorter than its data, and up to seven times as long
+	// A frame is no shorter than its data, and up to seven times as long. What is
+	// small is encoded in any case, so that its size can be told exactly.
+	if n := len(ev.Data); n > c.MaxEventBytes && n > maxScratch {
 		p.metrics.Refused["maxEventBytes"].Inc()
 		return codec.Frame{}, &SizeError{Limit: "maxEventBytes", Size: n, Max: c.MaxEventBytes}
 	}

@@ -37,7 +37,7 @@ func TestMasks(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"plain": "plain", `nothing at "/x1"`: `nothing at "/…"`, `nothing at "/x": go`: `nothing at "/x": go`, `a "b\"1" c "d" e`: `a "…" c "d" e`, `cut "abc`: `cut "…`, `cut "abc\`: `cut "…`,
+		"plain": "plain", `nothing at "/x1"`: `nothing at "/…"`, `nothing at "/x": go`: `nothing at "/x": go`, `a "b\"1" c "d" e`: `a "…" c "d" e`, `send "Authorization: Bearer TOKEN", "x1"`: `send "Authorization: Bearer TOKEN", "…"`, `cut "abc`: `cut "…`, `cut "abc\`: `cut "…`,
 	} {
 		if got := MaskQuoted(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

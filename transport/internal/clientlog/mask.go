@@ -41,6 +41,9 @@ func notInWord(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '-' || r == '_' || r == '.')
 }
 
+// placeholder is what messages of ours quote, and say that a client should send.
+const placeholder = "Authorization: Bearer TOKEN"
+
 // MaskQuoted masks the quoted parts (%q) of a text as Word does. What a client
 // sent is always quoted in an error.
 func MaskQuoted(text string) string {
@@ -55,8 +58,11 @@ func MaskQuoted(text string) string {
 		if err != nil { // cut in the middle
 			return b.String() + `"` + masked
 		}
-		inside, _ := strconv.Unquote(quoted)
-		b.WriteString(`"` + Word(inside) + `"`)
+		shown := quoted
+		if inside, _ := strconv.Unquote(quoted); inside != placeholder {
+			shown = `"` + Word(inside) + `"`
+		}
+		b.WriteString(shown)
 		text = text[at+len(quoted):]
 	}
 }
