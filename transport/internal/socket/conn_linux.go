@@ -68,9 +68,24 @@ func (c *Conn) Watch(owner Owner) error {
 	return p.armLocked(c, readable, true) // it may have hung up while it had no owner
 }
 
+// retryTime is how long WaitWritable waits for a socket that cannot be watched.
+const retryTime = 20 * time.Millisecond
+
 // WaitWritable waits until the socket may take bytes again, or Unblock. It may
-// return early.
-func (c *Conn) WaitWritable() { _ = c.wait(writable, 0) }
+// return early. If the kernel refuses to watch the socket (ENOMEM, or ENOSPC: the
+// limit fs.epoll.max_user_watches), it returns after retryTime, so that the owner
+// tries again without taking a whole processor.
+func (c *Conn) WaitWritable() {
+	if c.wait(writable, 0) == nil {
+		return
+	}
+	timer := time.NewTimer(retryTime)
+	defer timer.Stop()
+	select {
+	case <-c.ready: // wait has made it
+	case <-timer.C:
+	}
+}
 
 // Unblock ends a wait of the owner. Anyone may call it, at any time.
 func (c *Conn) Unblock() {

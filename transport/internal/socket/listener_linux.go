@@ -90,7 +90,8 @@ func (l *Listener) fill() error {
 	return nil
 }
 
-// Close closes the listener, and what it has accepted and not returned.
+// Close closes the listener. Accept still returns the connections that it has
+// accepted already, and then fails: go on until then, or they stay open.
 func (l *Listener) Close() error {
 	err := l.Listener.Close()
 	_ = l.file.Close()

@@ -19,9 +19,10 @@ type Poller struct {
 	fd   int
 
 	mu     sync.Mutex
+	closed bool    // fd may be another file's by now
 	conns  []*Conn // by descriptor
 	gen    uint32
-	events []syscall.EpollEvent
+	events []syscall.EpollEvent // of run
 }
 
 // NewPoller starts a poller.
@@ -44,8 +45,15 @@ func NewPoller() (*Poller, error) {
 	return p, nil
 }
 
-// Close ends the poller. No socket may wait any more.
-func (p *Poller) Close() { _ = p.file.Close() }
+// Close ends the poller. Nothing is reported any more, so end the streams first. A
+// Read or Write that would have to wait fails from now on: connections without a
+// stream may outlive the poller for a moment.
+func (p *Poller) Close() {
+	p.mu.Lock()
+	p.closed = true // under mu, so no epoll_ctl is under way and none follows
+	p.mu.Unlock()
+	_ = p.file.Close()
+}
 
 // MaxJunk is how many bytes a client may send after its request before it counts
 // as gone. No client of event streams sends any; nothing is read in between, so a
@@ -65,11 +73,15 @@ const (
 // does not, the owner has just seen EAGAIN, after which the kernel reports the
 // next change. So nothing is missed.
 func (p *Poller) armLocked(c *Conn, events uint32, again bool) error {
-	if c.closed {
+	if c.closed || p.closed {
 		return os.ErrClosed
 	}
+	before := c.events
+	if events |= before; events == before && !again {
+		return nil
+	}
 	op := syscall.EPOLL_CTL_MOD
-	if c.events == 0 {
+	if before == 0 {
 		op = syscall.EPOLL_CTL_ADD
 		if more := int(c.fd) + 1 - len(p.conns); more > 0 {
 			p.conns = append(p.conns, make([]*Conn, more)...)
@@ -78,12 +90,15 @@ func (p *Poller) armLocked(c *Conn, events uint32, again bool) error {
 		c.gen = p.gen
 		p.conns[c.fd] = c
 	}
-	if events |= c.events; events == c.events && !again {
-		return nil
-	}
-	c.events = events
 	ev := syscall.EpollEvent{Events: events | syscall.EPOLLRDHUP | edgeTriggered, Fd: c.fd, Pad: int32(c.gen)}
-	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.fd, op, int(c.fd), &ev))
+	if err := syscall.EpollCtl(p.fd, op, int(c.fd), &ev); err != nil {
+		if before == 0 {
+			p.conns[c.fd] = nil // Close clears it only for a socket that the epoll instance knows
+		}
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	c.events = events // only now: after an error the next wait asks the kernel again
+	return nil
 }
 
 // run acts on events until Close.

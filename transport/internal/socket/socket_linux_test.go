@@ -310,3 +310,47 @@ func TestDescriptorsAreReused(t *testing.T) {
 	}
 	t.Logf("%d connections", lives.Load())
 }
+
+// TestWaitAfterClose: after Close the number of the epoll descriptor may be another file's, so no wait may use it.
+func TestWaitAfterClose(t *testing.T) {
+	p, l := listen(t)
+	c, _ := pair(t, p, l)
+	p.Close()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a Read that has to wait: %v, want %v", err, os.ErrClosed)
+	}
+}
+
+// TestSocketThatCannotBeWatched: the kernel refuses to watch a socket, as it does at fs.epoll.max_user_watches. Its owner
+// must neither wait indefinitely nor take a whole processor, and is woken by events once the kernel agrees.
+func TestSocketThatCannotBeWatched(t *testing.T) {
+	p, l := listen(t)
+	c, client := pair(t, p, l)
+	p.mu.Lock()
+	epoll := p.fd
+	p.fd = -1 // epoll_ctl fails by EBADF
+	p.mu.Unlock()
+	for range 2 { // the first failure must not look like success to the second wait
+		start := time.Now()
+		c.WaitWritable()
+		if took := time.Since(start); took < retryTime {
+			t.Errorf("WaitWritable returned after %v: its caller would take a whole processor", took)
+		}
+	}
+	if err := c.Watch(&owner{}); err == nil {
+		t.Error("Watch: no error")
+	}
+	if p.conns[c.fd] != nil {
+		t.Error("the poller keeps a socket that it does not watch")
+	}
+
+	p.mu.Lock()
+	p.fd = epoll
+	p.mu.Unlock()
+	o := &owner{}
+	if err := c.Watch(o); err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Close()
+	eventually.True(t, "the owner is told that the client has gone", func() bool { return o.gone.Load() > 0 })
+}
