@@ -215,7 +215,7 @@ func TestKeysForPublishers(t *testing.T) {
 	}
 	wantLimit(t, try(e, "11"), "maxSubscriberKeys", 11, "11")
 
-	e = start(t, Options{MaxKeyBytes: 100})
+	e = start(t, Options{KeyTotalBytes: 100})
 	name := func(first string, n int) string { return first + strings.Repeat("x", n-1) }
 	subscribe(t, e, "", name("a", 50), name("b", 25))
 	wantLimit(t, try(e, "c"), "keyTotalBytes", 75, "c")

@@ -105,9 +105,9 @@ type Options struct {
 	// MaxSubscriberKeys is the number of keys, whoever created them, from which on subscribers cannot create another
 	// one. The keys between it and MaxKeys are for publishers. Default three quarters of MaxKeys, rounded up.
 	MaxSubscriberKeys int
-	// MaxKeyBytes limits the total size of the names of all keys, in bytes. Subscribers create keys only below three
+	// KeyTotalBytes limits the total size of the names of all keys, in bytes. Subscribers create keys only below three
 	// quarters of it. Default 64 KiB and 128 bytes for each key of MaxKeys.
-	MaxKeyBytes int64
+	KeyTotalBytes int64
 	// MaxHistoryBytes limits the total size of the frames that all keys keep, in bytes. The newest event of each key is
 	// kept whatever the sum, and then all keys together keep half of the limit beside them. The keys share the limit
 	// fairly: none loses events to others that keep more. Default 256 MiB.
@@ -122,7 +122,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	setDefault(&o.MaxKeys, 1_000_000)
 	setDefault(&o.MaxSubscriberKeys, o.MaxKeys-o.MaxKeys/4)
-	setDefault(&o.MaxKeyBytes, 64<<10+128*int64(o.MaxKeys))
+	setDefault(&o.KeyTotalBytes, 64<<10+128*int64(o.MaxKeys))
 	setDefault(&o.MaxHistoryBytes, 256<<20)
 	setDefault(&o.Wakers, runtime.GOMAXPROCS(0))
 	setDefault(&o.SweepInterval, time.Second)
@@ -132,7 +132,7 @@ func (o Options) withDefaults() Options {
 func (o *Options) keyLimits() *keyLimits {
 	return &keyLimits{
 		keys: int64(o.MaxKeys), subscriberKeys: int64(o.MaxSubscriberKeys),
-		bytes: o.MaxKeyBytes, subscriberBytes: o.MaxKeyBytes - o.MaxKeyBytes/4,
+		bytes: o.KeyTotalBytes, subscriberBytes: o.KeyTotalBytes - o.KeyTotalBytes/4,
 	}
 }
 

@@ -27,7 +27,7 @@ func TestLimits(t *testing.T) {
 			query: "connectKey=full&connectKey=other"},
 		"maxSubscriberKeys": {engine: engine.Options{MaxSubscriberKeys: 1, Key: engine.KeyOptions{HistoryTTL: time.Millisecond}, SweepInterval: time.Millisecond},
 			query: "connectKey=full&connectKey=other"},
-		"keyTotalBytes": {engine: engine.Options{MaxKeyBytes: 8, Key: engine.KeyOptions{HistoryTTL: time.Millisecond}, SweepInterval: time.Millisecond},
+		"keyTotalBytes": {engine: engine.Options{KeyTotalBytes: 8, Key: engine.KeyOptions{HistoryTTL: time.Millisecond}, SweepInterval: time.Millisecond},
 			query: "connectKey=full&connectKey=other"},
 	}
 	for limit, l := range limits {

@@ -53,7 +53,7 @@ func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error)
 		KeyRule:           rule,
 		MaxKeys:           c.MaxKeys,
 		MaxSubscriberKeys: c.MaxSubscriberKeys,
-		MaxKeyBytes:       int64(c.KeyTotalBytes),
+		KeyTotalBytes:     int64(c.KeyTotalBytes),
 		MaxHistoryBytes:   int64(c.HistoryTotalBytes),
 		// A pass over all keys takes eight sweeps, so history is kept at most an eighth longer than its TTL.
 		SweepInterval: min(time.Second, max(c.HistoryTTL/64, time.Millisecond)),
