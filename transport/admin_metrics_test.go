@@ -83,7 +83,7 @@ func TestMetrics(t *testing.T) {
 	r := startRig(t, viaFast, rigOptions{
 		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
-			MaxKeys: 20, MaxSubscriberKeys: 17, MaxKeyBytes: 1200,
+			MaxKeys: 20, MaxSubscriberKeys: 17, KeyTotalBytes: 1200,
 			Key: engine.KeyOptions{History: 8, MaxSubscribers: 2},
 			KeyRule: func(name string) *engine.KeyOptions {
 				if p, ok := policies[name]; ok {
