@@ -78,6 +78,13 @@ func (a *Authorizer) setJWT(o Options, limiter *ratelog.Limiter) error {
 		if o.PublishJWT {
 			return errors.New("publishJWT needs jwtKeys or jwksURL")
 		}
+		// Whoever sets one of these believes that tokens are verified. Without a key they would not be, and everybody could subscribe.
+		if j.Issuer != "" {
+			return errors.New("jwtIssuer needs jwtKeys or jwksURL: without a key no token is verified")
+		}
+		if len(j.Audience) > 0 {
+			return errors.New("jwtAudience needs jwtKeys or jwksURL: without a key no token is verified")
+		}
 		return nil
 	}
 	static, err := loadKeys(j.Keys)
@@ -164,7 +171,7 @@ func (s KeySource) text() ([]byte, error) {
 	case s.Data != "" && s.File == "" && s.Env == "":
 		return []byte(s.Data), nil
 	case s.File != "" && s.Data == "" && s.Env == "":
-		return os.ReadFile(s.File)
+		return readKeyFile(s.File)
 	case s.Env != "" && s.Data == "" && s.File == "":
 		if v := os.Getenv(s.Env); v != "" {
 			return []byte(v), nil
@@ -329,4 +336,20 @@ func bearer(field string) (token string, ok bool) {
 	scheme, token, ok := strings.Cut(field, " ")
 	token = strings.TrimLeft(token, " ")
 	return token, ok && strings.EqualFold(scheme, "Bearer") && tokenChars(token)
+}
+
+// maxKeyFileBytes bounds what is read of a key file: far more than a JWK Set has, and an end for a device that has none.
+const maxKeyFileBytes = 1 << 20
+
+func readKeyFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKeyFileBytes+1))
+	if err == nil && len(text) > maxKeyFileBytes {
+		err = fmt.Errorf("the file %s has more than %d bytes", name, maxKeyFileBytes)
+	}
+	return text, err
 }

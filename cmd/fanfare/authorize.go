@@ -47,6 +47,13 @@ func (d *door) retire(old *user) {
 	}
 }
 
+// guards says whether subscribers need a credential now.
+func (d *door) guards() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.now.Authorizer != nil && d.now.GuardsSubscribe()
+}
+
 func (d *door) close() { d.retire(d.replace(&user{})) }
 
 func (d *door) acquire() *user {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"fanfare/internal/test/eventually"
@@ -60,9 +61,9 @@ func TestTokens(t *testing.T) {
 	if got := openStatus(t, s, "connectKey=news", "Cookie: fanfare="+text); got != 200 {
 		t.Errorf("by a cookie: %d", got)
 	}
-	l := listen(t, "curl", "-sSN", "-H", "Authorization: Bearer "+text, s.URL("news"))
-	s.AwaitCount("news", 1)
-	if status, body := s.Get("/presence?key=news"); status != 200 || body != `{"subscribers":1,"subjects":[{"subject":"u42","streams":1}]}`+"\n" {
+	l := listen(t, "curl", "-sSN", "-H", "Authorization: Bearer "+text, s.URL("user.42.page")) // a key of its own: the streams above may not have left theirs
+	s.AwaitCount("user.42.page", 1)
+	if status, body := s.Get("/presence?key=user.42.page"); status != 200 || body != `{"subscribers":1,"subjects":[{"subject":"u42","streams":1}]}`+"\n" {
 		t.Errorf("%d %s", status, body)
 	}
 	resp, err := http.Post(s.Admin+"/disconnect?subject=u42", "", nil)
@@ -73,7 +74,10 @@ func TestTokens(t *testing.T) {
 	l.end()
 	for body, field := range map[string]string{
 		`{"keys":[]}`: "keys is empty", `{"keys":["a"],"ttl":"1"}`: "ttl", `{"keys":["a"],"sub":"x"}`: `"sub" is unknown`, `{"keys":"a"}`: "keys has the wrong type",
-		`[`: "not a JSON object", `{"keys":["["]}`: "pattern", `{"keys":["a"],"ttl":"48h"}`: "out of range",
+		`[`: "not a JSON object", `{"keys":["["]}`: "pattern",
+		`{"keys":["a"],"keys":["**"]}`: `"keys" is given twice`, `{"keys":["a"],"key\u0073":["**"]}`: `"keys" is given twice`, `{"keys":["a"]}{}`: "not a JSON object",
+		"{\"keys\":[\"a\"],\"subject\":\"\xff\"}": "not a JSON object",
+		`{"keys":["a"],"ttl":"48h"}`:              "out of range",
 	} {
 		if status, text := token(t, s, body); status != 400 || !strings.Contains(text, field) {
 			t.Errorf("%s: %d %s", body, status, text)
@@ -127,6 +131,44 @@ func TestAuthCallback(t *testing.T) {
 	if got := openStatus(t, s, "connectKey=other"); got != 401 {
 		t.Errorf("after the refused reload: %d", got)
 	}
-	write("maxClients: 5\n")
+	write("anonymousKeys: ['**']\n")
 	eventually.True(t, "everybody may subscribe", func() bool { return openStatus(t, s, "connectKey=other") == 200 })
+}
+
+// TestReloadDoesNotRemoveProtection: a file that is being written is empty or short for a moment, and valid. It must neither let
+// everybody subscribe nor let everybody publish.
+func TestReloadDoesNotRemoveProtection(t *testing.T) {
+	const secret, token = "tokenSecret: 0123456789abcdef0123456789abcdef\n", "publishToken: t0ken-of-16-bytes\n"
+	for name, texts := range map[string][2]string{
+		"authorization": {secret, ""}, "jwtCookie alone": {secret, "jwtCookie: session\n"},
+		"publishToken": {token, ""}, "both": {secret + token, "# to be written\n"}, "the second half": {token + secret, token},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "fanfare.yaml")
+			write := func(text string) {
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(texts[0])
+			s := startWith(proctest.Server{T: t, Args: []string{"--config", file}})
+			publishes := func() int {
+				status, _ := s.Call(http.MethodPost, "/publish?key=k", "application/json", `"x"`)
+				return status
+			}
+			subscribed, published := openStatus(t, s, "connectKey=k"), publishes()
+			write(texts[1])
+			s.Signal(syscall.SIGHUP)
+			eventually.True(t, "the refused reload", func() bool { return strings.Contains(s.Log.String(), "configuration not reloaded") })
+			if now := openStatus(t, s, "connectKey=k"); now != subscribed {
+				t.Errorf("subscribing: %d, and %d before", now, subscribed)
+			}
+			if now := publishes(); now != published {
+				t.Errorf("publishing: %d, and %d before", now, published)
+			}
+			if subscribed == 200 && published == 200 {
+				t.Error("nothing was protected")
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -254,10 +255,11 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	// The open socket counts, not the address in the file, which takes effect after a restart.
-	if p.admin != nil && next.PublishToken == "" && !loopback(p.admin.Addr()) {
-		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s, which other machines can reach: restart the server", p.admin.Addr())
+	// A file that is just being written is empty or short for a moment, and valid. So no reload removes what protects the server.
+	if p.admin != nil && next.PublishToken == "" && p.cfg.PublishToken != "" {
+		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s: restart the server", p.admin.Addr())
 	}
+	// The open socket counts, not the address in the file, which takes effect after a restart.
 	if p.admin != nil && config.ShortToken(string(next.PublishToken)) && !loopback(p.admin.Addr()) {
 		return shortToken(next, p.admin.Addr())
 	}
@@ -265,6 +267,11 @@ func (p *process) apply(next *config.Config) error {
 	authorizer, err := p.door.guard(next, &to, p.logger)
 	if err != nil {
 		return err
+	}
+	if p.door.guards() && to.Authorize == nil {
+		p.door.retire(authorizer)
+		return errors.New("authorization: cannot be switched off while the streams are open: " +
+			"restart the server, or let everybody subscribe by anonymousKeys: [\"**\"]")
 	}
 	// The new one first: the server must not ask one that allows more than the configuration.
 	old := p.door.replace(authorizer)

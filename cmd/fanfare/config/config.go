@@ -41,8 +41,8 @@ type Config struct {
 
 	JWTKeys       []string `yaml:"jwtKeys" group:"Authorization" default:"" form:"[ALGORITHM:]FILE" help:"Keys that JSON Web Tokens of subscribers are verified with: files in PEM, or with a JWK or JWK Set. ALGORITHM is HS256, RS256, PS256, ES256 or EdDSA; a secret needs HS256. env:NAME in place of a file is the variable NAME. With any setting of this group but jwtCookie, a stream needs to be authorized."`
 	JWKSURL       string   `yaml:"jwksURL" group:"Authorization" default:"" form:"URL" help:"Where such keys are fetched from. Needs jwtIssuer or jwtAudience."`
-	JWTIssuer     string   `yaml:"jwtIssuer" group:"Authorization" default:"" form:"TEXT" help:"What tokens must have as iss. Empty: anything."`
-	JWTAudience   []string `yaml:"jwtAudience" group:"Authorization" default:"" form:"TEXT" help:"What tokens must have as aud, one of these. Empty: tokens must not have any."`
+	JWTIssuer     string   `yaml:"jwtIssuer" group:"Authorization" default:"" form:"TEXT" help:"What tokens must have as iss. Empty: anything. Needs jwtKeys or jwksURL."`
+	JWTAudience   []string `yaml:"jwtAudience" group:"Authorization" default:"" form:"TEXT" help:"What tokens must have as aud, one of these. Empty: tokens must not have any. Needs jwtKeys or jwksURL."`
 	JWTCookie     string   `yaml:"jwtCookie" group:"Authorization" default:"fanfare" form:"NAME" help:"Cookie from which tokens are taken, beside the field Authorization and the parameter token."`
 	TokenSecret   Secret   `yaml:"tokenSecret" group:"Authorization" default:"" form:"SECRET" help:"Secret of the tokens that POST /token makes, at least 32 bytes, the same on each server. With several, separated by spaces, the first one signs and all verify. Prefer the environment or the file: a flag is visible to every process on the machine."`
 	AuthCallback  string   `yaml:"authCallback" group:"Authorization" default:"" form:"URL" help:"URL that is asked once per stream, with the cookies, Authorization, Origin, keys and address of the client."`

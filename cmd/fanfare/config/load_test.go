@@ -113,6 +113,8 @@ var samples = map[string]struct{ text, yaml string }{
 // companions are the settings without which others are refused, and their flags.
 var companions = map[string]struct{ setting, flag string }{
 	"jwksURL":          {"jwtIssuer", "--jwt-issuer=https://login.example"},
+	"jwtIssuer":        {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
+	"jwtAudience":      {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"allowCredentials": {"allowedOrigins", "--allowed-origins=https://a.example"},
 	"redisURL":         {"redisChannels", "--redis-channels=news"},
 	"redisChannels":    {"redisURL", "--redis-url=redis://redis.internal"},

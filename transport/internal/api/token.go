@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
-	"github.com/goccy/go-json"
 	"github.com/valyala/fasthttp"
 
 	"fanfare/auth"
@@ -63,25 +65,34 @@ func (a *API) serveToken(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// decodeToken reads the body strictly: a member that is misspelled would be ignored, and the token would grant something else.
+// decodeToken reads the body strictly. A member that is misspelled would be ignored, and of two with the same name a proxy that
+// checks the body may see the other one: the token would grant something else.
 func decodeToken(body []byte, r *tokenRequest) (field string, err error) {
-	members := map[string]json.RawMessage{}
-	if err := json.Unmarshal(body, &members); err != nil {
-		return "body", errors.New(`the body is not a JSON object: send {"keys": ["news"], "subject": "u42", "ttl": "1h"}`)
+	errBody := errors.New(`the body is not a JSON object: send {"keys": ["news"], "subject": "u42", "ttl": "1h"}`)
+	if !json.Valid(body) || !utf8.Valid(body) {
+		return "body", errBody
 	}
-	for name, value := range members {
-		var into any
-		switch name {
-		case "keys":
-			into = &r.Keys
-		case "subject":
-			into = &r.Subject
-		case "ttl":
-			into = &r.TTL
-		default:
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if begin, err := dec.Token(); err != nil || begin != json.Delim('{') {
+		return "body", errBody
+	}
+	members := map[string]any{"keys": &r.Keys, "subject": &r.Subject, "ttl": &r.TTL}
+	seen := map[string]bool{}
+	for dec.More() {
+		token, err := dec.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return "body", errBody
+		}
+		into, known := members[name]
+		if !known {
 			return name, fmt.Errorf("the member %q is unknown: a token has keys, subject and ttl", name)
 		}
-		if err := json.Unmarshal(value, into); err != nil {
+		if seen[name] {
+			return name, fmt.Errorf("the member %q is given twice: name it once", name)
+		}
+		seen[name] = true
+		if err := dec.Decode(into); err != nil {
 			return name, fmt.Errorf("%s has the wrong type: keys is a list of strings, subject and ttl are strings", name)
 		}
 	}
