@@ -231,3 +231,34 @@ func TestHooks(t *testing.T) {
 		})
 	})
 }
+
+// TestPanicInHook: a hook that panics costs neither the stream nor Close.
+func TestPanicInHook(t *testing.T) {
+	o := Options{
+		OnConnect:    func(Info) { panic("OnConnect") },
+		OnDisconnect: func(Info, string, time.Duration) { panic("OnDisconnect") },
+	}
+	onBoth(t, rigOptions{Options: o}, func(t *testing.T, r *rig) {
+		w := r.stream("connectKey=a")
+		e := wiretest.NewEvents(w)
+		e.AwaitPosition()
+		r.must("a", codec.Event{Data: []byte("hello")})
+		e.WantData("hello")
+		w.Close()
+		r.waitOpen(0)
+		eventually.Equal(t, "panics counted", 2, func() float64 { return r.metric("fanfare_panics_total") })
+
+		r.stream("connectKey=a")
+		r.waitOpen(1)
+		closed := make(chan struct{})
+		go func() {
+			r.srv.Close()
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-time.After(eventually.Patience):
+			t.Fatal("Close waits for a stream that nobody ends")
+		}
+	})
+}

@@ -27,8 +27,8 @@ func (st *Stream) Gone() { st.abort(engine.ReasonGone) }
 var expiredFrame = []byte("event: expired\ndata: {\"reason\":\"the permission for this stream has expired: get a new token, and reconnect\"}\n\n")
 
 // sendFarewell sends a client whose stream ends by a drain or by its age the time
-// after which to reconnect, and one whose grant has expired an event. Best effort: if the socket does not take these bytes, the client is
-// not reading.
+// after which to reconnect, and one whose grant has expired an event. Best effort:
+// if the socket does not take these bytes, the client is not reading.
 func (st *Stream) sendFarewell() {
 	if len(st.pending) > 0 {
 		return
@@ -52,10 +52,10 @@ func (st *Stream) end() {
 	reason := st.sub.Closing()
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
-	h.open.Add(-1)
 	h.addresses.remove(st.details)
 	h.subjects.remove(st)
 	h.metrics.Closed[reason].Inc()
+	h.open.Add(-1) // Close may return from here on; a hook may call it, so the hook comes after
 	st.logEnd(reason.String())
 }
 

@@ -61,7 +61,10 @@ func (h *Hub) sweep() {
 		for i, st := range due {
 			// It may have become blocked, or been served, since it was collected.
 			if st.tooSlow(now, c) {
-				h.metrics.Refused[LimitRate].Inc()
+				// Its goroutine may need longer than a pass to end: count it once.
+				if r := st.sub.Closing(); r == 0 || r.Graceful() {
+					h.metrics.Refused[LimitRate].Inc()
+				}
 				st.abort(engine.ReasonStalled)
 			} else if st.expired(wall) {
 				st.sub.Close(engine.ReasonExpired)

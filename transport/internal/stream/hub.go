@@ -226,10 +226,16 @@ func (h *Hub) launch(st *Stream) {
 	if !h.subjects.add(st) {
 		st.sub.Close(engine.ReasonDisconnected)
 	}
-	if d := st.details; d != nil && d.hooked {
-		if c := h.config.Load(); c.OnConnect != nil {
-			c.OnConnect(d.info())
-		}
+	h.callOnConnect(st.details)
+}
+
+// callOnConnect calls the hook. A panic there must not leave launch: the stream is
+// counted and registered, and without an owner nobody would end it, so that Close
+// would wait for it indefinitely.
+func (h *Hub) callOnConnect(d *details) {
+	defer h.log.RecoverPanic(func() {})
+	if c := h.config.Load(); d != nil && d.hooked && c.OnConnect != nil {
+		c.OnConnect(d.info())
 	}
 }
 

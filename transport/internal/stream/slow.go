@@ -21,7 +21,9 @@ func (st *Stream) tooSlow(now int64, c *Config) bool {
 		return false
 	}
 	if st.slowBytes.Load() < int64(c.MinReadRate)*(now-since)/1000 {
-		return true
+		// The owner sets slowBytes to 0 before slowSince. If slowSince has changed, the
+		// bytes may be those of another measurement.
+		return st.slowSince.Load() == since
 	}
 	// If the owner has set it meanwhile, that measurement counts.
 	if st.slowSince.CompareAndSwap(since, now) {
@@ -53,6 +55,7 @@ func (p *pins) add(st *Stream) {
 	if _, known := p.events[ev]; !known {
 		p.bytes += int64(len(ev.Bytes()))
 	}
+	st.pin = int32(len(p.events[ev]))
 	p.events[ev] = append(p.events[ev], st)
 }
 
@@ -64,18 +67,19 @@ func (p *pins) remove(st *Stream) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// A large event of a popular key can have all streams here: the last one takes the
+	// place of st, so that nothing is searched.
 	streams := p.events[ev]
-	if i := slices.Index(streams, st); i >= 0 {
-		streams = slices.Delete(streams, i, i+1)
-	}
-	if len(streams) > 0 {
-		p.events[ev] = streams
+	last := len(streams) - 1
+	streams[st.pin] = streams[last]
+	streams[st.pin].pin = st.pin
+	streams[last] = nil
+	if last > 0 {
+		p.events[ev] = streams[:last]
 		return
 	}
-	if _, known := p.events[ev]; known {
-		delete(p.events, ev)
-		p.bytes -= int64(len(ev.Bytes()))
-	}
+	delete(p.events, ev)
+	p.bytes -= int64(len(ev.Bytes()))
 }
 
 // over returns the streams to end so that the events that only streams keep have

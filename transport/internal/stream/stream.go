@@ -66,6 +66,7 @@ type Stream struct {
 	// place in the registry, under its shard's lock
 	shard, index int32
 	gen          uint32   // its number
+	pin          int32    // place among the streams of current in pins, under pins.mu
 	opened       int64    // Hub.clock
 	details      *details // nil if there are none
 }
