@@ -1,7 +1,9 @@
 package transport
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -71,8 +73,12 @@ func (a *acceptor) work(c *conn) {
 
 func (a *acceptor) serveConn(c *conn) {
 	defer a.srv.log.RecoverPanic(func() { _ = c.Close() })
+	remote := ""
+	if a.srv.log.Enabled(context.Background(), slog.LevelDebug) {
+		remote = c.RemoteAddr().String() // once the connection is closed, it has none
+	}
 	if err := a.http.ServeConn(c); err != nil && !errors.Is(err, errTaken) {
-		a.srv.log.Debug("a connection ended by an error", "error", clientlog.ConnError(err), "remote", c.RemoteAddr())
+		a.srv.log.Debug("a connection ended by an error", "error", clientlog.ConnError(err), "remote", remote)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestReservedEvents(t *testing.T) {
 		t.Run(door, func(t *testing.T) {
 			for _, refuse := range []bool{false, true} {
 				r := startRig(t, viaFast, rigOptions{Options: Options{RefuseReserved: refuse}})
-				for i, name := range []string{"error", "open", "gap", "position"} {
+				for i, name := range []string{"error", "open", "gap", "position", "expired"} {
 					got := publish(r, name)
 					if refused := strings.Contains(got, "reservedEvents") && strings.Contains(got, name); refused != refuse {
 						t.Errorf("%s, refuse %v: %s", name, refuse, got)
@@ -60,7 +60,7 @@ func TestReservedEvents(t *testing.T) {
 						t.Errorf("%s: %s", name, got)
 					}
 				}
-				if n := r.metric("fanfare_reserved_events_total"); n != 4 {
+				if n := r.metric("fanfare_reserved_events_total"); n != 5 {
 					t.Errorf("counted %v in the end", n)
 				}
 				if n := r.metric("fanfare_events_total"); refuse && door != "frames, the second" && n != 4 {

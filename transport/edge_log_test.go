@@ -97,3 +97,21 @@ func TestNoCredentialIsLogged(t *testing.T) {
 		})
 	}
 }
+
+// TestDebugLineHasTheAddress: the line about a connection that ended by an error has the client's address, although the connection
+// is closed by then.
+func TestDebugLineHasTheAddress(t *testing.T) {
+	r := startRig(t, viaFast, rigOptions{})
+	w := wiretest.Dial(t, r.addr)
+	defer w.Close()
+	w.Send("nonsense\r\n\r\n")
+	want := "remote=" + w.NetConn().LocalAddr().String()
+	eventually.Holds(t, "the line", func() (bool, string) {
+		for line := range strings.Lines(r.log.String()) {
+			if strings.Contains(line, "a connection ended by an error") {
+				return strings.Contains(line, want), line
+			}
+		}
+		return false, r.log.String()
+	})
+}

@@ -75,8 +75,8 @@ type Options struct {
 	// MaxIDBytes bounds a publisher's own id, at most 4096: clients come back with
 	// it in a header field. Default 1024.
 	MaxIDBytes int
-	// RefuseReserved refuses events named error, open, gap or position, which
-	// clients mistake for something else. By default the log has a warning.
+	// RefuseReserved refuses events named error, open, gap, position or expired,
+	// which clients mistake for something else. By default the log has a warning.
 	RefuseReserved bool
 	// MaxBodyBytes bounds a request body on the admin listener. Default 16 MiB.
 	MaxBodyBytes int

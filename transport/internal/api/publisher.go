@@ -139,13 +139,14 @@ func (p *Publisher) check(f codec.Frame, name string) error {
 // checkName counts events whose name clients take for something else, and refuses
 // them with Config.RefuseReserved. An event named error or open is dispatched at
 // a page's EventSource itself, so that its onerror or onopen runs (WHATWG HTML
-// 9.2.6, and 9.2.2 for the handlers); gap and position are what this server sends.
+// 9.2.6, and 9.2.2 for the handlers); gap, position and expired are what this server
+// sends: a page that gets a false expired gives its stream up, and asks for another token.
 func (p *Publisher) checkName(c *Config, name string) error {
 	var what string
 	switch name {
 	case "error", "open":
 		what = "runs a page's on" + name + " as if the connection had changed"
-	case "gap", "position":
+	case "gap", "position", "expired":
 		what = "is taken for the event of that name which the server itself sends"
 	default:
 		return nil
