@@ -64,8 +64,8 @@ func (l *Log) Refused(r Refusal) {
 		"reason", CutTo(MaskQuoted(r.Reason), maxReason), "remote", r.Remote)
 }
 
-// RecoverPanic, deferred, limits a panic to the request that caused it: it logs
-// and counts the panic, and calls after, which may still answer the client.
+// RecoverPanic limits a panic to the request that caused it. Defer it: it logs and
+// counts the panic, and calls after, which may still answer the client.
 func (l *Log) RecoverPanic(after func()) {
 	if v := recover(); v != nil {
 		l.Panicked("request", v)
