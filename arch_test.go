@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
-	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang", "github.com/valyala/fasthttp"}},
+	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
 		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
@@ -69,8 +70,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"cmd/fanfare": {
 		own: []string{"transport", "auth", "bridge", "engine", "codec", "internal/flagvalue"},
 		others: []string{
-			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify",
-			"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys", "github.com/coreos/go-systemd/v22",
+			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 		},
 	},
 	testPackages: {own: []string{"codec"}},
@@ -144,6 +144,69 @@ func TestFileSizeAndNames(t *testing.T) {
 			if slices.Contains(emptyNames, strings.TrimSuffix(name, "_test")) {
 				t.Errorf("%s: the name %q says nothing: name it after its job", s.file, name)
 			}
+		}
+	}
+}
+
+// TestArrowsAreNeeded keeps the rules as tight as they can be: an arrow that no file uses is one that nobody decided on.
+func TestArrowsAreNeeded(t *testing.T) {
+	used := map[string]bool{}
+	for _, s := range sources(t, false) {
+		rule, at, ok := ruleFor(s.dir)
+		if s.test() || !ok {
+			continue
+		}
+		for _, imp := range s.imports {
+			own, _ := ownPackage(imp)
+			for _, arrow := range rule.own {
+				used[at+" "+arrow] = used[at+" "+arrow] || within(own, arrow)
+			}
+			for _, arrow := range rule.others {
+				used[at+" "+arrow] = used[at+" "+arrow] || within(imp, arrow)
+			}
+		}
+	}
+	for at, rule := range arrows {
+		for _, arrow := range slices.Concat(rule.own, rule.others) {
+			if !used[at+" "+arrow] {
+				t.Errorf("no file of %s imports %s: take it out of arrows, and out of CONTRIBUTING.md", at, arrow)
+			}
+		}
+	}
+}
+
+// TestContributingTable: the table of packages in CONTRIBUTING.md names the own arrows of each entry, and no others. There a
+// package of the same folder goes by its last name.
+func TestContributingTable(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted := regexp.MustCompile("`[^`]+`")
+	table := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		folder := strings.Trim(strings.TrimSpace(cells[0]), "`")
+		if _, ok := arrows[folder]; !ok || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		table[folder] = []string{}
+		for _, name := range quoted.FindAllString(cells[len(cells)-1], -1) {
+			name = strings.Trim(name, "`")
+			if sibling := path.Join(path.Dir(folder), name); !strings.Contains(name, "/") {
+				if _, ok := arrows[sibling]; ok {
+					name = sibling
+				}
+			}
+			if !within(name, folder) {
+				table[folder] = append(table[folder], name)
+			}
+		}
+	}
+	for folder, rule := range arrows {
+		want := slices.DeleteFunc(slices.Sorted(slices.Values(rule.own)), func(own string) bool { return within(own, folder) })
+		if got, ok := table[folder]; !ok || !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+			t.Errorf("CONTRIBUTING.md: the row of %s names %v, arrows %v", folder, got, want)
 		}
 	}
 }

@@ -26,6 +26,8 @@ package engine
 //   - A life that still exists is k, and the cursor reads all of it.
 //   - A life that has ended with events, after E was issued, is found by b. retire adds it to Engine.retired before the
 //     CAS of the retire marker, and so before k can exist; the value is the last epoch that has been issued by then.
+//     An epoch that is issued between this and the CAS is not found, and need not be: the life had no events left then,
+//     and an event in between would take the slot and make the CAS fail. So nothing was published to the life after E.
 //   - A life that has ended without events had nothing to miss but broadcasts, which would have been published to the
 //     key if it had existed. PublishAll stores Engine.broadcastEpoch before it looks for the keys. If k was in the map
 //     by then, it gets the broadcast. If not, its subscriber reads broadcastEpoch after joining k, and sees at least the

@@ -16,6 +16,11 @@ import (
 // waits: of those without an admitted request, the one that has done nothing for the
 // longest. So silent connections, and those whose requests are refused, do not shut
 // out publishers. If all of them serve a request, the new one is refused.
+//
+// A request may be admitted between the look at its connection's state and the end of
+// the connection. It is then carried out, and its answer is lost. This is the case of
+// any server that closes an idle connection just as a request arrives (RFC 9112, 9.5);
+// a lock from the look until the answer would let one slow handler stop the accepting.
 type adminListener struct {
 	net.Listener
 	srv *Server

@@ -94,6 +94,13 @@ func (c *conn) linger() {
 	}
 }
 
+// requested says that the request has been read, before something that may take long.
+func (c *conn) requested() {
+	if sock, ok := c.Conn.(*socket.Conn); ok {
+		sock.Requested()
+	}
+}
+
 // abort makes who serves the connection give it up. Anyone may call it.
 func (c *conn) abort() {
 	if sock, ok := c.Conn.(*socket.Conn); ok {

@@ -165,6 +165,9 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	if o.AccessLog {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
+	if c, ok := ctx.Conn().(*conn); ok && o.Authorize != nil {
+		c.requested()
+	}
 	h := &ctx.Request.Header
 	ok, later, status, body := s.authorize(ctx, o, &req, credentials{
 		authorization: string(h.Peek("Authorization")), cookie: string(h.Peek("Cookie")), token: string(lastValue(ctx.QueryArgs(), "token")),

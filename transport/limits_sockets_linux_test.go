@@ -1,13 +1,16 @@
 package transport
 
 import (
+	"context"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"fanfare/auth"
 	"fanfare/engine"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/wiretest"
@@ -186,5 +189,36 @@ func TestJunkAfterTheRequest(t *testing.T) {
 	}
 	if n := r.metric(`fanfare_connections_closed_total{reason="gone"}`); n != 1 {
 		t.Errorf("%v gone", n)
+	}
+}
+
+// TestNotIdleWhileAuthorized: a client that waits for its authorization has sent its request, so silent connections do not
+// push it out, and it gets an answer.
+func TestNotIdleWhileAuthorized(t *testing.T) {
+	asked, decide := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	release := func() { once.Do(func() { close(decide) }) }
+	r := startRig(t, viaFast, rigOptions{Options: Options{
+		MaxIdleConnections: 1,
+		Authorize: func(context.Context, auth.Request) (auth.Grant, error) {
+			close(asked)
+			<-decide
+			return auth.Grant{}, auth.ErrLater
+		},
+	}})
+	t.Cleanup(release)
+	w := r.dial()
+	eventually.Equal(t, "it is idle", 1, func() float64 { return r.metric("fanfare_idle_connections") })
+	w.Send(r.get("connectKey=a"))
+	<-asked
+	const silent = minIdle + 3
+	for range silent {
+		r.dial()
+	}
+	eventually.Equal(t, "the silent ones are closed", silent-minIdle, func() float64 { return r.metric("fanfare_idle_connections_closed_total") })
+	release()
+	w.ReadHead()
+	if answer := w.Rest(); !strings.Contains(answer, "retry: ") {
+		t.Errorf("the client got %q, want a reconnection time", answer)
 	}
 }

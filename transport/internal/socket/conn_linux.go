@@ -68,6 +68,17 @@ func (c *Conn) Watch(owner Owner) error {
 	return p.armLocked(c, readable, true) // it may have hung up while it had no owner
 }
 
+// Requested says that the request is there: the connection is not one of those
+// without a request (see Idle) until it waits for another.
+func (c *Conn) Requested() {
+	if c.idle == nil {
+		return
+	}
+	c.poller.mu.Lock()
+	defer c.poller.mu.Unlock()
+	c.idle.remove(c)
+}
+
 // retryTime is how long WaitWritable waits for a socket that cannot be watched.
 const retryTime = 20 * time.Millisecond
 
@@ -170,11 +181,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 
 // Write writes all of b, and waits for room.
 func (c *Conn) Write(b []byte) (written int, err error) {
-	if c.idle != nil { // a request has been answered
-		c.poller.mu.Lock()
-		c.idle.remove(c)
-		c.poller.mu.Unlock()
-	}
+	c.Requested() // it is being answered
 	for written < len(b) {
 		if c.aborted.Load() {
 			return written, net.ErrClosed

@@ -29,6 +29,7 @@ func WouldBlock(error) bool { return false }
 func (*Conn) TryWrite([]byte) (int, error) { panic("socket: not on this system") }
 func (*Conn) Watch(Owner) error            { return nil }
 func (*Conn) WaitWritable()                {}
+func (*Conn) Requested()                   {}
 func (*Conn) Unblock()                     {}
 func (*Conn) Abort()                       {}
 func (*Conn) Discard()                     {}
