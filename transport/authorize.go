@@ -15,10 +15,27 @@ import (
 	"fanfare/transport/internal/stream"
 )
 
-// Info is what Options.OnConnect and OnDisconnect are told about a stream: its
-// Keys, the Subject of its grant, the address of its client (Remote) and the
-// beginning of its User-Agent (Agent).
-type Info = stream.Info
+// Info describes a stream to Options.OnConnect and OnDisconnect.
+type Info struct {
+	Keys    []string
+	Subject string // of the grant, "" if unknown
+	Remote  string // the client's address
+	Agent   string // the beginning of its User-Agent
+}
+
+func onConnect(hook func(Info)) func(stream.Info) {
+	if hook == nil {
+		return nil
+	}
+	return func(i stream.Info) { hook(Info(i)) }
+}
+
+func onDisconnect(hook func(Info, string, time.Duration)) func(stream.Info, string, time.Duration) {
+	if hook == nil {
+		return nil
+	}
+	return func(i stream.Info, reason string, lasted time.Duration) { hook(Info(i), reason, lasted) }
+}
 
 // credentials are what a request brings to be authorized by. They are not in any
 // log.
@@ -34,10 +51,12 @@ type denial struct {
 	Code  string `json:"code"`
 }
 
-// authorize asks Options.Authorize about a stream. ok is true if it may begin. If
-// not, an EventSource gives up at every status but 200. So a denial, which would be
-// repeated, has a status of 401 or 403 and a reason, and while nobody can decide
-// later is true: the client is told to come back.
+// authorize asks Options.Authorize about a stream. ok is true if it may begin.
+//
+// An EventSource gives up at every status but 200. That is right for a denial, since
+// a repetition would be denied again: then status is 401 or 403, and body has the
+// reason. If nobody can decide now, later is true, and the answer must be one after
+// which the client comes back.
 func (s *Server) authorize(ctx context.Context, o *settings, req *request, c credentials) (ok, later bool, status int, body []byte) {
 	if o.Authorize == nil {
 		return true, false, 0, nil

@@ -199,18 +199,34 @@ func (s *Server) Registry() *prometheus.Registry { return s.metrics.Registry }
 // Open returns the number of streams that are open.
 func (s *Server) Open() int { return s.streams.Open() }
 
-// SizeError reports an event that is larger than a limit: Limit is the setting's
-// name ("maxEventBytes"), Size and Max are numbers of bytes.
-type SizeError = api.SizeError
+// SizeError reports an event that is larger than a limit.
+type SizeError struct {
+	Limit string // the setting: "maxEventBytes"
+	Size  int    // bytes
+	Max   int    // bytes
+}
+
+func (e *SizeError) Error() string { return (*api.SizeError)(e).Error() }
+
+// public turns an error of package api into one that programs may look at.
+func public(err error) error {
+	var size *api.SizeError
+	if errors.As(err, &size) {
+		return (*SizeError)(size)
+	}
+	return err
+}
 
 // Publish encodes the event and publishes it to key; "" means Options.CacheKey.
 // Errors: *codec.Error, *SizeError, and those of engine.Publish.
 func (s *Server) Publish(key string, ev codec.Event) (engine.Published, error) {
-	return s.api.Publish(key, ev)
+	p, err := s.api.Publish(key, ev)
+	return p, public(err)
 }
 
 // PublishAll encodes the event and publishes it to all keys. It returns how many
 // keys and subscribers there were. Errors as of Publish.
 func (s *Server) PublishAll(ev codec.Event) (keys, subscribers int, err error) {
-	return s.api.PublishAll(ev)
+	keys, subscribers, err = s.api.PublishAll(ev)
+	return keys, subscribers, public(err)
 }

@@ -119,8 +119,8 @@ func newSettings(o Options) (*settings, error) {
 			Retry:          o.Retry,
 			RetryMin:       o.RetryMin,
 			RetryMax:       o.RetryMax,
-			OnConnect:      o.OnConnect,
-			OnDisconnect:   o.OnDisconnect,
+			OnConnect:      onConnect(o.OnConnect),
+			OnDisconnect:   onDisconnect(o.OnDisconnect),
 			AccessLog:      o.AccessLog,
 		},
 	}
