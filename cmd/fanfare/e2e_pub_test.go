@@ -202,7 +202,7 @@ func TestPubErrors(t *testing.T) {
 	// Not in the order of the lines: some are refused here, and others by the server.
 	for _, want := range []string{
 		"fanfare: line 3: is not valid JSON: unexpected end of JSON input (byte 8)\n",
-		"fanfare: line 4: the event has 2000 bytes, more than 1000 (maxEventBytes): send less, or raise the limit\n",
+		"fanfare: line 4: the event has 2013 bytes, more than 1000 (maxEventBytes): send less, or raise the limit\n",
 		"fanfare: line 5: retry: must be a whole number of milliseconds: digits 0-9 only; got \"soon\"\n",
 		"fanfare: 3 of 7 lines were refused\n",
 	} {
