@@ -216,3 +216,24 @@ func TestManyStreams(t *testing.T) {
 	v.wantSum(streams, "sse_duplicate")
 	v.wantSum(streams, "sse_connect_success")
 }
+
+// Events that arrive while the script is on its way back to the event loop, which takes a while on a busy machine, reach the
+// listeners that it has added.
+func TestEventsBeforeTheScriptReturns(t *testing.T) {
+	const events = 100
+	s := serve(t, func(_ int, c *net.TCPConn, _ *http.Request) {
+		send(c, streamHead)
+		for i := range events {
+			send(c, fmt.Sprintf("data: %d\n\n", i))
+			time.Sleep(time.Millisecond) // so that many reads get them
+		}
+		hold(c)
+	})
+	v := newVU(t, map[string]any{"url": s.url})
+	v.must(fmt.Sprintf(`
+		const es = new EventSource(url);
+		let seen = 0;
+		es.onmessage = () => { if (++seen === %d) { note('all'); es.close(); } };
+		for (const end = Date.now() + 500; Date.now() < end;) {}`, events))
+	v.wantNotes("all")
+}

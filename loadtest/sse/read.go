@@ -136,12 +136,14 @@ func (s *stream) deliver(batch []message) {
 			return
 		}
 	} else {
-		// The script may add its listeners before it returns to the event loop. Or it may be in sleep(); then it is unknown
-		// whether it ever will, so reading continues.
+		// The script may add its listeners before it returns to the event loop, which takes a while on a busy machine. Or it may
+		// be in sleep(); then it is unknown whether it ever will, so reading continues after a time.
 		select {
 		case s.batches <- struct{}{}:
-		default:
+		case <-s.unsettled():
 			s.pass(batch)
+			return
+		case <-s.done:
 			return
 		}
 	}
@@ -150,6 +152,19 @@ func (s *stream) deliver(batch []message) {
 		defer func() { <-tokens }()
 		return s.source.dispatch(batch)
 	})
+}
+
+// settling is how long a stream waits, in all, for the script to return to the event loop.
+const settling = 2 * time.Second
+
+// unsettled is closed when the script has had the time of settling, from the first call on.
+func (s *stream) unsettled() <-chan time.Time {
+	if s.settleBy == nil {
+		c := make(chan time.Time)
+		time.AfterFunc(settling, func() { close(c) })
+		s.settleBy = c
+	}
+	return s.settleBy
 }
 
 // pass records events that are not passed on. If listeners for them are added later, a warning is logged.

@@ -40,7 +40,8 @@ type stream struct {
 	failed   int // failed attempts since it was last open
 	attempts int // attempts to reconnect
 	lostAt   time.Time
-	batches  chan struct{} // a token for each batch on its way to the event loop; made with the first
+	settleBy <-chan time.Time // see unsettled
+	batches  chan struct{}    // a token for each batch on its way to the event loop; made with the first
 
 	mu     sync.Mutex // guards the rest; never held while anything blocks
 	shutIt bool       // shut was called, by the script or because the iteration is over
