@@ -51,7 +51,10 @@ func (e *Engine) keepOf(newest int64) int64 {
 // not possible. notBefore limits this work to a tenth of one core.
 func (e *Engine) enforceBudget(requested bool, notBefore time.Time) time.Time {
 	start := time.Now()
-	if start.Before(notBefore) || !e.overBudget() && (!requested || start.Sub(e.lastBudget) < e.sweepInterval) {
+	// Above most, the share does not count for publishers. New keys bring the total there if the last pass has not seen their
+	// newest events, so another pass must not wait: each needs an eighth of the limit in new bytes, which pays for it.
+	stale := e.historyBytes.Load() > e.budget.Load().most
+	if start.Before(notBefore) && !stale || !e.overBudget() && (!requested || start.Sub(e.lastBudget) < e.sweepInterval) {
 		return notBefore
 	}
 	e.lastBudget = start
