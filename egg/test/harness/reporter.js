@@ -5,10 +5,14 @@
 const fs = require('fs');
 
 module.exports = async function* (events) {
+  let failed = false;
   for await (const { type, data } of events) {
     const { name, details, nesting } = data;
     if (type === 'test:dequeue') note({ begins: name, nesting });
     if (type === 'test:pass') note({ ends: name, nesting });
+    failed ||= type === 'test:fail';
+    // The last report of a file. A test that has failed may have left a server running, which would keep the process.
+    if (failed && type === 'test:diagnostic' && /^duration_ms/.test(data.message)) setTimeout(() => process.exit(1), 1000);
     if (type === 'test:fail') note({ ends: name, nesting, error: textOf(details.error) });
   }
   yield '';

@@ -53,7 +53,7 @@ func (a *API) decide(h *fasthttp.RequestHeader, c *Config) (r route, t gate.Targ
 	}
 	method := string(h.Method())
 	if method == fasthttp.MethodOptions {
-		return r, t, a.checkLength(h, smallBody)
+		return r, t, a.checkSmall(h)
 	}
 	if !r.open && !c.authorized(h) {
 		return r, t, &problem{fasthttp.StatusUnauthorized, "Authorization", `this needs the publish token: send "Authorization: Bearer TOKEN"`}
@@ -65,7 +65,7 @@ func (a *API) decide(h *fasthttp.RequestHeader, c *Config) (r route, t gate.Targ
 		return r, t, p
 	}
 	if !r.publishes {
-		return r, t, a.checkLength(h, smallBody)
+		return r, t, a.checkSmall(h)
 	}
 	if p = checkCoding(h); p == nil && r.typed {
 		p = checkType(h)
@@ -173,10 +173,15 @@ func (a *API) checkLength(h *fasthttp.RequestHeader, most int) *problem {
 	if gate.BodyLength(h) <= most {
 		return nil
 	}
-	if most == smallBody {
-		return &problem{fasthttp.StatusRequestEntityTooLarge, "body", fmt.Sprintf("this request takes no body, and this one has more than %d bytes", smallBody)}
-	}
 	return bodyTooLarge(most)
+}
+
+// checkSmall refuses a long body of a request that publishes nothing.
+func (a *API) checkSmall(h *fasthttp.RequestHeader) *problem {
+	if gate.BodyLength(h) <= smallBody {
+		return nil
+	}
+	return &problem{fasthttp.StatusRequestEntityTooLarge, "body", fmt.Sprintf("this request takes no body, or a small one, and this one has more than %d bytes", smallBody)}
 }
 
 func bodyTooLarge(most int) *problem {
