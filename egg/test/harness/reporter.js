@@ -4,15 +4,20 @@
 // begins and that ends. Each line is there at once, even if the process is killed.
 const fs = require('fs');
 
+// How long nothing is reported before a process that has failed is ended; the longest test takes less on a busy machine.
+const IDLE = Number(process.env.TEST_IDLE) || 5 * 60 * 1000;
+
 module.exports = async function* (events) {
   let failed = false;
+  let idle;
   for await (const { type, data } of events) {
     const { name, details, nesting } = data;
     if (type === 'test:dequeue') note({ begins: name, nesting });
     if (type === 'test:pass') note({ ends: name, nesting });
+    // A test that has failed may have left a server running, which keeps the process when all tests are through.
     failed ||= type === 'test:fail';
-    // The last report of a file. A test that has failed may have left a server running, which would keep the process.
-    if (failed && type === 'test:diagnostic' && /^duration_ms/.test(data.message)) setTimeout(() => process.exit(1), 1000);
+    clearTimeout(idle);
+    if (failed) idle = setTimeout(() => process.exit(1), IDLE).unref();
     if (type === 'test:fail') note({ ends: name, nesting, error: textOf(details.error) });
   }
   yield '';
