@@ -51,16 +51,29 @@ type denial struct {
 	Code  string `json:"code"`
 }
 
-// authorize asks Options.Authorize about a stream. ok is true if it may begin.
+// verdict is what is decided about a stream. With the zero verdict it may begin.
 //
 // An EventSource gives up at every status but 200. That is right for a denial, since
 // a repetition would be denied again: then status is 401 or 403, and body has the
 // reason. If nobody can decide now, later is true, and the answer must be one after
 // which the client comes back.
-func (s *Server) authorize(ctx context.Context, o *settings, req *request, c credentials) (ok, later bool, status int, body []byte) {
-	if o.Authorize == nil {
-		return true, false, 0, nil
+type verdict struct {
+	later  bool
+	status int // of the denial, 0 for none
+	body   []byte
+}
+
+// fields are the header fields of a denial, CORS apart.
+func (v verdict) fields() [][2]string {
+	fields := [][2]string{{"Cache-Control", "no-store"}, {"Content-Type", "application/json"}}
+	if v.status == http.StatusUnauthorized {
+		fields = append(fields, [2]string{"WWW-Authenticate", "Bearer"})
 	}
+	return fields
+}
+
+// authorize asks Options.Authorize, which must be set, about a stream.
+func (s *Server) authorize(ctx context.Context, o *settings, req *request, c credentials) verdict {
 	req.Asked = time.Now()
 	grant, err := s.ask(ctx, o, auth.Request{
 		Keys:          req.Keys,
@@ -77,7 +90,7 @@ func (s *Server) authorize(ctx context.Context, o *settings, req *request, c cre
 		denied = &auth.Denied{Status: http.StatusForbidden, Code: auth.CodeKey, Message: "the credential does not grant all of these keys"}
 	case err == nil:
 		req.Subject, req.Expires = grant.Subject, grant.Expires
-		return true, false, 0, nil
+		return verdict{}
 	case !errors.As(err, &denied):
 		// A fault of whoever decides must not end an EventSource for good.
 		s.metrics.Refused[limitAuthLater].Inc()
@@ -85,9 +98,9 @@ func (s *Server) authorize(ctx context.Context, o *settings, req *request, c cre
 			Kind: "authorize later", Listener: "streams", Status: http.StatusOK, Method: http.MethodGet, Path: o.Path,
 			Reason: "it cannot be decided now who may subscribe; the client is told to come back: " + err.Error(), Remote: req.Remote,
 		})
-		return false, true, 0, nil
+		return verdict{later: true}
 	}
-	status = denied.Status
+	status := denied.Status
 	if status != http.StatusUnauthorized {
 		status = http.StatusForbidden
 	}
@@ -96,11 +109,11 @@ func (s *Server) authorize(ctx context.Context, o *settings, req *request, c cre
 		Kind: "authorize " + denied.Code, Listener: "streams", Status: status, Method: http.MethodGet, Path: o.Path,
 		Reason: denied.Error(), Remote: req.Remote,
 	})
-	body, err = json.Marshal(denial{denied.Message, denied.Code})
+	body, err := json.Marshal(denial{denied.Message, denied.Code})
 	if err != nil { // never for strings
 		body = []byte(`{}`)
 	}
-	return false, false, status, append(body, '\n')
+	return verdict{status: status, body: append(body, '\n')}
 }
 
 // ask calls Options.Authorize. A panic there means that nobody can decide now.

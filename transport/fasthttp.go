@@ -165,22 +165,23 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	if o.AccessLog {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
-	if c, ok := ctx.Conn().(*conn); ok && o.Authorize != nil {
-		c.requested()
-	}
-	h := &ctx.Request.Header
-	ok, later, status, body := s.authorize(ctx, o, &req, credentials{
-		authorization: string(h.Peek("Authorization")), cookie: string(h.Peek("Cookie")), token: string(lastValue(ctx.QueryArgs(), "token")),
-		host: string(ctx.Host()), fetchSite: string(h.Peek("Sec-Fetch-Site")),
-	})
-	if !ok && !later {
-		ctx.Response.Header.Set("Cache-Control", "no-store")
-		if status == fasthttp.StatusUnauthorized {
-			ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
+	var v verdict
+	if o.Authorize != nil {
+		if c, ok := ctx.Conn().(*conn); ok {
+			c.requested()
 		}
-		ctx.SetContentType("application/json")
-		ctx.SetStatusCode(status)
-		ctx.SetBody(body)
+		h := &ctx.Request.Header
+		v = s.authorize(ctx, o, &req, credentials{
+			authorization: string(h.Peek("Authorization")), cookie: string(h.Peek("Cookie")), token: string(lastValue(ctx.QueryArgs(), "token")),
+			host: string(ctx.Host()), fetchSite: string(h.Peek("Sec-Fetch-Site")),
+		})
+	}
+	if v.status != 0 {
+		for _, f := range v.fields() {
+			ctx.Response.Header.Set(f[0], f[1])
+		}
+		ctx.SetStatusCode(v.status)
+		ctx.SetBody(v.body)
 		return
 	}
 	c, ok := ctx.Conn().(*conn)
@@ -190,7 +191,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	nc := c.take()
 	defer s.log.RecoverPanic(func() { _ = nc.Close() })
-	if later {
+	if v.later {
 		s.answerLater(nc, o, req)
 		return
 	}

@@ -74,29 +74,28 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	req.origin = origin
-	ok, later, status, body := s.authorize(r.Context(), o, &req, credentials{
-		authorization: r.Header.Get("Authorization"), cookie: strings.Join(r.Header.Values("Cookie"), "; "), token: string(lastValue(&query, "token")),
-		host: r.Host, fetchSite: r.Header.Get("Sec-Fetch-Site"),
-	})
-	if !ok && !later {
+	var v verdict
+	if o.Authorize != nil {
+		v = s.authorize(r.Context(), o, &req, credentials{
+			authorization: r.Header.Get("Authorization"), cookie: strings.Join(r.Header.Values("Cookie"), "; "), token: string(lastValue(&query, "token")),
+			host: r.Host, fetchSite: r.Header.Get("Sec-Fetch-Site"),
+		})
+	}
+	if v.status != 0 {
 		setFields(header, o.cors(origin))
-		header.Set("Cache-Control", "no-store")
-		if status == http.StatusUnauthorized {
-			header.Set("WWW-Authenticate", "Bearer")
-		}
-		header.Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = w.Write(body)
+		setFields(header, v.fields())
+		w.WriteHeader(v.status)
+		_, _ = w.Write(v.body)
 		return
 	}
 	var st *stream.Stream
 	limit := limitAuthLater
-	if !later {
+	if !v.later {
 		st, limit = s.streams.Subscribe(out, req.Request)
 	}
 	if limit != "" {
 		answer := o.refusal(limit, origin)
-		if !later {
+		if !v.later {
 			s.countRefusal(limit, answer.status, remote)
 		}
 		setFields(header, answer.fields)

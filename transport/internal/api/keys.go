@@ -16,12 +16,8 @@ import (
 // keyOf returns the key of the query; a missing or empty one is the default of
 // Config.Keys. If the key is not allowed it answers the request itself.
 func (a *API) keyOf(ctx *fasthttp.RequestCtx) (key string, ok bool) {
-	keys := a.config.Load().Keys
-	key = string(ctx.QueryArgs().Peek("key"))
-	if key == "" {
-		key = keys.Default
-	}
-	if problem := keys.Check(key); problem != "" {
+	key, problem := a.config.Load().Keys.Resolve(string(ctx.QueryArgs().Peek("key")))
+	if problem != "" {
 		fail(ctx, fasthttp.StatusBadRequest, "key", "key "+problem)
 		return "", false
 	}

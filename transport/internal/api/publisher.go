@@ -104,11 +104,8 @@ func (p *Publisher) encode(buf *[]byte, ev codec.Event) (codec.Frame, error) {
 // checkKey returns the key that key names: "" is the default of Config.Keys.
 // Errors: *codec.Error for the field key.
 func (p *Publisher) checkKey(key string) (string, error) {
-	keys := p.config.Load().Keys
-	if key == "" {
-		key = keys.Default
-	}
-	if problem := keys.Check(key); problem != "" {
+	key, problem := p.config.Load().Keys.Resolve(key)
+	if problem != "" {
 		return "", &codec.Error{Field: "key", Offset: -1, Reason: problem}
 	}
 	return key, nil

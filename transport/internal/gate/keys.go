@@ -24,6 +24,15 @@ func (k Keys) Check(key string) (problem string) {
 	return ""
 }
 
+// Resolve returns the key that a request names, which is the default if name is
+// empty, and what is wrong with it, or "".
+func (k Keys) Resolve(name string) (key, problem string) {
+	if name == "" {
+		name = k.Default
+	}
+	return name, k.Check(name)
+}
+
 // OfStream returns the keys of a stream: the values of connectKey, each once, in
 // their order; an empty one, or none, means the default. problem is an error for
 // the client if they cannot be served.
@@ -32,10 +41,8 @@ func (k Keys) OfStream(values []string) (keys []string, problem string) {
 		return []string{k.Default}, ""
 	}
 	for _, v := range values {
-		if v == "" {
-			v = k.Default
-		}
-		if problem := k.Check(v); problem != "" {
+		v, problem := k.Resolve(v)
+		if problem != "" {
 			return nil, "connectKey " + problem
 		}
 		if !slices.Contains(keys, v) {
