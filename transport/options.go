@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -104,6 +105,14 @@ type Options struct {
 	DrainRate int
 	// DrainTimeout is when a drain ends the last stream. Default 10 s.
 	DrainTimeout time.Duration
+
+	// TLS makes the listeners of Serve take TLS connections, and those of HTTP/2 by
+	// ALPN. Certificates come from it as from any tls.Config; NextProtos and, if it
+	// is 0, MinVersion (TLS 1.2) are the server's. A new one, by Reconfigure, is for
+	// new connections. Default nil: plain HTTP.
+	TLS *tls.Config
+	// AdminTLS does the same for ServeAdmin, without HTTP/2.
+	AdminTLS *tls.Config
 
 	// NoPage switches off the built-in page at "/".
 	NoPage bool
