@@ -33,15 +33,19 @@ function check(version, text, { type = 'commonjs', run = false } = {}) {
 
 for (const version of VERSIONS) {
   test(`${version}: the types of app.sse and config.sse`, () => {
-    const head = `import { Application, EggAppConfig } from 'egg'; import 'fanfare-egg/${version === 'egg4' ? 'egg4' : 'egg'}';\nexport async function use(app: Application, config: EggAppConfig) {\n`;
+    const head = `import { Agent, Application, EggAppConfig } from 'egg'; import 'fanfare-egg/${version === 'egg4' ? 'egg4' : 'egg'}';\nexport async function use(app: Application, config: EggAppConfig, agent: Agent) {\n`;
     assert.strictEqual(check(version, `${head}
       config.sse.server = { once: { mode: 'leader' }, queue: { maxEvents: 5 } };
       const n: number = app.sse.count('k') + app.sse.countAll() + await app.sse.countAsync('k');
+      config.sse.server = { authorize: async (ctx, keys) => ctx.session.user !== undefined && { subject: ctx.session.user, keys, cache: '1m' } };
+      const made: { token: string; expires: Date } = await agent.sse.token([ 'a', 5 ], { subject: 'u', ttl: '15m' });
+      const ended: number = await app.sse.disconnect(made.token);
+      const { streams } = (await app.sse.presence('k')).subjects[ended];
       app.sse.on('error', err => console.log(err.code === 'ERR_SSE_EXPIRED', err.field));
       const done = await app.sse.publish('k', { event: 'e', id: Math.random(), data: { n } }, { from: 'this' });
-      return done.sent ? done.subscribers : done.reason;
+      return done.sent ? done.subscribers + streams : done.reason;
     }`), '');
-    for (const wrong of [ "app.sse.publish('k')", "app.sse.publish('k', 'x', { from: 'all' })", 'app.sse.ssePool', 'config.sse.server = { queue: 5 }', "const s: string = app.sse.count('k')" ]) {
+    for (const wrong of [ "app.sse.publish('k')", "app.sse.publish('k', 'x', { from: 'all' })", 'app.sse.ssePool', 'config.sse.server = { queue: 5 }', "config.sse.server = { authorize: 'yes' }", 'app.sse.token()', "app.sse.token('k', { ttl: true })", "const s: string = app.sse.count('k')" ]) {
       assert.match(check(version, `${head}${wrong};\n}`), /error TS/, wrong);
     }
   });
