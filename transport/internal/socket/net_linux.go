@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"syscall"
@@ -54,4 +55,17 @@ func (n *netConn) Close() error {
 	n.c.idle.remove(n.c)
 	p.mu.Unlock()
 	return n.Conn.Close()
+}
+
+// Of returns the Conn whose Net returned c, or nil.
+func Of(c net.Conn) *Conn {
+	switch c := c.(type) {
+	case *netConn:
+		return c.c
+	case *tls.Conn:
+		if w, ok := c.NetConn().(*wire); ok {
+			return w.c
+		}
+	}
+	return nil
 }

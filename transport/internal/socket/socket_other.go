@@ -69,3 +69,6 @@ func Listen(ln net.Listener, _ *Poller, _ *Idle) (net.Listener, error) { return 
 
 // Take returns nil.
 func Take(net.Conn, *Poller, *Idle) *Conn { return nil }
+
+// Of returns nil.
+func Of(net.Conn) *Conn { return nil }

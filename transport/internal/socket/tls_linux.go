@@ -134,6 +134,7 @@ func (c *Conn) TryRead() error {
 	for {
 		n, err := s.tls.Read(buf[:])
 		if err == errNotNow {
+			shrink(s.tls)
 			return nil
 		}
 		if err != nil {
