@@ -77,7 +77,7 @@ func (a *acceptor) serveConn(c *conn) {
 	if a.srv.log.Enabled(context.Background(), slog.LevelDebug) {
 		remote = c.RemoteAddr().String() // once the connection is closed, it has none
 	}
-	if err := a.http.ServeConn(c); err != nil && !errors.Is(err, errTaken) {
+	if err := a.serverFor(c).ServeConn(c); err != nil && !errors.Is(err, errTaken) {
 		a.srv.log.Debug("a connection ended by an error", "error", clientlog.ConnError(err), "remote", remote)
 	}
 }

@@ -27,6 +27,7 @@ type conn struct {
 	// unread is set if the request was refused before all of it was read. It belongs
 	// to the goroutine that serves the connection.
 	unread bool
+	trust  trust // in the client's certificate
 }
 
 // Read reads from the connection. On a stream listener it replaces the control
