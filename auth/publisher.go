@@ -66,7 +66,7 @@ func (p Publisher) allowsPattern(right Right, keys string) bool {
 // Check returns the refusal, a *Denied, of an operation on the keys, or on all keys if there are none.
 func (p Publisher) Check(right Right, keys ...string) error {
 	if !p.Has(right) {
-		return rightDenied(right)
+		return p.lacks(right)
 	}
 	if len(keys) == 0 && !p.AllowsAll(right) {
 		return &Denied{http.StatusForbidden, CodeKey, `this concerns all keys: use a credential for the keys "**"`, "publisher " + p.Name}
@@ -79,8 +79,8 @@ func (p Publisher) Check(right Right, keys ...string) error {
 	return nil
 }
 
-func rightDenied(right Right) *Denied {
-	return &Denied{http.StatusForbidden, CodeRight, fmt.Sprintf("the credential does not have the right %q: use one that has", right), ""}
+func (p Publisher) lacks(right Right) *Denied {
+	return &Denied{http.StatusForbidden, CodeRight, fmt.Sprintf("the credential does not have the right %q: use one that has", right), "publisher " + p.Name}
 }
 
 // publisher is a configured token.

@@ -26,16 +26,16 @@ func (c *Config) hasToken(h *fasthttp.RequestHeader) bool {
 }
 
 // checkOrigin keeps pages of other sites, in a browser that can reach this
-// listener, from using it. Without a token the host must be an address or localhost,
-// which defeats DNS rebinding, where a name of the attacker's points to this machine.
-// A client with a certificate has checked the server's name by TLS.
+// listener, from using it. Without a credential the host must be an address or
+// localhost, which defeats DNS rebinding, where a name of the attacker's points to this
+// machine. A client that has a certificate checks the server's name by TLS.
 // The Origin of a request, if there is one, must be allowed. A page also makes
 // requests without an Origin: an image, a script, a frame, a link. Browsers mark
 // them by Sec-Fetch-Site (Fetch Metadata, 2.3), at least where they consider this
 // listener trustworthy, as they do with loopback.
-func (a *API) checkOrigin(h *fasthttp.RequestHeader, authority string, named bool, c *Config) *problem {
+func (a *API) checkOrigin(h *fasthttp.RequestHeader, authority string, c *Config) *problem {
 	host, ok := gate.HostName(authority)
-	if !c.guarded() && !named && (!ok || host != "" && host != "localhost" && net.ParseIP(host) == nil) {
+	if !c.guarded() && (!ok || host != "" && host != "localhost" && net.ParseIP(host) == nil) {
 		return &problem{status: fasthttp.StatusForbidden, field: "Host", text: fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", clientlog.CutTo(authority, maxEcho))}
 	}
 	// Of a field that is repeated every value counts.

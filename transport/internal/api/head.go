@@ -59,7 +59,7 @@ func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Confi
 	if !ok {
 		return refused(&problem{status: fasthttp.StatusBadRequest, field: "path", text: "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment"})
 	}
-	if p := a.checkOrigin(h, t.Host, cert != nil, c); p != nil {
+	if p := a.checkOrigin(h, t.Host, c); p != nil {
 		return refused(p)
 	}
 	r, ok := find(t.Path, c)

@@ -35,11 +35,11 @@ func (r *rates) take(name string, perSecond, n int, now time.Time) (wait time.Du
 	if missing := float64(min(n, perSecond)) - l.TokensAt(now); missing > tolerance {
 		return time.Duration(math.Ceil(missing / float64(perSecond) * float64(time.Second)))
 	}
-	for n > 0 { // a limiter takes no more than a bucket at once
-		k := min(n, perSecond)
-		l.ReserveN(now, k)
-		n -= k
+	if n > perSecond { // a limiter takes no more than a bucket at once
+		l.SetBurstAt(now, n)
+		defer l.SetBurstAt(now, perSecond)
 	}
+	l.ReserveN(now, n)
 	return 0
 }
 
