@@ -81,7 +81,7 @@ func (a *acceptor) serveConn(c *conn) {
 	if !a.open(c) {
 		return
 	}
-	err := a.http.ServeConn(c)
+	err := a.serverFor(c).ServeConn(c)
 	switch {
 	case c.prefaced:
 		a.srv.serveHTTP2(c)

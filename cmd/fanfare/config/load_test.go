@@ -40,6 +40,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"listen":                   {":9000", ":9000"},
 	"admin":                    {"localhost:9001", "localhost:9001"},
 	"publishToken":             {"t0ken", "t0ken"},
+	"publishJWT":               {"true", "true"},
+	"publishTokens":            {"", "[{name: shop, token: 0123456789abcdef, keys: ['shop.*'], rights: [publish, mint], maxPublishRate: 5}]"},
 	"adminOrigins":             {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
 	"trustedProxies":           {"10.0.0.7,192.168.0.0/16", "[10.0.0.7, 192.168.0.0/16]"},
 	"page":                     {"false", "false"},
@@ -79,6 +81,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxBodyBytes":             {"8MiB", "8MiB"},
 	"maxBodyTotalBytes":        {"32MiB", "32MiB"},
 	"maxBatchLines":            {"500", "500"},
+	"maxPublishRate":           {"100", "100"},
 	"maxAdminConnections":      {"50", "50"},
 	"maxHeadBytes":             {"20KiB", "20480"},
 	"overLimit":                {"503", "503"},
@@ -112,6 +115,7 @@ var samples = map[string]struct{ text, yaml string }{
 
 // companions are the settings without which others are refused, and their flags.
 var companions = map[string]struct{ setting, flag string }{
+	"publishJWT":       {"jwtKeys", "--jwt-keys=HS256:env:APP_SECRET"},
 	"jwksURL":          {"jwtIssuer", "--jwt-issuer=https://login.example"},
 	"jwtIssuer":        {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"jwtAudience":      {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
@@ -140,6 +144,8 @@ func TestEverySettingInAllWays(t *testing.T) {
 		} else if s.Name == "keys" {
 			n := 4
 			want.Keys = []KeyRule{{Match: "a*", History: &n}}
+		} else if s.Name == "publishTokens" {
+			want.PublishTokens = []Publisher{{Name: "shop", Token: "0123456789abcdef", Keys: []string{"shop.*"}, Rights: []string{"publish", "mint"}, MaxPublishRate: 5}}
 		} else {
 			want.Schedules = []Schedule{{
 				Name: "a", Every: 5 * time.Second, Key: "k", Data: `{"b":[1,"x"]}`,

@@ -44,6 +44,7 @@ var checks = []struct {
 	{"listen", checkListen},
 	{"admin", checkAdmin},
 	{"publishToken", checkToken},
+	{"publishTokens", checkPublishers},
 	{"adminOrigins", checkAdminOrigins},
 	{"trustedProxies", checkProxies},
 	{"path", checkPath},
