@@ -27,6 +27,7 @@ type conn struct {
 	// unread is set if the request was refused before all of it was read. It belongs
 	// to the goroutine that serves the connection.
 	unread bool
+	client net.Addr // of the PROXY header, see RemoteAddr; nil for none
 }
 
 // Read reads from the connection. On a stream listener it replaces the control

@@ -20,13 +20,15 @@ import (
 // derived; default, min and max, texts as a user would write them; enum, the allowed words; form, the placeholder in the
 // help; and reload:"no" for a setting that needs a restart.
 type Config struct {
-	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
-	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
-	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
-	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
-	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8. The log takes a client's address from the X-Forwarded-For of these proxies. Empty: the field is ignored, because any client can send it."`
-	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
-	PProf          bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
+	Listen             string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
+	Admin              string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
+	PublishToken       Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
+	AdminOrigins       []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
+	TrustedProxies     []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8, or unix for whoever connects to a Unix socket. The log, the limits and authCallback take a client's address from the clientAddressField of these proxies, or from their PROXY header. Empty: the field is ignored, because any client can send it."`
+	ClientAddressField string   `yaml:"clientAddressField" group:"Listeners" default:"x-forwarded-for" enum:"x-forwarded-for,forwarded" help:"Field in which trustedProxies write a client's address: X-Forwarded-For, or Forwarded (RFC 7239). The other one is ignored, because a proxy passes it on as the client has written it."`
+	ProxyProtocol      bool     `yaml:"proxyProtocol" group:"Listeners" default:"false" help:"A connection of trustedProxies to the stream listener begins with a header of the PROXY protocol, version 1 or 2, which has the client's address. Without a valid header the connection is closed. Other connections have no header."`
+	Page               bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
+	PProf              bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
 
 	Path             string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
 	Headers          map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, added to the built-in ones or replacing them. An empty value removes a built-in header."`

@@ -46,6 +46,7 @@ var checks = []struct {
 	{"publishToken", checkToken},
 	{"adminOrigins", checkAdminOrigins},
 	{"trustedProxies", checkProxies},
+	{"proxyProtocol", checkProxyProtocol},
 	{"path", checkPath},
 	{"headers", func(c *Config, at place) { checkHeaders(c.Headers, fixedHeaders, at) }},
 	{"allowedOrigins", checkAllowedOrigins},

@@ -58,7 +58,9 @@ func TestValidate(t *testing.T) {
 		{"--listen=off", `flag --listen: listen: "off" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
 		{"--trusted-proxies=10.0.0.0/8,::1,fd00::/8", ""},
 		{"--trusted-proxies=10.0.0.1/8", `flag --trusted-proxies: trustedProxies: "10.0.0.1/8" has bits set after its prefix length: write 10.0.0.0/8`},
-		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8`},
+		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8, or unix for all Unix sockets`},
+		{"--proxy-protocol", "flag --proxy-protocol: proxyProtocol: needs trustedProxies, the addresses from which connections begin with a PROXY header: set trustedProxies (environment FANFARE_TRUSTED_PROXIES)"},
+		{"--client-address-field=x-real-ip", `flag --client-address-field: clientAddressField: "x-real-ip" is not one of x-forwarded-for, forwarded`},
 		{"--trusted-proxies=::ffff:10.0.0.7", `flag --trusted-proxies: trustedProxies: "::ffff:10.0.0.7" is an IPv4 address in IPv6 form: write it as 10.0.0.7 or 10.0.0.0/8`},
 		// Admin: loopback or a token.
 		{"--admin=off", ""},
