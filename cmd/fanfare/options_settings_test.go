@@ -15,7 +15,7 @@ import (
 
 // readElsewhere has the settings that are in no options, and the file that reads each.
 var readElsewhere = map[string]string{
-	"Listen": "listen.go", "Admin": "listen.go",
+	"Listen": "listen.go", "Admin": "listen.go", "ListenMode": "listen.go", "ListenOwner": "listen.go", "AdminMode": "listen.go", "AdminOwner": "listen.go",
 	"MaxConnections": "serve.go", "StdinStops": "serve.go", "LogLevel": "serve.go", "LogFormat": "serve.go",
 	"RedisURL": "redis.go", "RedisChannels": "redis.go", "RedisStreams": "redis.go", "RedisKeys": "redis.go",
 	"RedisPayload": "redis.go", "RedisTimeout": "redis.go", "RedisMaxStreams": "redis.go",

@@ -20,8 +20,12 @@ import (
 // derived; default, min and max, texts as a user would write them; enum, the allowed words; form, the placeholder in the
 // help; and reload:"no" for a setting that needs a restart.
 type Config struct {
-	Listen             string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
-	Admin              string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken."`
+	Listen             string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect, or a Unix socket: unix:/PATH."`
+	ListenMode         string   `yaml:"listenMode" group:"Listeners" default:"0660" reload:"no" form:"MODE" help:"Who may connect to the Unix socket of listen: those who may write to a file of this mode."`
+	ListenOwner        string   `yaml:"listenOwner" group:"Listeners" default:"" reload:"no" form:"[USER][:GROUP]" help:"Owner and group of the Unix socket of listen. Empty: those of the process."`
+	Admin              string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health, or a Unix socket: unix:/PATH. \"off\" disables it. An address other than loopback or a Unix socket needs publishToken."`
+	AdminMode          string   `yaml:"adminMode" group:"Listeners" default:"0660" reload:"no" form:"MODE" help:"The same for the Unix socket of admin. Whoever may connect may publish, unless there is a publishToken."`
+	AdminOwner         string   `yaml:"adminOwner" group:"Listeners" default:"" reload:"no" form:"[USER][:GROUP]" help:"Owner and group of the Unix socket of admin. Empty: those of the process."`
 	PublishToken       Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
 	AdminOrigins       []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
 	TrustedProxies     []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8, or unix for whoever connects to a Unix socket. The log, the limits and authCallback take a client's address from the clientAddressField of these proxies, or from their PROXY header. Empty: the field is ignored, because any client can send it."`

@@ -37,8 +37,12 @@ func writeFile(t *testing.T, text string) string {
 // samples has, for each setting, a text that differs from the default and is valid together with all the others,
 // and how the file says it.
 var samples = map[string]struct{ text, yaml string }{
-	"listen":                   {":9000", ":9000"},
-	"admin":                    {"localhost:9001", "localhost:9001"},
+	"listen":                   {"unix:/run/fanfare/stream.sock", "unix:/run/fanfare/stream.sock"},
+	"admin":                    {"unix:/run/fanfare/admin.sock", "unix:/run/fanfare/admin.sock"},
+	"listenMode":               {"0666", `"0666"`},
+	"listenOwner":              {"www-data:www-data", "'www-data:www-data'"},
+	"adminMode":                {"600", `"600"`},
+	"adminOwner":               {":admins", "':admins'"},
 	"publishToken":             {"t0ken", "t0ken"},
 	"adminOrigins":             {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
 	"trustedProxies":           {"10.0.0.7,192.168.0.0/16", "[10.0.0.7, 192.168.0.0/16]"},
@@ -114,6 +118,10 @@ var samples = map[string]struct{ text, yaml string }{
 
 // companions are the settings without which others are refused, and their flags.
 var companions = map[string]struct{ setting, flag string }{
+	"listenMode":       {"listen", "--listen=unix:/run/fanfare/stream.sock"},
+	"listenOwner":      {"listen", "--listen=unix:/run/fanfare/stream.sock"},
+	"adminMode":        {"admin", "--admin=unix:/run/fanfare/admin.sock"},
+	"adminOwner":       {"admin", "--admin=unix:/run/fanfare/admin.sock"},
 	"jwksURL":          {"jwtIssuer", "--jwt-issuer=https://login.example"},
 	"jwtIssuer":        {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"jwtAudience":      {"jwksURL", "--jwks-url=https://login.example/jwks.json"},

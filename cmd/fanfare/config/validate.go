@@ -43,6 +43,10 @@ var checks = []struct {
 }{
 	{"listen", checkListen},
 	{"admin", checkAdmin},
+	{"listenMode", checkSocket("listen", listenAddr, func(c *Config) string { return c.ListenMode }, true)},
+	{"listenOwner", checkSocket("listen", listenAddr, func(c *Config) string { return c.ListenOwner }, false)},
+	{"adminMode", checkSocket("admin", adminAddr, func(c *Config) string { return c.AdminMode }, true)},
+	{"adminOwner", checkSocket("admin", adminAddr, func(c *Config) string { return c.AdminOwner }, false)},
 	{"publishToken", checkToken},
 	{"adminOrigins", checkAdminOrigins},
 	{"trustedProxies", checkProxies},
