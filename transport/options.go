@@ -153,10 +153,22 @@ type Options struct {
 	// AllowCredentials lets those pages send cookies (withCredentials). It needs
 	// AllowedOrigins without "*".
 	AllowCredentials bool
-	// TrustedProxies are the addresses of proxies whose X-Forwarded-For is believed:
-	// the log then has the client's address. Default none: the field is ignored,
-	// since any client can send one.
+	// TrustedProxies are the addresses of proxies that are believed about the address
+	// of a client, for the log, the limits and Authorize. They write it into
+	// ClientAddressField, or send it by ProxyProtocol. Default none: any client can
+	// send such a field.
 	TrustedProxies []netip.Prefix
+	// TrustUnixSockets makes every peer on a Unix socket a trusted proxy.
+	TrustUnixSockets bool
+	// ClientAddressField is the field in which trusted proxies write the address of a
+	// client, "X-Forwarded-For" or "Forwarded" (RFC 7239). The other one is ignored: a
+	// proxy passes on what a client has written there. Default "X-Forwarded-For".
+	ClientAddressField string
+	// ProxyProtocol makes a connection of a trusted proxy to a listener of Serve begin
+	// with a header of the PROXY protocol, version 1 or 2, which has the address of the
+	// client. A connection without one is closed. It needs trusted proxies: their
+	// connections alone have a header.
+	ProxyProtocol bool
 	// Pprof serves /debug/pprof/ on the admin listener.
 	Pprof bool
 	// AccessLog logs each stream when it ends: the reason, the client's address,

@@ -102,6 +102,10 @@ func newSettings(o Options) (*settings, error) {
 	if err := origins.Check(); err != nil {
 		return nil, err
 	}
+	proxies, err := o.trusted()
+	if err != nil {
+		return nil, err
+	}
 	for name := range o.Headers {
 		if len(o.AllowedOrigins) > 0 && strings.EqualFold(name, "Access-Control-Allow-Origin") {
 			return nil, errors.New("headers: Access-Control-Allow-Origin and allowedOrigins are both set: leave one of them out")
@@ -113,7 +117,7 @@ func newSettings(o Options) (*settings, error) {
 		adminTLS: serverTLS(o.AdminTLS, false),
 		keys:     gate.Keys{Default: o.CacheKey, MaxBytes: o.MaxKeyBytes, MaxCount: o.MaxKeysPerConnection},
 		origins:  origins,
-		proxies:  gate.Proxies(o.TrustedProxies),
+		proxies:  proxies,
 		stream: &stream.Config{
 			PlainIDs:       o.PlainIDs,
 			PingInterval:   o.PingInterval,
@@ -131,6 +135,20 @@ func newSettings(o Options) (*settings, error) {
 		},
 	}
 	return set, set.makeHead()
+}
+
+// trusted are the proxies that are believed.
+func (o *Options) trusted() (gate.Proxies, error) {
+	p := gate.Proxies{Prefixes: o.TrustedProxies, Unix: o.TrustUnixSockets, Field: o.ClientAddressField}
+	switch o.ClientAddressField {
+	case "", gate.XForwardedFor, gate.Forwarded:
+	default:
+		return p, fmt.Errorf("clientAddressField %q: is unknown: use %s or %s", o.ClientAddressField, gate.XForwardedFor, gate.Forwarded)
+	}
+	if o.ProxyProtocol && p.None() {
+		return p, errors.New("proxyProtocol: needs trustedProxies, the addresses from which connections begin with a PROXY header: set them")
+	}
+	return p, nil
 }
 
 // api are the settings of package api.
