@@ -102,6 +102,9 @@ func newSettings(o Options) (*settings, error) {
 		if len(o.AllowedOrigins) > 0 && strings.EqualFold(name, "Access-Control-Allow-Origin") {
 			return nil, errors.New("headers: Access-Control-Allow-Origin and allowedOrigins are both set: leave one of them out")
 		}
+		if o.AllowCredentials && strings.EqualFold(name, "Access-Control-Allow-Credentials") {
+			return nil, errors.New("headers: Access-Control-Allow-Credentials and allowCredentials are both set: leave the header out")
+		}
 	}
 	set := &settings{
 		Options: o,
@@ -231,8 +234,14 @@ func checkField(name, value string) error {
 		return fmt.Errorf("headers: %q needs a name, and a value without CR, LF and NUL", name)
 	}
 	switch name {
-	case "Content-Type", "Content-Length", "Transfer-Encoding", "Date":
-		return fmt.Errorf("headers: %s cannot be set: the stream's framing and type depend on it", name)
+	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Range", "Transfer-Encoding", "Trailer", "Date":
+		return fmt.Errorf("headers: %s cannot be set: the stream's framing, coding and type depend on it", name)
+	case "Upgrade", "Te", "Keep-Alive", "Proxy-Connection":
+		return fmt.Errorf("headers: %s cannot be set: it is about the connection, which belongs to the server (RFC 9110, 7.6.1)", name)
+	case "Connection":
+		if value != "" && !strings.EqualFold(value, "close") && !strings.EqualFold(value, "keep-alive") {
+			return fmt.Errorf("headers: Connection cannot be %q: use close, keep-alive, or nothing to remove the field", value)
+		}
 	}
 	return nil
 }

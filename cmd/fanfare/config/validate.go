@@ -48,6 +48,7 @@ var checks = []struct {
 	{"trustedProxies", checkProxies},
 	{"path", checkPath},
 	{"headers", func(c *Config, at place) { checkHeaders(c.Headers, fixedHeaders, at) }},
+	{"headers", checkConnection},
 	{"allowedOrigins", checkAllowedOrigins},
 	{"allowCredentials", checkCredentials},
 	{"maxBodyTotalBytes", checkBodyTotal},

@@ -12,6 +12,7 @@
 //	token.go     POST /token: tokens for subscribers
 //	keys.go      closing, counting, listing keys
 //	answer.go    answers, errors, and the JSON of both
+//	pprof.go     profiles
 //	page.go      the built-in page
 package api
 
@@ -24,7 +25,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
-	"github.com/valyala/fasthttp/pprofhandler"
 
 	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
@@ -116,8 +116,6 @@ var routes = map[string]route{
 	"/healthz":    {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/healthz") }, open: true, param: anyParam},
 	"/readyz":     {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/readyz") }, open: true, param: anyParam},
 }
-
-var pprofRoute = route{method: fasthttp.MethodGet, serve: func(_ *API, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }, param: anyParam, seconds: true}
 
 // anyParam allows every parameter: probes and scrapers add their own.
 const anyParam = "*"
