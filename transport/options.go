@@ -58,6 +58,10 @@ type Options struct {
 	// MaxConnectionsPerAddress bounds the streams of one client address, of an IPv6
 	// network of 64 bits. Behind a proxy it needs TrustedProxies. Default no limit.
 	MaxConnectionsPerAddress int
+	// MaxConnectionsPerSubject bounds the streams of one subject, see auth.Grant. A new
+	// stream is refused, and the older ones go on. Streams without a subject are not
+	// limited. Default no limit.
+	MaxConnectionsPerSubject int
 	// MaxLife is the longest life of a stream, give or take a tenth; then the client
 	// gets a reconnection time and comes back, perhaps to another server. Default
 	// no limit.

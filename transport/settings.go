@@ -117,6 +117,7 @@ func newSettings(o Options) (*settings, error) {
 			WriteTimeout:   o.WriteTimeout,
 			MaxLife:        o.MaxLife,
 			MaxPerAddress:  o.MaxConnectionsPerAddress,
+			MaxPerSubject:  o.MaxConnectionsPerSubject,
 			MinReadRate:    o.MinReadRate,
 			MaxPinnedBytes: o.MaxPinnedBytes,
 			Retry:          o.Retry,
@@ -155,7 +156,7 @@ func (o *settings) api() *api.Config {
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
-		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxConnectionsPerSubject": int64(o.MaxConnectionsPerSubject), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),

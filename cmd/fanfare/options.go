@@ -133,6 +133,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxConnections:           maxConnections,
 		MaxIdleConnections:       c.MaxIdleConnections,
 		MaxConnectionsPerAddress: c.MaxConnectionsPerAddress,
+		MaxConnectionsPerSubject: c.MaxConnectionsPerSubject,
 		MaxLife:                  c.MaxLife,
 		MinReadRate:              int(c.MinReadRate),
 		MaxPinnedBytes:           int64(c.MaxPinnedBytes),

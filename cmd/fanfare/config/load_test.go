@@ -68,6 +68,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxSubscriberKeys":        {"5", "5"},
 	"keyTotalBytes":            {"3MiB", "3MiB"},
 	"maxConnectionsPerAddress": {"20", "20"},
+	"maxConnectionsPerSubject": {"20", "20"},
 	"maxLife":                  {"1h", "1h0m0s"},
 	"maxIdleConnections":       {"100", "100"},
 	"minReadRate":              {"2kB", "2000"},

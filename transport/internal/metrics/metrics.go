@@ -70,7 +70,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "maxConnectionsPerSubject", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {

@@ -52,8 +52,7 @@ func (st *Stream) end() {
 	reason := st.sub.Closing()
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
-	h.addresses.remove(st.details)
-	h.subjects.remove(st)
+	h.release(st.details)
 	h.metrics.Closed[reason].Inc()
 	h.open.Add(-1) // Close may return from here on; a hook may call it, so the hook comes after
 	st.logEnd(reason.String())

@@ -12,6 +12,7 @@
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
 //	slow.go      limits on slow clients
 //	address.go   a limit on the streams of an address
+//	subject.go   the streams of each subject, and a limit on them
 //	details.go   what only some streams have: subject, expiry, access log, hooks
 //	heartbeat.go the clock, heartbeats and the write timeout
 //	end.go       how one stream ends, and how all of them do (drain)
@@ -42,6 +43,7 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 	MaxLife            time.Duration // 0: no limit
 	MaxPerAddress      int           // 0: no limit
+	MaxPerSubject      int           // 0: no limit
 	MinReadRate        int           // bytes per second
 	MaxPinnedBytes     int64
 	AccessLog          bool
@@ -144,6 +146,7 @@ const (
 	LimitDrain       = "drain"
 	LimitConnections = "maxConnections"
 	LimitAddress     = "maxConnectionsPerAddress"
+	LimitSubject     = "maxConnectionsPerSubject"
 	LimitRequest     = "request"
 )
 
@@ -172,14 +175,18 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 	case open > h.limit:
 		limit = LimitConnections
 	default:
-		st.details = newDetails(req, h.config.Load())
-		if limit = h.addresses.add(st.details, req.Remote, h.config.Load().MaxPerAddress); limit == "" {
+		c := h.config.Load()
+		st.details = newDetails(req, c)
+		if limit = h.addresses.add(st.details, req.Remote, c.MaxPerAddress); limit == "" {
+			limit = h.subjects.reserve(st.details, c.MaxPerSubject)
+		}
+		if limit == "" {
 			limit = h.subscribe(st, req)
 		}
 	}
 	if limit != "" {
 		h.open.Add(-1)
-		h.addresses.remove(st.details)
+		h.release(st.details)
 		return nil, limit
 	}
 	h.metrics.Opened.Inc()
@@ -187,6 +194,12 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 		h.metrics.Replays[st.resumed].Inc()
 	}
 	return st, ""
+}
+
+// release ends what counts a stream as one of its address and its subject, once.
+func (h *Hub) release(d *details) {
+	h.addresses.remove(d)
+	h.subjects.remove(d)
 }
 
 // subscribe makes st a subscriber. Resuming by an id that the engine has not
@@ -223,7 +236,7 @@ func (h *Hub) launch(st *Stream) {
 		}
 	}
 	h.registry.add(st)
-	if !h.subjects.add(st) {
+	if !h.subjects.launch(st) {
 		st.sub.Close(engine.ReasonDisconnected)
 	}
 	h.callOnConnect(st.details)
@@ -238,19 +251,6 @@ func (h *Hub) callOnConnect(d *details) {
 		c.OnConnect(d.info())
 	}
 }
-
-// Disconnect ends the streams of a subject, and returns how many there were.
-func (h *Hub) Disconnect(subject string) (n int) {
-	for _, st := range h.subjects.end(subject) {
-		if st.sub.Close(engine.ReasonDisconnected) {
-			n++
-		}
-	}
-	return n
-}
-
-// Presence returns the subjects that have streams on a key, and how many each has.
-func (h *Hub) Presence(key string) map[string]int { return h.subjects.on(key) }
 
 // Poller returns the poller of the streams' sockets.
 func (h *Hub) Poller() *socket.Poller { return h.poller }
