@@ -62,6 +62,17 @@ type Options struct {
 	// stream is refused, and the older ones go on. Streams without a subject are not
 	// limited. Default no limit.
 	MaxConnectionsPerSubject int
+	// MaxConnectRate bounds the requests for streams per second, in total, and
+	// MaxConnectRatePerAddress those of a client address, as MaxConnectionsPerAddress
+	// counts it. After a quiet second as many may come at once. Requests count before
+	// Authorize is asked about them. A client that is refused is told to come back at a
+	// time of its own, within a minute, so that all together stay under the rate; if
+	// Retry is 0 and one of these is set, streams begin with RetryMax, so that the client
+	// does not keep that time. Default no limit.
+	MaxConnectRate, MaxConnectRatePerAddress int
+	// MaxAuthorizing bounds the requests that wait for Authorize. One more is told to come
+	// back, whatever OverLimit says. Default 4096.
+	MaxAuthorizing int
 	// MaxLife is the longest life of a stream, give or take a tenth; then the client
 	// gets a reconnection time and comes back, perhaps to another server. Default
 	// no limit.

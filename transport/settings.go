@@ -60,6 +60,7 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.RetryMax, max(5*time.Second, o.RetryMin))
 	setDefault(&o.MaxConnections, 100_000)
 	setDefault(&o.MaxIdleConnections, 4096)
+	setDefault(&o.MaxAuthorizing, 4096)
 	setDefault(&o.MaxKeysPerConnection, 16)
 	setDefault(&o.MaxKeyBytes, 1024)
 	setDefault(&o.MaxEventBytes, 2<<20)
@@ -112,12 +113,15 @@ func newSettings(o Options) (*settings, error) {
 		origins: origins,
 		proxies: gate.Proxies(o.TrustedProxies),
 		stream: &stream.Config{
-			PlainIDs:       o.PlainIDs,
-			PingInterval:   o.PingInterval,
-			WriteTimeout:   o.WriteTimeout,
-			MaxLife:        o.MaxLife,
-			MaxPerAddress:  o.MaxConnectionsPerAddress,
-			MaxPerSubject:  o.MaxConnectionsPerSubject,
+			PlainIDs:      o.PlainIDs,
+			PingInterval:  o.PingInterval,
+			WriteTimeout:  o.WriteTimeout,
+			MaxLife:       o.MaxLife,
+			MaxPerAddress: o.MaxConnectionsPerAddress,
+			MaxPerSubject: o.MaxConnectionsPerSubject,
+
+			MaxConnectRate: o.MaxConnectRate, MaxConnectRatePerAddress: o.MaxConnectRatePerAddress,
+
 			MinReadRate:    o.MinReadRate,
 			MaxPinnedBytes: o.MaxPinnedBytes,
 			Retry:          o.Retry,
@@ -127,6 +131,9 @@ func newSettings(o Options) (*settings, error) {
 			OnDisconnect:   onDisconnect(o.OnDisconnect),
 			AccessLog:      o.AccessLog,
 		},
+	}
+	if set.stream.Retry == 0 && (o.MaxConnectRate > 0 || o.MaxConnectRatePerAddress > 0) {
+		set.stream.Retry = o.RetryMax // or a client would keep the time for which it was sent away
 	}
 	return set, set.makeHead()
 }
@@ -156,7 +163,7 @@ func (o *settings) api() *api.Config {
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
-		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxConnectionsPerSubject": int64(o.MaxConnectionsPerSubject), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxConnectionsPerSubject": int64(o.MaxConnectionsPerSubject), "maxConnectRate": int64(o.MaxConnectRate), "maxConnectRatePerAddress": int64(o.MaxConnectRatePerAddress), "maxAuthorizing": int64(o.MaxAuthorizing), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),

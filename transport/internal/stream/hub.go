@@ -12,6 +12,7 @@
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
 //	slow.go      limits on slow clients
 //	address.go   a limit on the streams of an address
+//	rate.go      limits on the requests for streams per second
 //	subject.go   the streams of each subject, and a limit on them
 //	details.go   what only some streams have: subject, expiry, access log, hooks
 //	heartbeat.go the clock, heartbeats and the write timeout
@@ -44,11 +45,14 @@ type Config struct {
 	MaxLife            time.Duration // 0: no limit
 	MaxPerAddress      int           // 0: no limit
 	MaxPerSubject      int           // 0: no limit
-	MinReadRate        int           // bytes per second
-	MaxPinnedBytes     int64
-	AccessLog          bool
-	OnConnect          func(Info)
-	OnDisconnect       func(info Info, reason string, lasted time.Duration)
+	// Requests for streams per second; 0: no limit.
+	MaxConnectRate, MaxConnectRatePerAddress int
+
+	MinReadRate    int // bytes per second
+	MaxPinnedBytes int64
+	AccessLog      bool
+	OnConnect      func(Info)
+	OnDisconnect   func(info Info, reason string, lasted time.Duration)
 }
 
 // Jitter returns a random reconnection time.
@@ -78,6 +82,7 @@ type Hub struct {
 	draining   atomic.Bool
 	addresses  addresses
 	subjects   subjects
+	rates      connectRates
 	pins       pins
 	pinned     atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
@@ -99,6 +104,7 @@ func NewHub(eng *engine.Engine, limit int, c *Config) (*Hub, error) {
 		buffers: newBufferPool(4 * eng.Wakers()),
 		resumes: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 		poller:  poller,
+		rates:   connectRates{start: time.Now()},
 		stop:    make(chan struct{}),
 	}
 	h.config.Store(c)
@@ -147,7 +153,10 @@ const (
 	LimitConnections = "maxConnections"
 	LimitAddress     = "maxConnectionsPerAddress"
 	LimitSubject     = "maxConnectionsPerSubject"
-	LimitRequest     = "request"
+
+	LimitConnectRate           = "maxConnectRate"
+	LimitConnectRatePerAddress = "maxConnectRatePerAddress"
+	LimitRequest               = "request"
 )
 
 // Limits that end a stream.
