@@ -170,7 +170,9 @@ type Options struct {
 	// *auth.Denied by its status. Default nil: there is no POST /token.
 	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
 	// OnConnect is called when a stream begins, before its first event, and
-	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
+	// OnDisconnect when it has ended, with the reason and how long it lasted. Close and
+	// Drain return when OnDisconnect has returned for all streams, or after a second:
+	// it may call them itself. Both must
 	// return soon and may be called from many goroutines at once.
 	OnConnect    func(Info)
 	OnDisconnect func(info Info, reason string, lasted time.Duration)

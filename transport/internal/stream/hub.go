@@ -78,6 +78,7 @@ type Hub struct {
 	clock      atomic.Int64  // milliseconds, kept by sweep: for times that need no precision
 	sampleMask atomic.Uint64 // see sampleMask
 	open       atomic.Int64  // streams
+	ending     atomic.Int64  // streams that do not count any more, and whose access line or hook is under way
 	blocked    atomic.Int64  // streams that wait for their client
 	draining   atomic.Bool
 	addresses  addresses
