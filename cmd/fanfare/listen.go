@@ -48,7 +48,7 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 	if l.admin != nil && cfg.Admin == config.Off {
 		return nil, fmt.Errorf("admin: is off, but a socket named %q was inherited: remove it from the unit, or give admin an address", socketAdmin)
 	}
-	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
+	if l.admin != nil && cfg.PublishToken == "" && cfg.AdminClientCA == "" && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
 		return nil, fmt.Errorf("inherited socket %q listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
 	}
 	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {

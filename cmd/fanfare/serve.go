@@ -32,7 +32,8 @@ type process struct {
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
-	door     door          // who may subscribe
+	certs    listenerCerts
+	door     door // who may subscribe
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
@@ -58,6 +59,10 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if err != nil {
 		return err
 	}
+	if err := p.certs.open(cfg, &to, p.logger); err != nil {
+		return err
+	}
+	defer p.certs.close()
 	authorizer, err := p.door.guard(cfg, &to, p.logger)
 	if err != nil {
 		return err
@@ -70,6 +75,11 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		return err
 	}
 	defer p.srv.Close()
+	for _, c := range p.certs.stores() {
+		if err := p.srv.Registry().Register(c); err != nil {
+			return err
+		}
+	}
 	if p.schedule, err = newScheduleRunner(p.srv, p.logger); err != nil {
 		return err
 	}
@@ -102,6 +112,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
 	}
 	go func() { failed <- p.srv.Serve(l.stream) }()
+	p.certs.start(l)
 	if err := p.schedule.Apply(schedules(cfg)); err != nil {
 		return err
 	}
@@ -123,22 +134,24 @@ func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 
 // announce logs the addresses, the limits, and commands to try.
 func (p *process) announce(streams, admin net.Listener, limit, files int) {
-	at := "http://" + reachable(streams.Addr())
+	at, with := p.certs.stream.reach(streams.Addr())
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
 	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
 		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
 	if n := len(p.cfg.Schedules); n > 0 {
 		p.logger.Info("schedules", "running", n)
 	}
-	try := fmt.Sprintf("curl -N '%s%s?connectKey=news'", at, p.cfg.Path)
+	try := fmt.Sprintf("curl -N%s '%s%s?connectKey=news'", with, at, p.cfg.Path)
 	if admin == nil {
 		p.logger.Info("publish API is off (admin: off)", "try", try)
 		return
 	}
-	api := "http://" + reachable(admin.Addr())
-	auth := ""
+	api, auth := p.certs.admin.reach(admin.Addr())
+	if p.cfg.AdminClientCA != "" {
+		auth += " --cert CLIENT.pem --key CLIENT.key"
+	}
 	if p.cfg.PublishToken != "" {
-		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
+		auth += " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
 	p.logger.Info("try", "subscribe", try,
@@ -264,6 +277,10 @@ func (p *process) apply(next *config.Config) error {
 		return shortToken(next, p.admin.Addr())
 	}
 	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
+	useCerts, err := p.certs.load(next, p.admin != nil)
+	if err != nil {
+		return err
+	}
 	authorizer, err := p.door.guard(next, &to, p.logger)
 	if err != nil {
 		return err
@@ -273,6 +290,11 @@ func (p *process) apply(next *config.Config) error {
 		return errors.New("authorization: cannot be switched off while the streams are open: " +
 			"restart the server, or let everybody subscribe by anonymousKeys: [\"**\"]")
 	}
+	if err := to.Check(); err != nil {
+		p.door.retire(authorizer)
+		return err
+	}
+	useCerts(&to)
 	// The new one first: the server must not ask one that allows more than the configuration.
 	old := p.door.replace(authorizer)
 	if err := p.srv.Reconfigure(to); err != nil {
