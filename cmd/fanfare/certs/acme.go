@@ -43,6 +43,11 @@ const (
 // acmeProtocol is the ALPN name of the challenge.
 const acmeProtocol = "acme-tls/1"
 
+// equal compares what settings can change.
+func (a ACME) equal(b ACME) bool {
+	return slices.Equal(a.Domains, b.Domains) && a.Directory == b.Directory && a.Email == b.Email && a.Cache == b.Cache && a.CA == b.CA
+}
+
 // isChallenge reports whether a handshake is the CA's look at a challenge (RFC 8737 3).
 func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmeProtocol

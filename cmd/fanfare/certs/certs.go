@@ -22,7 +22,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -167,7 +166,7 @@ func (s *Store) Use(next *Next) {
 	// Keep the manager of ACME while its options stay the same: it may be waiting for a certificate.
 	var retired *manager
 	switch {
-	case old != nil && old.acme != nil && reflect.DeepEqual(old.options.ACME, n.options.ACME):
+	case old != nil && old.acme != nil && old.options.ACME.equal(n.options.ACME):
 		n.acme = old.acme
 	default:
 		if old != nil {

@@ -23,7 +23,12 @@ import (
 	"fanfare/internal/test/eventually"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// certmagic's goroutine for a lock looks every 5 s whether the lock is gone; that of its rate limiter stays.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
+}
 
 // logBuffer is the log of a Store.
 type logBuffer struct {
@@ -53,13 +58,18 @@ type place struct {
 // serve listens with a Store of these options. Each connection is echoed.
 func serve(t *testing.T, o Options) place {
 	t.Helper()
+	return serveAt(t, "127.0.0.1:0", o)
+}
+
+func serveAt(t *testing.T, addr string, o Options) place {
+	t.Helper()
 	log := &logBuffer{}
 	s, err := New("stream", o, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.every = 10 * time.Millisecond
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
