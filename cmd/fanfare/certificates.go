@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,13 +94,13 @@ func (l *listenerCerts) stores() (list []*certs.Store) {
 	return list
 }
 
-// start begins the reloads and ACME. The listeners are open.
-func (l *listenerCerts) start(open *listeners) {
+// start begins the reloads and ACME. The listeners are open. onChange is called when the options of the server have changed.
+func (l *listenerCerts) start(open *listeners, onChange func()) {
 	if l.stream.Store != nil {
-		l.stream.Start(open.stream.Addr())
+		l.stream.Start(open.stream.Addr(), onChange)
 	}
 	if l.admin.Store != nil {
-		l.admin.Start(open.admin.Addr())
+		l.admin.Start(open.admin.Addr(), onChange)
 	}
 }
 
@@ -109,10 +110,11 @@ func (l *listenerCerts) close() {
 	}
 }
 
-// load reads what other settings name. Nothing changes until use is called; it also sets the options of the server. hasAdmin says
+// load reads what other settings name, and sets the options of the server. Nothing is in effect until use is called. hasAdmin says
 // whether there is an admin listener, which the settings decide at the start only.
-func (l *listenerCerts) load(next *config.Config, hasAdmin bool) (use func(*transport.Options), err error) {
-	stream, err := l.stream.load(streamCerts(next), "tlsCert and acmeDomains", "stream")
+func (l *listenerCerts) load(next *config.Config, to *transport.Options, hasAdmin bool) (use func(), err error) {
+	l.options(to)
+	stream, err := l.stream.load(streamCerts(next), &to.TLS, "tlsCert and acmeDomains", "stream")
 	if err != nil {
 		return nil, err
 	}
@@ -121,18 +123,14 @@ func (l *listenerCerts) load(next *config.Config, hasAdmin bool) (use func(*tran
 		if l.admin.Store != nil && o.Enabled() && o.ClientCA.Path == "" && l.admin.TLSConfig().ClientCAs != nil {
 			return nil, errors.New("adminClientCA: cannot be removed while the admin listener is open: restart the server")
 		}
-		if admin, err = l.admin.load(o, "adminTLSCert", "admin"); err != nil {
+		if admin, err = l.admin.load(o, &to.AdminTLS, "adminTLSCert", "admin"); err != nil {
 			return nil, err
 		}
 	}
-	return func(to *transport.Options) {
-		stream()
-		admin()
-		l.options(to)
-	}, nil
+	return func() { stream(); admin() }, nil
 }
 
-func (c listenerCert) load(o certs.Options, settings, listener string) (use func(), err error) {
+func (c listenerCert) load(o certs.Options, to **tls.Config, settings, listener string) (use func(), err error) {
 	switch {
 	case o.Enabled() != (c.Store != nil):
 		// A file that is just being written is empty for a moment, and clients have the scheme in their URLs.
@@ -144,6 +142,7 @@ func (c listenerCert) load(o certs.Options, settings, listener string) (use func
 	if err != nil {
 		return nil, err
 	}
+	*to = next.TLSConfig()
 	return func() { c.Use(next) }, nil
 }
 

@@ -33,12 +33,15 @@ type process struct {
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
 	certs    listenerCerts
-	door     door // who may subscribe
+	options  transport.Options // in effect
+
+	certsChanged chan struct{} // a file of certificates has changed them
+	door         door          // who may subscribe
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
 func serve(cfg *config.Config, load func() (*config.Config, error)) error {
-	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load}
+	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load, certsChanged: make(chan struct{}, 1)}
 	if err := setLevel(&p.level, cfg.LogLevel); err != nil {
 		return err
 	}
@@ -74,6 +77,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
 		return err
 	}
+	p.options = to
 	defer p.srv.Close()
 	for _, c := range p.certs.stores() {
 		if err := p.srv.Registry().Register(c); err != nil {
@@ -112,7 +116,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
 	}
 	go func() { failed <- p.srv.Serve(l.stream) }()
-	p.certs.start(l)
+	p.certs.start(l, func() { notify(p.certsChanged) })
 	if err := p.schedule.Apply(schedules(cfg)); err != nil {
 		return err
 	}
@@ -193,6 +197,11 @@ func (p *process) run(signals <-chan os.Signal, failed <-chan error) error {
 			return err
 		case <-changed:
 			p.reload("file")
+		case <-p.certsChanged:
+			p.certs.options(&p.options)
+			if err := p.srv.Reconfigure(p.options); err != nil { // not possible: only certificates are new
+				return err
+			}
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				p.reload("SIGHUP")
@@ -277,7 +286,7 @@ func (p *process) apply(next *config.Config) error {
 		return shortToken(next, p.admin.Addr())
 	}
 	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
-	useCerts, err := p.certs.load(next, p.admin != nil)
+	useCerts, err := p.certs.load(next, &to, p.admin != nil)
 	if err != nil {
 		return err
 	}
@@ -294,13 +303,14 @@ func (p *process) apply(next *config.Config) error {
 		p.door.retire(authorizer)
 		return err
 	}
-	useCerts(&to)
+	useCerts()
 	// The new one first: the server must not ask one that allows more than the configuration.
 	old := p.door.replace(authorizer)
 	if err := p.srv.Reconfigure(to); err != nil {
 		p.door.retire(p.door.replace(old))
 		return err
 	}
+	p.options = to
 	p.door.retire(old)
 	p.eng.Reconfigure(eo)
 	if err := p.schedule.Apply(schedules(next)); err != nil {

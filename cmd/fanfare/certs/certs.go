@@ -4,11 +4,11 @@
 //		Pairs: []certs.Pair{{Cert: certs.File{"tlsCert", "cert.pem"}, Key: certs.File{"tlsKey", "key.pem"}}},
 //	}, logger)
 //	options.TLS = store.TLSConfig() // of transport.Options
-//	store.Start(listener.Addr())
+//	store.Start(listener.Addr(), func() { ... })
 //	defer store.Close()
 //
-// The configuration that TLSConfig returns stays the same. It asks the Store at each handshake, so new certificates are for new
-// connections, and open streams do not notice.
+// The configuration that TLSConfig returns asks the Store for a certificate at each handshake, so new certificates are for new
+// connections, and open streams do not notice. It is another one only when the CAs of clients change.
 //
 // # What is in effect
 //
@@ -58,21 +58,21 @@ type Store struct {
 	current  atomic.Pointer[set]
 	failures atomic.Int64
 
-	mu     sync.Mutex // of what follows, and of each change of current
-	config *tls.Config
-	addr   net.Addr // of the listener; nil before Start
-	stop   chan struct{}
-	done   chan struct{}
-	closed bool
+	mu       sync.Mutex // of what follows, and of each change of current
+	addr     net.Addr   // of the listener; nil before Start
+	onChange func()     // of Start
+	stop     chan struct{}
+	done     chan struct{}
+	closed   bool
 }
 
 // set is what is in effect at one time. It does not change; a change makes another one.
 type set struct {
-	options    Options
-	pairs      []*certificate // in the order of options.Pairs
-	clientCA   *authorities   // nil: clients need no certificate
-	clientAuth *tls.Config    // for GetConfigForClient, nil without clientCA
-	acme       *manager       // nil without ACME
+	options  Options
+	pairs    []*certificate // in the order of options.Pairs
+	clientCA *authorities   // nil: clients need no certificate
+	acme     *manager       // nil without ACME
+	config   *tls.Config
 }
 
 // New reads the files of o. The error has a line for each file that cannot be used. listener is for the log and the metrics.
@@ -107,10 +107,11 @@ type Next struct {
 	roots *x509.CertPool // of the ACME server
 }
 
-// Load reads the files of other options. Nothing changes until Use.
-func (s *Store) Load(o Options) (*Next, error) { return load(o) }
+// TLSConfig is what Store.TLSConfig returns after Use.
+func (n *Next) TLSConfig() *tls.Config { return n.set.config }
 
-func load(o Options) (*Next, error) {
+// Load reads the files of other options. Nothing changes until Use.
+func (s *Store) Load(o Options) (*Next, error) {
 	n, err := read(o)
 	if err != nil {
 		return nil, err
@@ -121,6 +122,7 @@ func load(o Options) (*Next, error) {
 			return nil, err
 		}
 	}
+	n.config = s.configFor(n, s.current.Load())
 	return next, nil
 }
 
@@ -160,7 +162,6 @@ func (s *Store) Use(next *Next) {
 	}
 	if n.clientCA != nil {
 		s.warn(n.clientCA.warnings)
-		n.clientAuth = s.mutual(n.clientCA.pool)
 	}
 
 	// Keep the manager of ACME while its options stay the same: it may be waiting for a certificate.
@@ -177,9 +178,6 @@ func (s *Store) Use(next *Next) {
 		}
 	}
 	s.current.Store(n)
-	if s.config == nil || (s.config.ClientCAs == nil) != (n.clientCA == nil) || (s.config.NextProtos == nil) != (n.acme == nil) {
-		s.config = s.makeConfig(n)
-	}
 	if retired != nil {
 		retired.close()
 	}
@@ -194,33 +192,24 @@ func (s *Store) warn(warnings []string) {
 	}
 }
 
-// TLSConfig is for transport.Options. It is the same value until a change of the options adds or removes
-// the CA of clients or ACME.
-func (s *Store) TLSConfig() *tls.Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.config
-}
+// TLSConfig is for transport.Options. It is another one after a change of the options has added or removed ACME, and after the CAs
+// of clients have changed.
+func (s *Store) TLSConfig() *tls.Config { return s.current.Load().config }
 
-func (s *Store) makeConfig(n *set) *tls.Config {
+// configFor is the configuration for n. It is the one of old if possible, because it has the keys of session tickets.
+func (s *Store) configFor(n, old *set) *tls.Config {
+	acme := len(n.options.ACME.Domains) > 0
+	if old != nil && acme == (len(old.options.ACME.Domains) > 0) && n.clientCA.same(old.clientCA) {
+		return old.config
+	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate}
-	if n.acme != nil {
+	if acme {
 		c.NextProtos = []string{acmeProtocol}
 	}
 	if n.clientCA != nil {
-		// The fields say what is required; the function has the CAs as they are at the time of the handshake. Session tickets
-		// have the keys of the outer configuration, and crypto/tls verifies the client's certificate again when one is used.
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, n.clientCA.pool
-		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current.Load().clientAuth, nil }
 	}
 	return c
-}
-
-func (s *Store) mutual(pool *x509.CertPool) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: s.certificate,
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
-	}
 }
 
 // certificate chooses one for a handshake.
@@ -276,14 +265,14 @@ func (s *Store) Covers(host string) bool {
 }
 
 // Start begins to look at the files, and to obtain certificates by ACME. addr is the address of the listener, which must be open:
-// the CA connects to it.
-func (s *Store) Start(addr net.Addr) {
+// the CA connects to it. onChange is called when a file has changed so that TLSConfig returns another value.
+func (s *Store) Start(addr net.Addr, onChange func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.addr != nil || s.closed {
 		return
 	}
-	s.addr = addr
+	s.addr, s.onChange = addr, onChange
 	if n := s.current.Load(); n.acme != nil {
 		n.acme.start(addr)
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,19 +70,21 @@ func serveAt(t *testing.T, addr string, o Options) place {
 		t.Fatal(err)
 	}
 	s.every = 10 * time.Millisecond
-	tcp, err := net.Listen("tcp", addr)
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := tls.NewListener(tcp, s.TLSConfig())
+	var config atomic.Pointer[tls.Config]
+	config.Store(s.TLSConfig())
 	ending, end := context.WithCancel(context.Background())
 	var open sync.WaitGroup
 	open.Go(func() {
 		for {
-			c, err := ln.Accept()
+			tcp, err := ln.Accept()
 			if err != nil {
 				return
 			}
+			c := tls.Server(tcp, config.Load())
 			open.Go(func() {
 				stop := context.AfterFunc(ending, func() { _ = c.Close() })
 				defer stop()
@@ -90,7 +93,7 @@ func serveAt(t *testing.T, addr string, o Options) place {
 			})
 		}
 	})
-	s.Start(tcp.Addr())
+	s.Start(ln.Addr(), func() { config.Store(s.TLSConfig()) })
 	t.Cleanup(func() {
 		_ = ln.Close()
 		end()
@@ -100,7 +103,7 @@ func serveAt(t *testing.T, addr string, o Options) place {
 			t.Log(log)
 		}
 	})
-	return place{s, tcp.Addr().String(), log}
+	return place{s, ln.Addr().String(), log}
 }
 
 // dial makes a connection, and exchanges bytes: with TLS 1.3 a client learns only then that its certificate is refused.

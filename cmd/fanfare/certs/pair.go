@@ -103,6 +103,11 @@ type authorities struct {
 	warnings []string
 }
 
+// same reports whether both are nil, or come from the same bytes.
+func (a *authorities) same(b *authorities) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.sum == b.sum
+}
+
 func loadAuthorities(f File) (*authorities, error) {
 	text, err := f.read()
 	if err != nil {

@@ -41,10 +41,14 @@ func (s *Store) refresh(failed map[File][32]byte) {
 	}
 	if old.clientCA != nil {
 		if again := s.refreshAuthorities(old, failed); again != nil {
-			next.clientCA, next.clientAuth = again, s.mutual(again.pool)
+			next.clientCA = again
+			next.config = s.configFor(&next, old)
 		}
 	}
 	s.current.Store(&next)
+	if next.config != old.config {
+		s.onChange()
+	}
 }
 
 // refreshPair returns what replaces c, or nil.
@@ -83,7 +87,7 @@ func (s *Store) refreshAuthorities(old *set, failed map[File][32]byte) *authorit
 		return nil
 	}
 	delete(failed, f)
-	if again.sum == old.clientCA.sum {
+	if again.same(old.clientCA) {
 		return nil
 	}
 	s.warn(again.warnings)
