@@ -1,0 +1,318 @@
+package docs_test
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+)
+
+const (
+	recipesFile  = "securing.md"
+	recipePrefix = "Recipe: "
+)
+
+// withoutRecipes is the text of a document without its recipes.
+func withoutRecipes(text string) string {
+	sections := strings.Split(text, "\n## ")
+	return strings.Join(slices.DeleteFunc(sections, func(s string) bool { return strings.HasPrefix(s, recipePrefix) }), "\n## ")
+}
+
+// recipe is a section of securing.md whose title begins with "Recipe: ". A bold file name stands before the text of each file. The
+// blocks of kind "console" have commands and what they print.
+type recipe struct {
+	files map[string]string
+	steps []step
+}
+
+// step is a command with the lines that it prints. In them "…" stands for any text. If the last line is "…" alone, the command
+// prints more and does not end.
+type step struct {
+	command string
+	prints  []string
+	endless bool
+}
+
+// readRecipe reads a section. Each block must be a file or a session in a shell: nothing in a recipe is left out.
+func readRecipe(t *testing.T, title string) recipe {
+	t.Helper()
+	_, text, found := strings.Cut(read(t, recipesFile), "\n## "+recipePrefix+title+"\n")
+	if !found {
+		t.Fatalf("%s has no recipe %q", recipesFile, title)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	r := recipe{files: map[string]string{}}
+	for _, m := range regexp.MustCompile("(?ms)(?:^\\*\\*`([^`]+)`\\*\\*\n\n)?^```(\\w*)\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		switch name, kind, body := m[1], m[2], m[3]; {
+		case kind == "console" && name == "":
+			r.steps = append(r.steps, stepsOf(body)...)
+		case name != "" && r.files[name] == "":
+			r.files[name] = body
+		default:
+			t.Fatalf("recipe %q: a block is neither a session in a shell nor a file with a name of its own:\n%s", title, body)
+		}
+	}
+	return r
+}
+
+func stepsOf(session string) (steps []step) {
+	for line := range strings.Lines(session) {
+		line = strings.TrimSuffix(line, "\n")
+		if command, ok := strings.CutPrefix(line, "$ "); ok {
+			steps = append(steps, step{command: command})
+			continue
+		}
+		last := &steps[len(steps)-1]
+		if last.endless = line == "…"; !last.endless {
+			last.prints = append(last.prints, line)
+		}
+	}
+	return steps
+}
+
+// kitchen is where a recipe is followed: a folder, a shell's environment, and free ports in place of the printed ones.
+type kitchen struct {
+	t     *testing.T
+	dir   string
+	env   []string
+	ports map[string]string // printed -> used
+	files map[string]string // as they are printed
+	// listens has the printed port on which a program in the background answers when it is ready, by its first word.
+	listens map[string]string
+}
+
+// binaries is a folder with the program fanfare, for PATH.
+func newKitchen(t *testing.T, binaries string) *kitchen {
+	k := &kitchen{t: t, dir: t.TempDir(), ports: map[string]string{}, listens: map[string]string{"fanfare": "8081", "node": "3000", "python3": "3000", "go": "3000"}}
+	for _, port := range []string{"8080", "8081", "3000"} {
+		k.ports[port] = proctest.Port(proctest.FreeAddr(t))
+	}
+	k.env = []string{"PATH=" + binaries + ":" + os.Getenv("PATH"), "CURL_HOME=" + k.dir}
+	if err := os.WriteFile(filepath.Join(k.dir, ".curlrc"), []byte("no-buffer\n"), 0o600); err != nil { // as on a terminal
+		t.Fatal(err)
+	}
+	return k
+}
+
+var number = regexp.MustCompile(`\b\d{4}\b`)
+
+// replace puts the free ports into a text.
+func (k *kitchen) replace(text string) string {
+	return number.ReplaceAllStringFunc(text, func(port string) string {
+		if free, ok := k.ports[port]; ok {
+			return free
+		}
+		return port
+	})
+}
+
+// addr is where a printed port is.
+func (k *kitchen) addr(port string) string { return "127.0.0.1:" + k.ports[port] }
+
+// write writes the files of a recipe.
+func (k *kitchen) write(files map[string]string) {
+	k.t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(k.replace(files[name])), 0o600); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+}
+
+// follow runs the commands. problems are those that print something else than the recipe says.
+func (k *kitchen) follow(steps []step) (problems []string) {
+	k.t.Helper()
+	for _, s := range steps {
+		problem := ""
+		if command, background := strings.CutSuffix(s.command, " &"); background {
+			k.start(command)
+		} else if m := assignment.FindStringSubmatch(s.command); m != nil {
+			problem = k.assign(s.command, m[1])
+		} else {
+			problem = k.run(s)
+		}
+		if problem != "" {
+			problems = append(problems, s.command+"\n"+problem)
+		}
+	}
+	return problems
+}
+
+var assignment = regexp.MustCompile(`^(?:export )?(\w+)=`)
+
+// shell is a command in the recipe's folder and environment.
+func (k *kitchen) shell(command string) *exec.Cmd {
+	cmd := exec.Command("bash", "-c", k.replace(command))
+	cmd.Dir = k.dir
+	cmd.Env = proctest.Environment(k.env...)
+	return cmd
+}
+
+// start runs a program in the background, and waits until it listens.
+func (k *kitchen) start(command string) *proctest.Process {
+	k.t.Helper()
+	program, _, _ := strings.Cut(command, " ")
+	port, known := k.listens[program]
+	if !known {
+		k.t.Fatalf("%s: say in kitchen.listens where %s listens", command, program)
+	}
+	p := proctest.Start(k.t, k.shell("exec "+command))
+	p.Await(command, func() error {
+		conn, err := net.Dial("tcp", k.addr(port))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	return p
+}
+
+// assign sets a variable for the commands that follow.
+func (k *kitchen) assign(command, name string) (problem string) {
+	k.t.Helper()
+	out, err := k.shell("set -eo pipefail; " + command + `; printf %s "$` + name + `"`).Output()
+	if err != nil || len(out) == 0 {
+		return fmt.Sprintf("%s is not set: %v", name, err)
+	}
+	k.env = append(k.env, name+"="+string(out))
+	return ""
+}
+
+// run runs a command until it ends, has printed enough, or prints a wrong line.
+func (k *kitchen) run(s step) (problem string) {
+	k.t.Helper()
+	cmd := k.shell(s.command)
+	out := &proctest.Log{}
+	cmd.Stdout = out
+	p := proctest.Start(k.t, cmd)
+	defer p.Kill()
+	complete := false
+	eventually.True(k.t, s.command, func() bool {
+		ended := p.Ended() // before the look at what it has written
+		text := out.String()
+		lines := strings.Split(text, "\n")
+		lines = lines[:len(lines)-1] // the last one is "", or not complete yet
+		for i, line := range lines {
+			switch {
+			case i < len(s.prints) && !matches(s.prints[i], line):
+				problem = fmt.Sprintf("prints %q, and %q is right", line, s.prints[i])
+				return true
+			case i >= len(s.prints) && !s.endless:
+				problem = fmt.Sprintf("prints one line more: %q", line)
+				return true
+			}
+		}
+		complete = len(lines) >= len(s.prints)
+		return ended || complete && s.endless
+	})
+	switch {
+	case problem != "":
+		return problem
+	case !complete:
+		return fmt.Sprintf("prints only %q", out)
+	case !s.endless && p.Wait() != 0:
+		return fmt.Sprintf("ends with %v\n%s", p.Cmd.ProcessState, p.Log)
+	}
+	return ""
+}
+
+// matches reports whether a line is as it is printed in the document.
+func matches(printed, line string) bool {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(printed), "…", ".*")
+	return regexp.MustCompile("^" + pattern + "$").MatchString(line)
+}
+
+// recipes says how each recipe is tested beyond its own commands.
+var recipes = map[string]struct {
+	// weaken has changes that open what the recipe closes: a pattern of what to take out of a file. With any of them a command of
+	// the recipe must print something else. Otherwise its checks prove nothing.
+	weaken []weakness
+	// prepare makes what a reader has and the recipe does not: a login service, for instance.
+	prepare func(k *kitchen)
+	// after goes on when all commands have printed what they should.
+	after func(t *testing.T, k *kitchen)
+}{
+	"cookie session": {
+		weaken: []weakness{
+			{"fanfare.yaml", `authCallback: .*`, `anonymousKeys: ["**"]`},
+			{"fanfare.yaml", `\[https://app.example.com\]`, `[https://*.example.com]`},
+			{"app.mjs", `if \(!user\) return res.writeHead\(401\).end\(\);`, ``},
+			{"app.mjs", `if \(!mine\) return .*`, ``},
+			{"app.mjs", `\.every\(`, `.some(`},
+		},
+		after: checkCookieSession,
+	},
+	"tokens made by Fanfare": {
+		weaken: []weakness{
+			{"fanfare.yaml", `\[public\.\*\]`, `["**"]`},
+			{"fanfare.yaml", `\[public\.\*\]`, `["user.*"]`},
+			{"app.mjs", `user\.\$\{user\}\.\*`, `user.*`},
+		},
+		after: checkTokens,
+	},
+}
+
+// weakness replaces what a pattern matches in a file.
+type weakness struct{ file, pattern, with string }
+
+// TestRecipes follows each recipe of securing.md as it is printed, with other ports.
+func TestRecipes(t *testing.T) {
+	binaries := t.TempDir()
+	if _, err := proctest.Build(binaries, "../cmd/fanfare"); err != nil {
+		t.Fatal(err)
+	}
+	titles := regexp.MustCompile(`(?m)^## `+recipePrefix+`(.*)$`).FindAllStringSubmatch(read(t, recipesFile), -1)
+	if len(titles) != len(recipes) {
+		t.Errorf("%s has %d recipes, and %d are tested", recipesFile, len(titles), len(recipes))
+	}
+	for _, m := range titles {
+		title := m[1]
+		test, known := recipes[title]
+		if !known {
+			t.Errorf("the recipe %q is not tested: add it to recipes", title)
+			continue
+		}
+		r := readRecipe(t, title)
+		cook := func(t *testing.T, files map[string]string) (k *kitchen, problems []string) {
+			k = newKitchen(t, binaries)
+			if test.prepare != nil {
+				test.prepare(k)
+			}
+			k.files = files
+			k.write(files)
+			return k, k.follow(r.steps)
+		}
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			k, problems := cook(t, r.files)
+			for _, problem := range problems {
+				t.Error(problem)
+			}
+			if len(problems) == 0 && test.after != nil {
+				test.after(t, k)
+			}
+		})
+		for _, w := range test.weaken {
+			t.Run(title+" without "+w.pattern, func(t *testing.T) {
+				t.Parallel()
+				files := maps.Clone(r.files)
+				files[w.file] = regexp.MustCompile(w.pattern).ReplaceAllLiteralString(files[w.file], w.with)
+				if files[w.file] == r.files[w.file] {
+					t.Fatalf("%s has nothing that matches %q", w.file, w.pattern)
+				}
+				if _, problems := cook(t, files); len(problems) == 0 {
+					t.Error("the commands of the recipe do not notice it")
+				}
+			})
+		}
+	}
+}
