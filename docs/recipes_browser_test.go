@@ -122,32 +122,43 @@ func (b browser) await(what, condition string) {
 	})
 }
 
-// publish publishes a text to the key, by the recipe's own server.
-func publish(t *testing.T, k *kitchen, key, text string) {
+// ask sends a request to the publish API of the recipe's own server, with its token if it has one. Any status but 200 fails the test.
+func ask(t *testing.T, k *kitchen, method, target, text string) (answer struct{ Count int }) {
 	t.Helper()
-	resp, err := http.Post("http://"+k.addr("8081")+"/publish?key="+url.QueryEscape(key), "text/plain", strings.NewReader(text))
+	req, err := http.NewRequest(method, "http://"+k.addr("8081")+target, strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("publishing to %s: %s", key, resp.Status)
+	req.Header.Set("Content-Type", "text/plain")
+	for _, v := range k.env {
+		if token, ok := strings.CutPrefix(v, "FANFARE_PUBLISH_TOKEN="); ok {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
 	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", target, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// publish publishes a text to the key.
+func publish(t *testing.T, k *kitchen, key, text string) {
+	t.Helper()
+	ask(t, k, http.MethodPost, "/publish?key="+url.QueryEscape(key), text)
 }
 
 func awaitSubscribers(t *testing.T, k *kitchen, key string, n int) {
 	t.Helper()
 	eventually.Equal(t, "subscribers of "+key, n, func() int {
-		resp, err := http.Get("http://" + k.addr("8081") + "/count?key=" + url.QueryEscape(key))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		var answer struct{ Count int }
-		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-			t.Fatal(err)
-		}
-		return answer.Count
+		return ask(t, k, http.MethodGet, "/count?key="+url.QueryEscape(key), "").Count
 	})
 }
 

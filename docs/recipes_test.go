@@ -42,6 +42,19 @@ type step struct {
 	endless bool
 }
 
+// subscribes reports whether the step shows a stream that must be open.
+func (s step) subscribes() bool {
+	return len(s.prints) > 0 && strings.HasPrefix(s.prints[0], "event: ")
+}
+
+// problem is what a step does in place of what it should.
+type problem struct {
+	step step
+	text string
+}
+
+func (p problem) String() string { return p.step.command + "\n" + p.text }
+
 // readRecipe reads a section. Each block must be a file or a session in a shell: nothing in a recipe is left out.
 func readRecipe(t *testing.T, title string) recipe {
 	t.Helper()
@@ -85,18 +98,21 @@ type kitchen struct {
 	dir   string
 	env   []string
 	ports map[string]string // printed -> used
+	paths []string          // printed, used, printed, used: places that are the whole machine's
 	files map[string]string // as they are printed
 	// listens has the printed port on which a program in the background answers when it is ready, by its first word.
-	listens map[string]string
+	listens  map[string]string
+	programs map[string]*proctest.Process // in the background, by its first word
+	login    *login                       // of startLogin
 }
 
 // binaries is a folder with the program fanfare, for PATH.
 func newKitchen(t *testing.T, binaries string) *kitchen {
-	k := &kitchen{t: t, dir: t.TempDir(), ports: map[string]string{}, listens: map[string]string{"fanfare": "8081", "node": "3000", "python3": "3000", "go": "3000"}}
+	k := &kitchen{t: t, dir: t.TempDir(), ports: map[string]string{}, programs: map[string]*proctest.Process{}, listens: map[string]string{"fanfare": "8081", "node": "3000", "python3": "3000", "go": "3000"}}
 	for _, port := range []string{"8080", "8081", "3000"} {
 		k.ports[port] = proctest.Port(proctest.FreeAddr(t))
 	}
-	k.env = []string{"PATH=" + binaries + ":" + os.Getenv("PATH"), "CURL_HOME=" + k.dir}
+	k.env = []string{"PATH=" + binaries + ":" + os.Getenv("PATH") + ":/usr/sbin", "CURL_HOME=" + k.dir}
 	if err := os.WriteFile(filepath.Join(k.dir, ".curlrc"), []byte("no-buffer\n"), 0o600); err != nil { // as on a terminal
 		t.Fatal(err)
 	}
@@ -105,8 +121,9 @@ func newKitchen(t *testing.T, binaries string) *kitchen {
 
 var number = regexp.MustCompile(`\b\d{4}\b`)
 
-// replace puts the free ports into a text.
+// replace puts the free ports and the folder's paths into a text.
 func (k *kitchen) replace(text string) string {
+	text = strings.NewReplacer(k.paths...).Replace(text)
 	return number.ReplaceAllStringFunc(text, func(port string) string {
 		if free, ok := k.ports[port]; ok {
 			return free
@@ -129,19 +146,19 @@ func (k *kitchen) write(files map[string]string) {
 }
 
 // follow runs the commands. problems are those that print something else than the recipe says.
-func (k *kitchen) follow(steps []step) (problems []string) {
+func (k *kitchen) follow(steps []step) (problems []problem) {
 	k.t.Helper()
 	for _, s := range steps {
-		problem := ""
+		text := ""
 		if command, background := strings.CutSuffix(s.command, " &"); background {
 			k.start(command)
 		} else if m := assignment.FindStringSubmatch(s.command); m != nil {
-			problem = k.assign(s.command, m[1])
+			text = k.assign(s.command, m[1])
 		} else {
-			problem = k.run(s)
+			text = k.run(s)
 		}
-		if problem != "" {
-			problems = append(problems, s.command+"\n"+problem)
+		if text != "" {
+			problems = append(problems, problem{s, text})
 		}
 	}
 	return problems
@@ -158,7 +175,7 @@ func (k *kitchen) shell(command string) *exec.Cmd {
 }
 
 // start runs a program in the background, and waits until it listens.
-func (k *kitchen) start(command string) *proctest.Process {
+func (k *kitchen) start(command string) {
 	k.t.Helper()
 	program, _, _ := strings.Cut(command, " ")
 	port, known := k.listens[program]
@@ -173,7 +190,7 @@ func (k *kitchen) start(command string) *proctest.Process {
 		}
 		return conn.Close()
 	})
-	return p
+	k.programs[program] = p
 }
 
 // assign sets a variable for the commands that follow.
@@ -231,16 +248,23 @@ func matches(printed, line string) bool {
 	return regexp.MustCompile("^" + pattern + "$").MatchString(line)
 }
 
-// recipes says how each recipe is tested beyond its own commands.
-var recipes = map[string]struct {
-	// weaken has changes that open what the recipe closes: a pattern of what to take out of a file. With any of them a command of
-	// the recipe must print something else. Otherwise its checks prove nothing.
+// weakness opens what a recipe closes: it replaces what a pattern matches in a file. Then a command of the recipe must print
+// something else. Otherwise the recipe's checks prove nothing.
+type weakness struct{ file, pattern, with string }
+
+// dish says how a recipe is tested beyond its own commands.
+type dish struct {
 	weaken []weakness
+	// instead has a command for each file that takes the place of the first file of its kind; first is the command of that one.
+	first   string
+	instead map[string]string
 	// prepare makes what a reader has and the recipe does not: a login service, for instance.
 	prepare func(k *kitchen)
 	// after goes on when all commands have printed what they should.
 	after func(t *testing.T, k *kitchen)
-}{
+}
+
+var recipes = map[string]dish{
 	"cookie session": {
 		weaken: []weakness{
 			{"fanfare.yaml", `authCallback: .*`, `anonymousKeys: ["**"]`},
@@ -259,10 +283,35 @@ var recipes = map[string]struct {
 		},
 		after: checkTokens,
 	},
+	"JSON Web Tokens": {
+		weaken: []weakness{
+			{"fanfare.yaml", `(?s)jwksURL: .*\[live\]`, `anonymousKeys: ["**"]`},
+			{"fanfare.yaml", `\[live\]`, `[live, billing]`},
+		},
+		prepare: startLogin,
+		after:   checkRotation,
+	},
+	"callback in Node.js, Python and Go": {
+		first:   "node callback.mjs",
+		instead: map[string]string{"callback.py": "python3 callback.py", "callback.go": "go run callback.go"},
+		weaken: []weakness{
+			{"callback.mjs", `\.every\(`, `.some(`},
+			{"callback.mjs", `return \[503`, `return [403`},
+			{"callback.mjs", `return \[401`, `return [200`},
+			{"callback.py", `not all\(`, `not any(`},
+			{"callback.py", `= 503`, `= 403`},
+			{"callback.py", `return 401`, `return 200`},
+			{"callback.go", `return http.StatusForbidden, "", nil`, `continue`},
+			{"callback.go", `http.StatusServiceUnavailable`, `http.StatusForbidden`},
+			{"callback.go", `return http.StatusUnauthorized`, `return http.StatusOK`},
+		},
+	},
+	"behind nginx": {
+		weaken:  []weakness{{"fanfare.yaml", `page: false`, `anonymousKeys: [news]`}},
+		prepare: prepareNginx,
+		after:   checkNginx,
+	},
 }
-
-// weakness replaces what a pattern matches in a file.
-type weakness struct{ file, pattern, with string }
 
 // TestRecipes follows each recipe of securing.md as it is printed, with other ports.
 func TestRecipes(t *testing.T) {
@@ -276,43 +325,79 @@ func TestRecipes(t *testing.T) {
 	}
 	for _, m := range titles {
 		title := m[1]
-		test, known := recipes[title]
+		d, known := recipes[title]
 		if !known {
 			t.Errorf("the recipe %q is not tested: add it to recipes", title)
 			continue
 		}
 		r := readRecipe(t, title)
-		cook := func(t *testing.T, files map[string]string) (k *kitchen, problems []string) {
-			k = newKitchen(t, binaries)
-			if test.prepare != nil {
-				test.prepare(k)
-			}
-			k.files = files
-			k.write(files)
-			return k, k.follow(r.steps)
-		}
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			k, problems := cook(t, r.files)
-			for _, problem := range problems {
-				t.Error(problem)
-			}
-			if len(problems) == 0 && test.after != nil {
-				test.after(t, k)
-			}
+			d.mustWork(t, binaries, r)
 		})
-		for _, w := range test.weaken {
-			t.Run(title+" without "+w.pattern, func(t *testing.T) {
+		for file, command := range d.instead {
+			t.Run(title+" with "+file, func(t *testing.T) {
 				t.Parallel()
-				files := maps.Clone(r.files)
-				files[w.file] = regexp.MustCompile(w.pattern).ReplaceAllLiteralString(files[w.file], w.with)
-				if files[w.file] == r.files[w.file] {
+				d.mustWork(t, binaries, r.with(t, d.first, command))
+			})
+		}
+		for _, w := range d.weaken {
+			t.Run(title+" without "+w.file+" "+w.pattern, func(t *testing.T) {
+				t.Parallel()
+				weak := r
+				if command, ok := d.instead[w.file]; ok {
+					weak = r.with(t, d.first, command)
+				}
+				weak.files = maps.Clone(r.files)
+				weak.files[w.file] = regexp.MustCompile(w.pattern).ReplaceAllLiteralString(r.files[w.file], w.with)
+				if weak.files[w.file] == r.files[w.file] {
 					t.Fatalf("%s has nothing that matches %q", w.file, w.pattern)
 				}
-				if _, problems := cook(t, files); len(problems) == 0 {
+				_, problems := d.cook(t, binaries, weak)
+				if len(problems) == 0 {
 					t.Error("the commands of the recipe do not notice it")
+				}
+				for _, p := range problems {
+					if p.step.subscribes() {
+						t.Errorf("it is not only weaker, but broken: %s", p)
+					}
 				}
 			})
 		}
+	}
+}
+
+// with has another command in the background in place of the first one.
+func (r recipe) with(t *testing.T, first, command string) recipe {
+	t.Helper()
+	r.steps = slices.Clone(r.steps)
+	i := slices.IndexFunc(r.steps, func(s step) bool { return s.command == first+" &" })
+	if i < 0 {
+		t.Fatalf("no command is %q", first+" &")
+	}
+	r.steps[i].command = command + " &"
+	return r
+}
+
+// cook follows a recipe in a kitchen of its own.
+func (d dish) cook(t *testing.T, binaries string, r recipe) (k *kitchen, problems []problem) {
+	t.Helper()
+	k = newKitchen(t, binaries)
+	if d.prepare != nil {
+		d.prepare(k)
+	}
+	k.files = r.files
+	k.write(r.files)
+	return k, k.follow(r.steps)
+}
+
+func (d dish) mustWork(t *testing.T, binaries string, r recipe) {
+	t.Helper()
+	k, problems := d.cook(t, binaries, r)
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	if len(problems) == 0 && d.after != nil {
+		d.after(t, k)
 	}
 }
