@@ -2,7 +2,6 @@ package docs_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,9 +30,6 @@ func prepareNginx(k *kitchen) {
 			k.t.Fatalf("deploy/nginx.conf has no %q any more: the test must follow", edit[0])
 		}
 		text = strings.ReplaceAll(text, edit[0], edit[1])
-	}
-	if err := os.Mkdir(filepath.Join(k.dir, "deploy"), 0o755); err != nil {
-		k.t.Fatal(err)
 	}
 	k.write(map[string]string{
 		"deploy/nginx.conf": text,

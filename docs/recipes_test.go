@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -109,7 +110,7 @@ type kitchen struct {
 // binaries is a folder with the program fanfare, for PATH.
 func newKitchen(t *testing.T, binaries string) *kitchen {
 	k := &kitchen{t: t, dir: t.TempDir(), ports: map[string]string{}, programs: map[string]*proctest.Process{}, listens: map[string]string{"fanfare": "8081", "node": "3000", "python3": "3000", "go": "3000"}}
-	for _, port := range []string{"8080", "8081", "3000"} {
+	for _, port := range []string{"8080", "8081", "3000", "7001"} {
 		k.ports[port] = proctest.Port(proctest.FreeAddr(t))
 	}
 	k.env = []string{"PATH=" + binaries + ":" + os.Getenv("PATH") + ":/usr/sbin", "CURL_HOME=" + k.dir}
@@ -139,7 +140,8 @@ func (k *kitchen) addr(port string) string { return "127.0.0.1:" + k.ports[port]
 func (k *kitchen) write(files map[string]string) {
 	k.t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(k.replace(files[name])), 0o600); err != nil {
+		file := filepath.Join(k.dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(k.replace(files[name])), 0o600)); err != nil {
 			k.t.Fatal(err)
 		}
 	}
@@ -305,6 +307,11 @@ var recipes = map[string]dish{
 			{"callback.go", `http.StatusServiceUnavailable`, `http.StatusForbidden`},
 			{"callback.go", `return http.StatusUnauthorized`, `return http.StatusOK`},
 		},
+	},
+	"Egg": {
+		weaken:  []weakness{{"config/config.default.js", `keys.every`, `keys.some`}}, // one: an application takes seconds to start
+		prepare: prepareEgg,
+		after:   checkEgg,
 	},
 	"behind nginx": {
 		weaken:  []weakness{{"fanfare.yaml", `page: false`, `anonymousKeys: [news]`}},
