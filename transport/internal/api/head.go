@@ -25,6 +25,10 @@ type problem struct {
 	field, text string
 }
 
+// unclear is the problem of a request that two readers may understand differently. Its end is not known, so its connection is closed.
+var unclear = &problem{fasthttp.StatusBadRequest, "request",
+	"a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)"}
+
 // smallBody bounds the body of a request that publishes nothing.
 const smallBody = 4 << 10
 
@@ -40,6 +44,9 @@ func (a *API) Admits(h *fasthttp.RequestHeader) bool {
 func (a *API) decide(h *fasthttp.RequestHeader, c *Config) (r route, t gate.Target, p *problem) {
 	if !gate.KnownVersion(h) {
 		return r, t, &problem{fasthttp.StatusHTTPVersionNotSupported, "request", "the version of HTTP is not supported: use HTTP/1.1"}
+	}
+	if !gate.ClearFields(h) {
+		return r, t, unclear
 	}
 	t, ok := gate.TargetOf(h)
 	if !ok {
@@ -196,6 +203,9 @@ func (a *API) refuse(ctx *fasthttp.RequestCtx, r route, p *problem) {
 	case fasthttp.StatusMethodNotAllowed:
 		ctx.Response.Header.Set("Allow", r.allow())
 	case fasthttp.StatusHTTPVersionNotSupported:
+		ctx.SetConnectionClose()
+	}
+	if p == unclear {
 		ctx.SetConnectionClose()
 	}
 	if strings.HasPrefix(p.field, "max") { // the name of a limit
