@@ -31,7 +31,7 @@ const publishToken = "abuse-token-of-the-tests"
 func startVictim(t *testing.T, args ...string) *victim {
 	t.Helper()
 	s := &proctest.Server{T: t, Binary: binary, Token: publishToken, Env: []string{"FANFARE_PUBLISH_TOKEN=" + publishToken}, Args: append([]string{
-		"--pprof", "--idle-timeout", "3s", "--write-timeout", "3s", "--ping-interval", "1s", "--history", "8192", "--log-format", "json",
+		"--pprof", "--idle-timeout", "1m", "--write-timeout", "3s", "--ping-interval", "1s", "--history", "8192", "--log-format", "json",
 	}, args...)}
 	s.Start()
 	v := &victim{Server: s, stream: proctest.Addr(s.Stream), admin: proctest.Addr(s.Admin)}
