@@ -73,7 +73,7 @@ type attack struct {
 	run        func(t *testing.T, v *victim)
 }
 
-var groups = []group{edgeAttacks, contentAttacks, tokenAttacks, troubleAttacks}
+var groups = []group{edgeAttacks, contentAttacks, tokenAttacks, troubleAttacks, http2Attacks}
 
 func TestAbuse(t *testing.T) {
 	for _, g := range groups {

@@ -74,8 +74,9 @@ func local(i int) *net.Dialer {
 
 // holdChild opens connections, sends the same text on each, and holds them until its input ends.
 func holdChild(args []string) int {
-	addr, text := args[0], args[2]
+	addr := args[0]
 	n, _ := strconv.Atoi(args[1])
+	text, _ := strconv.Unquote(args[2]) // it may have bytes that an argument may not
 	dialer := local(rand.IntN(1 << 15))
 	var open []net.Conn
 	for range n {
@@ -102,7 +103,7 @@ func hold(t *testing.T, v *victim, n int, text string) {
 	var stops []func()
 	for _, addr := range []string{v.stream, v.admin} {
 		for left := n / 2; left > 0; left -= each {
-			stops = append(stops, startChild(t, "hold", addr, min(left, each), text))
+			stops = append(stops, startChild(t, "hold", addr, min(left, each), strconv.Quote(text)))
 		}
 	}
 	for name, most := range map[string]int{"fanfare_idle_connections": 1000, "fanfare_admin_connections": 300} {
