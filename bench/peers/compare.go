@@ -18,7 +18,7 @@ import (
 // compareFlags are the flags of "run".
 type compareFlags struct {
 	peers, scenarios, subscribers, out string
-	more                               bool
+	more, tls                          bool
 	options                            matrix.Options
 	set                                *flag.FlagSet
 }
@@ -31,6 +31,7 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,flight,paced,burst; if empty, all")
 	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of subscribers, separated by commas")
 	flags.StringVar(&f.out, "out", "results", "folder for peers.json, peers.md and the plots")
+	flags.BoolVar(&f.tls, "tls", false, "compare the servers with TLS instead of those without; ratios need floor-tls")
 	flags.BoolVar(&f.more, "continue", false, "add to the results in peers.json of -out, for the same servers, instead of starting over")
 	flags.IntVar(&f.options.Rounds, "rounds", 3, "number of rounds; each runs every server in every scenario")
 	flags.DurationVar(&f.options.Duration, "duration", 3*time.Second, "time of publishing in a run")
@@ -58,8 +59,8 @@ func (f *compareFlags) command() string {
 	f.set.Visit(func(each *flag.Flag) {
 		switch {
 		case each.Name == "out":
-		case each.Name == "continue":
-			words = append(words, "-continue")
+		case each.Name == "continue" || each.Name == "tls":
+			words = append(words, "-"+each.Name)
 		default:
 			words = append(words, "-"+each.Name, each.Value.String())
 		}
@@ -85,6 +86,15 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var peers []catalog.Peer
 	for _, p := range all {
+		switch {
+		case p.TLS == f.tls:
+		case f.peers == "":
+			continue
+		case p.TLS:
+			return fmt.Errorf("-peers: %s has TLS: give -tls, or leave it out", p.Name)
+		default:
+			return fmt.Errorf("-peers: %s does not have TLS: leave out -tls, or this server", p.Name)
+		}
 		if p.missing != nil {
 			doc.Absent = append(doc.Absent, report.Absent{Name: p.Name, Why: p.missing.Error()})
 			fmt.Fprintf(out, "%s is left out: %v\n", p.Name, p.missing)

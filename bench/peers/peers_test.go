@@ -24,8 +24,8 @@ import (
 // size is smaller than what the command checks: the tests are to be quick.
 var size = check.Size{Subscribers: 20, Events: 50, Keys: 2}
 
-// always are the peers that need nothing but Go: they must run everywhere.
-var always = []string{"floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs"}
+// always are the peers that need nothing but Go, a C compiler and OpenSSL's headers: they must run everywhere.
+var always = []string{"floor", "floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs", "floor-tls", "mercure-tls", "nethttp-tls"}
 
 func newEnv(t *testing.T) *catalog.Env {
 	t.Helper()
@@ -208,6 +208,8 @@ func TestCommandRefuses(t *testing.T) {
 		"run -scenarios tea":        "unknown",
 		"run -rounds 99":            "-rounds 99",
 		"run -duration 2h":          "-duration",
+		"run -peers floor-tls":      "give -tls",
+		"run -tls -peers floor":     "does not have TLS",
 		"run 5":                     "unexpected arguments",
 		"serve":                     "name one server",
 		"report -json /nonexistent": "nonexistent",
