@@ -142,7 +142,7 @@ func TestPasses(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	kinds, err := ParseKinds("one, burst")
+	kinds, err := ParseKinds("one, burst", Kinds)
 	if err != nil || !slices.Equal(kinds, []report.Kind{report.One, report.Burst}) {
 		t.Errorf("%v %v", kinds, err)
 	}
