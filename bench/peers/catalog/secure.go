@@ -30,7 +30,8 @@ func floorTLS() Peer {
 			if _, err := buildFloorTLS(ctx, env); err != nil {
 				return "", &Missing{"OpenSSL's headers", "apt-get install libssl-dev (" + err.Error() + ")"}
 			}
-			return strings.TrimSuffix(firstLine(ctx, "gcc", "--version")+", "+firstLine(ctx, "openssl", "version"), ", "), nil
+			openssl, _, _ := strings.Cut(firstLine(ctx, "openssl", "version"), " (")
+			return strings.TrimSuffix(firstLine(ctx, "gcc", "--version")+", "+openssl, ", "), nil
 		},
 		Plan: func(ctx context.Context, env *Env, ports Ports, _ string) (Plan, error) {
 			bin, err := buildFloorTLS(ctx, env)

@@ -6,14 +6,19 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
 	"fanfare/cmd/fanload/report"
 	"fanfare/cmd/fanload/run"
+	"fanfare/internal/test/wiretest"
 )
 
 // http2Broker speaks HTTP/2 with TLS or by prior knowledge.
@@ -144,6 +149,48 @@ func TestHTTP2Ends(t *testing.T) {
 				t.Errorf("streams %+v, %v; want %d ended and back", x, r.Errors, c.ended)
 			}
 		})
+	}
+}
+
+// TestHTTP2GoAway: after a GOAWAY, the streams that the server has not seen are opened on another connection, and nothing counts as
+// failed.
+func TestHTTP2GoAway(t *testing.T) {
+	l := wiretest.Serve(t, func(number int, c *net.TCPConn) {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+		framer := http2.NewFramer(c, c)
+		_ = framer.WriteSettings()
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for {
+			f, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			h, ok := f.(*http2.HeadersFrame)
+			switch {
+			case !ok || number == 0 && h.StreamID == 3:
+				continue
+			case number == 0 && h.StreamID == 5: // the last of the three
+				_ = framer.WriteGoAway(1, http2.ErrCodeNo, nil)
+				_ = framer.WriteData(1, true, nil)
+				continue
+			}
+			block.Reset()
+			_ = encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
+			_ = encoder.WriteField(hpack.HeaderField{Name: "content-type", Value: "text/event-stream"})
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: block.Bytes(), EndHeaders: true})
+		}
+	})
+	s := settings(t, "http://"+l.Addr().String(), run.Ramp)
+	s.Plan.HTTP2, s.Plan.StreamsPerConnection, s.Plan.Subscribers, s.Plan.Reconnect = true, 3, 3, true
+	s.Rate, s.Duration = 0, 300*time.Millisecond
+	r := carryOut(t, s)
+	x := r.Streams
+	if r.Connect.Connected != 3 || r.Connect.Failed != 0 || x.Ended != 1 || x.Reconnects != 1 || x.ReconnectFailed != 0 || x.OpenAtEnd != 3 ||
+		r.Connect.TCP.Count != 2 {
+		t.Errorf("%d connected, %d failed, on %d connections, streams %+v, %v; want 3 on 2, of which 1 ended and came back",
+			r.Connect.Connected, r.Connect.Failed, r.Connect.TCP.Count, x, r.Errors)
 	}
 }
 

@@ -146,12 +146,19 @@ func (l *loop) detach(s *subscriber) {
 	}
 }
 
-// endStream forgets a stream that has ended. After a GOAWAY the last one ends the connection, and those that wait get another.
+// endStream forgets a stream that has ended. After a GOAWAY the last one ends the connection.
 func (l *loop) endStream(s *subscriber) {
 	c := s.carrier
 	delete(c.streams, s.stream)
 	s.stream = 0
-	if !c.closing || len(c.streams) > 0 {
+	if c.closing {
+		l.replace(c)
+	}
+}
+
+// replace ends a connection that has no more streams, and connects again if subscribers wait.
+func (l *loop) replace(c *carrier) {
+	if len(c.streams) > 0 {
 		return
 	}
 	waiting := c.waiting
@@ -256,13 +263,25 @@ func (l *loop) serverSettings(c *carrier, f *http2.SettingsFrame) error {
 	return nil
 }
 
-// goAway handles the server's announcement that it ends the connection. Streams that it has not seen never get an answer.
+// goAway handles the server's announcement that it ends the connection. Streams that it has not seen are opened on the next
+// connection (RFC 9113 6.8), which is made when the others have ended.
 func (l *loop) goAway(c *carrier, f *http2.GoAwayFrame) {
 	c.closing = true
 	for number, s := range c.streams {
-		if number > f.LastStreamID {
+		switch {
+		case number <= f.LastStreamID:
+		case s.state != heading: // with --ready sent it counts as subscribed
 			l.over(s, fmt.Errorf("HTTP/2: the server ends the connection: %s", f.ErrCode))
+		default:
+			delete(c.streams, number)
+			s.stream = 0
+			if err := l.dial(s); err != nil { // renders the request again
+				l.lose(s, err)
+			}
 		}
+	}
+	if c.closing && c.state == up { // not yet replaced
+		l.replace(c)
 	}
 }
 
