@@ -105,6 +105,18 @@ func TestHTTP2Windows(t *testing.T) {
 	wantClean(t, carryOut(t, s), 4*20)
 }
 
+// TestHTTP2Pieces: frames arrive in pieces of any size.
+func TestHTTP2Pieces(t *testing.T) {
+	b, ca := http2Broker(t, true, nil)
+	s := http2Settings(t, b, ca, run.Open)
+	s.Plan.Base, s.Plan.Subscribers, s.Events = "https://"+dribble(t, s.Plan.PublishBase), 5, 10
+	wantClean(t, carryOut(t, s), 5*10)
+	plain, _ := http2Broker(t, false, nil)
+	s = http2Settings(t, plain, "", run.Open)
+	s.Plan.Base, s.Plan.Subscribers, s.Events = "http://"+dribble(t, strings.TrimPrefix(plain.URL, "http://")), 5, 10
+	wantClean(t, carryOut(t, s), 5*10)
+}
+
 // TestHTTP2Processes share the connections, not the streams of one.
 func TestHTTP2Processes(t *testing.T) {
 	t.Setenv(workerVariable, "1")
@@ -208,6 +220,17 @@ func TestHTTP2Header(t *testing.T) {
 	wantClean(t, carryOut(t, s), 20*40)
 }
 
+// saying is a server that answers every connection with bytes, and reads until the client closes it.
+func saying(t *testing.T, answer string) string {
+	t.Helper()
+	l := wiretest.Serve(t, func(_ int, c *net.TCPConn) {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(c, answer)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	return "http://" + l.Addr().String()
+}
+
 // TestHTTP2Refusals are reported with what to do.
 func TestHTTP2Refusals(t *testing.T) {
 	limited := unstarted(t, nil)
@@ -232,6 +255,9 @@ func TestHTTP2Refusals(t *testing.T) {
 		{"not by prior knowledge", newBroker(t, nil).URL, "the server does not answer in HTTP/2"},
 		{"garbage", raw(t, "\x00\x00\x04\x03\x00\x00\x00\x00\x01abcd", false), "the server does not answer in HTTP/2"},
 		{"silent end", raw(t, "", false), "end of stream"},
+		{"push", saying(t, "\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x00\x00\x05\x05\x04\x00\x00\x00\x01\x00\x00\x00\x02\x82"), "the server pushes"},
+		{"long frame", saying(t, "\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x7F\x00\x00\x00\x00\x00\x00\x00\x01"), "is longer than the 16384"},
+		{"bad frame", saying(t, "\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x00\x00\x01\x06\x00\x00\x00\x00\x00a"), "HTTP/2: connection error"},
 		{"reset", reset.URL, "the server reset the stream: INTERNAL_ERROR"},
 		{"not found", missing.URL, "404: no such stream"},
 	} {

@@ -94,6 +94,7 @@ func (l *loop) dialCarrier(c *carrier) {
 	c.framer = http2.NewFramer(&c.out, &c.source)
 	c.framer.SetReuseFrames()
 	c.encoder, c.decoder, c.answer = hpack.NewEncoder(&c.block), hpack.NewDecoder(headerTable, nil), nil
+	c.decoder.SetMaxStringLength(fieldBytes)
 	fd, err := l.socket(c.index / l.plan.Group())
 	if err == nil {
 		c.fd, c.state = fd, dialing

@@ -31,6 +31,7 @@ const (
 	frameHeader      = 9       // bytes
 	frameBytes       = 16_384  // the longest frame that this client allows, by the standard's default
 	headerTable      = 4_096   // of HPACK, by the standard's default
+	fieldBytes       = 1 << 17 // the longest name or value of a header field
 	maxStreams       = 1 << 30 // until the server's SETTINGS say fewer
 	lastStream       = 1<<31 - 1
 )
@@ -228,6 +229,8 @@ func (l *loop) frame(c *carrier, f http2.Frame) error {
 		}
 	case *http2.GoAwayFrame:
 		l.goAway(c, f)
+	case *http2.PushPromiseFrame:
+		return errors.New("HTTP/2: the server pushes, which this client has switched off")
 	}
 	return nil
 }
