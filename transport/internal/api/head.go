@@ -232,13 +232,11 @@ func (a *API) refuse(ctx *fasthttp.RequestCtx, r route, p *problem) {
 	case fasthttp.StatusHTTPVersionNotSupported:
 		ctx.SetConnectionClose()
 	}
-<<<<<<< HEAD
 	if p.wait > 0 {
 		h.Set("Retry-After", retryAfter(p.wait))
-=======
+	}
 	if p == unclear {
 		ctx.SetConnectionClose()
->>>>>>> wt-abuse
 	}
 	if strings.HasPrefix(p.field, "max") { // the name of a limit
 		a.metrics.Refused[p.field].Inc()
