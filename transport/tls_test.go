@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fanfare/codec"
+	"fanfare/engine"
 	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/wiretest"
@@ -65,7 +66,10 @@ func TestTLSStreamEnds(t *testing.T) {
 // TestTLSStreamBlocked: a TLS client that does not read for a while gets everything, in order; one that never does is
 // ended by the write timeout.
 func TestTLSStreamBlocked(t *testing.T) {
-	r := startTLS(t, rigOptions{Options: Options{WriteTimeout: 2 * time.Second, MinReadRate: 1}})
+	r := startTLS(t, rigOptions{
+		Options: Options{WriteTimeout: 2 * time.Second, MinReadRate: 1},
+		Engine:  engine.Options{Key: engine.KeyOptions{History: 1 << 16, HistoryBytes: 256 << 20}},
+	})
 	_ = r.stream("connectKey=k") // never reads
 	e := r.subscribe("connectKey=k")
 	r.waitOpen(2)
