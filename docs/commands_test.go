@@ -16,7 +16,7 @@ import (
 	"fanfare/internal/test/proctest"
 )
 
-// documents are those whose commands are run. The plugin's are run by its own tests.
+// documents are those whose commands are run. The plugin's are run by its own tests, recipes by TestRecipes.
 var documents = []string{
 	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "operations.md",
 	"performance.md", "protocol.md", "redis.md", "schedule.md", "securing.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
@@ -165,7 +165,7 @@ func TestCommands(t *testing.T) {
 
 	used := map[string]bool{}
 	for _, document := range documents {
-		for _, command := range commandsOf(read(t, document)) {
+		for _, command := range commandsOf(withoutRecipes(read(t, document))) {
 			h := treatment(command)
 			if h == nil {
 				h = &how{}

@@ -25,7 +25,11 @@ func checkParts(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return o.Check()
+	if err := o.Check(); err != nil {
+		return err
+	}
+	_, err = checkCerts(c)
+	return err
 }
 
 // engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.
@@ -146,6 +150,8 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxLife:                  c.MaxLife,
 		MinReadRate:              int(c.MinReadRate),
 		MaxPinnedBytes:           int64(c.MaxPinnedBytes),
+		MaxStreamsPerConnection:  c.MaxStreamsPerConnection,
+		NoHTTP2:                  !c.HTTP2,
 		MaxKeysPerConnection:     c.MaxKeysPerConnection,
 		MaxKeyBytes:              int(c.MaxKeyBytes),
 		MaxIDBytes:               c.MaxIDBytes,
