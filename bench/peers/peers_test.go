@@ -25,7 +25,8 @@ import (
 var size = check.Size{Subscribers: 20, Events: 50, Keys: 2}
 
 // always are the peers that need nothing but Go, a C compiler and OpenSSL's headers: they must run everywhere.
-var always = []string{"floor", "floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs", "floor-tls", "mercure-tls", "nethttp-tls"}
+var always = []string{"floor", "floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs", "floor-tls", "fanfare-tls", "mercure-tls",
+	"nethttp-tls"}
 
 func newEnv(t *testing.T) *catalog.Env {
 	t.Helper()
@@ -174,7 +175,7 @@ func TestCompareTLS(t *testing.T) {
 	var out bytes.Buffer
 	for _, args := range [][]string{
 		{"run", "-peers", "floor", "-scenarios", "one", "-out", dir},
-		{"run", "-tls", "-peers", "floor-tls,nethttp-tls", "-scenarios", "idle,event90,connect,resume,h2-idle,tabs", "-out", filepath.Join(dir, "tls")},
+		{"run", "-tls", "-peers", "floor-tls,fanfare-tls", "-scenarios", "idle,event90,connect,resume,h2-idle,tabs", "-out", filepath.Join(dir, "tls")},
 		{"report", "-json", filepath.Join(dir, "peers.json"), "-tls", filepath.Join(dir, "tls", "peers.json"), "-docs", dir},
 		{"report", "-json", filepath.Join(dir, "peers.json"), "-docs", dir}, // finds the other's figures in the documentation
 	} {
@@ -209,7 +210,7 @@ func TestCompareTLS(t *testing.T) {
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
 	for _, want := range []string{"## TLS and HTTP/2", "| floor-tls |", "per delivery, one key, 90 B", "per connect, resumed", "30 streams on a connection",
-		"TLS 1.3, TLS_AES_128_GCM_SHA256: floor-tls, nethttp-tls"} {
+		"TLS 1.3, TLS_AES_128_GCM_SHA256: floor-tls, fanfare-tls"} {
 		if err != nil || !bytes.Contains(page, []byte(want)) {
 			t.Errorf("%v, or the page lacks %q", err, want)
 		}

@@ -17,6 +17,8 @@ type Routes struct {
 	// HoldsHead says that the response's head is sent with the first event and not before. A subscriber then counts as subscribed
 	// when its request was sent.
 	HoldsHead bool
+	// HeadFirst says that the response's head is sent before the subscriber is registered. Nothing shows when it is.
+	HeadFirst bool
 	// InFlight is how many connections are opened at the same time. 0: fanload's default.
 	InFlight int
 }
@@ -29,6 +31,12 @@ func ours() Routes {
 		PublishHeaders: []string{"Content-Type: text/plain"},
 		PublishBody:    "{{.Payload}}",
 	}
+}
+
+func headFirst() Routes {
+	r := ours()
+	r.HeadFirst = true
+	return r
 }
 
 // Ports are the ports on 127.0.0.1 that a peer may use. Peers with one listener have both routes on Stream.
@@ -80,7 +88,7 @@ func Peers() []Peer {
 			"library, transport in memory, anonymous subscribers, no log, no write timeout", Routes{}),
 		goPeer("centrifuge", "github.com/centrifugal/centrifuge",
 			"library, SSE handler, broker in memory, no history, no log, no check for pongs", Routes{}),
-		goPeer("gosse", "github.com/tmaxmax/go-sse", "library, provider Joe, no replay, no log", Routes{}),
+		goPeer("gosse", "github.com/tmaxmax/go-sse", "library, provider Joe, no replay, no log", headFirst()),
 		goPeer("r3labs", "github.com/r3labs/sse/v2", "library, streams by themselves, no replay", Routes{}),
 		eggSSE(),
 		nchan("nchan", "1", "nginx, one worker, in shared memory, no access log, buffer of 1,024 events"),

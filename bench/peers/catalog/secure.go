@@ -52,18 +52,6 @@ func buildFloorTLS(ctx context.Context, env *Env) (string, error) {
 func fanfareTLS() Peer {
 	p := fanfare()
 	p.Name, p.Settings, p.TLS, p.HTTP2 = "fanfare-tls", "as fanfare, with tlsCert and tlsKey", true, true
-	version := p.Version
-	p.Version = func(ctx context.Context, env *Env) (string, error) {
-		v, err := version(ctx, env)
-		if err != nil {
-			return "", err
-		}
-		help, err := output(ctx, env.Bin, filepath.Join(env.Bin, "fanfare"), "serve", "--help")
-		if err == nil && !strings.Contains(help, "--tls-cert") {
-			err = &Missing{"the flag --tls-cert of fanfare", "a later version of this repository"}
-		}
-		return v, err
-	}
 	p.Plan = func(ctx context.Context, env *Env, ports Ports, dir string) (Plan, error) {
 		plan, err1 := fanfare().Plan(ctx, env, ports, dir)
 		c, err2 := env.Certificate()
