@@ -4,6 +4,7 @@ package socket
 
 import (
 	"net"
+	"time"
 )
 
 // Without epoll every stream is written to by its goroutine, through net.Conn.
@@ -34,6 +35,12 @@ func (*Conn) Unblock()                     {}
 func (*Conn) Abort()                       {}
 func (*Conn) Discard()                     {}
 func (*Conn) Reset()                       {}
+
+// Acknowledged is not known here.
+func (*Conn) Acknowledged() (n uint64, more, ok bool) { return 0, false, false }
+
+// SetUserTimeout does nothing here.
+func (*Conn) SetUserTimeout(time.Duration) {}
 
 // MaxJunk is not enforced here.
 const MaxJunk = 64 << 10
