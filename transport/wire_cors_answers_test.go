@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,10 +16,18 @@ import (
 	"fanfare/internal/test/wiretest"
 )
 
-// faulty is a counter that stands for a bug in the handler.
-type faulty struct{ prometheus.Counter }
+// faulty is a counter that stands for a bug in the handler, while it is armed.
+type faulty struct {
+	prometheus.Counter
+	armed atomic.Bool
+}
 
-func (faulty) Inc() { panic("a bug that the test put here") }
+func (f *faulty) Inc() {
+	if f.armed.Load() {
+		panic("a bug that the test put here")
+	}
+	f.Counter.Inc()
+}
 
 // TestCORSOfEveryAnswer: whatever the answer is, the page of an allowed origin can read it, with its cookies, and no other page can.
 func TestCORSOfEveryAnswer(t *testing.T) {
@@ -74,10 +83,15 @@ func TestCORSOfEveryAnswer(t *testing.T) {
 	for over, overStatus := range map[OverLimit]int{RefuseRetry: 200, Refuse503: 503, Refuse204: 204} {
 		for _, origins := range [][]string{{allowed}, {"https://*.other.example", allowed}} {
 			t.Run(fmt.Sprintf("%d, %d origins", overStatus, len(origins)), func(t *testing.T) {
+				var bug *faulty
 				o := rigOptions{
 					Options: Options{AllowedOrigins: origins, AllowCredentials: true, Authorize: decide, OverLimit: over, MaxHeadBytes: 8 << 10},
 					Engine:  engine.Options{Key: engine.KeyOptions{MaxSubscribers: 1}},
-					prepare: func(s *Server) { s.requestTimeout = 200 * time.Millisecond },
+					prepare: func(s *Server) {
+						s.requestTimeout = 200 * time.Millisecond
+						bug = &faulty{Counter: s.metrics.Refused["request"]}
+						s.metrics.Refused["request"] = bug
+					},
 				}
 				onBoth(t, o, func(t *testing.T, r *rig) {
 					held := r.stream("connectKey=full")
@@ -142,10 +156,9 @@ func TestCORSOfEveryAnswer(t *testing.T) {
 					a.request = get("/stream?connectKey=full")
 					ask("maxConnectRate", a)
 					reconfigure(func(o *Options) { o.MaxConnectRate = 0 })
-					bug := r.srv.metrics.Refused["request"]
-					r.srv.metrics.Refused["request"] = faulty{bug}
+					bug.armed.Store(true)
 					ask("panic", answers["panic"])
-					r.srv.metrics.Refused["request"] = bug
+					bug.armed.Store(false)
 					r.srv.streams.BeginDrain()
 					r.srv.api.Ready.Store(false)
 					ask("draining", answers["draining"])
