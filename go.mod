@@ -20,9 +20,10 @@ require (
 	github.com/tmaxmax/go-sse v0.12.0
 	github.com/valyala/fasthttp v1.78.0
 	go.uber.org/goleak v1.3.0
-	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
 )
+
+require golang.org/x/net v0.62.0
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
