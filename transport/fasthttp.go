@@ -59,10 +59,11 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 
 // handle answers a request on the stream listener.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	defer s.log.RecoverPanic(func() {
-		ctx.Error("internal error; see the server's log\n", fasthttp.StatusInternalServerError)
-	})
 	o := s.settings.Load()
+	defer s.log.RecoverPanic(func() {
+		ctx.Error("internal error; see the server's log\n", fasthttp.StatusInternalServerError) // removes all fields
+		o.setCORS(ctx, originOf(ctx))
+	})
 	c, ok := ctx.Conn().(*conn)
 	defer func() {
 		if !ok || !c.taken {
@@ -218,7 +219,10 @@ func (o *settings) setCORS(ctx *fasthttp.RequestCtx, origin string) {
 func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 	status, problem := s.requestProblem(ctx, err)
 	ctx.Error(problem+"\n", status)
-	s.settings.Load().setCORS(ctx, "") // the request's origin has not been read
+	// The origin of such a request is not known. If only one is allowed, its pages may see
+	// the answer.
+	o := s.settings.Load()
+	o.setCORS(ctx, o.origins.Only())
 	s.log.Refused(clientlog.Refusal{Kind: fmt.Sprint("streams", status), Listener: "streams", Status: status, Reason: problem, Remote: ctx.RemoteAddr().String()})
 }
 

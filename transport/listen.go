@@ -13,7 +13,8 @@ import (
 // limit on unsent bytes in the kernel (without it a client that stops reading
 // costs up to 3.9 MB of kernel memory before the first short write, with it
 // 127 kB); Serve adds a limit on the time that sent bytes may stay
-// unacknowledged, Options.WriteTimeout. Connections inherit these options, so
+// unacknowledged, Options.WriteTimeout, which a stream that must wait for its client
+// switches off. Connections inherit these options, so
 // accepting costs no system call for them.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error { return setOptionsOf(c) }}

@@ -27,6 +27,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.settings.Load()
 	remote := o.proxies.Client(r.RemoteAddr, r.Header.Values(o.proxies.FieldName()))
 	header, origin := w.Header(), r.Header.Get("Origin")
+	defer s.log.RecoverPanic(func() {
+		setFields(header, o.cors(origin))
+		http.Error(w, "internal error; see the server's log", http.StatusInternalServerError)
+	})
 	switch r.Method {
 	case http.MethodGet:
 	case http.MethodHead:

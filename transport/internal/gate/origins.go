@@ -92,6 +92,14 @@ func (o Origins) Allows(origin string) bool {
 	return false
 }
 
+// Only returns the origin whose pages may read streams, if there is exactly one.
+func (o Origins) Only() string {
+	if len(o.Allowed) == 1 && !strings.Contains(o.Allowed[0], "*") {
+		return o.Allowed[0]
+	}
+	return ""
+}
+
 // Fields are the header fields that depend on the request's origin (Fetch,
 // 3.3.3); none if every origin is allowed.
 func (o Origins) Fields(origin string) []Field {

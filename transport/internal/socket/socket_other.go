@@ -5,6 +5,7 @@ package socket
 import (
 	"crypto/tls"
 	"net"
+	"time"
 )
 
 // Without epoll every stream is written to by its goroutine, through net.Conn.
@@ -51,6 +52,12 @@ func (*Conn) TryRead() error         { return nil }
 func (*Conn) Handshake(*tls.Config, Turns) error { return nil }
 func (*Conn) TLS() *tls.ConnectionState          { return nil }
 func (c *Conn) Net(net.Addr) (net.Conn, error)   { return c.Conn, nil }
+
+// Acknowledged is not known here.
+func (*Conn) Acknowledged() (n uint64, more, ok bool) { return 0, false, false }
+
+// SetUserTimeout does nothing here.
+func (*Conn) SetUserTimeout(time.Duration) {}
 
 // MaxJunk is not enforced here.
 const MaxJunk = 64 << 10

@@ -59,6 +59,9 @@ func (st *Stream) end() {
 	reason := st.sub.Closing()
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
+	if st.sock != nil {
+		h.lenient.remove(st)
+	}
 	h.release(st.details)
 	h.metrics.Closed[reason].Inc()
 	if st.details != nil {

@@ -11,6 +11,7 @@
 //	coalesce.go  several events in one write
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
 //	slow.go      limits on slow clients
+//	window.go    clients that read slowly, told from those that have vanished
 //	address.go   a limit on the streams of an address
 //	rate.go      limits on the requests for streams per second
 //	subject.go   the streams of each subject, and a limit on them
@@ -85,6 +86,7 @@ type Hub struct {
 	subjects   subjects
 	rates      connectRates
 	pins       pins
+	lenient    lenient
 	pinned     atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
 	stop     chan struct{} // closed by Close

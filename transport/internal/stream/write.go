@@ -264,6 +264,7 @@ func (st *Stream) wrote(n int) {
 // is given up. Goroutine only.
 func (st *Stream) waitWritable() {
 	st.waits()
+	st.hub.lenient.add(st)
 	st.hub.blocked.Add(1)
 	defer func() { // also after a panic
 		st.hub.blocked.Add(-1)
