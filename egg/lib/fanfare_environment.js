@@ -17,7 +17,7 @@ function fanfareEnvironment(settings, where, token, secrets) {
     FANFARE_ADMIN: addressOf(server.admin, where && where.admin),
     FANFARE_PUBLISH_TOKEN: token,
     FANFARE_PATH: settings.path,
-    FANFARE_HEADERS: Object.entries(settings.headers).map(([ name, value ]) => `${name}: ${value}`).join('\n'),
+    FANFARE_HEADERS: Object.entries(settings.headers).filter(field => !isDefault(field)).map(([ name, value ]) => `${name}: ${value}`).join('\n'),
     FANFARE_CACHE_KEY: settings.cacheKey,
     FANFARE_PING_INTERVAL: String(settings.pingInterval),
     FANFARE_MAX_CLIENTS: String(settings.maxClients),
@@ -33,6 +33,11 @@ function fanfareEnvironment(settings, where, token, secrets) {
     if (server.authorize !== 'tokens') env.FANFARE_AUTH_CALLBACK = secrets.callback;
   }
   return env;
+}
+
+// isDefault names a field that Fanfare sends by itself: set, it would contradict allowedOrigins.
+function isDefault([ name, value ]) {
+  return name.toLowerCase() === 'access-control-allow-origin' && value === '*';
 }
 
 // addressOf returns the address to listen on: with port 0 the previous port, if there is one.

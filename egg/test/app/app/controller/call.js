@@ -22,6 +22,12 @@ module.exports = class CallController extends Controller {
     ctx.body = { type, result: result instanceof Promise ? null : result, error, pid: process.pid };
   }
 
+  // POST /agent/ACTION: a message to the agent.
+  async agent() {
+    this.app.messenger.sendToAgent(this.ctx.params.action, this.ctx.request.body);
+    this.ctx.body = {};
+  }
+
   // GET /login?user=NAME: a session.
   async login() {
     this.ctx.session.user = this.ctx.query.user;
