@@ -107,13 +107,12 @@ type kitchen struct {
 	login    *login                       // of startLogin
 }
 
-// binaries is a folder with the program fanfare, for PATH.
-func newKitchen(t *testing.T, binaries string) *kitchen {
+func newKitchen(t *testing.T) *kitchen {
 	k := &kitchen{t: t, dir: t.TempDir(), ports: map[string]string{}, programs: map[string]*proctest.Process{}, listens: map[string]string{"fanfare": "8081", "node": "3000", "python3": "3000", "go": "3000"}}
 	for _, port := range []string{"8080", "8081", "3000", "7001"} {
 		k.ports[port] = proctest.Port(proctest.FreeAddr(t))
 	}
-	k.env = []string{"PATH=" + binaries + ":" + os.Getenv("PATH") + ":/usr/sbin", "CURL_HOME=" + k.dir}
+	k.env = []string{"PATH=" + binaries(t) + ":" + os.Getenv("PATH") + ":/usr/sbin", "CURL_HOME=" + k.dir}
 	if err := os.WriteFile(filepath.Join(k.dir, ".curlrc"), []byte("no-buffer\n"), 0o600); err != nil { // as on a terminal
 		t.Fatal(err)
 	}
@@ -322,10 +321,6 @@ var recipes = map[string]dish{
 
 // TestRecipes follows each recipe of securing.md as it is printed, with other ports.
 func TestRecipes(t *testing.T) {
-	binaries := t.TempDir()
-	if _, err := proctest.Build(binaries, "../cmd/fanfare"); err != nil {
-		t.Fatal(err)
-	}
 	titles := regexp.MustCompile(`(?m)^## `+recipePrefix+`(.*)$`).FindAllStringSubmatch(read(t, recipesFile), -1)
 	if len(titles) != len(recipes) {
 		t.Errorf("%s has %d recipes, and %d are tested", recipesFile, len(titles), len(recipes))
@@ -340,12 +335,12 @@ func TestRecipes(t *testing.T) {
 		r := readRecipe(t, title)
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			d.mustWork(t, binaries, r)
+			d.mustWork(t, r)
 		})
 		for file, command := range d.instead {
 			t.Run(title+" with "+file, func(t *testing.T) {
 				t.Parallel()
-				d.mustWork(t, binaries, r.with(t, d.first, command))
+				d.mustWork(t, r.with(t, d.first, command))
 			})
 		}
 		for _, w := range d.weaken {
@@ -360,7 +355,7 @@ func TestRecipes(t *testing.T) {
 				if weak.files[w.file] == r.files[w.file] {
 					t.Fatalf("%s has nothing that matches %q", w.file, w.pattern)
 				}
-				_, problems := d.cook(t, binaries, weak)
+				_, problems := d.cook(t, weak)
 				if len(problems) == 0 {
 					t.Error("the commands of the recipe do not notice it")
 				}
@@ -387,9 +382,9 @@ func (r recipe) with(t *testing.T, first, command string) recipe {
 }
 
 // cook follows a recipe in a kitchen of its own.
-func (d dish) cook(t *testing.T, binaries string, r recipe) (k *kitchen, problems []problem) {
+func (d dish) cook(t *testing.T, r recipe) (k *kitchen, problems []problem) {
 	t.Helper()
-	k = newKitchen(t, binaries)
+	k = newKitchen(t)
 	if d.prepare != nil {
 		d.prepare(k)
 	}
@@ -398,9 +393,9 @@ func (d dish) cook(t *testing.T, binaries string, r recipe) (k *kitchen, problem
 	return k, k.follow(r.steps)
 }
 
-func (d dish) mustWork(t *testing.T, binaries string, r recipe) {
+func (d dish) mustWork(t *testing.T, r recipe) {
 	t.Helper()
-	k, problems := d.cook(t, binaries, r)
+	k, problems := d.cook(t, r)
 	for _, problem := range problems {
 		t.Error(problem)
 	}

@@ -34,6 +34,8 @@ firefox-esr firefox-esr
 systemd-analyze systemd
 curl curl
 jq jq
+openssl openssl
+python3 python3
 wget wget
 redis-server redis-server
 LIST
