@@ -35,7 +35,9 @@ var everybody = auth.Publisher{Name: auth.WayOpen, Rights: auth.AllRights, Keys:
 var operator = auth.Publisher{Name: "publishToken", Rights: auth.AllRights, Keys: []string{pattern.All}}
 
 // guarded reports whether a client needs a credential: a token or a certificate.
-func (c *Config) guarded() bool { return c.PublishToken != "" || c.Identify != nil || c.NeedsCertificate }
+func (c *Config) guarded() bool {
+	return c.PublishToken != "" || c.Identify != nil || c.NeedsCertificate
+}
 
 // identify finds out who sends a request. cert is the client's verified certificate, nil without one.
 func (a *API) identify(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Config) (auth.Publisher, *problem) {
