@@ -73,6 +73,9 @@ var arrows = map[string]struct{ own, others []string }{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 		},
 	},
+	"cmd/fanfare/certs": { // knows no settings and no server
+		others: []string{"github.com/caddyserver/certmagic", "go.uber.org/zap", "github.com/prometheus/client_golang"},
+	},
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
@@ -256,6 +259,8 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
+		{"cmd/fanfare/certs", "fanfare/transport", false},
+		{"cmd/fanfare/certs", "fanfare/cmd/fanfare/config", false},
 	} {
 		rule, at, ok := ruleFor(c.dir)
 		if !ok {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -77,7 +78,14 @@ func (a *acceptor) serveConn(c *conn) {
 	if a.srv.log.Enabled(context.Background(), slog.LevelDebug) {
 		remote = c.RemoteAddr().String() // once the connection is closed, it has none
 	}
-	if err := a.serverFor(c).ServeConn(c); err != nil && !errors.Is(err, errTaken) {
+	if !a.open(c) {
+		return
+	}
+	err := a.serverFor(c).ServeConn(c)
+	switch {
+	case c.prefaced:
+		a.srv.serveHTTP2(c)
+	case err != nil && !errors.Is(err, errTaken):
 		a.srv.log.Debug("a connection ended by an error", "error", clientlog.ConnError(err), "remote", remote)
 	}
 }
@@ -122,6 +130,8 @@ func temporary(err error) bool {
 func (a *acceptor) track(nc net.Conn) *conn {
 	if sock := socket.Take(nc, a.srv.streams.Poller(), a.idle); sock != nil {
 		nc = sock
+	} else if config := a.srv.settings.Load().tls; config != nil && a.streams {
+		nc = tls.Server(nc, config)
 	}
 	c := &conn{Conn: nc, from: a}
 	a.mu.Lock()

@@ -25,7 +25,11 @@ func checkParts(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return o.Check()
+	if err := o.Check(); err != nil {
+		return err
+	}
+	_, err = checkCerts(c)
+	return err
 }
 
 // engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.

@@ -21,13 +21,24 @@ import (
 // help; and reload:"no" for a setting that needs a restart.
 type Config struct {
 	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
-	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken, publishTokens, publishJWT or client certificates."`
+	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken, publishTokens, publishJWT or adminClientCA."`
 	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
 	PublishJWT     bool     `yaml:"publishJWT" group:"Listeners" default:"false" help:"Accept JSON Web Tokens on the admin listener that jwtKeys or jwksURL verify. They may publish to the keys of their publish claim, and do nothing else."`
 	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a token, and not with client certificates."`
 	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8. The log takes a client's address from the X-Forwarded-For of these proxies. Empty: the field is ignored, because any client can send it."`
 	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
 	PProf          bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
+
+	TLSCert       []string `yaml:"tlsCert" group:"TLS" default:"" form:"FILE" help:"Certificates of the stream listener in PEM, each with its chain. With one, or with acmeDomains, the listener speaks TLS only. With several, the name that a client asks for (SNI) decides; the first is the default. Files are read again when they change. TLS cannot be switched on or off by a reload."`
+	TLSKey        []string `yaml:"tlsKey" group:"TLS" default:"" form:"FILE" help:"Private keys of tlsCert, one for each and in the same order."`
+	AdminTLSCert  string   `yaml:"adminTLSCert" group:"TLS" default:"" form:"FILE" help:"Certificate of the admin listener, as tlsCert."`
+	AdminTLSKey   string   `yaml:"adminTLSKey" group:"TLS" default:"" form:"FILE" help:"Private key of adminTLSCert."`
+	AdminClientCA string   `yaml:"adminClientCA" group:"TLS" default:"" form:"FILE" help:"CA certificates in PEM. Clients of the admin listener need a certificate that one of these has signed. Then other machines may reach the listener without a publishToken. Needs adminTLSCert."`
+	ACMEDomains   []string `yaml:"acmeDomains" group:"TLS" default:"" form:"NAME" help:"Domain names for which certificates are obtained and renewed by ACME. The CA connects to port 443 of each, which must lead to the stream listener. The setting means that you agree to the terms of the CA."`
+	ACMEDirectory string   `yaml:"acmeDirectory" group:"TLS" default:"https://acme-v02.api.letsencrypt.org/directory" form:"URL" help:"Directory of the ACME server. The default is Let's Encrypt."`
+	ACMEEmail     string   `yaml:"acmeEmail" group:"TLS" default:"" form:"ADDRESS" help:"Address at which the CA may reach you. Optional."`
+	ACMECache     string   `yaml:"acmeCache" group:"TLS" default:"" form:"DIRECTORY" help:"Where the account, the certificates and their keys are kept. Servers that share a domain share this directory. Empty: acme below $STATE_DIRECTORY (systemd) or fanfare/acme below $XDG_STATE_HOME, by default ~/.local/state."`
+	ACMECA        string   `yaml:"acmeCA" group:"TLS" default:"" form:"FILE" help:"Certificates in PEM that the ACME server's own certificate is verified with. Empty: those of the system."`
 
 	Path             string            `yaml:"path" group:"Stream" default:"/stream" form:"PATH" help:"Path of the stream."`
 	Headers          map[string]string `yaml:"headers" group:"Stream" default:"" form:"NAME: VALUE" help:"Response headers of the stream, added to the built-in ones or replacing them. An empty value removes a built-in header."`

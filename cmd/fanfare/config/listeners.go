@@ -27,7 +27,7 @@ func checkAdmin(c *Config, at place) {
 		at.fail("%s, or %q for none", err, Off)
 	case listenErr == nil && listen.overlaps(admin):
 		at.fail("%q uses the same port as listen (%q, %s): give each its own port", c.Admin, c.Listen, c.Origin("listen"))
-	case !admin.loopback() && !c.GuardsPublish():
+	case !admin.loopback() && !c.GuardsPublish() && c.AdminClientCA == "":
 		at.fail("%q can be reached from other machines, and anyone could publish: set publishToken (environment %s), or listen on loopback (127.0.0.1:%d)",
 			c.Admin, byName["publishToken"].Env, admin.port)
 	case !admin.loopback() && ShortToken(string(c.PublishToken)):

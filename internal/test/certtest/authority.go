@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -86,5 +87,6 @@ func sign(t testing.TB, template *x509.Certificate, a *Authority) (*Certificate,
 		t.Fatal(err)
 	}
 	c.Roots.AddCert(c.Leaf)
+	c.TLS = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: c.Leaf}
 	return c, key
 }

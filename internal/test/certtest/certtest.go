@@ -2,6 +2,7 @@
 package certtest
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
@@ -15,6 +16,7 @@ type Certificate struct {
 	Cert, Key, Pair string            // PEM files; Pair has both
 	Leaf            *x509.Certificate // as it is parsed
 	Roots           *x509.CertPool    // for a client that trusts it
+	TLS             tls.Certificate   // for a server
 }
 
 // New makes a certificate for host names and IP addresses. It is valid for a day, and its files last as long as the test.
