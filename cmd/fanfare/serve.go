@@ -156,8 +156,11 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	if p.cfg.AdminClientCA != "" {
 		auth += " --cert CLIENT.pem --key CLIENT.key"
 	}
-	if p.cfg.PublishToken != "" {
+	switch {
+	case p.cfg.PublishToken != "":
 		auth += " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
+	case p.cfg.GuardsPublish() && p.cfg.AdminClientCA == "":
+		auth += " --oauth2-bearer TOKEN"
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,
