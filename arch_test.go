@@ -58,7 +58,7 @@ var arrows = map[string]struct{ own, others []string }{
 		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
-	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto", "golang.org/x/net"}},
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
@@ -79,7 +79,7 @@ var arrows = map[string]struct{ own, others []string }{
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
-		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
+		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},
 	},
 }
 

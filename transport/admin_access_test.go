@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +104,7 @@ func TestAdminToken(t *testing.T) {
 // TestAdminOrigin: which pages may use the admin listener, and how a name that
 // was pointed here is refused.
 func TestAdminOrigin(t *testing.T) {
+	plainOnly(t)
 	const app = "https://app.example"
 	try := func(t *testing.T, r *rig, origin string, allowed bool) {
 		t.Helper()
@@ -193,6 +195,10 @@ func TestAdminPprof(t *testing.T) {
 		if a := r.call("GET", path, ""); a.status != 200 || !strings.Contains(a.body, text) {
 			t.Errorf("%s: %d %s", path, a.status, wiretest.Clip(a.body))
 		}
+	}
+	// Flags can have secrets.
+	if a := r.call("GET", "/debug/pprof/cmdline", ""); a.body != os.Args[0] {
+		t.Errorf("the command line: %q", a.body)
 	}
 }
 

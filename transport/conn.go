@@ -27,11 +27,12 @@ type conn struct {
 	// unread is set if the request was refused before all of it was read. It belongs
 	// to the goroutine that serves the connection.
 	unread bool
-	trust  trust // in the client's certificate
 	// begun is set when the first bytes have been read. prefaced says that they are the
 	// preface of HTTP/2; early holds them until somebody else reads them.
 	begun, prefaced bool
 	early           []byte
+	trust           trust    // in the client's certificate
+	client          net.Addr // of the PROXY header, see RemoteAddr; nil for none
 }
 
 // Read reads from the connection. On a stream listener it replaces the control

@@ -118,6 +118,8 @@ func headProblem(h *fasthttp.RequestHeader, valid bool) (problem string, status 
 		return "the version of HTTP is not supported: use HTTP/1.1", fasthttp.StatusHTTPVersionNotSupported
 	case !valid:
 		return "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment", fasthttp.StatusBadRequest
+	case !gate.ClearFields(h):
+		return "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)", fasthttp.StatusBadRequest
 	}
 	return "", 0
 }
@@ -168,7 +170,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
 	var v verdict
-	if o.Authorize != nil {
+	v.limit, req.wait = s.streams.Admit(req.Remote)
+	if v.limit == "" && o.Authorize != nil {
 		if c, ok := ctx.Conn().(*conn); ok {
 			c.requested()
 		}
@@ -193,8 +196,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	nc := c.take()
 	defer s.log.RecoverPanic(func() { _ = nc.Close() })
-	if v.later {
-		s.answerLater(nc, o, req)
+	if v.limit != "" {
+		s.refuse(nc, o, v.limit, req)
 		return
 	}
 	s.start(nc, req)

@@ -58,6 +58,21 @@ type Options struct {
 	// MaxConnectionsPerAddress bounds the streams of one client address, of an IPv6
 	// network of 64 bits. Behind a proxy it needs TrustedProxies. Default no limit.
 	MaxConnectionsPerAddress int
+	// MaxConnectionsPerSubject bounds the streams of one subject, see auth.Grant. A new
+	// stream is refused, and the older ones go on. Streams without a subject are not
+	// limited. Default no limit.
+	MaxConnectionsPerSubject int
+	// MaxConnectRate bounds the requests for streams per second, in total, and
+	// MaxConnectRatePerAddress those of a client address, as MaxConnectionsPerAddress
+	// counts it. After a quiet second as many may come at once. Requests count before
+	// Authorize is asked about them. A client that is refused is told to come back at a
+	// time of its own, within a minute, so that all together stay under the rate; if
+	// Retry is 0 and one of these is set, streams begin with RetryMax, so that the client
+	// does not keep that time. Default no limit.
+	MaxConnectRate, MaxConnectRatePerAddress int
+	// MaxAuthorizing bounds the requests that wait for Authorize. One more is told to come
+	// back, whatever OverLimit says. Default 4096.
+	MaxAuthorizing int
 	// MaxLife is the longest life of a stream, give or take a tenth; then the client
 	// gets a reconnection time and comes back, perhaps to another server. Default
 	// no limit.
@@ -153,10 +168,22 @@ type Options struct {
 	// AllowCredentials lets those pages send cookies (withCredentials). It needs
 	// AllowedOrigins without "*".
 	AllowCredentials bool
-	// TrustedProxies are the addresses of proxies whose X-Forwarded-For is believed:
-	// the log then has the client's address. Default none: the field is ignored,
-	// since any client can send one.
+	// TrustedProxies are the addresses of proxies that are believed about the address
+	// of a client, for the log, the limits and Authorize. They write it into
+	// ClientAddressField, or send it by ProxyProtocol. Default none: any client can
+	// send such a field.
 	TrustedProxies []netip.Prefix
+	// TrustUnixSockets makes every peer on a Unix socket a trusted proxy.
+	TrustUnixSockets bool
+	// ClientAddressField is the field in which trusted proxies write the address of a
+	// client, "X-Forwarded-For" or "Forwarded" (RFC 7239). The other one is ignored: a
+	// proxy passes on what a client has written there. Default "X-Forwarded-For".
+	ClientAddressField string
+	// ProxyProtocol makes a connection of a trusted proxy to a listener of Serve begin
+	// with a header of the PROXY protocol, version 1 or 2, which has the address of the
+	// client. A connection without one is closed. It needs trusted proxies: their
+	// connections alone have a header.
+	ProxyProtocol bool
 	// Pprof serves /debug/pprof/ on the admin listener.
 	Pprof bool
 	// AccessLog logs each stream when it ends: the reason, the client's address,
@@ -180,7 +207,9 @@ type Options struct {
 	// nil: there is no POST /token.
 	Mint func(auth.Publisher, auth.TokenRequest) (auth.Token, error)
 	// OnConnect is called when a stream begins, before its first event, and
-	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
+	// OnDisconnect when it has ended, with the reason and how long it lasted. Close and
+	// Drain return when OnDisconnect has returned for all streams, or after a second:
+	// it may call them itself. Both must
 	// return soon and may be called from many goroutines at once.
 	OnConnect    func(Info)
 	OnDisconnect func(info Info, reason string, lasted time.Duration)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 
 	"fanfare/cmd/fanfare/certs"
 	"fanfare/cmd/fanfare/config"
@@ -164,12 +163,4 @@ func (c listenerCert) reach(a net.Addr) (origin, curl string) {
 		at = net.JoinHostPort(name, port)
 	}
 	return "https://" + at, curl
-}
-
-// shellWord quotes a text for a shell if needed.
-func shellWord(text string) string {
-	if strings.ContainsAny(text, " \t\n'\"\\$`*?[]{}()<>|&;#~!") {
-		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-	}
-	return text
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/internal/test/acmetest"
 	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
@@ -221,5 +222,36 @@ func TestCheckReadsCertificates(t *testing.T) {
 	expired := certtest.NewAuthority(t, "CA").Issue(t, -time.Hour, "a.example")
 	if code, out, stderr := run(t, nil, "config", "check", "--tls-cert", expired.Cert, "--tls-key", expired.Key); code != 0 || !strings.HasPrefix(out, "ok") || !strings.Contains(stderr, "warning: tlsCert: "+expired.Cert+" expired on") {
 		t.Errorf("%d %s%s", code, out, stderr)
+	}
+}
+
+// TestACME: the binary gets a certificate for its stream listener, and ends at once while the ACME server does not answer.
+func TestACME(t *testing.T) {
+	acme := acmetest.New(t)
+	const domain = "live.example.com"
+	args := []string{"--listen", acme.Site, "--acme-domains", domain, "--acme-directory", acme.Directory, "--acme-ca", acme.Identity.Cert, "--acme-cache", t.TempDir()}
+	down := start(t, args...)
+	eventually.True(t, "the failure is logged", func() bool { return down.Log.Find("certificate not obtained") != nil })
+	if code := down.Stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	acme.Start()
+	s := start(t, args...)
+	roots := acme.Roots()
+	eventually.NoError(t, "there is a certificate", func() error {
+		c, err := tls.Dial("tcp", acme.Site, &tls.Config{ServerName: domain, RootCAs: roots})
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	})
+	w := wiretest.DialTLS(t, acme.Site, &tls.Config{ServerName: domain, RootCAs: roots})
+	open := wiretest.NewEvents(w.Open("/stream?connectKey=news"))
+	s.AwaitCount("news", 1)
+	s.Publish("news", `"secure"`)
+	open.WantData("secure")
+	if r := fmt.Sprint(s.Log.Find("streams")); !strings.Contains(r, "https://"+domain+":") {
+		t.Errorf("the log has no URL with the domain: %s", r)
 	}
 }

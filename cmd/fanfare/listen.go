@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -56,19 +55,23 @@ func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *l
 		return nil, shortToken(cfg, l.admin.Addr())
 	}
 	if l.stream == nil {
-		if l.stream, err = listen("listen", cfg.Listen); err != nil {
+		if l.stream, err = listen("listen", cfg.Listen, cfg.ListenMode, cfg.ListenOwner); err != nil {
 			return nil, err
 		}
 	}
 	if l.admin == nil && cfg.Admin != config.Off {
-		if l.admin, err = listen("admin", cfg.Admin); err != nil {
+		if l.admin, err = listen("admin", cfg.Admin, cfg.AdminMode, cfg.AdminOwner); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
 }
 
+// loopback reports whether only this machine reaches the address.
 func loopback(a net.Addr) bool {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return true
+	}
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
@@ -111,8 +114,9 @@ func (l *listeners) describe() string { return strings.Join(l.inherited, ", ") }
 // announce them from the environment, because a schedule's command must not use the sockets.
 func inheritedFiles() []*os.File { return activation.Files(true) }
 
-func listen(setting, addr string) (net.Listener, error) {
-	ln, err := transport.Listen(context.Background(), addr)
+// listen opens the listener of a setting. mode and owner are those of a Unix socket.
+func listen(setting, addr, mode, owner string) (net.Listener, error) {
+	ln, err := listenAt(addr, mode, owner)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%s %s: the address is in use: stop the program that uses it, or choose another address with --%s", setting, addr, setting)
 	}

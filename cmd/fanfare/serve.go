@@ -141,13 +141,18 @@ func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 // announce logs the addresses, the limits, and commands to try.
 func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	at, with := p.certs.stream.reach(streams.Addr())
+	for name, ln := range map[string]net.Listener{"listen": streams, "admin": admin} {
+		if ln != nil && ln.Addr().Network() == "unix" {
+			p.logger.Info("listening on a Unix socket", "setting", name, "path", ln.Addr().String())
+		}
+	}
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
 	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
 		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
 	if n := len(p.cfg.Schedules); n > 0 {
 		p.logger.Info("schedules", "running", n)
 	}
-	try := fmt.Sprintf("curl -N%s '%s%s?connectKey=news'", with, at, p.cfg.Path)
+	try := fmt.Sprintf("%s -N%s '%s%s?connectKey=news'", curl(streams.Addr()), with, at, p.cfg.Path)
 	if admin == nil {
 		p.logger.Info("publish API is off (admin: off)", "try", try)
 		return
@@ -164,7 +169,7 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,
-		"publish", fmt.Sprintf("curl '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", api, auth))
+		"publish", fmt.Sprintf("%s '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", curl(admin.Addr()), api, auth))
 }
 
 func pageURL(c *config.Config, at string) string {
@@ -174,8 +179,12 @@ func pageURL(c *config.Config, at string) string {
 	return at + "/"
 }
 
-// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost.
+// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost, and so does a Unix
+// socket, where any name will do.
 func reachable(a net.Addr) string {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return "localhost"
+	}
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()

@@ -45,6 +45,7 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	remote.UseSocket(t, u)
 	return &client{
 		http:   &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		server: u, token: o.Token, timeout: o.Timeout, wait: o.Wait, errs: errs,

@@ -1,4 +1,4 @@
-module fanfare/cmd/fanfare/certs/pebble
+module fanfare/internal/test/acmetest/pebble
 
 go 1.26.0
 
