@@ -66,6 +66,7 @@ var commands = []how{
 	{start: "fanload closed --http2", until: "ca.pem"},
 
 	// Run by other tests.
+	{start: "fanfare pub shop.42 hello --server https://live.example.com:8081", in: "../cmd/fanfare/e2e_publishers_test.go:TestPublishers"},
 	{start: "scripts/test.sh", in: "../.ci/run"},
 	{start: "go mod init", in: "embed_test.go:TestEmbed"},
 	{start: "go mod edit", in: "embed_test.go:TestEmbed"},

@@ -41,12 +41,6 @@ func (m mutual) config(t *testing.T, ca *certtest.Authority) *tls.Config {
 	return c
 }
 
-// serveAdminTLS makes the admin listener of a rig one of TLS.
-func serveAdminTLS(o *rigOptions, c *tls.Config) {
-	o.AdminTLS = c
-	o.wrapAdmin = func(ln net.Listener) net.Listener { return tls.NewListener(ln, c) }
-}
-
 // secureConn is a connection to the admin listener.
 type secureConn struct {
 	t *testing.T
@@ -109,7 +103,7 @@ func (c *secureConn) publish(key string, fields ...string) int {
 func TestCertificateAlone(t *testing.T) {
 	m := newMutual(t)
 	o := rigOptions{}
-	serveAdminTLS(&o, m.config(t, m.ca))
+	o.AdminTLS = m.config(t, m.ca)
 	r := startRig(t, viaFast, o)
 	c := m.dial(t, r, m.ca.Issue(t, time.Hour, "anybody"))
 	for _, target := range []string{"/publishAll", "/closeAll", "/publish?key=k"} {
@@ -148,7 +142,7 @@ func TestCertificateEntries(t *testing.T) {
 		auth.PublishToken{Name: "shop", Certificate: "shop", Keys: []string{"shop.*"}},
 		auth.PublishToken{Name: "mail", Certificate: "mail.internal", Keys: []string{"mail.*"}},
 		auth.PublishToken{Name: "root", Keys: []string{"**"}})}
-	serveAdminTLS(&o, m.config(t, m.ca))
+	o.AdminTLS = m.config(t, m.ca)
 	r := startRig(t, viaFast, o)
 	shop, mail := m.dial(t, r, m.ca.Issue(t, time.Hour, "shop")), m.dial(t, r, m.ca.Issue(t, time.Hour, "host-7", "mail.internal"))
 	other := m.dial(t, r, m.ca.Issue(t, time.Hour, "other"))
@@ -187,7 +181,7 @@ func TestCertificateEntries(t *testing.T) {
 func TestCertificateBesideToken(t *testing.T) {
 	m := newMutual(t)
 	o := rigOptions{Options: Options{PublishToken: "T"}}
-	serveAdminTLS(&o, m.config(t, m.ca))
+	o.AdminTLS = m.config(t, m.ca)
 	r := startRig(t, viaFast, o)
 	c := m.dial(t, r, m.ca.Issue(t, time.Hour, "anybody"))
 	if a, b := c.publish("k"), c.publish("k", "Authorization: Bearer T"); a != 401 || b != 200 {
@@ -199,7 +193,7 @@ func TestCertificateBesideToken(t *testing.T) {
 func TestCertificatesInForce(t *testing.T) {
 	m := newMutual(t)
 	o := rigOptions{Options: Options{PublishToken: "T"}}
-	serveAdminTLS(&o, m.config(t, nil))
+	o.AdminTLS = m.config(t, nil)
 	r := startRig(t, viaFast, o)
 	bare := m.dial(t, r, nil)
 	if status := bare.publish("k", "Authorization: Bearer T"); status != 200 {
@@ -216,7 +210,7 @@ func TestCertificatesInForce(t *testing.T) {
 		t.Errorf("a connection that is older than adminClientCA: %d", status)
 	}
 	o = rigOptions{}
-	serveAdminTLS(&o, m.config(t, m.ca))
+	o.AdminTLS = m.config(t, m.ca)
 	r = startRig(t, viaFast, o)
 	c := m.dial(t, r, m.ca.Issue(t, time.Hour, "shop"))
 	if status := c.publish("k"); status != 200 {

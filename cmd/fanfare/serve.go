@@ -32,12 +32,12 @@ type process struct {
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
-	guarded  bool          // a credential is needed on the admin listener
-	door     door          // who may subscribe and publish
 	certs    listenerCerts
 	options  transport.Options // in effect
 
 	certsChanged chan struct{} // a file of certificates has changed them
+	guarded      bool          // a credential is needed on the admin listener
+	door         door          // who may subscribe and publish
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
@@ -161,8 +161,11 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	if p.cfg.AdminClientCA != "" {
 		auth += " --cert CLIENT.pem --key CLIENT.key"
 	}
-	if p.cfg.PublishToken != "" {
+	switch {
+	case p.cfg.PublishToken != "":
 		auth += " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
+	case p.cfg.GuardsPublish() && p.cfg.AdminClientCA == "":
+		auth += " --oauth2-bearer TOKEN"
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,

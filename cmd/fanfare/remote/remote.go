@@ -9,6 +9,7 @@
 package remote
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -143,6 +144,7 @@ func ValidField(name, value string) bool {
 func Explain(err error) string {
 	var dns *net.DNSError
 	var urlError *url.Error
+	var authority x509.UnknownAuthorityError
 	if errors.As(err, &urlError) {
 		err = urlError.Err
 	}
@@ -162,6 +164,10 @@ func Explain(err error) string {
 		return "the connection was reset"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "the server speaks http, not https: write http://"
+	case errors.As(err, &authority):
+		return "the certificate of the server is not trusted: name a file with its root by --ca FILE"
+	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"), strings.Contains(err.Error(), "tls: unknown certificate authority"):
+		return "the server refuses the client certificate, or there is none: give one that it trusts by --cert FILE and --key FILE"
 	case urlError != nil && urlError.Timeout():
 		return "no answer in time"
 	}

@@ -19,6 +19,8 @@ type Options struct {
 	URL     string   `name:"url" type:"text" placeholder:"URL" help:"The stream, or a Unix socket: unix:/PATH. Environment: FANFARE_STREAM. Default: http://127.0.0.1:8080/stream."`
 	Headers []string `name:"header" short:"H" type:"texts" sep:"none" placeholder:"NAME: VALUE" help:"Header field of the request. May be repeated."`
 
+	TLS remote.TLS `embed:"" group:"TLS"`
+
 	Raw  bool `xor:"format" help:"Print only the data, with a line end after each event."`
 	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with key, event, id, data, time."`
 

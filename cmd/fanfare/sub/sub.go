@@ -33,7 +33,10 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t, err := o.TLS.Transport(target)
+	if err != nil {
+		return err
+	}
 	t.DisableCompression = true
 	t.ResponseHeaderTimeout = answerTimeout
 	remote.UseSocket(t, target)
