@@ -78,6 +78,7 @@ func (l *failingListener) Accept() (net.Conn, error) {
 // TestMetrics: each series changes when what it counts happens, and there is
 // none that is not tested here.
 func TestMetrics(t *testing.T) {
+	plainOnly(t)
 	var b bug
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
@@ -397,6 +398,7 @@ func TestAdminTopKeys(t *testing.T) {
 
 // TestHealth: both listeners tell, also with the token set.
 func TestHealth(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: "T"}})
 	for _, addr := range []string{r.addr, r.admin} {
 		for _, path := range []string{"/healthz", "/readyz"} {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"container/list"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -92,6 +93,9 @@ func (l *adminListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		s := l.srv
+		if config := s.settings.Load().adminTLS; config != nil {
+			nc = tls.Server(nc, config) // the first Read does the handshake, in the connection's goroutine
+		}
 		c := &adminConn{Conn: nc, all: &s.adminConns}
 		limit := s.settings.Load().MaxAdminConnections
 		evicted, ok := c.all.add(c, limit)
@@ -100,7 +104,7 @@ func (l *adminListener) Accept() (net.Conn, error) {
 		}
 		s.metrics.Refused["maxAdminConnections"].Inc()
 		if ok {
-			_ = evicted.Conn.Close()
+			closeNow(evicted.Conn)
 			s.log.Limited(slog.LevelInfo, "admin evicted", "an idle connection of the admin listener was closed for a new one: there are maxAdminConnections of them",
 				"limit", limit, "remote", gate.PeerAddr(evicted.RemoteAddr()).String())
 			return c, nil
@@ -117,6 +121,10 @@ const maxRefusing = 16
 // refuse answers 503. A client that has sent something would lose the answer if the
 // connection were closed at once, see conn.linger.
 func (a *adminConns) refuse(c net.Conn) {
+	if _, secure := c.(*tls.Conn); secure { // a handshake takes too much of a busy server
+		closeNow(c)
+		return
+	}
 	const body = `{"error":"maxAdminConnections: the server takes no more connections here for now","field":"maxAdminConnections"}` + "\n"
 	answer := fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n", len(body))
 	answer = append(appendDate(answer), "\r\n"+body...)
@@ -136,6 +144,14 @@ func (a *adminConns) refuse(c net.Conn) {
 		_, _ = io.CopyN(io.Discard, c, 1<<20)
 		_ = c.Close()
 	}()
+}
+
+// closeNow closes c. TLS would wait for up to 5 s to send its alert.
+func closeNow(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	_ = c.Close()
 }
 
 // Read reads from the connection: after an answer, it waits for another request.

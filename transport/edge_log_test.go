@@ -101,6 +101,7 @@ func TestNoCredentialIsLogged(t *testing.T) {
 // TestDebugLineHasTheAddress: the line about a connection that ended by an error has the client's address, although the connection
 // is closed by then.
 func TestDebugLineHasTheAddress(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
 	w := wiretest.Dial(t, r.addr)
 	defer w.Close()

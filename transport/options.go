@@ -67,6 +67,10 @@ type Options struct {
 	// all. The one that has been without a request for the longest time is closed
 	// first. Default 4096. On Linux only.
 	MaxIdleConnections int
+	// MaxStreamsPerConnection bounds the streams that a client of HTTP/2 opens on one
+	// connection (RFC 9113, 5.1.2). A browser has one connection for all its tabs.
+	// Default 250. What it says when the first such connection begins counts.
+	MaxStreamsPerConnection int
 	// MaxKeysPerConnection bounds the keys of one stream. Default 16.
 	MaxKeysPerConnection int
 	// MaxKeyBytes bounds the length of a key. Default 1024.
@@ -111,6 +115,9 @@ type Options struct {
 	// is 0, MinVersion (TLS 1.2) are the server's. A new one, by Reconfigure, is for
 	// new connections. Default nil: plain HTTP.
 	TLS *tls.Config
+	// NoHTTP2 switches off HTTP/2 on the listeners of Serve: by ALPN with TLS, and
+	// without TLS for clients that begin with its preface (RFC 9113, 3.3).
+	NoHTTP2 bool
 	// AdminTLS does the same for ServeAdmin, without HTTP/2.
 	AdminTLS *tls.Config
 

@@ -36,9 +36,11 @@ type Server struct {
 	adminConns adminConns
 
 	requestTimeout time.Duration // the constant, except in tests
+	turns          socket.Turns  // of TLS handshakes
 
 	mu        sync.Mutex
 	listeners []*acceptor
+	http2     *multiplexer // nil before the first connection of HTTP/2
 	stopOnce  sync.Once
 	stop      chan struct{}
 }
@@ -57,7 +59,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, stop: make(chan struct{})}
+	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, turns: newTurns(), stop: make(chan struct{})}
 	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Limit: set.MaxConnections})
 	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
 	s.api = api.New(eng, m, s.log, set.api())
@@ -89,6 +91,15 @@ func (s *Server) Reconfigure(o Options) error {
 	set, err := newSettings(o)
 	if err != nil {
 		return err
+	}
+	if (set.TLS == nil) != (old.TLS == nil) || (set.AdminTLS == nil) != (old.AdminTLS == nil) {
+		return errors.New("TLS cannot be switched on or off while serving: make a new server")
+	}
+	if set.TLS == old.TLS && set.NoHTTP2 == old.NoHTTP2 {
+		set.tls = old.tls // with the keys of its session tickets
+	}
+	if set.AdminTLS == old.AdminTLS {
+		set.adminTLS = old.adminTLS
 	}
 	s.settings.Store(set)
 	s.streams.Reconfigure(set.stream)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,8 @@ type settings struct {
 	// connection is the Connection field: "close", since the body ends with the
 	// connection, unless Headers has another value, which said holds.
 	connection, said string
+	// tls and adminTLS are Options.TLS and AdminTLS with what is the server's.
+	tls, adminTLS *tls.Config
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -61,6 +64,7 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.MaxConnections, 100_000)
 	setDefault(&o.MaxIdleConnections, 4096)
 	setDefault(&o.MaxKeysPerConnection, 16)
+	setDefault(&o.MaxStreamsPerConnection, 250)
 	setDefault(&o.MaxKeyBytes, 1024)
 	setDefault(&o.MaxEventBytes, 2<<20)
 	setDefault(&o.MaxBodyBytes, 16<<20)
@@ -108,10 +112,12 @@ func newSettings(o Options) (*settings, error) {
 		}
 	}
 	set := &settings{
-		Options: o,
-		keys:    gate.Keys{Default: o.CacheKey, MaxBytes: o.MaxKeyBytes, MaxCount: o.MaxKeysPerConnection},
-		origins: origins,
-		proxies: proxies,
+		Options:  o,
+		tls:      serverTLS(o.TLS, !o.NoHTTP2),
+		adminTLS: serverTLS(o.AdminTLS, false),
+		keys:     gate.Keys{Default: o.CacheKey, MaxBytes: o.MaxKeyBytes, MaxCount: o.MaxKeysPerConnection},
+		origins:  origins,
+		proxies:  proxies,
 		stream: &stream.Config{
 			PlainIDs:       o.PlainIDs,
 			PingInterval:   o.PingInterval,
@@ -171,7 +177,7 @@ func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
 		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
-		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
+		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxStreamsPerConnection": int64(o.MaxStreamsPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
 		"maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),

@@ -59,6 +59,7 @@ func (r *rig) openUnix(before string, header ...string) *wiretest.Conn {
 // TestUnixSocket: streams over a socket file, whose clients have no address: limits per address do not count them, and what they
 // say about one is not believed.
 func TestUnixSocket(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, onUnix(t, Options{MaxConnectionsPerAddress: 1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}))
 	info, err := os.Stat(r.addr)
 	if err != nil || info.Mode().Perm() != 0o660 || info.Mode().Type() != fs.ModeSocket {
@@ -100,6 +101,7 @@ func TestUnixSocket(t *testing.T) {
 
 // TestUnixSocketOfAProxy: with TrustUnixSockets the address that a peer tells counts, by a field or by a PROXY header.
 func TestUnixSocketOfAProxy(t *testing.T) {
+	plainOnly(t)
 	t.Run("field", func(t *testing.T) {
 		r := startRig(t, viaFast, onUnix(t, Options{MaxConnectionsPerAddress: 1, TrustUnixSockets: true}))
 		for i := range 3 {
@@ -229,6 +231,7 @@ func TestUnixSocketsStartTogether(t *testing.T) {
 
 // TestInheritUnixSocket: a socket file of the parent process serves streams, and stays.
 func TestInheritUnixSocket(t *testing.T) {
+	plainOnly(t)
 	path := socketPath(t)
 	parent, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

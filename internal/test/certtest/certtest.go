@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -21,6 +22,7 @@ type Certificate struct {
 	Cert, Key, Pair string            // PEM files; Pair has both
 	Leaf            *x509.Certificate // as it is parsed
 	Roots           *x509.CertPool    // for a client that trusts it
+	TLS             tls.Certificate   // for a server
 }
 
 // New makes a certificate for host names and IP addresses. It is valid for a day, and its files last as long as the test.
@@ -63,5 +65,6 @@ func New(t testing.TB, hosts ...string) *Certificate {
 		t.Fatal(err)
 	}
 	c.Roots.AddCert(c.Leaf)
+	c.TLS = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: c.Leaf}
 	return c
 }

@@ -23,6 +23,8 @@ type Metrics struct {
 	Refused     map[string]prometheus.Counter // by the limit that refused, see limits
 	Strange     prometheus.Counter
 	IdleEvicted prometheus.Counter
+	Handshakes  *prometheus.CounterVec // by result: ok, failed, timeout
+	HTTP2Errors *prometheus.CounterVec // by kind
 	Replays     map[engine.Resumed]prometheus.Counter
 
 	// Deliveries.
@@ -91,6 +93,11 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_idle_connections", "Connections to stream listeners without a request, on Linux.", func() float64 { return float64(streams.Idle()) })
 	m.IdleEvicted = r.counter("fanfare_idle_connections_closed_total", "Connections without a request that were closed because there were too many (maxIdleConnections).")
 	r.gauge("fanfare_pinned_bytes", "Bytes of events that the history has dropped and slow clients keep in memory (maxPinnedBytes).", func() float64 { return float64(streams.Pinned()) })
+	m.Handshakes = r.counters("fanfare_tls_handshakes_total", "result", "TLS handshakes on stream listeners, by result: ok, failed, timeout.")
+	for _, result := range []string{"ok", "failed", "timeout"} {
+		m.Handshakes.WithLabelValues(result)
+	}
+	m.HTTP2Errors = r.counters("fanfare_http2_errors_total", "kind", "Errors of HTTP/2 clients, by the kind that net/http names.")
 	m.Opened = r.counter("fanfare_connections_opened_total", "Streams opened.")
 	closed := r.counters("fanfare_connections_closed_total", "reason", "Streams ended, by reason.")
 	for _, reason := range engine.Reasons() {

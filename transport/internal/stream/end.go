@@ -23,6 +23,13 @@ func (st *Stream) abort(r engine.Reason) {
 // Gone implements socket.Owner: the client has closed the connection.
 func (st *Stream) Gone() { st.abort(engine.ReasonGone) }
 
+// Readable implements socket.Owner: the client of a TLS connection has sent
+// something. TLS may have to answer, so the owner reads.
+func (st *Stream) Readable() {
+	st.due.Or(dueRead)
+	st.sub.Notify()
+}
+
 // expiredFrame tells a page to get a new token before it reconnects.
 var expiredFrame = []byte("event: expired\ndata: {\"reason\":\"the permission for this stream has expired: get a new token, and reconnect\"}\n\n")
 

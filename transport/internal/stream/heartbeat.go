@@ -75,7 +75,7 @@ func (h *Hub) sweep() {
 					st.abort(engine.ReasonStalled)
 				}
 			} else {
-				st.pingDue.Store(true)
+				st.due.Or(duePing)
 				st.sub.Notify()
 			}
 			due[i] = nil

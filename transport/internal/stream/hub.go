@@ -217,6 +217,9 @@ func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 func (h *Hub) launch(st *Stream) {
 	st.gen = h.gen.Add(1)
 	if st.sock != nil {
+		if st.sock.Secure() {
+			st.due.Store(dueRead) // it may have read more than the request
+		}
 		if err := st.sock.Watch(st); err != nil {
 			// The heartbeat will find out instead.
 			h.log.Warn("cannot watch a connection for hang-up", "error", err)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -9,16 +10,10 @@ import (
 	"fanfare/transport/internal/gate"
 )
 
-// open makes an accepted connection ready for HTTP, in the goroutine that serves it,
-// and reports whether it is. It may wait for the client: the read deadline and
-// MaxIdleConnections bound that.
-func (a *acceptor) open(c *conn) bool {
-	return a.readProxyHeader(c)
-}
-
 // readProxyHeader reads the header of the PROXY protocol if the connection must
 // begin with one, and closes the connection if the header is missing or not valid:
-// the specification forbids to guess.
+// the specification forbids to guess. It runs in the goroutine that serves the
+// connection, before TLS. The read deadline and MaxIdleConnections bound the wait.
 func (a *acceptor) readProxyHeader(c *conn) bool {
 	o := a.srv.settings.Load()
 	if !a.streams || !o.ProxyProtocol {
@@ -28,9 +23,12 @@ func (a *acceptor) readProxyHeader(c *conn) bool {
 	if !o.proxies.Trusts(peer.String()) {
 		return true // what it sends is a request, or refused as one
 	}
-	_ = c.Conn.SetReadDeadline(time.Now().Add(a.srv.requestTimeout))
-	// From the connection inside: c.Read changes bytes.
-	client, err := gate.ReadProxyHeader(c.Conn)
+	raw := c.Conn // c.Read changes bytes
+	if secure, ok := raw.(*tls.Conn); ok {
+		raw = secure.NetConn()
+	}
+	_ = raw.SetReadDeadline(time.Now().Add(a.srv.requestTimeout))
+	client, err := gate.ReadProxyHeader(raw)
 	if err != nil {
 		if !errors.Is(err, gate.ErrNoHeader) && !errors.Is(err, net.ErrClosed) { // ErrClosed: the server has closed it
 			a.srv.metrics.Refused["proxyProtocol"].Inc()
@@ -40,7 +38,7 @@ func (a *acceptor) readProxyHeader(c *conn) bool {
 		_ = c.Close()
 		return false
 	}
-	_ = c.Conn.SetReadDeadline(time.Time{})
+	_ = raw.SetReadDeadline(time.Time{})
 	if client == nil {
 		client = gate.OwnAddr(peer)
 	}
@@ -56,3 +54,9 @@ func (c *conn) RemoteAddr() net.Addr {
 	}
 	return gate.PeerAddr(c.Conn.RemoteAddr())
 }
+
+// textAddr is an address of which only the text is known.
+type textAddr string
+
+func (a textAddr) Network() string { return "tcp" }
+func (a textAddr) String() string  { return string(a) }
