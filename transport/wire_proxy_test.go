@@ -337,6 +337,7 @@ func serverConfig(t *testing.T) (server, client *tls.Config) {
 // TestProxyProtocolBeforeTLS: the header comes before the handshake, and its address reaches the streams of HTTP/1.1 and HTTP/2,
 // with and without TLS, and on connections that are not sockets of ours.
 func TestProxyProtocolBeforeTLS(t *testing.T) {
+	plainOnly(t)
 	config, client := serverConfig(t)
 	for _, secure := range []bool{true, false} {
 		for _, wrapped := range []bool{false, true} {

@@ -1,0 +1,123 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
+)
+
+// variants are the shipped files with what their comments say about clients' addresses, each with the settings of Fanfare that
+// belong to it.
+var variants = []struct {
+	name, proxy string
+	args        []string
+	edits       []string
+	unix        bool
+}{
+	{name: "nginx", proxy: "nginx", args: []string{"--trusted-proxies", "127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5"}},
+	{name: "haproxy", proxy: "haproxy", args: []string{"--trusted-proxies", "127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5"}},
+	{name: "caddy", proxy: "caddy", args: []string{"--trusted-proxies", "127.0.0.1"}},
+	{
+		name: "haproxy with the PROXY protocol", proxy: "haproxy",
+		args: []string{"--trusted-proxies", "127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5", "--proxy-protocol"},
+		edits: []string{
+			"rise 1\n", "rise 1 send-proxy-v2\n",
+			// The address comes by the protocol alone.
+			"    http-request set-header X-Forwarded-For %[src]\n", "",
+		},
+	},
+	{
+		name: "haproxy with the PROXY protocol, version 1", proxy: "haproxy",
+		args:  []string{"--trusted-proxies", "127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5", "--proxy-protocol"},
+		edits: []string{"rise 1\n", "rise 1 send-proxy\n", "    http-request set-header X-Forwarded-For %[src]\n", ""},
+	},
+	{
+		name: "nginx over a Unix socket", proxy: "nginx", unix: true, args: []string{"--trusted-proxies", "unix"},
+		edits: []string{"            proxy_bind $fanfare_source;\n", ""},
+	},
+}
+
+// TestProxyAddresses: through each proxy the clients count by their own addresses, whatever they write into header fields.
+func TestProxyAddresses(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			args := append([]string{"--ping-interval", "1h", "--access-log"}, v.args...)
+			var fanfare server
+			stream := ""
+			if v.unix {
+				dir, err := os.MkdirTemp("", "fanfare") // a short path
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = os.RemoveAll(dir) })
+				if err := os.Chmod(dir, 0o755); err != nil { // nginx's workers are another user's
+					t.Fatal(err)
+				}
+				path := filepath.Join(dir, "s")
+				fanfare = server{(&proctest.Server{T: t, Binary: binary, Args: append(args, "--listen", "unix:"+path, "--listen-mode", "0666")}).Start()}
+				stream = "unix:" + path
+			} else {
+				fanfare = startServer(t, args...)
+				stream = fanfare.addr()
+			}
+			for _, px := range proxies {
+				if px.name != v.proxy {
+					continue
+				}
+				trust, p := startProxy(t, px, stream, v.edits...)
+				checkAddresses(t, fanfare, func(last int) *http.Client {
+					client := newClient(t, trust, p, 1+last%2)
+					dialFrom(client.Transport.(*http.Transport), last, p.https)
+					return client
+				}, base)
+			}
+		})
+	}
+}
+
+// dialFrom makes a client connect to an address from 127.0.0.LAST.
+func dialFrom(transport *http.Transport, last int, to string) {
+	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(last))}}
+		return d.DialContext(ctx, network, to)
+	}
+}
+
+// checkAddresses opens streams from several addresses, by the clients of 127.0.0.LAST, and looks for the addresses in the access
+// log.
+func checkAddresses(t *testing.T, fanfare server, client func(last int) *http.Client, base string) {
+	t.Helper()
+	before := len(fanfare.Log.Records("stream ended"))
+	const n = 4
+	for last := 20; last < 20+n; last++ {
+		key := fmt.Sprintf("from-%d", last)
+		eventually.NoError(t, "a stream", func() error { // the proxy may still think that the server is away
+			s := subscribe(t, client(last), base, key, "")
+			defer s.cancel()
+			if fanfare.Count(key) == 0 {
+				return fmt.Errorf("%s, nobody subscribed", s.res.Status)
+			}
+			return nil
+		})
+		fanfare.left(t, key)
+	}
+	eventually.Equal(t, "streams have ended", before+n, func() int { return len(fanfare.Log.Records("stream ended")) })
+	for _, line := range fanfare.Log.Records("stream ended")[before:] {
+		remote := fmt.Sprint(line["remote"])
+		if host, _, err := net.SplitHostPort(remote); err == nil {
+			remote = host
+		}
+		last := strings.TrimPrefix(fmt.Sprint(line["keys"]), "from-")
+		if remote != "127.0.0."+last {
+			t.Errorf("a client of 127.0.0.%s is %s to Fanfare", last, remote)
+		}
+	}
+}
