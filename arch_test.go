@@ -56,7 +56,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
 		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
-		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto"}},
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},

@@ -106,6 +106,7 @@ func (s *Server) multiplexer() *multiplexer {
 
 // serveHTTP2 hands c over to the multiplexer.
 func (s *Server) serveHTTP2(c *conn) {
+	remote := c.RemoteAddr()
 	nc := c.take()
 	m := s.multiplexer()
 	if m == nil {
@@ -115,14 +116,14 @@ func (s *Server) serveHTTP2(c *conn) {
 	sock, _ := nc.(*socket.Conn)
 	if sock != nil {
 		var err error
-		if nc, err = sock.Net(); err != nil {
+		if nc, err = sock.Net(remote); err != nil {
 			s.log.Warn("a connection of HTTP/2 cannot be served", "error", err)
 			_ = sock.Close()
 			return
 		}
 	}
-	if c.prefaced || c.client != nil {
-		nc = &prefacedConn{Conn: nc, unread: c.early, client: c.client}
+	if c.prefaced || sock == nil && c.client != nil {
+		nc = &prefacedConn{Conn: nc, unread: c.early, remote: remote}
 	}
 	select {
 	case m.conns <- nc:
@@ -131,19 +132,15 @@ func (s *Server) serveHTTP2(c *conn) {
 	}
 }
 
-// prefacedConn is a connection whose preface, or whose PROXY header, has been read.
+// prefacedConn is a connection whose preface has been read, or one whose address
+// a PROXY header may have told.
 type prefacedConn struct {
 	net.Conn
 	unread []byte
-	client net.Addr // nil without a header
+	remote net.Addr
 }
 
-func (c *prefacedConn) RemoteAddr() net.Addr {
-	if c.client != nil {
-		return c.client
-	}
-	return c.Conn.RemoteAddr()
-}
+func (c *prefacedConn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *prefacedConn) Read(b []byte) (int, error) {
 	if len(c.unread) > 0 {

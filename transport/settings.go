@@ -95,8 +95,8 @@ func newSettings(o Options) (*settings, error) {
 	if o.RetryMin > o.RetryMax {
 		return nil, fmt.Errorf("retryMin %s: must not be more than retryMax %s", o.RetryMin, o.RetryMax)
 	}
-	if slices.Contains(o.AdminOrigins, gate.AnyOrigin) && o.PublishToken == "" {
-		return nil, errors.New(`adminOrigins "*": every page that a browser here opens could publish: set publishToken, or name the origins`)
+	if err := o.checkAdminOrigins(); err != nil {
+		return nil, err
 	}
 	origins := gate.Origins{Allowed: o.AllowedOrigins, Credentials: o.AllowCredentials}
 	if err := origins.Check(); err != nil {
@@ -164,6 +164,9 @@ func (o *settings) api() *api.Config {
 		MaxBodyTotalBytes: o.MaxBodyTotalBytes,
 		MaxBatchLines:     o.MaxBatchLines,
 		PublishToken:      o.PublishToken,
+		Identify:          o.IdentifyPublisher,
+		NeedsCertificate:  o.AdminTLS != nil && o.AdminTLS.ClientAuth == tls.RequireAndVerifyClientCert,
+		MaxPublishRate:    o.MaxPublishRate,
 		AdminOrigins:      o.AdminOrigins,
 		Proxies:           o.proxies,
 		NoPage:            o.NoPage,
@@ -180,7 +183,7 @@ func (o *Options) checkSigns() error {
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxStreamsPerConnection": int64(o.MaxStreamsPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
-		"maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
+		"maxPublishRate": int64(o.MaxPublishRate), "maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)

@@ -28,8 +28,9 @@ const (
 	socketAdmin  = "admin"
 )
 
-// openListeners uses the inherited sockets and opens the others. The error names the setting.
-func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err error) {
+// openListeners uses the inherited sockets and opens the others. guarded says whether a credential is needed on the admin
+// listener. The error names the setting.
+func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *listeners, err error) {
 	l := &listeners{}
 	defer func() {
 		for _, f := range inherited { // each listener has its own copy
@@ -47,8 +48,8 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 	if l.admin != nil && cfg.Admin == config.Off {
 		return nil, fmt.Errorf("admin: is off, but a socket named %q was inherited: remove it from the unit, or give admin an address", socketAdmin)
 	}
-	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
-		return nil, fmt.Errorf("inherited socket %q listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
+	if l.admin != nil && !guarded && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
+		return nil, openAdmin(fmt.Sprintf("inherited socket %q", socketAdmin), l.admin.Addr(), "write ListenStream=127.0.0.1:PORT in its unit")
 	}
 	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {
 		return nil, shortToken(cfg, l.admin.Addr())

@@ -156,6 +156,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		DrainTimeout:             c.DrainTimeout,
 		NoPage:                   !c.Page,
 		PublishToken:             string(c.PublishToken),
+		MaxPublishRate:           c.MaxPublishRate,
 		AdminOrigins:             c.AdminOrigins,
 		AllowedOrigins:           c.AllowedOrigins,
 		AllowCredentials:         c.AllowCredentials,

@@ -80,6 +80,8 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 			*v = map[string]string{"X-Changed": word}
 		case *[]config.KeyRule:
 			*v = []config.KeyRule{{Match: "k", History: &history}}
+		case *[]config.Publisher:
+			*v = []config.Publisher{{Name: word}}
 		case *[]config.Schedule:
 			*v = []config.Schedule{{Name: word}}
 		default:

@@ -32,7 +32,8 @@ type process struct {
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
-	door     door          // who may subscribe
+	guarded  bool          // a credential is needed on the admin listener
+	door     door          // who may subscribe and publish
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
@@ -91,7 +92,8 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 
 	// Open the listeners, and start what publishes on its own.
 	failed := make(chan error, 2)
-	l, err := openListeners(cfg, inheritedFiles())
+	p.guarded = guardsAdmin(cfg, &to)
+	l, err := openListeners(cfg, p.guarded, inheritedFiles())
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	if p.cfg.PublishToken != "" {
 		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
 	}
-	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
+	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,
 		"publish", fmt.Sprintf("%s '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", curl(admin.Addr()), api, auth))
 }
@@ -264,13 +266,8 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	// A file that is just being written is empty or short for a moment, and valid. So no reload removes what protects the server.
-	if p.admin != nil && next.PublishToken == "" && p.cfg.PublishToken != "" {
-		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s: restart the server", p.admin.Addr())
-	}
-	// The open socket counts, not the address in the file, which takes effect after a restart.
-	if p.admin != nil && config.ShortToken(string(next.PublishToken)) && !loopback(p.admin.Addr()) {
-		return shortToken(next, p.admin.Addr())
+	if err := p.checkPublishers(next, &to); err != nil {
+		return err
 	}
 	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	authorizer, err := p.door.guard(next, &to, p.logger)
@@ -293,6 +290,6 @@ func (p *process) apply(next *config.Config) error {
 	if err := p.schedule.Apply(schedules(next)); err != nil {
 		return err
 	}
-	p.cfg = next
+	p.cfg, p.guarded = next, guardsAdmin(next, &to)
 	return setLevel(&p.level, next.LogLevel)
 }

@@ -44,6 +44,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"adminMode":                {"600", `"600"`},
 	"adminOwner":               {":admins", "':admins'"},
 	"publishToken":             {"t0ken", "t0ken"},
+	"publishJWT":               {"true", "true"},
+	"publishTokens":            {"", "[{name: shop, token: 0123456789abcdef, keys: ['shop.*'], rights: [publish, mint], maxPublishRate: 5}]"},
 	"adminOrigins":             {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
 	"trustedProxies":           {"10.0.0.7,192.168.0.0/16", "[10.0.0.7, 192.168.0.0/16]"},
 	"clientAddressField":       {"forwarded", "forwarded"},
@@ -85,6 +87,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxBodyBytes":             {"8MiB", "8MiB"},
 	"maxBodyTotalBytes":        {"32MiB", "32MiB"},
 	"maxBatchLines":            {"500", "500"},
+	"maxPublishRate":           {"100", "100"},
 	"maxAdminConnections":      {"50", "50"},
 	"maxHeadBytes":             {"20KiB", "20480"},
 	"overLimit":                {"503", "503"},
@@ -118,6 +121,7 @@ var samples = map[string]struct{ text, yaml string }{
 
 // companions are the settings without which others are refused, and their flags.
 var companions = map[string]struct{ setting, flag string }{
+	"publishJWT":       {"jwtKeys", "--jwt-keys=HS256:env:APP_SECRET"},
 	"listenMode":       {"listen", "--listen=unix:/run/fanfare/stream.sock"},
 	"listenOwner":      {"listen", "--listen=unix:/run/fanfare/stream.sock"},
 	"adminMode":        {"admin", "--admin=unix:/run/fanfare/admin.sock"},
@@ -151,6 +155,8 @@ func TestEverySettingInAllWays(t *testing.T) {
 		} else if s.Name == "keys" {
 			n := 4
 			want.Keys = []KeyRule{{Match: "a*", History: &n}}
+		} else if s.Name == "publishTokens" {
+			want.PublishTokens = []Publisher{{Name: "shop", Token: "0123456789abcdef", Keys: []string{"shop.*"}, Rights: []string{"publish", "mint"}, MaxPublishRate: 5}}
 		} else {
 			want.Schedules = []Schedule{{
 				Name: "a", Every: 5 * time.Second, Key: "k", Data: `{"b":[1,"x"]}`,

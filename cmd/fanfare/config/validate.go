@@ -48,6 +48,7 @@ var checks = []struct {
 	{"adminMode", checkSocket("admin", adminAddr, func(c *Config) string { return c.AdminMode }, true)},
 	{"adminOwner", checkSocket("admin", adminAddr, func(c *Config) string { return c.AdminOwner }, false)},
 	{"publishToken", checkToken},
+	{"publishTokens", checkPublishers},
 	{"adminOrigins", checkAdminOrigins},
 	{"trustedProxies", checkProxies},
 	{"proxyProtocol", checkProxyProtocol},

@@ -10,10 +10,16 @@ import (
 	"fanfare/transport/internal/gate"
 )
 
+// open makes an accepted connection ready for HTTP, in the goroutine that serves it,
+// and reports whether it is. It may wait for the client: the read deadline and
+// MaxIdleConnections bound that.
+func (a *acceptor) open(c *conn) bool {
+	return a.readProxyHeader(c) && a.handshake(c)
+}
+
 // readProxyHeader reads the header of the PROXY protocol if the connection must
 // begin with one, and closes the connection if the header is missing or not valid:
-// the specification forbids to guess. It runs in the goroutine that serves the
-// connection, before TLS. The read deadline and MaxIdleConnections bound the wait.
+// the specification forbids to guess.
 func (a *acceptor) readProxyHeader(c *conn) bool {
 	o := a.srv.settings.Load()
 	if !a.streams || !o.ProxyProtocol {
@@ -23,12 +29,13 @@ func (a *acceptor) readProxyHeader(c *conn) bool {
 	if !o.proxies.Trusts(peer.String()) {
 		return true // what it sends is a request, or refused as one
 	}
-	raw := c.Conn // c.Read changes bytes
-	if secure, ok := raw.(*tls.Conn); ok {
-		raw = secure.NetConn()
+	_ = c.Conn.SetReadDeadline(time.Now().Add(a.srv.requestTimeout))
+	// From the connection inside: c.Read changes bytes.
+	from := c.Conn
+	if secure, ok := from.(*tls.Conn); ok {
+		from = secure.NetConn() // it comes before TLS
 	}
-	_ = raw.SetReadDeadline(time.Now().Add(a.srv.requestTimeout))
-	client, err := gate.ReadProxyHeader(raw)
+	client, err := gate.ReadProxyHeader(from)
 	if err != nil {
 		if !errors.Is(err, gate.ErrNoHeader) && !errors.Is(err, net.ErrClosed) { // ErrClosed: the server has closed it
 			a.srv.metrics.Refused["proxyProtocol"].Inc()
@@ -38,7 +45,7 @@ func (a *acceptor) readProxyHeader(c *conn) bool {
 		_ = c.Close()
 		return false
 	}
-	_ = raw.SetReadDeadline(time.Time{})
+	_ = c.Conn.SetReadDeadline(time.Time{})
 	if client == nil {
 		client = gate.OwnAddr(peer)
 	}
