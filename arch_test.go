@@ -58,7 +58,7 @@ var arrows = map[string]struct{ own, others []string }{
 		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
-	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto"}},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto", "golang.org/x/net"}},
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
@@ -72,6 +72,9 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 		},
+	},
+	"cmd/fanfare/certs": { // knows no settings and no server
+		others: []string{"github.com/caddyserver/certmagic", "go.uber.org/zap", "github.com/prometheus/client_golang"},
 	},
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
@@ -256,6 +259,8 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
+		{"cmd/fanfare/certs", "fanfare/transport", false},
+		{"cmd/fanfare/certs", "fanfare/cmd/fanfare/config", false},
 	} {
 		rule, at, ok := ruleFor(c.dir)
 		if !ok {

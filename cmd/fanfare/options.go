@@ -25,7 +25,11 @@ func checkParts(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return o.Check()
+	if err := o.Check(); err != nil {
+		return err
+	}
+	_, err = checkCerts(c)
+	return err
 }
 
 // engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.
@@ -139,6 +143,10 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxConnections:           maxConnections,
 		MaxIdleConnections:       c.MaxIdleConnections,
 		MaxConnectionsPerAddress: c.MaxConnectionsPerAddress,
+		MaxConnectionsPerSubject: c.MaxConnectionsPerSubject,
+		MaxConnectRate:           c.MaxConnectRate,
+		MaxConnectRatePerAddress: c.MaxConnectRatePerAddress,
+		MaxAuthorizing:           c.MaxAuthorizing,
 		MaxLife:                  c.MaxLife,
 		MinReadRate:              int(c.MinReadRate),
 		MaxPinnedBytes:           int64(c.MaxPinnedBytes),

@@ -20,6 +20,9 @@ var readElsewhere = map[string]string{
 	"RedisURL": "redis.go", "RedisChannels": "redis.go", "RedisStreams": "redis.go", "RedisKeys": "redis.go",
 	"RedisPayload": "redis.go", "RedisTimeout": "redis.go", "RedisMaxStreams": "redis.go",
 	"Schedules": "schedules.go",
+	"TLSCert":   "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",
+	"AdminClientCA": "certificates.go", "ACMEDomains": "certificates.go", "ACMEDirectory": "certificates.go", "ACMEEmail": "certificates.go",
+	"ACMECache": "config/tls.go", "ACMECA": "certificates.go",
 }
 
 // made is what a configuration becomes.

@@ -34,11 +34,15 @@ type process struct {
 	admin    net.Listener  // nil if the setting is off
 	guarded  bool          // a credential is needed on the admin listener
 	door     door          // who may subscribe and publish
+	certs    listenerCerts
+	options  transport.Options // in effect
+
+	certsChanged chan struct{} // a file of certificates has changed them
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
 func serve(cfg *config.Config, load func() (*config.Config, error)) error {
-	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load}
+	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load, certsChanged: make(chan struct{}, 1)}
 	if err := setLevel(&p.level, cfg.LogLevel); err != nil {
 		return err
 	}
@@ -59,6 +63,10 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if err != nil {
 		return err
 	}
+	if err := p.certs.open(cfg, &to, p.logger); err != nil {
+		return err
+	}
+	defer p.certs.close()
 	authorizer, err := p.door.guard(cfg, &to, p.logger)
 	if err != nil {
 		return err
@@ -70,7 +78,13 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
 		return err
 	}
+	p.options = to
 	defer p.srv.Close()
+	for _, c := range p.certs.stores() {
+		if err := p.srv.Registry().Register(c); err != nil {
+			return err
+		}
+	}
 	if p.schedule, err = newScheduleRunner(p.srv, p.logger); err != nil {
 		return err
 	}
@@ -104,6 +118,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
 	}
 	go func() { failed <- p.srv.Serve(l.stream) }()
+	p.certs.start(l, func() { notify(p.certsChanged) })
 	if err := p.schedule.Apply(schedules(cfg)); err != nil {
 		return err
 	}
@@ -125,7 +140,7 @@ func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 
 // announce logs the addresses, the limits, and commands to try.
 func (p *process) announce(streams, admin net.Listener, limit, files int) {
-	at := "http://" + reachable(streams.Addr())
+	at, with := p.certs.stream.reach(streams.Addr())
 	for name, ln := range map[string]net.Listener{"listen": streams, "admin": admin} {
 		if ln != nil && ln.Addr().Network() == "unix" {
 			p.logger.Info("listening on a Unix socket", "setting", name, "path", ln.Addr().String())
@@ -137,15 +152,17 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	if n := len(p.cfg.Schedules); n > 0 {
 		p.logger.Info("schedules", "running", n)
 	}
-	try := fmt.Sprintf("%s -N '%s%s?connectKey=news'", curl(streams.Addr()), at, p.cfg.Path)
+	try := fmt.Sprintf("%s -N%s '%s%s?connectKey=news'", curl(streams.Addr()), with, at, p.cfg.Path)
 	if admin == nil {
 		p.logger.Info("publish API is off (admin: off)", "try", try)
 		return
 	}
-	api := "http://" + reachable(admin.Addr())
-	auth := ""
+	api, auth := p.certs.admin.reach(admin.Addr())
+	if p.cfg.AdminClientCA != "" {
+		auth += " --cert CLIENT.pem --key CLIENT.key"
+	}
 	if p.cfg.PublishToken != "" {
-		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
+		auth += " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
 	}
 	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,
@@ -191,6 +208,11 @@ func (p *process) run(signals <-chan os.Signal, failed <-chan error) error {
 			return err
 		case <-changed:
 			p.reload("file")
+		case <-p.certsChanged:
+			p.certs.options(&p.options)
+			if err := p.srv.Reconfigure(p.options); err != nil { // not possible: only certificates are new
+				return err
+			}
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				p.reload("SIGHUP")
@@ -266,10 +288,14 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
+	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
+	useCerts, err := p.certs.load(next, &to, p.admin != nil)
+	if err != nil {
+		return err
+	}
 	if err := p.checkPublishers(next, &to); err != nil {
 		return err
 	}
-	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	authorizer, err := p.door.guard(next, &to, p.logger)
 	if err != nil {
 		return err
@@ -279,12 +305,18 @@ func (p *process) apply(next *config.Config) error {
 		return errors.New("authorization: cannot be switched off while the streams are open: " +
 			"restart the server, or let everybody subscribe by anonymousKeys: [\"**\"]")
 	}
+	if err := to.Check(); err != nil {
+		p.door.retire(authorizer)
+		return err
+	}
+	useCerts()
 	// The new one first: the server must not ask one that allows more than the configuration.
 	old := p.door.replace(authorizer)
 	if err := p.srv.Reconfigure(to); err != nil {
 		p.door.retire(p.door.replace(old))
 		return err
 	}
+	p.options = to
 	p.door.retire(old)
 	p.eng.Reconfigure(eo)
 	if err := p.schedule.Apply(schedules(next)); err != nil {

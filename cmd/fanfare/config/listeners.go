@@ -29,7 +29,7 @@ func checkAdmin(c *Config, at place) {
 		at.fail("%q is also the Unix socket of listen (%s): give each its own path", c.Admin, c.Origin("listen"))
 	case listenErr == nil && listen.overlaps(admin):
 		at.fail("%q uses the same port as listen (%q, %s): give each its own port", c.Admin, c.Listen, c.Origin("listen"))
-	case !admin.loopback() && !c.GuardsPublish():
+	case !admin.loopback() && !c.GuardsPublish() && c.AdminClientCA == "":
 		at.fail("%q can be reached from other machines, and anyone could publish: set publishToken (environment %s), or listen on loopback (127.0.0.1:%d)",
 			c.Admin, byName["publishToken"].Env, admin.port)
 	case !admin.loopback() && ShortToken(string(c.PublishToken)):
