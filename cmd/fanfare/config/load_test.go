@@ -95,6 +95,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"minReadRate":              {"2kB", "2000"},
 	"maxPinnedBytes":           {"8MB", "8000000"},
 	"maxKeysPerConnection":     {"10", "10"},
+	"maxStreamsPerConnection":  {"100", "100"},
+	"http2":                    {"false", "false"},
 	"maxKeyBytes":              {"2KiB", "2KiB"},
 	"maxIdBytes":               {"99", "99"},
 	"maxEventBytes":            {"1MiB", "1048576"},
