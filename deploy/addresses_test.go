@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 )
@@ -80,6 +82,46 @@ func TestProxyAddresses(t *testing.T) {
 				}, base)
 			}
 		})
+	}
+}
+
+// haproxyTCP is the file for TLS that ends in Fanfare. It belongs to no list of TestProxy: while Fanfare is away, nobody answers.
+var haproxyTCP = proxy{
+	name: "haproxy", file: "haproxy-tcp.cfg",
+	edits: func(p places) []string {
+		edits := []string{"bind :443 ", "bind " + p.https + " ", "127.0.0.1:8443", p.stream}
+		if os.Getuid() != 0 {
+			edits = append(edits, "    user haproxy\n", "", "    group haproxy\n", "")
+		}
+		return edits
+	},
+	command: func(_ *testing.T, p places) (string, []string) { return "haproxy", []string{"-db", "-f", p.config} },
+}
+
+// TestTCPProxy: TLS and HTTP/2 pass through HAProxy, and each client's address comes before them.
+func TestTCPProxy(t *testing.T) {
+	cert := certtest.New(t, site)
+	at := proctest.FreeAddr(t)
+	fanfare := startServer(t, "--ping-interval", "1h", "--access-log", "--listen", at, "--tls-cert", cert.Cert, "--tls-key", cert.Key,
+		"--proxy-protocol", "--trusted-proxies", "127.0.0.2")
+	_, p := startProxy(t, haproxyTCP, at)
+	trust := &tls.Config{RootCAs: cert.Roots, ServerName: site}
+	checkAddresses(t, fanfare, func(last int) *http.Client {
+		client := newClient(t, trust, p, 1+last%2)
+		dialFrom(client.Transport.(*http.Transport), last, p.https)
+		return client
+	}, base)
+	s := subscribe(t, newClient(t, trust, p, 2), base, "tcp", "")
+	if s.res.ProtoMajor != 2 {
+		t.Errorf("%s through HAProxy", s.res.Proto)
+	}
+	fanfare.AwaitCount("tcp", 1)
+	fanfare.PublishText("tcp", "through HAProxy")
+	s.expect(t, "data: through HAProxy")
+	s.cancel()
+	fanfare.left(t, "tcp")
+	if n := len(fanfare.Log.Records("a connection from a trusted proxy was closed, since it has no valid PROXY header: make the proxy send one (HAProxy: send-proxy-v2), or set proxyProtocol to false")); n > 0 {
+		t.Errorf("%d connections of HAProxy had no valid header", n)
 	}
 }
 
