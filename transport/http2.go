@@ -122,8 +122,8 @@ func (s *Server) serveHTTP2(c *conn) {
 			return
 		}
 	}
-	if c.prefaced {
-		nc = &prefacedConn{Conn: nc, unread: c.early}
+	if c.prefaced || sock == nil && c.client != nil {
+		nc = &prefacedConn{Conn: nc, unread: c.early, remote: remote}
 	}
 	select {
 	case m.conns <- nc:
@@ -132,11 +132,15 @@ func (s *Server) serveHTTP2(c *conn) {
 	}
 }
 
-// prefacedConn is a connection whose preface has been read.
+// prefacedConn is a connection whose preface has been read, or one whose address
+// a PROXY header may have told.
 type prefacedConn struct {
 	net.Conn
 	unread []byte
+	remote net.Addr
 }
+
+func (c *prefacedConn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *prefacedConn) Read(b []byte) (int, error) {
 	if len(c.unread) > 0 {
@@ -193,11 +197,7 @@ func (s *Server) serveMultiplexed(w http.ResponseWriter, r *http.Request) {
 			head.Header.Add(name, v)
 		}
 	}
-	remote, _ := net.ResolveTCPAddr("tcp", r.RemoteAddr)
-	if remote == nil {
-		remote = &net.TCPAddr{}
-	}
-	ctx.Init(&head, remote, nil)
+	ctx.Init(&head, textAddr(r.RemoteAddr), nil)
 	if target, valid := gate.TargetOf(&ctx.Request.Header); valid && target.Path == s.settings.Load().Path {
 		s.serveHTTP(w, r)
 		return

@@ -10,6 +10,7 @@ import (
 // TestSilentConnectionsOfAProxy: connections that are waiting for their header are among those without a request, so as many
 // as somebody opens through the proxy take no place from streams.
 func TestSilentConnectionsOfAProxy(t *testing.T) {
+	plainOnly(t)
 	const most, silent = 100, 5000
 	r := startRig(t, viaFast, proxied(Options{MaxConnections: 10_000, MaxIdleConnections: most}))
 	first := r.from(headerV1("192.0.2.1:4711"))

@@ -61,3 +61,9 @@ func (c *conn) RemoteAddr() net.Addr {
 	}
 	return gate.PeerAddr(c.Conn.RemoteAddr())
 }
+
+// textAddr is an address of which only the text is known.
+type textAddr string
+
+func (a textAddr) Network() string { return "tcp" }
+func (a textAddr) String() string  { return string(a) }

@@ -1,10 +1,13 @@
 package transport
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/pires/go-proxyproto"
 
+	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/wiretest"
 )
@@ -212,6 +216,7 @@ func TestProxyProtocolRefused(t *testing.T) {
 
 // TestProxyProtocolTakesLong: a header that does not come to its end is waited for as long as for a request.
 func TestProxyProtocolTakesLong(t *testing.T) {
+	plainOnly(t)
 	o := proxied(Options{})
 	o.prepare = func(s *Server) { s.requestTimeout = 300 * time.Millisecond }
 	r := startRig(t, viaFast, o)
@@ -235,6 +240,7 @@ func TestProxyProtocolTakesLong(t *testing.T) {
 
 // TestProxyProtocolUntrusted: the header of somebody else is not read. It is not a request, either.
 func TestProxyProtocolUntrusted(t *testing.T) {
+	plainOnly(t)
 	o := proxied(Options{})
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	r := startRig(t, viaFast, o)
@@ -271,6 +277,7 @@ func TestProxyProtocolUntrusted(t *testing.T) {
 
 // TestProxyProtocolPerAddress: behind one proxy each client counts by itself, and a field that it sends does not change that.
 func TestProxyProtocolPerAddress(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, proxied(Options{MaxConnectionsPerAddress: 2}))
 	one, two := headerV2(t, "192.0.2.1:1000", 0), headerV1("192.0.2.2:1000")
 	r.from(one)
@@ -314,4 +321,81 @@ func TestForwardedField(t *testing.T) {
 		}
 		r.waitCount("k", 1)
 	})
+}
+
+// serverConfig is a certificate for 127.0.0.1, and what its clients need.
+func serverConfig(t *testing.T) (server, client *tls.Config) {
+	t.Helper()
+	cert := certtest.New(t, "127.0.0.1")
+	pair, err := tls.LoadX509KeyPair(cert.Cert, cert.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}, &tls.Config{RootCAs: cert.Roots}
+}
+
+// TestProxyProtocolBeforeTLS: the header comes before the handshake, and its address reaches the streams of HTTP/1.1 and HTTP/2,
+// with and without TLS, and on connections that are not sockets of ours.
+func TestProxyProtocolBeforeTLS(t *testing.T) {
+	plainOnly(t)
+	config, client := serverConfig(t)
+	for _, secure := range []bool{true, false} {
+		for _, wrapped := range []bool{false, true} {
+			o := proxied(Options{MaxConnectionsPerAddress: 1})
+			if secure {
+				o.TLS = config
+			}
+			if wrapped {
+				o.listen = func() (net.Listener, error) {
+					ln, err := Listen(t.Context(), "127.0.0.1:0")
+					return wrapping{ln}, err
+				}
+			}
+			t.Run(fmt.Sprintf("TLS %t, wrapped %t", secure, wrapped), func(t *testing.T) {
+				r := startRig(t, viaFast, o)
+				ended := 0
+				for _, header := range []string{headerV1("192.0.2.1:4711"), headerV2(t, "192.0.2.2:4711", 100), local} {
+					want := map[string]string{local: "127.0.0.1", headerV1("192.0.2.1:4711"): "192.0.2.1:4711"}[header]
+					if want == "" {
+						want = "192.0.2.2:4711"
+					}
+					for version := 1; version <= 2; version++ {
+						var protocols http.Protocols
+						protocols.SetHTTP1(version == 1)
+						protocols.SetHTTP2(version == 2 && secure)
+						protocols.SetUnencryptedHTTP2(version == 2 && !secure)
+						transport := &http.Transport{Protocols: &protocols, TLSClientConfig: client.Clone(), DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+							c, err := net.Dial(network, addr)
+							if err == nil {
+								_, err = c.Write([]byte(header))
+							}
+							return c, err
+						}}
+						ctx, cancel := context.WithCancel(t.Context())
+						scheme := map[bool]string{true: "https://", false: "http://"}[secure]
+						req, err := http.NewRequestWithContext(ctx, "GET", scheme+r.addr+r.target("connectKey=k"), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						req.Header.Set("X-Forwarded-For", "203.0.113.9")
+						resp, err := (&http.Client{Transport: transport}).Do(req)
+						if err != nil {
+							t.Fatalf("HTTP/%d: %v\n%s", version, err, r.log)
+						}
+						if resp.StatusCode != 200 || resp.ProtoMajor != version {
+							t.Errorf("%s %s", resp.Proto, resp.Status)
+						}
+						r.waitCount("k", 1)
+						cancel()
+						_ = resp.Body.Close()
+						transport.CloseIdleConnections()
+						ended++
+						if got := r.remoteOf(ended); got != want {
+							t.Errorf("HTTP/%d: %s, want %s", version, got, want)
+						}
+					}
+				}
+			})
+		}
+	}
 }

@@ -101,6 +101,7 @@ func TestUnixSocket(t *testing.T) {
 
 // TestUnixSocketOfAProxy: with TrustUnixSockets the address that a peer tells counts, by a field or by a PROXY header.
 func TestUnixSocketOfAProxy(t *testing.T) {
+	plainOnly(t)
 	t.Run("field", func(t *testing.T) {
 		r := startRig(t, viaFast, onUnix(t, Options{MaxConnectionsPerAddress: 1, TrustUnixSockets: true}))
 		for i := range 3 {
@@ -230,6 +231,7 @@ func TestUnixSocketsStartTogether(t *testing.T) {
 
 // TestInheritUnixSocket: a socket file of the parent process serves streams, and stays.
 func TestInheritUnixSocket(t *testing.T) {
+	plainOnly(t)
 	path := socketPath(t)
 	parent, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

@@ -78,9 +78,11 @@ func TestSocketURL(t *testing.T) {
 // TestNoOtherSocket: a server cannot send a request on to a socket of this machine.
 func TestNoOtherSocket(t *testing.T) {
 	secret := serveUnix(t, func(http.ResponseWriter, *http.Request) { t.Error("the socket was reached") })
-	redirect := func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Location", "unix:"+secret+":/stop")
-		w.WriteHeader(302)
+	redirect := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" { // a request for the other socket must not come back here, either
+			w.Header().Set("Location", "unix:"+secret+":/stop")
+			w.WriteHeader(http.StatusFound)
+		}
 	}
 	web := httptest.NewServer(http.HandlerFunc(redirect))
 	defer web.Close()

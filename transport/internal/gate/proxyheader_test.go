@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -53,6 +54,20 @@ func text(a net.Addr) string {
 		return ""
 	}
 	return a.String()
+}
+
+// TestProxyHeaderBounds: of a header that is too long, no more is read than the longest that is valid.
+func TestProxyHeaderBounds(t *testing.T) {
+	for header, most := range map[string]int{
+		"PROXY UNKNOWN " + strings.Repeat("x", 1000) + "\r\n":                 mostV1,
+		"\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("x", 1<<16): prefix,
+		"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n":                         leastV1,
+	} {
+		from := strings.NewReader(header)
+		if addr, err := ReadProxyHeader(from); err == nil || len(header)-from.Len() > most {
+			t.Errorf("%.20q: %v, %v after %d bytes, want at most %d", header, addr, err, len(header)-from.Len(), most)
+		}
+	}
 }
 
 // TestOwnAddr: what a proxy says for itself is not a client's address.
