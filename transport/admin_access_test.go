@@ -57,8 +57,12 @@ func TestAdminToken(t *testing.T) {
 			method = "GET"
 		}
 		for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3crett", "Bearer S3CRET", "Basic s3cret", "s3cret", "Bearers3cret", "Bearer s3cret s3cret"} {
+			challenge := `Bearer error="invalid_token"`
+			if wrong == "" { // RFC 6750, 3.1: a request without a credential gets no error
+				challenge = "Bearer"
+			}
 			a := r.call(method, path, "x", "Content-Type: text/plain", "Authorization: "+wrong)
-			if f := a.failed(t); a.status != 401 || f.Field != "Authorization" || a.header.Get("WWW-Authenticate") != "Bearer" {
+			if f := a.failed(t); a.status != 401 || f.Field != "Authorization" || a.header.Get("WWW-Authenticate") != challenge {
 				t.Errorf("%s with %q: %d %s", path, wrong, a.status, a.body)
 			}
 			if strings.Contains(a.body, "s3cret") {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fanfare/transport/internal/gate"
 )
 
 // adminListener bounds the connections of the admin listener (Options.
@@ -104,11 +106,11 @@ func (l *adminListener) Accept() (net.Conn, error) {
 		if ok {
 			closeNow(evicted.Conn)
 			s.log.Limited(slog.LevelInfo, "admin evicted", "an idle connection of the admin listener was closed for a new one: there are maxAdminConnections of them",
-				"limit", limit, "remote", evicted.RemoteAddr().String())
+				"limit", limit, "remote", gate.PeerAddr(evicted.RemoteAddr()).String())
 			return c, nil
 		}
 		s.log.Limited(slog.LevelWarn, "admin refused", "a connection to the admin listener was refused: maxAdminConnections of them serve a request; raise the limit, or send less at once",
-			"limit", limit, "remote", nc.RemoteAddr().String())
+			"limit", limit, "remote", gate.PeerAddr(nc.RemoteAddr()).String())
 		c.all.refuse(nc)
 	}
 }

@@ -25,7 +25,7 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.settings.Load()
-	remote := o.proxies.Client(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+	remote := o.proxies.Client(r.RemoteAddr, r.Header.Values(o.proxies.FieldName()))
 	header, origin := w.Header(), r.Header.Get("Origin")
 	switch r.Method {
 	case http.MethodGet:

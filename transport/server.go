@@ -148,7 +148,7 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 	}
 	return s.serve(&acceptor{Listener: limited, srv: s}, &fasthttp.Server{
 		Handler:        s.handleAdmin,
-		HeaderReceived: s.adminHead,
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig { return s.adminHead(h, nil) },
 		// A body is read in the handler, after the head has been decided on.
 		StreamRequestBody: true,
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {

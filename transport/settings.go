@@ -95,11 +95,15 @@ func newSettings(o Options) (*settings, error) {
 	if o.RetryMin > o.RetryMax {
 		return nil, fmt.Errorf("retryMin %s: must not be more than retryMax %s", o.RetryMin, o.RetryMax)
 	}
-	if slices.Contains(o.AdminOrigins, gate.AnyOrigin) && o.PublishToken == "" {
-		return nil, errors.New(`adminOrigins "*": every page that a browser here opens could publish: set publishToken, or name the origins`)
+	if err := o.checkAdminOrigins(); err != nil {
+		return nil, err
 	}
 	origins := gate.Origins{Allowed: o.AllowedOrigins, Credentials: o.AllowCredentials}
 	if err := origins.Check(); err != nil {
+		return nil, err
+	}
+	proxies, err := o.trusted()
+	if err != nil {
 		return nil, err
 	}
 	for name := range o.Headers {
@@ -113,7 +117,7 @@ func newSettings(o Options) (*settings, error) {
 		adminTLS: serverTLS(o.AdminTLS, false),
 		keys:     gate.Keys{Default: o.CacheKey, MaxBytes: o.MaxKeyBytes, MaxCount: o.MaxKeysPerConnection},
 		origins:  origins,
-		proxies:  gate.Proxies(o.TrustedProxies),
+		proxies:  proxies,
 		stream: &stream.Config{
 			PlainIDs:       o.PlainIDs,
 			PingInterval:   o.PingInterval,
@@ -133,6 +137,20 @@ func newSettings(o Options) (*settings, error) {
 	return set, set.makeHead()
 }
 
+// trusted are the proxies that are believed.
+func (o *Options) trusted() (gate.Proxies, error) {
+	p := gate.Proxies{Prefixes: o.TrustedProxies, Unix: o.TrustUnixSockets, Field: o.ClientAddressField}
+	switch o.ClientAddressField {
+	case "", gate.XForwardedFor, gate.Forwarded:
+	default:
+		return p, fmt.Errorf("clientAddressField %q: is unknown: use %s or %s", o.ClientAddressField, gate.XForwardedFor, gate.Forwarded)
+	}
+	if o.ProxyProtocol && p.None() {
+		return p, errors.New("proxyProtocol: needs trustedProxies, the addresses from which connections begin with a PROXY header: set them")
+	}
+	return p, nil
+}
+
 // api are the settings of package api.
 func (o *settings) api() *api.Config {
 	return &api.Config{
@@ -146,6 +164,9 @@ func (o *settings) api() *api.Config {
 		MaxBodyTotalBytes: o.MaxBodyTotalBytes,
 		MaxBatchLines:     o.MaxBatchLines,
 		PublishToken:      o.PublishToken,
+		Identify:          o.IdentifyPublisher,
+		NeedsCertificate:  o.AdminTLS != nil && o.AdminTLS.ClientAuth == tls.RequireAndVerifyClientCert,
+		MaxPublishRate:    o.MaxPublishRate,
 		AdminOrigins:      o.AdminOrigins,
 		Proxies:           o.proxies,
 		NoPage:            o.NoPage,
@@ -162,7 +183,7 @@ func (o *Options) checkSigns() error {
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxStreamsPerConnection": int64(o.MaxStreamsPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
-		"maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
+		"maxPublishRate": int64(o.MaxPublishRate), "maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)

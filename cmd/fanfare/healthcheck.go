@@ -31,8 +31,11 @@ func healthcheck(c *config.Config) error {
 	if addr == config.Off || c.AdminClientCA != "" {
 		setting, addr, scheme = "listen", c.Listen, schemeOf(c.StreamTLS())
 	}
+	path, unix := config.SocketPath(addr)
 	host, port, err := net.SplitHostPort(addr)
 	switch {
+	case unix:
+		host, port, err = "localhost", "80", nil
 	case err != nil:
 		return fmt.Errorf("%s %s: %w", setting, addr, err)
 	case port == "0":
@@ -45,7 +48,17 @@ func healthcheck(c *config.Config) error {
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		// Use no proxy, and try each address of the listener until one answers.
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialFirst(ctx, network, hosts(host), port)
+			var conn net.Conn
+			var err error
+			if unix {
+				conn, err = new(net.Dialer).DialContext(ctx, "unix", path)
+			} else {
+				conn, err = dialFirst(ctx, network, hosts(host), port)
+			}
+			if err == nil && setting == "listen" {
+				err = sendLocal(conn, c)
+			}
+			return conn, err
 		},
 	}}
 	// The Host of the request is localhost for every address. Without a token the listener refuses other names.
@@ -54,6 +67,9 @@ func healthcheck(c *config.Config) error {
 		return err
 	}
 	at := (&url.URL{Scheme: scheme, Host: net.JoinHostPort(cmp.Or(host, "localhost"), port), Path: "/healthz"}).String()
+	if unix {
+		at = addr
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s (%s) did not answer: %s", at, setting, remote.Explain(err))

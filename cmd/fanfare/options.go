@@ -114,6 +114,9 @@ func override[T any](v *T, by *T) {
 	}
 }
 
+// addressFields are the fields that the words of clientAddressField mean.
+var addressFields = map[string]string{"x-forwarded-for": "X-Forwarded-For", "forwarded": "Forwarded"}
+
 // transportOptions converts the settings of the transport.
 func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger) (transport.Options, error) {
 	over, err := transport.ParseOverLimit(c.OverLimit)
@@ -127,6 +130,9 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		PlainIDs:                 c.IDs == "off",
 		RefuseReserved:           c.ReservedEvents == "refuse",
 		TrustedProxies:           c.Proxies(),
+		TrustUnixSockets:         c.TrustsUnix(),
+		ClientAddressField:       addressFields[c.ClientAddressField],
+		ProxyProtocol:            c.ProxyProtocol,
 		IdleTimeout:              c.IdleTimeout,
 		PingInterval:             c.PingInterval,
 		WriteTimeout:             c.WriteTimeout,
@@ -154,6 +160,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		DrainTimeout:             c.DrainTimeout,
 		NoPage:                   !c.Page,
 		PublishToken:             string(c.PublishToken),
+		MaxPublishRate:           c.MaxPublishRate,
 		AdminOrigins:             c.AdminOrigins,
 		AllowedOrigins:           c.AllowedOrigins,
 		AllowCredentials:         c.AllowCredentials,

@@ -36,7 +36,8 @@ type process struct {
 	options  transport.Options // in effect
 
 	certsChanged chan struct{} // a file of certificates has changed them
-	door         door          // who may subscribe
+	guarded      bool          // a credential is needed on the admin listener
+	door         door          // who may subscribe and publish
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
@@ -105,7 +106,8 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 
 	// Open the listeners, and start what publishes on its own.
 	failed := make(chan error, 2)
-	l, err := openListeners(cfg, inheritedFiles())
+	p.guarded = guardsAdmin(cfg, &to)
+	l, err := openListeners(cfg, p.guarded, inheritedFiles())
 	if err != nil {
 		return err
 	}
@@ -139,13 +141,18 @@ func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 // announce logs the addresses, the limits, and commands to try.
 func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	at, with := p.certs.stream.reach(streams.Addr())
+	for name, ln := range map[string]net.Listener{"listen": streams, "admin": admin} {
+		if ln != nil && ln.Addr().Network() == "unix" {
+			p.logger.Info("listening on a Unix socket", "setting", name, "path", ln.Addr().String())
+		}
+	}
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
 	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
 		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
 	if n := len(p.cfg.Schedules); n > 0 {
 		p.logger.Info("schedules", "running", n)
 	}
-	try := fmt.Sprintf("curl -N%s '%s%s?connectKey=news'", with, at, p.cfg.Path)
+	try := fmt.Sprintf("%s -N%s '%s%s?connectKey=news'", curl(streams.Addr()), with, at, p.cfg.Path)
 	if admin == nil {
 		p.logger.Info("publish API is off (admin: off)", "try", try)
 		return
@@ -157,9 +164,9 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	if p.cfg.PublishToken != "" {
 		auth += " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
 	}
-	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
+	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,
-		"publish", fmt.Sprintf("curl '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", api, auth))
+		"publish", fmt.Sprintf("%s '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", curl(admin.Addr()), api, auth))
 }
 
 func pageURL(c *config.Config, at string) string {
@@ -169,8 +176,12 @@ func pageURL(c *config.Config, at string) string {
 	return at + "/"
 }
 
-// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost.
+// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost, and so does a Unix
+// socket, where any name will do.
 func reachable(a net.Addr) string {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return "localhost"
+	}
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()
@@ -277,19 +288,14 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	// A file that is just being written is empty or short for a moment, and valid. So no reload removes what protects the server.
-	if p.admin != nil && next.PublishToken == "" && p.cfg.PublishToken != "" {
-		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s: restart the server", p.admin.Addr())
-	}
-	// The open socket counts, not the address in the file, which takes effect after a restart.
-	if p.admin != nil && config.ShortToken(string(next.PublishToken)) && !loopback(p.admin.Addr()) {
-		return shortToken(next, p.admin.Addr())
-	}
-	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	useCerts, err := p.certs.load(next, &to, p.admin != nil)
 	if err != nil {
 		return err
 	}
+	if err := p.checkPublishers(next, &to); err != nil {
+		return err
+	}
+	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	authorizer, err := p.door.guard(next, &to, p.logger)
 	if err != nil {
 		return err
@@ -316,6 +322,6 @@ func (p *process) apply(next *config.Config) error {
 	if err := p.schedule.Apply(schedules(next)); err != nil {
 		return err
 	}
-	p.cfg = next
+	p.cfg, p.guarded = next, guardsAdmin(next, &to)
 	return setLevel(&p.level, next.LogLevel)
 }

@@ -20,13 +20,20 @@ import (
 // derived; default, min and max, texts as a user would write them; enum, the allowed words; form, the placeholder in the
 // help; and reload:"no" for a setting that needs a restart.
 type Config struct {
-	Listen         string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect."`
-	Admin          string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health. \"off\" disables it. An address other than loopback needs publishToken or adminClientCA."`
-	PublishToken   Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
-	AdminOrigins   []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a publishToken."`
-	TrustedProxies []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8. The log takes a client's address from the X-Forwarded-For of these proxies. Empty: the field is ignored, because any client can send it."`
-	Page           bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
-	PProf          bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
+	Listen             string   `yaml:"listen" group:"Listeners" default:":8080" reload:"no" form:"[HOST]:PORT" help:"Address on which subscribers connect, or a Unix socket: unix:/PATH."`
+	ListenMode         string   `yaml:"listenMode" group:"Listeners" default:"0660" reload:"no" form:"MODE" help:"Who may connect to the Unix socket of listen: those who may write to a file of this mode."`
+	ListenOwner        string   `yaml:"listenOwner" group:"Listeners" default:"" reload:"no" form:"[USER][:GROUP]" help:"Owner and group of the Unix socket of listen. Empty: those of the process."`
+	Admin              string   `yaml:"admin" group:"Listeners" default:"127.0.0.1:8081" reload:"no" form:"[HOST]:PORT" help:"Address of the publish API, metrics and health, or a Unix socket: unix:/PATH. \"off\" disables it. An address other than loopback or a Unix socket needs publishToken, publishTokens, publishJWT or adminClientCA."`
+	AdminMode          string   `yaml:"adminMode" group:"Listeners" default:"0660" reload:"no" form:"MODE" help:"The same for the Unix socket of admin. Whoever may connect may publish, unless there is a publishToken."`
+	AdminOwner         string   `yaml:"adminOwner" group:"Listeners" default:"" reload:"no" form:"[USER][:GROUP]" help:"Owner and group of the Unix socket of admin. Empty: those of the process."`
+	PublishToken       Secret   `yaml:"publishToken" group:"Listeners" default:"" form:"TOKEN" help:"Token that publish requests must have, as \"Authorization: Bearer TOKEN\". At least 16 bytes, unless the admin listener is on loopback. Empty: no token is required. Prefer the environment or the file: a flag is visible to every process on the machine."`
+	PublishJWT         bool     `yaml:"publishJWT" group:"Listeners" default:"false" help:"Accept JSON Web Tokens on the admin listener that jwtKeys or jwksURL verify. They may publish to the keys of their publish claim, and do nothing else."`
+	AdminOrigins       []string `yaml:"adminOrigins" group:"Listeners" default:"" form:"ORIGIN" help:"Browser origins, such as https://app.example, whose pages may call the admin listener, in addition to the built-in page. \"*\" is allowed only with a token, and not with client certificates."`
+	TrustedProxies     []string `yaml:"trustedProxies" group:"Listeners" default:"" form:"CIDR" help:"Addresses of proxies, such as 10.0.0.7 or 10.0.0.0/8, or unix for whoever connects to a Unix socket. The log, the limits and authCallback take a client's address from the clientAddressField of these proxies, or from their PROXY header. Empty: the field is ignored, because any client can send it."`
+	ClientAddressField string   `yaml:"clientAddressField" group:"Listeners" default:"x-forwarded-for" enum:"x-forwarded-for,forwarded" help:"Field in which trustedProxies write a client's address: X-Forwarded-For, or Forwarded (RFC 7239). The other one is ignored, because a proxy passes it on as the client has written it."`
+	ProxyProtocol      bool     `yaml:"proxyProtocol" group:"Listeners" default:"false" help:"A connection of trustedProxies to the stream listener begins with a header of the PROXY protocol, version 1 or 2, which has the client's address. Without a valid header the connection is closed. Other connections have no header."`
+	Page               bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
+	PProf              bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
 
 	TLSCert       []string `yaml:"tlsCert" group:"TLS" default:"" form:"FILE" help:"Certificates of the stream listener in PEM, each with its chain. With one, or with acmeDomains, the listener speaks TLS only. With several, the name that a client asks for (SNI) decides; the first is the default. Files are read again when they change. TLS cannot be switched on or off by a reload."`
 	TLSKey        []string `yaml:"tlsKey" group:"TLS" default:"" form:"FILE" help:"Private keys of tlsCert, one for each and in the same order."`
@@ -74,6 +81,7 @@ type Config struct {
 	MaxBodyBytes             Size          `yaml:"maxBodyBytes" group:"Limits" default:"16MiB" min:"1KiB" max:"1GiB" help:"Length of one request body on the admin listener."`
 	MaxBodyTotalBytes        Size          `yaml:"maxBodyTotalBytes" group:"Limits" default:"0" min:"0" max:"64GiB" help:"Bytes that the bodies of all requests on the admin listener take at once, until they are published. A request beyond it gets 503. 0: four times maxBodyBytes."`
 	MaxBatchLines            int           `yaml:"maxBatchLines" group:"Limits" default:"100000" min:"1" max:"100000000" help:"Lines of one batch, and events of one body of text/event-stream."`
+	MaxPublishRate           int           `yaml:"maxPublishRate" group:"Limits" default:"0" min:"0" max:"10000000" help:"Events per second that one publisher may publish, unless its entry of publishTokens has another number; it can be one second ahead. A request beyond it gets 429. 0: no limit."`
 	MaxAdminConnections      int           `yaml:"maxAdminConnections" group:"Limits" default:"1000" min:"1" max:"1000000" help:"Connections on the admin listener. One more replaces the connection that has waited longest for a request. If all of them serve one, it gets 503."`
 	MaxHeadBytes             Size          `yaml:"maxHeadBytes" group:"Limits" default:"0" min:"0" max:"4MiB" reload:"no" help:"Length of a request's line and header fields. A longer one gets 431. 0: as much as maxKeysPerConnection keys of maxKeyBytes need when they are percent-encoded, up to 64KiB, and the ids and other fields."`
 	OverLimit                string        `yaml:"overLimit" group:"Limits" default:"retry" enum:"retry,503,204" help:"Response to a subscriber over a limit. retry: a stream that sends a random reconnection delay between retryMin and retryMax, and ends. 503: with Retry-After. 204: as egg-sse does; browsers then never reconnect."`
@@ -109,6 +117,8 @@ type Config struct {
 	RedisPayload    string        `yaml:"redisPayload" group:"Redis" default:"auto" enum:"auto,text,json" reload:"no" help:"What a message is. auto: a JSON object with data, and no members other than data, event, id and retry, is an event; anything else is data. text: always data. json: always what egg-sse's publish takes, a JSON string or such an object."`
 	RedisTimeout    time.Duration `yaml:"redisTimeout" group:"Redis" default:"5s" min:"100ms" max:"1m" reload:"no" help:"Longest wait for a connection or an answer. A dead connection is noticed within twice this time."`
 	RedisMaxStreams int           `yaml:"redisMaxStreams" group:"Redis" default:"1000" min:"1" max:"100000" reload:"no" help:"Streams that are read at the same time."`
+
+	PublishTokens []Publisher `yaml:"publishTokens" group:"Publishers" default:"" form:"list of publishers" help:"Who may use the publish API, each with rights and keys of its own, beside publishToken. See docs/securing.md."`
 
 	Keys []KeyRule `yaml:"keys" group:"Key rules" default:"" form:"list of rules" help:"Rules with settings for the keys that match a pattern. The first rule that matches a key counts."`
 

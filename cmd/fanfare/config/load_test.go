@@ -37,11 +37,19 @@ func writeFile(t *testing.T, text string) string {
 // samples has, for each setting, a text that differs from the default and is valid together with all the others,
 // and how the file says it.
 var samples = map[string]struct{ text, yaml string }{
-	"listen":                   {":9000", ":9000"},
-	"admin":                    {"localhost:9001", "localhost:9001"},
+	"listen":                   {"unix:/run/fanfare/stream.sock", "unix:/run/fanfare/stream.sock"},
+	"admin":                    {"unix:/run/fanfare/admin.sock", "unix:/run/fanfare/admin.sock"},
+	"listenMode":               {"0666", `"0666"`},
+	"listenOwner":              {"www-data:www-data", "'www-data:www-data'"},
+	"adminMode":                {"600", `"600"`},
+	"adminOwner":               {":admins", "':admins'"},
 	"publishToken":             {"t0ken", "t0ken"},
+	"publishJWT":               {"true", "true"},
+	"publishTokens":            {"", "[{name: shop, token: 0123456789abcdef, keys: ['shop.*'], rights: [publish, mint], maxPublishRate: 5}]"},
 	"adminOrigins":             {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
 	"trustedProxies":           {"10.0.0.7,192.168.0.0/16", "[10.0.0.7, 192.168.0.0/16]"},
+	"clientAddressField":       {"forwarded", "forwarded"},
+	"proxyProtocol":            {"true", "true"},
 	"page":                     {"false", "false"},
 	"pprof":                    {"true", "true"},
 	"tlsCert":                  {"a.pem,b.pem", "[a.pem, b.pem]"},
@@ -89,6 +97,7 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxBodyBytes":             {"8MiB", "8MiB"},
 	"maxBodyTotalBytes":        {"32MiB", "32MiB"},
 	"maxBatchLines":            {"500", "500"},
+	"maxPublishRate":           {"100", "100"},
 	"maxAdminConnections":      {"50", "50"},
 	"maxHeadBytes":             {"20KiB", "20480"},
 	"overLimit":                {"503", "503"},
@@ -128,10 +137,16 @@ var companions = map[string]struct{ setting, flag string }{
 	"adminTLSKey":      {"adminTLSCert", "--admin-tls-cert=admin.pem"},
 	"adminClientCA":    {"adminTLSCert adminTLSKey", "--admin-tls-cert=admin.pem --admin-tls-key=admin.key"},
 	"acmeDomains":      {"acmeCache", "--acme-cache=/var/lib/fanfare/acme"},
+	"publishJWT":       {"jwtKeys", "--jwt-keys=HS256:env:APP_SECRET"},
+	"listenMode":       {"listen", "--listen=unix:/run/fanfare/stream.sock"},
+	"listenOwner":      {"listen", "--listen=unix:/run/fanfare/stream.sock"},
+	"adminMode":        {"admin", "--admin=unix:/run/fanfare/admin.sock"},
+	"adminOwner":       {"admin", "--admin=unix:/run/fanfare/admin.sock"},
 	"jwksURL":          {"jwtIssuer", "--jwt-issuer=https://login.example"},
 	"jwtIssuer":        {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"jwtAudience":      {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"allowCredentials": {"allowedOrigins", "--allowed-origins=https://a.example"},
+	"proxyProtocol":    {"trustedProxies", "--trusted-proxies=10.0.0.7"},
 	"redisURL":         {"redisChannels", "--redis-channels=news"},
 	"redisChannels":    {"redisURL", "--redis-url=redis://redis.internal"},
 	"redisStreams":     {"redisURL", "--redis-url=redis://redis.internal"},
@@ -156,6 +171,8 @@ func TestEverySettingInAllWays(t *testing.T) {
 		} else if s.Name == "keys" {
 			n := 4
 			want.Keys = []KeyRule{{Match: "a*", History: &n}}
+		} else if s.Name == "publishTokens" {
+			want.PublishTokens = []Publisher{{Name: "shop", Token: "0123456789abcdef", Keys: []string{"shop.*"}, Rights: []string{"publish", "mint"}, MaxPublishRate: 5}}
 		} else {
 			want.Schedules = []Schedule{{
 				Name: "a", Every: 5 * time.Second, Key: "k", Data: `{"b":[1,"x"]}`,

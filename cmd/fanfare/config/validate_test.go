@@ -7,6 +7,7 @@ import (
 
 func TestValidate(t *testing.T) {
 	const remote = " can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:8081)"
+	const mode = " is not a mode with which the owner may connect: write octal digits, such as 0660 for the owner and the group, or 0666 for everybody on the machine"
 	for _, test := range []struct{ flags, want string }{
 		// Ranges and their ends.
 		{"--history=2 --ping-interval=100ms", ""},
@@ -58,7 +59,21 @@ func TestValidate(t *testing.T) {
 		{"--listen=off", `flag --listen: listen: "off" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
 		{"--trusted-proxies=10.0.0.0/8,::1,fd00::/8", ""},
 		{"--trusted-proxies=10.0.0.1/8", `flag --trusted-proxies: trustedProxies: "10.0.0.1/8" has bits set after its prefix length: write 10.0.0.0/8`},
-		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8`},
+		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8, or unix for all Unix sockets`},
+		{"--listen=unix:run/s", `flag --listen: listen: "unix:run/s" has no absolute path without . and ..: write it as in unix:/run/fanfare/stream.sock`},
+		{"--listen=unix:///run/s", `flag --listen: listen: "unix:///run/s" has no absolute path without . and ..: write it as in unix:/run/fanfare/stream.sock`},
+		{"--listen=unix:/" + strings.Repeat("x", 120), `flag --listen: listen: "unix:/` + strings.Repeat("x", 74) + `"… has a path of 121 bytes, and systems allow 103 for a socket: choose a shorter one`},
+		{"--admin=unix:@abstract", `flag --admin: admin: "unix:@abstract" has no absolute path without . and ..: write it as in unix:/run/fanfare/stream.sock, or "off" for none`},
+		{"--listen=unix:/run/s --admin=unix:/run/s", `flag --admin: admin: "unix:/run/s" is also the Unix socket of listen (flag --listen): give each its own path`},
+		{"--listen-mode=0660", ""},
+		{"--listen-mode=0600", `flag --listen-mode: listenMode: "0600" is for a Unix socket, and listen is ":8080": leave it out, or write listen: unix:/PATH`},
+		{"--listen=unix:/run/s --listen-mode=rw", `flag --listen-mode: listenMode: "rw"` + mode},
+		{"--listen=unix:/run/s --listen-mode=1777", `flag --listen-mode: listenMode: "1777"` + mode},
+		{"--listen=unix:/run/s --listen-mode=0460", `flag --listen-mode: listenMode: "0460"` + mode},
+		{"--admin=unix:/run/s --admin-owner=a:b:c", `flag --admin-owner: adminOwner: "a:b:c" is not an owner: write USER, USER:GROUP or :GROUP`},
+		{"--admin-owner=root", `flag --admin-owner: adminOwner: "root" is for a Unix socket, and admin is "127.0.0.1:8081": leave it out, or write admin: unix:/PATH`},
+		{"--proxy-protocol", "flag --proxy-protocol: proxyProtocol: needs trustedProxies, the addresses from which connections begin with a PROXY header: set trustedProxies (environment FANFARE_TRUSTED_PROXIES)"},
+		{"--client-address-field=x-real-ip", `flag --client-address-field: clientAddressField: "x-real-ip" is not one of x-forwarded-for, forwarded`},
 		{"--trusted-proxies=::ffff:10.0.0.7", `flag --trusted-proxies: trustedProxies: "::ffff:10.0.0.7" is an IPv4 address in IPv6 form: write it as 10.0.0.7 or 10.0.0.0/8`},
 		// TLS.
 		{"--tls-cert=a.pem --tls-key=a.key", ""},

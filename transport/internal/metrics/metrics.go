@@ -43,6 +43,7 @@ type Metrics struct {
 	PublishFails prometheus.Counter
 	Reserved     prometheus.Counter
 	Publish      prometheus.Histogram
+	Publishers
 
 	// Faults.
 	Panics       prometheus.Counter
@@ -72,7 +73,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -114,6 +115,7 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	m.Events = r.counter("fanfare_events_total", "Events published; one to all keys counts once.")
 	m.EventBytes = r.counter("fanfare_event_bytes_total", "Bytes of frames published.")
 	m.PublishFails = r.counter("fanfare_publish_errors_total", "Publish requests refused, whatever the reason.")
+	m.Publishers = newPublishers(r)
 	m.Reserved = r.counter("fanfare_reserved_events_total", "Events published, or refused by reservedEvents, under a name that clients take for something else: error, open, gap, position, expired.")
 	m.Publish = r.histogram("fanfare_publish_seconds", "Time of a publish in the engine, for the caller.", []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1})
 	r.computedCounter("fanfare_deliveries_total", "Events written to streams.", func() float64 { return float64(m.Deliveries.Value()) })
