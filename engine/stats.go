@@ -14,6 +14,20 @@ func (e *Engine) Count(name string) int {
 	return 0
 }
 
+// Sinks returns the sinks of the key's subscribers. It visits each of them.
+func (e *Engine) Sinks(name string) []Sink {
+	k, ok := e.shard(name).Load(name)
+	if !ok {
+		return nil
+	}
+	subs := k.subscriberList()
+	sinks := make([]Sink, len(subs))
+	for i, s := range subs {
+		sinks[i] = s.sink
+	}
+	return sinks
+}
+
 // CountAll returns the sum of Count over all keys. It visits every key.
 func (e *Engine) CountAll() (n int) {
 	for k := range e.allKeys() {

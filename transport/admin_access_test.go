@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +194,10 @@ func TestAdminPprof(t *testing.T) {
 		if a := r.call("GET", path, ""); a.status != 200 || !strings.Contains(a.body, text) {
 			t.Errorf("%s: %d %s", path, a.status, wiretest.Clip(a.body))
 		}
+	}
+	// Flags can have secrets.
+	if a := r.call("GET", "/debug/pprof/cmdline", ""); a.body != os.Args[0] {
+		t.Errorf("the command line: %q", a.body)
 	}
 }
 

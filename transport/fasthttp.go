@@ -168,7 +168,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
 	var v verdict
-	if o.Authorize != nil {
+	v.limit, req.wait = s.streams.Admit(req.Remote)
+	if v.limit == "" && o.Authorize != nil {
 		if c, ok := ctx.Conn().(*conn); ok {
 			c.requested()
 		}
@@ -193,8 +194,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	nc := c.take()
 	defer s.log.RecoverPanic(func() { _ = nc.Close() })
-	if v.later {
-		s.answerLater(nc, o, req)
+	if v.limit != "" {
+		s.refuse(nc, o, v.limit, req)
 		return
 	}
 	s.start(nc, req)

@@ -58,6 +58,21 @@ type Options struct {
 	// MaxConnectionsPerAddress bounds the streams of one client address, of an IPv6
 	// network of 64 bits. Behind a proxy it needs TrustedProxies. Default no limit.
 	MaxConnectionsPerAddress int
+	// MaxConnectionsPerSubject bounds the streams of one subject, see auth.Grant. A new
+	// stream is refused, and the older ones go on. Streams without a subject are not
+	// limited. Default no limit.
+	MaxConnectionsPerSubject int
+	// MaxConnectRate bounds the requests for streams per second, in total, and
+	// MaxConnectRatePerAddress those of a client address, as MaxConnectionsPerAddress
+	// counts it. After a quiet second as many may come at once. Requests count before
+	// Authorize is asked about them. A client that is refused is told to come back at a
+	// time of its own, within a minute, so that all together stay under the rate; if
+	// Retry is 0 and one of these is set, streams begin with RetryMax, so that the client
+	// does not keep that time. Default no limit.
+	MaxConnectRate, MaxConnectRatePerAddress int
+	// MaxAuthorizing bounds the requests that wait for Authorize. One more is told to come
+	// back, whatever OverLimit says. Default 4096.
+	MaxAuthorizing int
 	// MaxLife is the longest life of a stream, give or take a tenth; then the client
 	// gets a reconnection time and comes back, perhaps to another server. Default
 	// no limit.
@@ -192,7 +207,9 @@ type Options struct {
 	// nil: there is no POST /token.
 	Mint func(auth.Publisher, auth.TokenRequest) (auth.Token, error)
 	// OnConnect is called when a stream begins, before its first event, and
-	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
+	// OnDisconnect when it has ended, with the reason and how long it lasted. Close and
+	// Drain return when OnDisconnect has returned for all streams, or after a second:
+	// it may call them itself. Both must
 	// return soon and may be called from many goroutines at once.
 	OnConnect    func(Info)
 	OnDisconnect func(info Info, reason string, lasted time.Duration)

@@ -63,6 +63,7 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.RetryMax, max(5*time.Second, o.RetryMin))
 	setDefault(&o.MaxConnections, 100_000)
 	setDefault(&o.MaxIdleConnections, 4096)
+	setDefault(&o.MaxAuthorizing, 4096)
 	setDefault(&o.MaxKeysPerConnection, 16)
 	setDefault(&o.MaxStreamsPerConnection, 250)
 	setDefault(&o.MaxKeyBytes, 1024)
@@ -110,6 +111,9 @@ func newSettings(o Options) (*settings, error) {
 		if len(o.AllowedOrigins) > 0 && strings.EqualFold(name, "Access-Control-Allow-Origin") {
 			return nil, errors.New("headers: Access-Control-Allow-Origin and allowedOrigins are both set: leave one of them out")
 		}
+		if o.AllowCredentials && strings.EqualFold(name, "Access-Control-Allow-Credentials") {
+			return nil, errors.New("headers: Access-Control-Allow-Credentials and allowCredentials are both set: leave the header out")
+		}
 	}
 	set := &settings{
 		Options:  o,
@@ -119,11 +123,15 @@ func newSettings(o Options) (*settings, error) {
 		origins:  origins,
 		proxies:  proxies,
 		stream: &stream.Config{
-			PlainIDs:       o.PlainIDs,
-			PingInterval:   o.PingInterval,
-			WriteTimeout:   o.WriteTimeout,
-			MaxLife:        o.MaxLife,
-			MaxPerAddress:  o.MaxConnectionsPerAddress,
+			PlainIDs:      o.PlainIDs,
+			PingInterval:  o.PingInterval,
+			WriteTimeout:  o.WriteTimeout,
+			MaxLife:       o.MaxLife,
+			MaxPerAddress: o.MaxConnectionsPerAddress,
+			MaxPerSubject: o.MaxConnectionsPerSubject,
+
+			MaxConnectRate: o.MaxConnectRate, MaxConnectRatePerAddress: o.MaxConnectRatePerAddress,
+
 			MinReadRate:    o.MinReadRate,
 			MaxPinnedBytes: o.MaxPinnedBytes,
 			Retry:          o.Retry,
@@ -133,6 +141,9 @@ func newSettings(o Options) (*settings, error) {
 			OnDisconnect:   onDisconnect(o.OnDisconnect),
 			AccessLog:      o.AccessLog,
 		},
+	}
+	if set.stream.Retry == 0 && (o.MaxConnectRate > 0 || o.MaxConnectRatePerAddress > 0) {
+		set.stream.Retry = o.RetryMax // or a client would keep the time for which it was sent away
 	}
 	return set, set.makeHead()
 }
@@ -179,7 +190,7 @@ func (o *settings) api() *api.Config {
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
-		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxConnectionsPerSubject": int64(o.MaxConnectionsPerSubject), "maxConnectRate": int64(o.MaxConnectRate), "maxConnectRatePerAddress": int64(o.MaxConnectRatePerAddress), "maxAuthorizing": int64(o.MaxAuthorizing), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
 		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxStreamsPerConnection": int64(o.MaxStreamsPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
@@ -258,8 +269,14 @@ func checkField(name, value string) error {
 		return fmt.Errorf("headers: %q needs a name, and a value without CR, LF and NUL", name)
 	}
 	switch name {
-	case "Content-Type", "Content-Length", "Transfer-Encoding", "Date":
-		return fmt.Errorf("headers: %s cannot be set: the stream's framing and type depend on it", name)
+	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Range", "Transfer-Encoding", "Trailer", "Date":
+		return fmt.Errorf("headers: %s cannot be set: the stream's framing, coding and type depend on it", name)
+	case "Upgrade", "Te", "Keep-Alive", "Proxy-Connection":
+		return fmt.Errorf("headers: %s cannot be set: it is about the connection, which belongs to the server (RFC 9110, 7.6.1)", name)
+	case "Connection":
+		if value != "" && !strings.EqualFold(value, "close") && !strings.EqualFold(value, "keep-alive") {
+			return fmt.Errorf("headers: Connection cannot be %q: use close, keep-alive, or nothing to remove the field", value)
+		}
 	}
 	return nil
 }

@@ -57,6 +57,7 @@ var checks = []struct {
 	{"proxyProtocol", checkProxyProtocol},
 	{"path", checkPath},
 	{"headers", func(c *Config, at place) { checkHeaders(c.Headers, fixedHeaders, at) }},
+	{"headers", checkConnection},
 	{"allowedOrigins", checkAllowedOrigins},
 	{"allowCredentials", checkCredentials},
 	{"maxBodyTotalBytes", checkBodyTotal},

@@ -146,6 +146,11 @@ func TestValidate(t *testing.T) {
 		{"--cache-key=", `flag --cache-key: cacheKey: must not be empty: it is the key of subscribers and publishers that name none (default "@sse/count")`},
 		{"--cache-key=\xff", `flag --cache-key: cacheKey: "\xff" is not UTF-8`},
 		{"--max-key-bytes=5", "cacheKey: has 10 bytes, more than maxKeyBytes (5, flag --max-key-bytes): shorten it or raise maxKeyBytes"},
+		{"--headers=connection:close --headers=X-A:1", ""},
+		{"--headers=Content-Encoding:gzip", "flag --headers: headers.Content-Encoding: must not be set: events are sent as they are, so clients would fail to decode the stream (RFC 9110 8.4)"},
+		{"--headers=TE:trailers", "flag --headers: headers.TE: must not be set: it is about the connection, which belongs to the server (RFC 9110 7.6.1)"},
+		{"--headers=Trailer:X", "flag --headers: headers.Trailer: must not be set: a stream has no trailer fields (RFC 9110 6.6.2)"},
+		{"--headers=Connection:upgrade", `flag --headers: headers.Connection: "upgrade" is not a value that a stream can have: write close or keep-alive, or nothing to remove the header`},
 		// Between settings: the one that the user gave is blamed.
 		{"--retry-min=5s", ""},
 		{"--retry-min=6s", "flag --retry-min: retryMin: 6s is more than retryMax (5s, default): lower retryMin or raise retryMax"},

@@ -14,6 +14,7 @@
 //	token.go     POST /token: tokens for subscribers
 //	keys.go      closing, counting, listing keys
 //	answer.go    answers, errors, and the JSON of both
+//	pprof.go     profiles
 //	page.go      the built-in page
 package api
 
@@ -28,7 +29,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
-	"github.com/valyala/fasthttp/pprofhandler"
 
 	"fanfare/auth"
 	"fanfare/engine"
@@ -141,10 +141,6 @@ var routes = map[string]route{
 	"/healthz":    {method: fasthttp.MethodGet, serve: serveHealth("/healthz"), open: true, param: anyParam},
 	"/readyz":     {method: fasthttp.MethodGet, serve: serveHealth("/readyz"), open: true, param: anyParam},
 }
-
-var pprofRoute = route{method: fasthttp.MethodGet, serve: servePprof, rights: one(auth.RightRead), scope: ofAll, param: anyParam, seconds: true}
-
-func servePprof(_ *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { pprofhandler.PprofHandler(ctx) }
 
 func serveHealth(path string) func(*API, *fasthttp.RequestCtx, auth.Publisher) {
 	return func(a *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { a.ServeHealth(ctx, path) }

@@ -57,6 +57,8 @@ type Streams struct {
 	Pinned  func() int64 // bytes of events that only slow clients keep
 	Idle    func() int   // connections on stream listeners that have no request
 	Limit   int          // maxConnections
+	// Authorizing are the requests that wait to be authorized.
+	Authorizing func() int
 }
 
 // Admin are the figures of the admin listener that are computed when they are read.
@@ -73,7 +75,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -92,6 +94,7 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_connections_limit", "Streams that may be open (maxConnections).", func() float64 { return float64(streams.Limit) })
 	r.gauge("fanfare_connections_blocked", "Streams whose client is not reading for now.", func() float64 { return float64(streams.Blocked()) })
 	r.gauge("fanfare_idle_connections", "Connections to stream listeners without a request, on Linux.", func() float64 { return float64(streams.Idle()) })
+	r.gauge("fanfare_authorizing", "Requests for streams that wait to be authorized (maxAuthorizing).", func() float64 { return float64(streams.Authorizing()) })
 	m.IdleEvicted = r.counter("fanfare_idle_connections_closed_total", "Connections without a request that were closed because there were too many (maxIdleConnections).")
 	r.gauge("fanfare_pinned_bytes", "Bytes of events that the history has dropped and slow clients keep in memory (maxPinnedBytes).", func() float64 { return float64(streams.Pinned()) })
 	m.Handshakes = r.counters("fanfare_tls_handshakes_total", "result", "TLS handshakes on stream listeners, by result: ok, failed, timeout.")
