@@ -79,7 +79,7 @@ var arrows = map[string]struct{ own, others []string }{
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
-		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
+		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},
 	},
 }
 

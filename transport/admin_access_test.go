@@ -104,6 +104,7 @@ func TestAdminToken(t *testing.T) {
 // TestAdminOrigin: which pages may use the admin listener, and how a name that
 // was pointed here is refused.
 func TestAdminOrigin(t *testing.T) {
+	plainOnly(t)
 	const app = "https://app.example"
 	try := func(t *testing.T, r *rig, origin string, allowed bool) {
 		t.Helper()

@@ -118,6 +118,8 @@ func headProblem(h *fasthttp.RequestHeader, valid bool) (problem string, status 
 		return "the version of HTTP is not supported: use HTTP/1.1", fasthttp.StatusHTTPVersionNotSupported
 	case !valid:
 		return "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment", fasthttp.StatusBadRequest
+	case !gate.ClearFields(h):
+		return "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)", fasthttp.StatusBadRequest
 	}
 	return "", 0
 }

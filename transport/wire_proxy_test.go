@@ -74,6 +74,7 @@ func (r *rig) remoteOf(n int) string {
 // TestProxyProtocol: the address of a PROXY header is the client's, in the access log and in the callback; not a byte after
 // the header is lost, however it is cut into segments.
 func TestProxyProtocol(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, proxied(Options{}))
 	ended := 0 // streams
 	for name, test := range map[string]struct{ header, want string }{
@@ -149,6 +150,7 @@ func closed(t *testing.T, w *wiretest.Conn) {
 
 // TestProxyProtocolRefused: from a trusted proxy, a connection without a valid header is closed without an answer, and counted.
 func TestProxyProtocolRefused(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, proxied(Options{}))
 	refused := func() int { return int(r.metric(`fanfare_rejected_total{limit="proxyProtocol"}`)) }
 	v2 := headerV2(t, "192.0.2.1:4711", 0)

@@ -59,6 +59,7 @@ func (r *rig) openUnix(before string, header ...string) *wiretest.Conn {
 // TestUnixSocket: streams over a socket file, whose clients have no address: limits per address do not count them, and what they
 // say about one is not believed.
 func TestUnixSocket(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, onUnix(t, Options{MaxConnectionsPerAddress: 1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}))
 	info, err := os.Stat(r.addr)
 	if err != nil || info.Mode().Perm() != 0o660 || info.Mode().Type() != fs.ModeSocket {

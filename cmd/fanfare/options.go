@@ -150,6 +150,8 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxLife:                  c.MaxLife,
 		MinReadRate:              int(c.MinReadRate),
 		MaxPinnedBytes:           int64(c.MaxPinnedBytes),
+		MaxStreamsPerConnection:  c.MaxStreamsPerConnection,
+		NoHTTP2:                  !c.HTTP2,
 		MaxKeysPerConnection:     c.MaxKeysPerConnection,
 		MaxKeyBytes:              int(c.MaxKeyBytes),
 		MaxIDBytes:               c.MaxIDBytes,

@@ -32,12 +32,12 @@ type process struct {
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
+	guarded  bool          // a credential is needed on the admin listener
+	door     door          // who may subscribe and publish
 	certs    listenerCerts
 	options  transport.Options // in effect
 
 	certsChanged chan struct{} // a file of certificates has changed them
-	guarded      bool          // a credential is needed on the admin listener
-	door         door          // who may subscribe and publish
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
@@ -288,6 +288,7 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
+	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	useCerts, err := p.certs.load(next, &to, p.admin != nil)
 	if err != nil {
 		return err
@@ -295,7 +296,6 @@ func (p *process) apply(next *config.Config) error {
 	if err := p.checkPublishers(next, &to); err != nil {
 		return err
 	}
-	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
 	authorizer, err := p.door.guard(next, &to, p.logger)
 	if err != nil {
 		return err

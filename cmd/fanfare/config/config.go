@@ -35,6 +35,7 @@ type Config struct {
 	Page               bool     `yaml:"page" group:"Listeners" default:"true" help:"Serve the built-in page at / on the stream listener."`
 	PProf              bool     `yaml:"pprof" group:"Listeners" default:"false" help:"Serve /debug/pprof/ on the admin listener."`
 
+	HTTP2         bool     `yaml:"http2" group:"TLS" default:"true" help:"Speak HTTP/2 on the stream listener with clients that ask for it: with TLS those that offer h2 (ALPN), without TLS those that begin with its preface (h2c with prior knowledge), as proxies do."`
 	TLSCert       []string `yaml:"tlsCert" group:"TLS" default:"" form:"FILE" help:"Certificates of the stream listener in PEM, each with its chain. With one, or with acmeDomains, the listener speaks TLS only. With several, the name that a client asks for (SNI) decides; the first is the default. Files are read again when they change. TLS cannot be switched on or off by a reload."`
 	TLSKey        []string `yaml:"tlsKey" group:"TLS" default:"" form:"FILE" help:"Private keys of tlsCert, one for each and in the same order."`
 	AdminTLSCert  string   `yaml:"adminTLSCert" group:"TLS" default:"" form:"FILE" help:"Certificate of the admin listener, as tlsCert."`
@@ -78,6 +79,7 @@ type Config struct {
 	MaxKeys                  int           `yaml:"maxKeys" group:"Limits" default:"1000000" min:"1" max:"100000000" help:"Keys that exist at the same time."`
 	MaxSubscriberKeys        int           `yaml:"maxSubscriberKeys" group:"Limits" default:"0" min:"0" max:"100000000" help:"Keys from which on subscribers cannot create another one; the rest of maxKeys is for publishers. 0: three quarters of maxKeys."`
 	KeyTotalBytes            Size          `yaml:"keyTotalBytes" group:"Limits" default:"0" min:"0" max:"64GiB" help:"Bytes of the names of all keys. Subscribers create keys only up to three quarters of it. 0: 64KiB and 128 for each of maxKeys."`
+	MaxStreamsPerConnection  int           `yaml:"maxStreamsPerConnection" group:"Limits" default:"250" min:"1" max:"100000" reload:"no" help:"Streams that a client of HTTP/2 may open on one connection. A browser has one connection for all its tabs, a proxy one or a few for all its clients."`
 	MaxKeysPerConnection     int           `yaml:"maxKeysPerConnection" group:"Limits" default:"16" min:"1" max:"1024" help:"Keys that one connection may subscribe to."`
 	MaxKeyBytes              Size          `yaml:"maxKeyBytes" group:"Limits" default:"1024" min:"1" max:"16KiB" help:"Length of a key in bytes of UTF-8."`
 	MaxIDBytes               int           `yaml:"maxIdBytes" group:"Limits" default:"1024" min:"1" max:"4096" help:"Length of an id that a publisher sets, in bytes. Clients send it back in a header field."`

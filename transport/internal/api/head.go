@@ -38,6 +38,10 @@ type decision struct {
 	problem   *problem       // nil if the request may go on
 }
 
+// unclear is the problem of a request that two readers may understand differently. Its end is not known, so its connection is closed.
+var unclear = &problem{status: fasthttp.StatusBadRequest, field: "request",
+	text: "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)"}
+
 // smallBody bounds the body of a request that publishes nothing.
 const smallBody = 4 << 10
 
@@ -53,6 +57,9 @@ func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Confi
 	refused := func(p *problem) decision { d.problem = p; return d }
 	if !gate.KnownVersion(h) {
 		return refused(&problem{status: fasthttp.StatusHTTPVersionNotSupported, field: "request", text: "the version of HTTP is not supported: use HTTP/1.1"})
+	}
+	if !gate.ClearFields(h) {
+		return refused(unclear)
 	}
 	t, ok := gate.TargetOf(h)
 	d.target = t
@@ -227,6 +234,9 @@ func (a *API) refuse(ctx *fasthttp.RequestCtx, r route, p *problem) {
 	}
 	if p.wait > 0 {
 		h.Set("Retry-After", retryAfter(p.wait))
+	}
+	if p == unclear {
+		ctx.SetConnectionClose()
 	}
 	if strings.HasPrefix(p.field, "max") { // the name of a limit
 		a.metrics.Refused[p.field].Inc()
