@@ -70,7 +70,11 @@ func serveAt(t *testing.T, addr string, o Options) place {
 		t.Fatal(err)
 	}
 	s.every = 10 * time.Millisecond
-	ln, err := net.Listen("tcp", addr)
+	network := "tcp"
+	if filepath.IsAbs(addr) {
+		network = "unix"
+	}
+	ln, err := net.Listen(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
