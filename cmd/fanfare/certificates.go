@@ -152,13 +152,20 @@ func (c listenerCert) reach(a net.Addr) (origin, curl string) {
 	if c.Store == nil {
 		return "http://" + at, ""
 	}
-	host, port, _ := net.SplitHostPort(at) // made by reachable
+	host, port, err := net.SplitHostPort(at)
+	if err != nil { // a Unix socket, which curl uses for every name
+		host, port = at, ""
+	}
 	name, file := c.Name()
 	if file != "" {
 		// A certificate is a trust anchor for curl, even if it is not one of a CA. So this works for each.
 		curl = " --cacert " + shellWord(file)
 	}
-	if name != "" && !c.Covers(host) {
+	switch {
+	case name == "" || c.Covers(host):
+	case port == "":
+		at = name
+	default:
 		curl += " --connect-to ::" + at
 		at = net.JoinHostPort(name, port)
 	}

@@ -85,7 +85,8 @@ type manager struct {
 	ctx     context.Context // ends with close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	started bool // under the lock of the Store, as are start and close
+	taken   net.Listener // of start, or nil
+	started bool         // under the lock of the Store, as are start and close
 }
 
 func newManager(o ACME, roots *x509.CertPool, log *slog.Logger, failures *atomic.Int64) *manager {
@@ -142,8 +143,14 @@ func (m *manager) start(addr net.Addr) {
 	}
 	m.started = true
 	// certmagic answers challenges on an address of its own if nothing listens there, and port 443 is its default. So it gets
-	// the listener's address.
-	if tcp, ok := addr.(*net.TCPAddr); ok {
+	// the listener's address, or for a Unix socket, behind a proxy that passes TLS on, a port that is taken and answers nothing.
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+			m.taken, tcp = ln, ln.Addr().(*net.TCPAddr)
+		}
+	}
+	if tcp != nil {
 		m.issuer.AltTLSALPNPort = tcp.Port
 		if !tcp.IP.IsUnspecified() {
 			m.issuer.ListenHost = tcp.IP.String()
@@ -246,4 +253,7 @@ func (m *manager) close() {
 	m.cancel()
 	m.running.Wait()
 	m.cache.Stop()
+	if m.taken != nil {
+		_ = m.taken.Close()
+	}
 }

@@ -2,7 +2,9 @@ package certs
 
 import (
 	"crypto/tls"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,6 +114,39 @@ func TestACME(t *testing.T) {
 			t.Errorf("the connection that was open: %v", err)
 		}
 		eventually.True(t, "the log says so", func() bool { return strings.Contains(p.log.String(), "certificate renewed") })
+	})
+
+	t.Run("a Unix socket behind a proxy", func(t *testing.T) {
+		sock := filepath.Join(t.TempDir(), "stream.sock")
+		p := serveAt(t, sock, Options{ACME: options(l, t.TempDir(), domain)})
+		proxy, err := net.Listen("tcp", l.Site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer proxy.Close()
+		go func() {
+			for {
+				c, err := proxy.Accept()
+				if err != nil {
+					return
+				}
+				s, err := net.Dial("unix", sock)
+				if err != nil {
+					_ = c.Close()
+					continue
+				}
+				go func() { _, _ = io.Copy(s, c); _ = s.Close() }()
+				go func() { _, _ = io.Copy(c, s); _ = c.Close() }()
+			}
+		}()
+		p.addr = l.Site
+		eventually.NoError(t, "there is a certificate", func() error {
+			c, err := p.dial(&tls.Config{ServerName: domain, RootCAs: l.Roots()})
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		})
 	})
 
 	t.Run("other settings", func(t *testing.T) {

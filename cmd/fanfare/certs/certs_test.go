@@ -70,7 +70,11 @@ func serveAt(t *testing.T, addr string, o Options) place {
 		t.Fatal(err)
 	}
 	s.every = 10 * time.Millisecond
-	ln, err := net.Listen("tcp", addr)
+	network := "tcp"
+	if filepath.IsAbs(addr) {
+		network = "unix"
+	}
+	ln, err := net.Listen(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,9 +211,26 @@ func TestReload(t *testing.T) {
 	if err := ping(open); err != nil {
 		t.Errorf("the open connection: %v", err)
 	}
-	// A state of the files is reported once, however often it is looked at.
-	if n := strings.Count(p.log.String(), "cannot be read"); n != 1 {
-		t.Errorf("%d reports of the missing file", n)
+}
+
+// TestReportedOnce: a state of the files is reported once, however often it is looked at.
+func TestReportedOnce(t *testing.T) {
+	a, log := certtest.New(t, "a.example"), &logBuffer{}
+	s, err := New("stream", Options{Pairs: []Pair{pairOf(a)}, ClientCA: File{"adminClientCA", a.Cert}}, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{a.Key, a.Cert} {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := map[File][32]byte{}
+	for range 3 {
+		s.refresh(failed)
+	}
+	if n := strings.Count(log.String(), "not reloaded"); n != 2 || s.failures.Load() != 2 {
+		t.Errorf("%d reports of two mistakes, %d failures:\n%s", n, s.failures.Load(), log)
 	}
 }
 

@@ -33,6 +33,11 @@ func checkAdminTLS(c *Config, at place) {
 	case c.AdminTLSCert == "" && c.AdminClientCA != "":
 		at.v.at("adminClientCA").fail("needs adminTLSCert and adminTLSKey: only TLS has client certificates")
 	}
+	for i, p := range c.PublishTokens {
+		if p.Certificate != "" && c.AdminClientCA == "" {
+			at.v.at("publishTokens").item(i).part("certificate").fail("needs adminClientCA, the CA that has signed the certificate")
+		}
+	}
 }
 
 func checkACME(c *Config, at place) {
