@@ -15,7 +15,6 @@ import (
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
-	"fanfare/internal/test/race"
 )
 
 // victim is a server under attack.
@@ -240,7 +239,7 @@ func (v *victim) endure(t *testing.T, a attack) {
 		limit = 48
 	}
 	grown := (peak - rss) >> 20
-	if grown > limit && !race.Enabled { // the race detector has memory of its own for each byte
+	if grown > limit && !raceBinary { // the race detector has memory of its own for each byte
 		t.Errorf("the server's memory has grown by %d MiB, more than %d", grown, limit)
 	}
 	t.Logf("%.1f s; %d events delivered, %d sent again; memory +%d MiB at the most, heap %+d kB after; descriptors %+d, goroutines %+d",
