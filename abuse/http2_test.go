@@ -31,7 +31,7 @@ var http2Attacks = group{
 		{name: "http2-header-bomb", run: headerBomb},
 		{name: "http2-zero-windows", peak: 128, keys: 1, heap: 17, run: http2ZeroWindows},
 		{name: "http2-control-floods", run: controlFloods},
-		{name: "http2-table-sizes", run: tableSizes},
+		{name: "http2-table-sizes", peak: 96, run: tableSizes},
 		{name: "http2-streams-over-the-limit", run: streamsOverTheLimit},
 		{name: "http2-junk-frames", run: junkFrames},
 		{name: "http2-injection", run: http2Injection},
