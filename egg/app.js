@@ -1,13 +1,17 @@
 'use strict';
 
 const cluster = require('cluster');
+const { maxHeaderSize } = require('http');
 const { isMainThread, threadId } = require('worker_threads');
 const { settingsOf } = require('./lib/settings');
 const { Sse } = require('./lib/sse');
 const { Hold } = require('./lib/lease');
 const { Reporter } = require('./lib/reporter');
 const { streamRoute } = require('./lib/stream_route');
+const { Authorization } = require('./lib/authorization');
 const { markServer, markMessenger } = require('./lib/origin');
+
+const LONGEST_HEAD = 128 * 1024; // bytes: Fanfare's own limit of 64 KiB, with more of it percent-encoded
 
 class AppBoot {
   constructor(app) {
@@ -31,13 +35,20 @@ class AppBoot {
       grant: grant => app.messenger.sendToApp('sse-grant', grant),
     });
 
-    app.on('server', markServer);
+    const authorization = new Authorization(settings, reporter);
+    app.on('server', server => {
+      markServer(server);
+      // Fanfare asks with all keys of a stream in the query, which may be longer than Node.js takes by default.
+      if (authorization.asks) server.maxHeaderSize = Math.max(LONGEST_HEAD, maxHeaderSize, server.maxHeaderSize || 0);
+    });
+    app.use(authorization.middleware); // before those of the application: it looks at what they have decided
     this.unmark = markMessenger(app.messenger);
     this.hold = new Hold(); // of the Fanfare that the agent has started
     this.told = new Promise(resolve => app.messenger.once('sse-state', resolve));
     app.messenger.on('sse-state', state => {
       if (state.hold) this.hold.take(state.hold);
       else if (state.admin) this.hold.release(); // without an address the agent has just started, and knows of none yet
+      if (state.ask && !settings.server.callbackSecret) authorization.secret = state.ask;
       sse.learn(state);
     });
     app.messenger.on('sse-sent', events => sse.election.tell(events));
@@ -48,10 +59,8 @@ class AppBoot {
     app.messenger.on('egg-pids', hello);
     hello();
 
-    if (settings.server.mode !== 'off') {
-      this.route = streamRoute(sse, reporter);
-      app.router.get(settings.path, this.route.handler);
-    }
+    this.route = streamRoute(sse, reporter, authorization);
+    app.router.get(settings.path, this.route.handler);
     this.sse = sse;
   }
 
@@ -67,7 +76,7 @@ class AppBoot {
   async beforeClose() {
     if (!this.sse) return;
     this.unmark();
-    if (this.route) this.route.close();
+    this.route.close();
     await this.sse.shutdown();
     this.hold.release();
   }

@@ -28,7 +28,8 @@ export type SseErrorCode =
   | 'ERR_SSE_REFUSED'
   | 'ERR_SSE_CLOSED'
   | 'ERR_SSE_NO_LEADER'
-  | 'ERR_SSE_UNCERTAIN';
+  | 'ERR_SSE_UNCERTAIN'
+  | 'ERR_SSE_AWAY';
 
 /** Why an event was not published, or (ERR_SSE_UNCERTAIN) may not have been. */
 export class SseError extends Error {
@@ -45,7 +46,7 @@ export class SseError extends Error {
 /** An invalid call: thrown within a request; elsewhere the promise is rejected with it. */
 export interface SseCallError extends TypeError {
   code: 'ERR_SSE_EVENT';
-  /** What is wrong: key, data, event, id, retry, from or ssePool. */
+  /** What is wrong: key, data, event, id, retry, from, ssePool; keys, subject, ttl. */
   field: string;
   op?: string;
   key?: string;
@@ -65,8 +66,26 @@ export interface SseStats {
   leads: boolean;
 }
 
+/** Who may subscribe, and who has: app.sse, and agent.sse, which has nothing else. */
+export interface SseAccess {
+  /**
+   * Makes a token with which a page may subscribe: `new EventSource('/stream?connectKey=…&token=' + token)`.
+   * @param keys keys, or patterns such as `user.42.*`
+   * @param options.subject who it is for: see presence and disconnect
+   * @param options.ttl milliseconds, or a time such as '15m'; 1 s to 24 h, by default 1 h
+   */
+  token(keys: string | number | Array<string | number>, options?: { subject?: string | number; ttl?: number | string }): Promise<{ token: string; expires: Date }>;
+  /** Ends the streams of a subject. Resolves with how many there were. */
+  disconnect(subject: string | number): Promise<number>;
+  /** The subjects that have streams on a key. Streams without a subject count among the subscribers only. */
+  presence(key: string | number): Promise<{ subscribers: number; subjects: Array<{ subject: string; streams: number }> }>;
+}
+
+/** What sse.server.authorize returns: whether, or for which keys (patterns), who, for how long, and how long Fanfare may keep this answer. */
+export type SseGrant = boolean | { keys?: string[]; subject?: string | number; ttl?: number | string; cache?: number | string };
+
 /** app.sse */
-export interface Sse extends EventEmitter {
+export interface Sse extends EventEmitter, SseAccess {
   /**
    * Publishes to the subscribers of a key. The promise need not be awaited.
    * @throws SseCallError within a request, if the event cannot be encoded; elsewhere the promise is rejected with it
@@ -104,6 +123,12 @@ export interface SseServerConfig {
   stream?: string;
   /** Fanfare's publishToken. One that the agent starts gets a random one if this is empty. */
   token?: string;
+  /** Who may subscribe: see "Who may subscribe" in the README. Errors with status 401 or 403 deny; after others clients come back. */
+  authorize?: boolean | 'tokens' | ((ctx: any, keys: string[]) => SseGrant | Promise<SseGrant>);
+  /** Where a Fanfare that the agent starts asks the application; by default on the application's port. */
+  callback?: string;
+  /** `sse-authorize` in the authCallback of a Fanfare that the agent does not start. */
+  callbackSecret?: string;
   mode?: 'proxy' | 'redirect' | 'off';
   publicStream?: string;
   once?: { mode?: 'auto' | 'leader' | 'every'; keep?: number; skew?: number; wait?: number };

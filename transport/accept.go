@@ -74,14 +74,14 @@ func (a *acceptor) work(c *conn) {
 
 func (a *acceptor) serveConn(c *conn) {
 	defer a.srv.log.RecoverPanic(func() { _ = c.Close() })
+	if !a.open(c) {
+		return
+	}
 	remote := ""
 	if a.srv.log.Enabled(context.Background(), slog.LevelDebug) {
 		remote = c.RemoteAddr().String() // once the connection is closed, it has none
 	}
-	if !a.open(c) {
-		return
-	}
-	err := a.http.ServeConn(c)
+	err := a.serverFor(c).ServeConn(c)
 	switch {
 	case c.prefaced:
 		a.srv.serveHTTP2(c)

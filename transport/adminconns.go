@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fanfare/transport/internal/gate"
 )
 
 // adminListener bounds the connections of the admin listener (Options.
@@ -56,21 +58,22 @@ func (a *adminConns) open() int {
 	return a.conns.Len()
 }
 
-// add counts c, and returns a connection to close in its place, if the limit needs
-// one. ok is false if there is no room.
-func (a *adminConns) add(c *adminConn, limit int) (evicted *adminConn, ok bool) {
+// add counts c, and returns the connections to close in its place: as many as the limit
+// needs, which are several after it was lowered by Reconfigure. ok is false if there is no
+// room: too many connections serve a request.
+func (a *adminConns) add(c *adminConn, limit int) (evicted []*adminConn, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for e := a.conns.Front(); e != nil && a.conns.Len() >= limit; {
+		other, _ := e.Value.(*adminConn)
+		e = e.Next()
+		if other.state.Load() == waiting {
+			a.remove(other)
+			evicted = append(evicted, other)
+		}
+	}
 	if a.conns.Len() >= limit {
-		for e := a.conns.Front(); e != nil && evicted == nil; e = e.Next() {
-			if other, _ := e.Value.(*adminConn); other.state.Load() == waiting {
-				evicted = other
-			}
-		}
-		if evicted == nil {
-			return nil, false
-		}
-		a.remove(evicted)
+		return evicted, false
 	}
 	c.at = a.conns.PushBack(c)
 	return evicted, true
@@ -97,18 +100,19 @@ func (l *adminListener) Accept() (net.Conn, error) {
 		c := &adminConn{Conn: nc, all: &s.adminConns}
 		limit := s.settings.Load().MaxAdminConnections
 		evicted, ok := c.all.add(c, limit)
-		if evicted == nil && ok {
+		for _, e := range evicted {
+			s.metrics.Refused["maxAdminConnections"].Inc()
+			remote := gate.PeerAddr(e.RemoteAddr()).String()
+			closeNow(e.Conn)
+			s.log.Limited(slog.LevelInfo, "admin evicted", "an idle connection of the admin listener was closed for a new one: there are maxAdminConnections of them",
+				"limit", limit, "remote", remote)
+		}
+		if ok {
 			return c, nil
 		}
 		s.metrics.Refused["maxAdminConnections"].Inc()
-		if ok {
-			closeNow(evicted.Conn)
-			s.log.Limited(slog.LevelInfo, "admin evicted", "an idle connection of the admin listener was closed for a new one: there are maxAdminConnections of them",
-				"limit", limit, "remote", evicted.RemoteAddr().String())
-			return c, nil
-		}
 		s.log.Limited(slog.LevelWarn, "admin refused", "a connection to the admin listener was refused: maxAdminConnections of them serve a request; raise the limit, or send less at once",
-			"limit", limit, "remote", nc.RemoteAddr().String())
+			"limit", limit, "remote", gate.PeerAddr(nc.RemoteAddr()).String())
 		c.all.refuse(nc)
 	}
 }

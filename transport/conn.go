@@ -31,6 +31,8 @@ type conn struct {
 	// preface of HTTP/2; early holds them until somebody else reads them.
 	begun, prefaced bool
 	early           []byte
+	trust           trust    // in the client's certificate
+	client          net.Addr // of the PROXY header, see RemoteAddr; nil for none
 }
 
 // Read reads from the connection. On a stream listener it replaces the control

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -26,9 +27,10 @@ func (s *Server) streamHead(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig
 }
 
 // adminHead looks at the head of a request on the admin listener. The body of one
-// that it refuses is not read, see api.API.Handle.
-func (s *Server) adminHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	body, admitted := gate.HasBody(h), s.api.Admits(h)
+// that it refuses is not read, see api.API.Handle. cert is the client's verified
+// certificate, nil without one.
+func (s *Server) adminHead(h *fasthttp.RequestHeader, cert *x509.Certificate) fasthttp.RequestConfig {
+	body, admitted := gate.HasBody(h), s.api.Admits(h, cert)
 	if body && !admitted {
 		gate.SkipBody(h)
 	}
@@ -45,7 +47,7 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	if counted != nil {
 		defer counted.state.CompareAndSwap(handling, answering)
 	}
-	s.api.Handle(ctx, func() {
+	s.api.Handle(ctx, s.certificateOf(ctx.Conn()), func() {
 		if counted != nil {
 			counted.state.Store(handling)
 		}
@@ -168,7 +170,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
 	var v verdict
-	if o.Authorize != nil {
+	v.limit, req.wait = s.streams.Admit(req.Remote)
+	if v.limit == "" && o.Authorize != nil {
 		if c, ok := ctx.Conn().(*conn); ok {
 			c.requested()
 		}
@@ -193,8 +196,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	nc := c.take()
 	defer s.log.RecoverPanic(func() { _ = nc.Close() })
-	if v.later {
-		s.answerLater(nc, o, req)
+	if v.limit != "" {
+		s.refuse(nc, o, v.limit, req)
 		return
 	}
 	s.start(nc, req)

@@ -65,6 +65,8 @@ type rigOptions struct {
 	Engine engine.Options
 	// prepare, if set, runs before anything is served.
 	prepare func(*Server)
+	// wrapAdmin, if set, wraps the admin listener.
+	wrapAdmin func(net.Listener) net.Listener
 	// listen, if set, opens the stream listener.
 	listen func() (net.Listener, error)
 }
@@ -106,6 +108,9 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 	adminListener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if o.wrapAdmin != nil {
+		adminListener = o.wrapAdmin(adminListener)
 	}
 	r.addr, r.admin = streams.Addr().String(), adminListener.Addr().String()
 

@@ -111,6 +111,7 @@ func (s *Server) multiplexer() *multiplexer {
 
 // serveHTTP2 hands c over to the multiplexer.
 func (s *Server) serveHTTP2(c *conn) {
+	remote := c.RemoteAddr()
 	nc := c.take()
 	m := s.multiplexer()
 	if m == nil {
@@ -120,7 +121,7 @@ func (s *Server) serveHTTP2(c *conn) {
 	sock, _ := nc.(*socket.Conn)
 	if sock != nil {
 		var err error
-		if nc, err = sock.Net(); err != nil {
+		if nc, err = sock.Net(remote); err != nil {
 			s.log.Warn("a connection of HTTP/2 cannot be served", "error", err)
 			_ = sock.Close()
 			return

@@ -34,6 +34,8 @@ type Server struct {
 	// with the streams they leave descriptors for the admin listener.
 	idle       *socket.Idle
 	adminConns adminConns
+	// authorizing bounds the requests that wait for Options.Authorize.
+	authorizing authorizing
 
 	requestTimeout time.Duration // the constant, except in tests
 	turns          socket.Turns  // of TLS handshakes
@@ -60,7 +62,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, turns: newTurns(), stop: make(chan struct{})}
-	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Limit: set.MaxConnections})
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Authorizing: func() int { return s.authorizing.len() }, Limit: set.MaxConnections})
 	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
 	s.api = api.New(eng, m, s.log, set.api())
 	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
@@ -79,7 +81,7 @@ const minIdle = 32
 // take their place.
 func (s *Server) maxIdle() int {
 	o := s.settings.Load()
-	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()), minIdle)
+	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()-s.authorizing.len()), minIdle)
 }
 
 // Reconfigure replaces the options, except MaxConnections and Logger, for new
@@ -148,7 +150,7 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 	}
 	return s.serve(&acceptor{Listener: limited, srv: s}, &fasthttp.Server{
 		Handler:        s.handleAdmin,
-		HeaderReceived: s.adminHead,
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig { return s.adminHead(h, nil) },
 		// A body is read in the handler, after the head has been decided on.
 		StreamRequestBody: true,
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {

@@ -52,9 +52,9 @@ const (
 	handshakeTimeout = "timeout"
 )
 
-// open does what comes before the first request of a connection. It returns false
-// if the connection has no requests.
-func (a *acceptor) open(c *conn) bool {
+// handshake makes c one of TLS, if that is set. It returns false if the connection
+// has no requests of HTTP/1.1.
+func (a *acceptor) handshake(c *conn) bool {
 	if !a.streams {
 		return true // adminListener has wrapped the connection
 	}
@@ -63,7 +63,7 @@ func (a *acceptor) open(c *conn) bool {
 		return true
 	}
 	_ = c.Conn.SetDeadline(time.Now().Add(a.srv.requestTimeout))
-	protocol, err := handshake(c.Conn, config, a.srv.turns)
+	protocol, err := secure(c.Conn, config, a.srv.turns)
 	if err != nil {
 		a.refuseHandshake(c, err)
 		return false
@@ -81,9 +81,9 @@ func (a *acceptor) open(c *conn) bool {
 	return true
 }
 
-// handshake makes c one of TLS. On a connection that is not one of our sockets,
+// secure makes c one of TLS. On a connection that is not one of our sockets,
 // track has done that, but for the handshake.
-func handshake(c net.Conn, config *tls.Config, turns socket.Turns) (protocol string, err error) {
+func secure(c net.Conn, config *tls.Config, turns socket.Turns) (protocol string, err error) {
 	switch c := c.(type) {
 	case *socket.Conn:
 		if err := c.Handshake(config, turns); err != nil {

@@ -24,6 +24,14 @@ module.exports = {
       stream: 'http://127.0.0.1:0',
       // Fanfare's publishToken. One that the agent starts gets a token of its own if this is empty.
       token: '',
+      // Who may subscribe, if not everybody who reaches the stream listener: true, whom the application's middlewares let
+      // through; a function (ctx, keys), which is asked after them; 'tokens', who has a token of app.sse.token. Tokens count
+      // with true and a function, too.
+      authorize: false,
+      // Where a Fanfare that the agent starts asks the application; empty: on the application's port.
+      callback: '',
+      // By which the application knows the questions of a Fanfare that the agent does not start: `sse-authorize` in its authCallback.
+      callbackSecret: '',
       // How `path` on the application's port gets to Fanfare: 'proxy'; 'redirect' to publicStream; 'off', if a proxy in front
       // sends it there.
       mode: 'proxy',

@@ -33,9 +33,12 @@ class FanfareProcess {
    * @param {object} settings from settingsOf
    * @param {object} logger Egg's
    * @param {Lease} lease by which the next agent finds what this one has started
-   * @param {(where: { admin: string, stream: string, token: string, hold: string | null }) => void} onReady each time a server is ready
+   * @param {{ tokens: string, ask: string, callback: string, derived: boolean }} secrets for sse.server.authorize, see secretsOf
+   * @param {(where: { admin: string, stream: string, token: string, ask: string, hold: string | null }) => void} onReady each time a
+   *   server is ready; ask is there if it was started with it
    */
-  constructor(settings, logger, lease, onReady) {
+  constructor(settings, logger, lease, secrets, onReady) {
+    this.secrets = secrets;
     this.settings = settings;
     this.logger = logger;
     this.lease = lease;
@@ -131,7 +134,7 @@ class FanfareProcess {
     const client = new AdminClient({ url: this.where.admin, token: this.where.token, timeout: PATIENCE });
     try {
       await client.batch([ JSON.stringify({ op: 'countAll' }) ]);
-      const { problem } = await checkStream({ stream: this.where.stream, path: this.settings.path, client });
+      const { problem } = await checkStream({ stream: this.where.stream, path: this.settings.path, client, guarded: this.settings.server.authorize !== false });
       if (problem) return problem;
     } catch (err) {
       if (err.status !== 401) return err.message;
@@ -170,14 +173,15 @@ class FanfareProcess {
   async adopt() {
     const left = this.lease.find();
     if (!left) return;
-    if (left.settings !== fingerprint(this.settings)) {
+    if (left.settings !== fingerprint(this.settings, this.secrets)) {
       this.logger.info('[fanfare-egg] the settings have changed: Fanfare is started again');
       this.lease.release();
       kill(left.pid, 'SIGTERM');
       return;
     }
     this.left = left;
-    this.where = { admin: left.admin, stream: left.stream, token: left.token };
+    this.secrets = left.secrets;
+    this.where = { admin: left.admin, stream: left.stream, token: left.token, ask: left.secrets.ask };
     for (;;) {
       const found = await this.probeAdmin();
       if (this.stopped) return;
@@ -258,7 +262,7 @@ class FanfareProcess {
     let child;
     try {
       child = this.child = spawn(binary, server.start.args, {
-        env: fanfareEnvironment(this.settings, this.where, this.token),
+        env: fanfareEnvironment(this.settings, this.where, this.token, this.secrets),
         stdio: [ stdin, 'ignore', log ], // a file, not a pipe of this process, which may end first
         detached: true, // Ctrl-C is for this process, which then stops it
       });
@@ -289,10 +293,10 @@ class FanfareProcess {
         if (record.msg === 'streams') where.stream = at;
         if (record.msg !== 'publish API' || !at || !where.stream) return;
         clearTimeout(tooLate);
-        this.where = { admin: at, stream: where.stream, token: this.token };
+        this.where = { admin: at, stream: where.stream, token: this.token, ask: this.secrets.ask };
         this.logger.info('[fanfare-egg] started Fanfare: streams at %s, publish API at %s, pid %d', this.where.stream, this.where.admin, child.pid);
         if (stdin !== 'pipe') {
-          this.left = { ...this.where, pid: child.pid, fifo: this.lease.hold.path, settings: fingerprint(this.settings) };
+          this.left = { ...this.where, pid: child.pid, fifo: this.lease.hold.path, secrets: this.secrets, settings: fingerprint(this.settings, this.secrets) };
           this.remember();
         }
         this.ready();

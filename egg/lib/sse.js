@@ -7,9 +7,10 @@ const { AdminClient, RequestError } = require('./admin_client');
 const { Publisher } = require('./publisher');
 const { Election, digestsOf } = require('./election');
 const { Counts } = require('./counts');
+const { Access } = require('./access');
 const { SseError } = require('./errors');
 
-const METHODS = [ 'publish', 'publishAll', 'close', 'closeAll', 'count', 'countAll', 'countAsync', 'countAllAsync', 'flush' ];
+const METHODS = [ 'publish', 'publishAll', 'close', 'closeAll', 'count', 'countAll', 'countAsync', 'countAllAsync', 'flush', 'token', 'disconnect', 'presence' ];
 const SHOWN_KEY = 100; // characters of a key in the log
 const DRY = Object.freeze({ sent: false, reason: 'server.dryRun is set' });
 
@@ -42,6 +43,7 @@ class Sse extends EventEmitter {
     this.saidWhoSends = new Set();
     this.pending = new Set(); // promises of events that are neither answered nor given up
     this.client = new AdminClient({ url: settings.own ? null : server.admin, token: server.token, timeout: server.timeout });
+    this.access = new Access(settings, this.client);
     this.publisher = new Publisher({
       client: this.client,
       queue: server.queue,
@@ -145,6 +147,24 @@ class Sse extends EventEmitter {
   /** All subscribers, asked now. */
   countAllAsync() {
     return this.askCount('countAll', () => ({}));
+  }
+
+  /**
+   * Makes a token with which a page may subscribe to keys. See Access for this and the next two.
+   * @return {Promise<{ token: string, expires: Date }>}
+   */
+  token(keys, options) {
+    return this.access.token(keys, options);
+  }
+
+  /** Ends the streams of a subject. Resolves with how many there were. */
+  disconnect(subject) {
+    return this.access.disconnect(subject);
+  }
+
+  /** Who has a stream on a key. */
+  presence(key) {
+    return this.access.presence(key);
   }
 
   /** Resolves when what was published so far has been answered or given up. */

@@ -17,14 +17,19 @@ const MAX_REFUSAL = 1000; // characters of an answer that is not a stream
  * @param {string} options.stream the origin of the stream listener
  * @param {string} options.path config.sse.path
  * @param {AdminClient} options.client of the admin listener
+ * @param {boolean} [options.guarded] whether subscribers need to be authorized; the check then brings a token
  * @return {Promise<{ ok: boolean, problem?: string, unknown?: string, refused?: boolean }>} ok; or a problem, which names the
  *   address and the settings; or why this is unknown for now, and whether that is because the stream was refused
  */
-async function checkStream({ stream, path, client }) {
+async function checkStream({ stream, path, client, guarded = false }) {
   const key = `fanfare-egg check ${randomBytes(12).toString('hex')}`;
   const url = new URL(`${path}?connectKey=${encodeURIComponent(key)}`, stream);
   const end = Date.now() + PATIENCE;
-  const opened = await open(url);
+  let opened = guarded ? await openByToken(url, key, client) : await open(url);
+  if (!guarded && opened.res && [ 401, 403 ].includes(opened.res.statusCode)) {
+    opened.req.destroy();
+    opened = await openByToken(url, key, client);
+  }
   const { req, res, err } = opened;
   if (err) return { ok: false, unknown: `${stream}: ${err.message || err.code}` };
   try {
@@ -48,9 +53,16 @@ async function checkStream({ stream, path, client }) {
   }
 }
 
-function open(url) {
+// openByToken opens it with a token, if Fanfare makes any.
+async function openByToken(url, key, client) {
+  const body = Buffer.from(JSON.stringify({ keys: [ key ], ttl: '1m' }));
+  const answer = await inTime(client.request('POST', '/token', body, 'application/json'), client.url.origin).then(JSON.parse).catch(() => ({}));
+  return open(url, answer.token ? { Authorization: `Bearer ${answer.token}` } : {});
+}
+
+function open(url, headers = {}) {
   return new Promise(resolve => {
-    const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => {
+    const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE, headers }, res => {
       req.setTimeout(0); // a stream may be silent
       resolve({ req, res });
     });

@@ -14,6 +14,8 @@ const { LogTail } = require('../lib/log_tail');
 const { binary } = require('./harness/build');
 const { subscribe } = require('./harness/subscriber');
 const { until, PATIENCE } = require('./harness/wait');
+
+const SECRETS = { tokens: 'x'.repeat(64), ask: 'y'.repeat(64), callback: '', derived: true };
 const defaults = require('../config/config.default').sse;
 
 const settingsWith = (change, start) => settingsOf({ ...defaults, ...change, server: { ...defaults.server, start: { ...defaults.server.start, binary, readyTimeout: PATIENCE, ...start } } });
@@ -29,7 +31,7 @@ function makeAgent(rundir, name, change, start) {
   const log = [];
   const write = (...args) => { log.push(format(...args)); };
   const agent = { log, states: [] };
-  agent.process = new FanfareProcess(settingsWith(change, start), { error: write, warn: write, info: write }, new Lease({ rundir, name }), state => agent.states.push(state));
+  agent.process = new FanfareProcess(settingsWith(change, start), { error: write, warn: write, info: write }, new Lease({ rundir, name }), SECRETS, state => agent.states.push(state));
   agent.start = async () => {
     await agent.process.start();
     return until('a server is ready', () => agent.states.at(-1));
@@ -195,7 +197,7 @@ for (const [ what, script, told ] of [
     const write = (...args) => { log.push(format(...args)); };
     const settings = settingsWith();
     settings.server = { ...settings.server, start: { ...settings.server.start, binary: program, readyTimeout: 500, stopTimeout: 100 } };
-    const agent = new FanfareProcess(settings, { error: write, warn: write, info: write }, new Lease({ rundir: dir, name: 'a' }), () => assert.fail('it is no Fanfare'));
+    const agent = new FanfareProcess(settings, { error: write, warn: write, info: write }, new Lease({ rundir: dir, name: 'a' }), SECRETS, () => assert.fail('it is no Fanfare'));
     await agent.start();
     await until('the log tells of it', () => {
       if (log.some(line => told.test(line.replace(program, 'BINARY')))) return true;

@@ -41,6 +41,7 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 		return nil, remote.Usage("%s %q must not have a query: it is the address of the admin listener, such as %s", from, o.Server, defaultServer)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	remote.UseSocket(t, u)
 	return &client{
 		http:   &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		server: u, token: o.Token, timeout: o.Timeout, wait: o.Wait, errs: errs,

@@ -14,7 +14,7 @@ type Options struct {
 	Key  string `arg:"" optional:"" type:"text" help:"Key to publish to."`
 	Data string `arg:"" optional:"" type:"text" help:"The data. Without it, standard input is read: all of it as one event, or line by line with -l or --ndjson."`
 
-	Server string `type:"text" placeholder:"URL" help:"The server's admin listener. Environment: FANFARE_SERVER. Default: http://127.0.0.1:8081."`
+	Server string `type:"text" placeholder:"URL" help:"The server's admin listener, or its Unix socket: unix:/PATH. Environment: FANFARE_SERVER. Default: http://127.0.0.1:8081."`
 	Token  string `type:"text" placeholder:"TOKEN" help:"The server's publishToken. Prefer the environment, FANFARE_PUBLISH_TOKEN: a flag is visible to every process on the machine."`
 
 	Lines  bool `short:"l" xor:"lines" help:"Publish each line of standard input as an event."`

@@ -11,6 +11,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -31,9 +32,12 @@ func (e *UsageError) Error() string { return e.Text }
 // Usage makes a UsageError.
 func Usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// ParseURL reads an http or https URL. setting and example are for the error: the flag or variable that gave the URL, and a
+// ParseURL reads an http or https URL, or that of a Unix socket, for which the transport needs UseSocket. setting and example are for the error: the flag or variable that gave the URL, and a
 // valid URL.
 func ParseURL(setting, text, example string) (*url.URL, error) {
+	if strings.HasPrefix(text, scheme+":") {
+		return parseSocket(setting, text)
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, Usage("%s %q is not a valid URL: write %s", setting, withoutSecrets(text), suggestURL(text, example))
@@ -71,6 +75,9 @@ func Show(u *url.URL) string {
 		}
 	}
 	shown.RawQuery = strings.Join(parameters, "&")
+	if shown.Scheme == scheme {
+		shown.Path = strings.TrimSuffix(shown.Path, ":")
+	}
 	return strings.Replace(shown.String(), url.User("…").String()+"@", "…@", 1)
 }
 
@@ -145,6 +152,10 @@ func Explain(err error) string {
 			return fmt.Sprintf("the host %q is unknown: check its spelling", dns.Name)
 		}
 		return fmt.Sprintf("the host %q cannot be looked up: %s", dns.Name, dns.Err)
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such socket: start the server, or correct the path"
+	case errors.Is(err, syscall.EACCES):
+		return "this user may not connect to the socket: see listenMode and listenOwner, or adminMode and adminOwner"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused: no server is listening there"
 	case errors.Is(err, syscall.ECONNRESET):

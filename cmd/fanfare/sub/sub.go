@@ -36,6 +36,7 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
 	t.ResponseHeaderTimeout = answerTimeout
+	remote.UseSocket(t, target)
 	w := &watcher{
 		o: o, url: target, fields: fields, http: &http.Client{Transport: t},
 		show: newPrinter(o, out, notes), lastID: o.Since, retry: defaultRetry, began: time.Now(),

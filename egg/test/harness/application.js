@@ -58,7 +58,7 @@ function makeApplication(version, plugin) {
 async function startCluster({ version, plugin, workers, server = {}, env = {}, cluster = {}, prepare = () => {}, node = process.execPath }) {
   const { dir, remove } = makeApplication(version, plugin);
   prepare(dir);
-  const port = await freePort();
+  const port = cluster.port || await freePort();
   const child = fork(path.join(__dirname, 'start_cluster.js'), [ JSON.stringify({ baseDir: dir, workers, port, ...cluster }) ], {
     cwd: dir,
     execPath: node,

@@ -100,8 +100,12 @@ func (w *Conn) NetConn() net.Conn { return w.conn }
 // Close ends the connection by FIN.
 func (w *Conn) Close() { _ = w.conn.Close() }
 
-// CloseWrite ends what the client sends, by FIN, and leaves the other direction open.
+// CloseWrite ends what the client sends, by FIN or by TLS's close_notify, and leaves the other direction open.
 func (w *Conn) CloseWrite() {
+	if w.tls != nil {
+		_ = w.tls.CloseWrite() // close_notify, and no FIN
+		return
+	}
 	if c, ok := w.conn.(*net.TCPConn); ok {
 		_ = c.CloseWrite()
 	}

@@ -9,9 +9,10 @@ import (
 
 // Net gives the socket to Go's poller, for servers of HTTP/2: they read and write
 // from several goroutines at once. It returns the *tls.Conn of a TLS connection,
-// and a connection of package net otherwise. What Idle should know of it, SetIdle
+// and a connection of package net otherwise, whose
+// remote address is client. What Idle should know of it, SetIdle
 // says. c has no other use from now on; after an error, close it.
-func (c *Conn) Net() (net.Conn, error) {
+func (c *Conn) Net(client net.Addr) (net.Conn, error) {
 	f := os.NewFile(uintptr(c.fd), "connection")
 	plain, err := net.FileConn(f) // a duplicate
 	p := c.poller
@@ -26,7 +27,7 @@ func (c *Conn) Net() (net.Conn, error) {
 	if c.fd = -1; err == nil {
 		err = closed
 	}
-	n := &netConn{Conn: plain, c: c}
+	n := &netConn{Conn: plain, c: c, client: client}
 	if err == nil {
 		c.net = n
 	}
@@ -44,8 +45,12 @@ func (c *Conn) Net() (net.Conn, error) {
 // netConn is the socket of a Conn after Net.
 type netConn struct {
 	net.Conn
-	c *Conn
+	c      *Conn
+	client net.Addr
 }
+
+// RemoteAddr returns the address of the client, which a proxy may have told.
+func (n *netConn) RemoteAddr() net.Addr { return n.client }
 
 // Close closes the socket.
 func (n *netConn) Close() error {

@@ -50,7 +50,7 @@ func (*Conn) TryRead() error         { return nil }
 
 func (*Conn) Handshake(*tls.Config, Turns) error { return nil }
 func (*Conn) TLS() *tls.ConnectionState          { return nil }
-func (c *Conn) Net() (net.Conn, error)           { return c.Conn, nil }
+func (c *Conn) Net(net.Addr) (net.Conn, error)   { return c.Conn, nil }
 
 // MaxJunk is not enforced here.
 const MaxJunk = 64 << 10

@@ -237,7 +237,7 @@ func TestNet(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		nc, err := server.Net()
+		nc, err := server.Net(server.RemoteAddr())
 		if err != nil {
 			t.Fatal(err)
 		}

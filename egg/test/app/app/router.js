@@ -13,6 +13,9 @@ module.exports = app => {
   app.post('/message-one', call.messageOne);
   app.post('/redis', call.redis);
   app.post('/queue', call.queue);
+  app.post('/agent/:action', call.agent);
+  app.get('/login', call.login);
+  app.get('/token', call.token);
   app.post('/later', call.later);
   app.post('/locked', call.locked);
   app.post('/send/:action', call.send);

@@ -14,7 +14,7 @@ module.exports = info => ({
     pingInterval: 300,
     headers: { 'X-From': 'config' },
     // egg-sse does not look at this.
-    server: JSON.parse(process.env.TEST_SSE_SERVER || '{}'),
+    server: { ...JSON.parse(process.env.TEST_SSE_SERVER || '{}'), ...(process.env.TEST_AUTHORIZE === 'function' && { authorize: require('../authorize') }) },
   },
   redis: { port: Number(process.env.TEST_REDIS_PORT) },
   schedules: process.env.TEST_SCHEDULES === 'on',

@@ -22,6 +22,24 @@ module.exports = class CallController extends Controller {
     ctx.body = { type, result: result instanceof Promise ? null : result, error, pid: process.pid };
   }
 
+  // POST /agent/ACTION: a message to the agent.
+  async agent() {
+    this.app.messenger.sendToAgent(this.ctx.params.action, this.ctx.request.body);
+    this.ctx.body = {};
+  }
+
+  // GET /login?user=NAME: a session.
+  async login() {
+    this.ctx.session.user = this.ctx.query.user;
+    this.ctx.body = 'welcome';
+  }
+
+  // GET /token?key=KEY&ttl=TIME: what a page is given.
+  async token() {
+    const { app, ctx } = this;
+    ctx.body = await app.sse.token(ctx.query.key, { subject: ctx.session.user, ttl: ctx.query.ttl });
+  }
+
   async message() {
     this.app.messenger.sendToApp('news', this.ctx.request.body.text);
     this.ctx.body = {};
