@@ -77,7 +77,7 @@ type attack struct {
 	run        func(t *testing.T, v *victim)
 }
 
-var groups = []group{edgeAttacks, contentAttacks, tokenAttacks, troubleAttacks, http2Attacks}
+var groups = []group{edgeAttacks, contentAttacks, tokenAttacks, troubleAttacks, http2Attacks, tlsAttacks}
 
 func TestAbuse(t *testing.T) {
 	for _, g := range groups {

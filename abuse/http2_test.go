@@ -2,6 +2,7 @@ package abuse_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -56,10 +57,15 @@ type h2 struct {
 }
 
 // dialH2 opens a connection and sends its preface and settings.
-func dialH2(i int, addr string, settings ...http2.Setting) (*h2, error) {
-	conn, err := local(i).Dial("tcp", addr)
+func dialH2(i int, v *victim, settings ...http2.Setting) (*h2, error) {
+	conn, err := local(i).Dial("tcp", v.stream)
 	if err != nil {
 		return nil, err
+	}
+	if v.secure != nil {
+		config := v.secure.Clone()
+		config.NextProtos = []string{"h2"}
+		conn = tls.Client(conn, config)
 	}
 	_ = conn.SetDeadline(time.Now().Add(eventually.Patience))
 	c := &h2{Conn: conn, Framer: http2.NewFramer(conn, conn), blocks: make(chan int, 2)}
@@ -146,7 +152,7 @@ func (c *h2) get(stream uint32, path string, more ...string) error {
 func attackH2(t *testing.T, v *victim, n, atATime int, do func(i int, c *h2) error) {
 	t.Helper()
 	flood(t, n, atATime, func(i int) error {
-		c, err := dialH2(i, v.stream)
+		c, err := dialH2(i, v)
 		if err != nil {
 			return err
 		}
@@ -227,7 +233,7 @@ func http2ZeroWindows(t *testing.T, v *victim) {
 	const conns, each = 10, 30
 	var all []*h2
 	for i := range conns {
-		c, err := dialH2(i, v.stream, http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i % 2 * 65535)}) // or the connection's window is used up
+		c, err := dialH2(i, v, http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i % 2 * 65535)}) // or the connection's window is used up
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +280,7 @@ func controlFloods(t *testing.T, v *victim) {
 		func(c *h2, n int) error { return c.WriteRawFrame(0xbb, 0, uint32(n), nil) },
 	}
 	flood(t, len(floods), 4, func(i int) error {
-		c, err := dialH2(i, v.stream)
+		c, err := dialH2(i, v)
 		if err != nil {
 			return err
 		}
@@ -399,7 +405,7 @@ func junkFrames(t *testing.T, v *victim) {
 	}
 	for name, do := range junk {
 		flood(t, 5, 5, func(i int) error {
-			c, err := dialH2(i, v.stream)
+			c, err := dialH2(i, v)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -421,7 +427,7 @@ func http2Injection(t *testing.T, v *victim) {
 			{":path", "/stream" + text}, {":authority", "x" + text}, {":method", "GET" + text}, {"transfer-encoding", "chunked"}, {"connection", "close" + text}, {"fanfare-body-skipped", "1"},
 		} {
 			for _, path := range []string{"/stream?connectKey=k", "/nothing", "/healthz"} {
-				c, err := dialH2(0, v.stream)
+				c, err := dialH2(0, v)
 				if err != nil {
 					t.Fatal(err)
 				}

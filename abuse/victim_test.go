@@ -1,6 +1,7 @@
 package abuse_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,8 @@ import (
 // victim is a server under attack.
 type victim struct {
 	*proctest.Server
-	stream, admin string // host:port
+	stream, admin string      // host:port
+	secure        *tls.Config // of clients, nil without TLS
 }
 
 // publishToken is of every server here.
@@ -33,7 +35,7 @@ func startVictim(t *testing.T, args ...string) *victim {
 		"--pprof", "--idle-timeout", "1m", "--write-timeout", "3s", "--ping-interval", "1s", "--history", "8192", "--log-format", "json",
 	}, args...)}
 	s.Start()
-	v := &victim{Server: s, stream: proctest.Addr(s.Stream), admin: proctest.Addr(s.Admin)}
+	v := &victim{Server: s, stream: strings.TrimPrefix(proctest.Addr(s.Stream), "https://"), admin: proctest.Addr(s.Admin)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			return
@@ -244,6 +246,16 @@ func (v *victim) endure(t *testing.T, a attack) {
 	}
 	t.Logf("%.1f s; %d events delivered, %d sent again; memory +%d MiB at the most, heap %+d kB after; descriptors %+d, goroutines %+d",
 		took.Seconds(), events, again, grown, (after.heap-before.heap)>>10, after.files-before.files, after.goroutines-before.goroutines)
+}
+
+// open connects to the stream listener, as the victim speaks there. The connection ends with the test.
+func (v *victim) open(t testing.TB) net.Conn {
+	t.Helper()
+	c := dial(t, v.stream)
+	if v.secure != nil {
+		return tls.Client(c, v.secure)
+	}
+	return c
 }
 
 // dial connects to a listener. The connection ends with the test.
