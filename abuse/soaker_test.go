@@ -168,6 +168,9 @@ func (c *soaker) connect() (streamed bool, err error) {
 		return false, err
 	}
 	defer conn.Close()
+	if c.channels[0].size > 1<<15 {
+		_ = conn.(*net.TCPConn).SetReadBuffer(8 << 10) // so that the history overtakes who stalls
+	}
 	c.mu.Lock()
 	c.conn = conn.(*net.TCPConn)
 	c.mu.Unlock()
