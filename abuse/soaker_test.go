@@ -87,7 +87,6 @@ type seen struct {
 	missed   int64 // reported, with their number
 	unknown  int64 // reported, without it
 	gaps     int64
-	doubles  int64 // events of a key whose number is not clear, see channel.again
 }
 
 // soaker is a subscriber that comes back whenever its stream ends, and accounts for each event.
