@@ -27,8 +27,12 @@ func sized(n, inLongForm int) int {
 	return n
 }
 
-// binary is the server under attack, built with the race detector if the tests are.
-var binary string
+// binary is the server under attack. The race detector is in it in the long form alone, if it is in the tests: it takes several times
+// the time and the memory.
+var (
+	binary     string
+	raceBinary = race.Enabled && long
+)
 
 func TestMain(m *testing.M) {
 	if play, ok := children[os.Getenv(childRole)]; ok {
@@ -46,7 +50,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	var flags []string
-	if race.Enabled {
+	if raceBinary {
 		flags = append(flags, "-race")
 	}
 	if binary, err = proctest.Build(dir, "../cmd/fanfare", flags...); err != nil {
@@ -73,7 +77,7 @@ type attack struct {
 	run        func(t *testing.T, v *victim)
 }
 
-var groups = []group{edgeAttacks, contentAttacks, tokenAttacks, troubleAttacks, http2Attacks}
+var groups = []group{edgeAttacks, contentAttacks, tokenAttacks, troubleAttacks, http2Attacks, tlsAttacks}
 
 func TestAbuse(t *testing.T) {
 	for _, g := range groups {

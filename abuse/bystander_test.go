@@ -44,7 +44,7 @@ func (v *victim) bystanders(t *testing.T) *bystanders {
 	t.Helper()
 	b := &bystanders{t: t, v: v, key: "bystander", stop: make(chan struct{}), client: &http.Client{Transport: &http.Transport{}, Timeout: eventually.Patience}}
 	b.last.Store(-1)
-	b.conn = dial(t, v.stream)
+	b.conn = v.open(t)
 	if _, err := io.WriteString(b.conn, wiretest.Request("GET", "/stream?connectKey="+b.key)); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,12 @@ func (b *bystanders) await(n int64) {
 func (b *bystanders) fresh(t *testing.T) {
 	t.Helper()
 	b.await(10)
-	e := wiretest.Subscribe(t, b.v.stream, "/stream?connectKey="+b.key)
+	w := wiretest.New(t, b.v.open(t))
+	w.Send(wiretest.Request("GET", "/stream?connectKey="+b.key))
+	if w.ReadHead(); w.Status != http.StatusOK {
+		t.Fatalf("who comes now gets status %d", w.Status)
+	}
+	e := wiretest.NewEvents(w)
 	e.Next()
 	e.Close()
 }

@@ -204,16 +204,15 @@ func (s *soak) subscribe(n int) {
 func (s *soak) fault() {
 	all := map[string]func(){
 		"connections reset":         func() { s.some(20, func(c *soaker) { c.cut() }) },
-		"clients stalled":           func() { s.some(20, func(c *soaker) { c.stall.Store(int64(1+rand.IntN(4)) * int64(time.Second)) }) },
+		"clients stalled":           s.stallSome,
 		"clients slow":              func() { s.some(20, func(c *soaker) { c.slow.Store(100) }) },
 		"connections half-closed":   func() { s.some(5, func(c *soaker) { c.halfClose() }) },
 		"keys closed":               func() { s.v.Post("/close?key="+s.channels[rand.IntN(len(s.channels))].key, "", "") },
 		"subjects disconnected":     func() { s.v.Post(fmt.Sprintf("/disconnect?subject=u%d", rand.IntN(50)), "", "") },
 		"reloads":                   func() { s.configure(fmt.Sprintf("%dms", 500+rand.IntN(1000))) },
 		"reloads of a broken file":  func() { s.configure("soon") },
-		"callback down":             func() { s.callback.Store(callbackDown) },
-		"callback hangs":            func() { s.callback.Store(callbackHangs) },
-		"callback up":               func() { s.callback.Store(callbackUp) },
+		"callback down":             func() { s.trouble(callbackDown) },
+		"callback hangs":            func() { s.trouble(callbackHangs) },
 		"bursts of strangers":       s.strangers,
 		"requests of strange heads": s.strangeHeads,
 	}
@@ -221,6 +220,19 @@ func (s *soak) fault() {
 	name := names[rand.IntN(len(names))]
 	all[name]()
 	s.faults[name]++
+}
+
+// stallSome lets some subscribers, and one of the large events, read nothing for a while.
+func (s *soak) stallSome() {
+	stall := func(c *soaker) { c.stall.Store(int64(2+rand.IntN(5)) * int64(time.Second)) }
+	s.some(20, stall)
+	stall(s.subscribers[rand.IntN(10)])
+}
+
+// trouble makes the application answer badly for a while.
+func (s *soak) trouble(how int32) {
+	s.callback.Store(how)
+	time.AfterFunc(time.Duration(500+rand.IntN(2000))*time.Millisecond, func() { s.callback.CompareAndSwap(how, callbackUp) })
 }
 
 // some does something to up to n subscribers.

@@ -87,7 +87,6 @@ type seen struct {
 	missed   int64 // reported, with their number
 	unknown  int64 // reported, without it
 	gaps     int64
-	doubles  int64 // events of a key whose number is not clear, see channel.again
 }
 
 // soaker is a subscriber that comes back whenever its stream ends, and accounts for each event.
@@ -168,6 +167,9 @@ func (c *soaker) connect() (streamed bool, err error) {
 		return false, err
 	}
 	defer conn.Close()
+	if c.channels[0].size > 1<<15 {
+		_ = conn.(*net.TCPConn).SetReadBuffer(8 << 10) // so that the history overtakes who stalls
+	}
 	c.mu.Lock()
 	c.conn = conn.(*net.TCPConn)
 	c.mu.Unlock()

@@ -289,6 +289,7 @@ var trouble struct {
 }
 
 func startTrouble(t *testing.T) *victim {
+	bomb() // takes a while
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		trouble.asked.Add(1)
 		at := &trouble.callback

@@ -1,6 +1,7 @@
 package abuse_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,13 +16,13 @@ import (
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
-	"fanfare/internal/test/race"
 )
 
 // victim is a server under attack.
 type victim struct {
 	*proctest.Server
-	stream, admin string // host:port
+	stream, admin string      // host:port
+	secure        *tls.Config // of clients, nil without TLS
 }
 
 // publishToken is of every server here.
@@ -34,7 +35,7 @@ func startVictim(t *testing.T, args ...string) *victim {
 		"--pprof", "--idle-timeout", "1m", "--write-timeout", "3s", "--ping-interval", "1s", "--history", "8192", "--log-format", "json",
 	}, args...)}
 	s.Start()
-	v := &victim{Server: s, stream: proctest.Addr(s.Stream), admin: proctest.Addr(s.Admin)}
+	v := &victim{Server: s, stream: strings.TrimPrefix(proctest.Addr(s.Stream), "https://"), admin: proctest.Addr(s.Admin)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			return
@@ -240,11 +241,21 @@ func (v *victim) endure(t *testing.T, a attack) {
 		limit = 48
 	}
 	grown := (peak - rss) >> 20
-	if grown > limit && !race.Enabled { // the race detector has memory of its own for each byte
+	if grown > limit && !raceBinary { // the race detector has memory of its own for each byte
 		t.Errorf("the server's memory has grown by %d MiB, more than %d", grown, limit)
 	}
 	t.Logf("%.1f s; %d events delivered, %d sent again; memory +%d MiB at the most, heap %+d kB after; descriptors %+d, goroutines %+d",
 		took.Seconds(), events, again, grown, (after.heap-before.heap)>>10, after.files-before.files, after.goroutines-before.goroutines)
+}
+
+// open connects to the stream listener, as the victim speaks there. The connection ends with the test.
+func (v *victim) open(t testing.TB) net.Conn {
+	t.Helper()
+	c := dial(t, v.stream)
+	if v.secure != nil {
+		return tls.Client(c, v.secure)
+	}
+	return c
 }
 
 // dial connects to a listener. The connection ends with the test.

@@ -36,6 +36,11 @@ const (
 	http2ReceiveBuffer  = 64 << 10
 	http2HeaderTable    = 4 << 10
 	http2ShutdownPeriod = time.Second
+	// http2NoTable keeps the dynamic table of answers empty: an entry has 32 bytes or more. net/http's server changes the size of the
+	// table at each SETTINGS_HEADER_TABLE_SIZE, while another goroutine may encode a head with it. With entries in the table, as Go
+	// 1.26 is, a client that sends such settings and requests ends the process within seconds ("panic: id <= evictCount"). An empty
+	// table costs about 150 bytes for each stream. 0 would be net/http's default.
+	http2NoTable = 1
 )
 
 // newMultiplexer returns a multiplexer with the settings that count now.
@@ -58,7 +63,7 @@ func (s *Server) newMultiplexer() *multiplexer {
 			MaxReceiveBufferPerConnection: http2ReceiveBuffer,
 			MaxReceiveBufferPerStream:     http2ReadFrame,
 			MaxDecoderHeaderTableSize:     http2HeaderTable,
-			MaxEncoderHeaderTableSize:     http2HeaderTable,
+			MaxEncoderHeaderTableSize:     http2NoTable,
 			// A client that does not answer pings has gone; TCP notices only what is sent.
 			SendPingTimeout:  o.WriteTimeout,
 			PingTimeout:      o.WriteTimeout,
