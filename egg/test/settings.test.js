@@ -20,6 +20,7 @@ const WRONG = [
   [ 'pingInterval', '10s' ], [ 'pingInterval', Object.create(null) ], [ 'pingInterval', unprintable ],
   [ 'maxClients', 0 ], [ 'maxClients', 10n ], [ 'maxClients', 'x'.repeat(5000) ],
   [ 'server', null ], [ 'server', 'http://127.0.0.1:8081' ], [ 'server.once', 'leader' ], [ 'server.queue', [] ], [ 'server.start', false ],
+  [ 'server.authorize', 'token' ], [ 'server.authorize', 1 ], [ 'server.callback', 'here' ], [ 'server.callbackSecret', 'short' ], [ 'server.callbackSecret', 'a'.repeat(31) + '&' ],
   [ 'server.token', 5 ], [ 'server.token', 'a\nb' ], [ 'server.token', '\u4e2d' ],
 ];
 
