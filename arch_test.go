@@ -56,9 +56,9 @@ var arrows = map[string]struct{ own, others []string }{
 	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
 		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
-		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json"},
+		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
-	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp"}},
+	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto", "golang.org/x/net"}},
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
@@ -73,10 +73,13 @@ var arrows = map[string]struct{ own, others []string }{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 		},
 	},
+	"cmd/fanfare/certs": { // knows no settings and no server
+		others: []string{"github.com/caddyserver/certmagic", "go.uber.org/zap", "github.com/prometheus/client_golang"},
+	},
 	testPackages: {own: []string{"codec"}},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
-		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/sys"},
+		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},
 	},
 }
 
@@ -256,6 +259,8 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"cmd/fanfare", "fanfare/transport", true},
 		{"cmd/fanfare", "fanfare/cmd/fanfare/config", true},
 		{"cmd/fanfare/config", "github.com/goccy/go-yaml", true},
+		{"cmd/fanfare/certs", "fanfare/transport", false},
+		{"cmd/fanfare/certs", "fanfare/cmd/fanfare/config", false},
 	} {
 		rule, at, ok := ruleFor(c.dir)
 		if !ok {

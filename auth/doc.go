@@ -52,10 +52,11 @@
 //
 // # Who may publish
 //
-// A [PublishToken] has a name, rights and patterns of keys. No right includes another, and each counts only for those keys: a
+// A [PublishToken] is a bearer token, or the name of a verified client certificate. It has a name, rights and patterns of keys. No right includes another, and each counts only for those keys: a
 // token with the right to publish to news.* makes no tokens and closes no streams. With the right [RightMint] for user.* one gets
 // tokens for user.42.*, but not for secret. What concerns all keys, such as metrics or closing everything, needs the pattern "**".
-// JSON Web Tokens may publish, if that is switched on, and do nothing else.
+// JSON Web Tokens may publish, if that is switched on, and do nothing else. A server asks [Authorizer.Identify] once for each
+// request, and [Publisher.Check] about each operation and key.
 //
 // # What to answer
 //

@@ -26,7 +26,7 @@ func Example() {
 	ctx := context.Background()
 
 	// POST /token of the application
-	shop, err := a.AuthorizePublish(ctx, "Bearer 0123456789abcdef", auth.RightMint, "user.42.mail")
+	shop, err := a.AuthorizePublish(ctx, auth.PublishRequest{Authorization: "Bearer 0123456789abcdef"}, auth.RightMint, "user.42.mail")
 	if err != nil {
 		fmt.Println(err)
 		return

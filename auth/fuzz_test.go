@@ -51,7 +51,7 @@ func FuzzToken(f *testing.F) {
 				t.Errorf("allowed until %v by %q", g.Expires, claims)
 			}
 		}
-		_, err = a.AuthorizePublish(context.Background(), Secret("Bearer "+text+"."+b64(mac.Sum(nil))), RightPublish, key)
+		_, err = a.AuthorizePublish(context.Background(), PublishRequest{Authorization: Secret("Bearer " + text + "." + b64(mac.Sum(nil)))}, RightPublish, key)
 		checkError(t, err)
 		g, err = a.Authorize(context.Background(), Request{Keys: []string{key}, Token: Secret(raw), Authorization: Secret(raw), Cookie: Secret("fanfare=" + raw)})
 		if err == nil {

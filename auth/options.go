@@ -94,16 +94,21 @@ type Callback struct {
 	Transport http.RoundTripper
 }
 
-// PublishToken is a bearer token for the publish API.
+// PublishToken is somebody who may use the publish API, with a bearer token or a client certificate.
 type PublishToken struct {
 	// Name is what logs call it.
 	Name string
-	// Token is the token, at least 16 characters, or "sha256:" and its SHA-256 hash in hexadecimal.
+	// Token is the token, at least 16 characters, or "sha256:" and its SHA-256 hash in hexadecimal. Either this or Certificate.
 	Token Secret
+	// Certificate is a name of a client certificate, exactly as in it: the common name of its subject, or a DNS name or URI of
+	// its subjectAltName. The listener must verify the certificates of its clients.
+	Certificate string
 	// Rights are what it may be used for. Default: RightPublish.
 	Rights []Right
 	// Keys are patterns of the keys that it may be used on. "**" is needed for what concerns all keys.
 	Keys []string
+	// MaxRate bounds its events per second. Default: what the server says for everybody.
+	MaxRate int
 }
 
 // Defaults and fixed limits.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -37,29 +40,33 @@ type Publisher struct {
 	Rights  []Right
 	Keys    []string  // patterns
 	Expires time.Time // of the credential; zero is never
+	MaxRate int       // events per second; 0 is what the server says for everybody
 
 	templates templates // of a Mercure token
 }
 
+// Has reports whether the publisher has the right, for some keys at least.
+func (p Publisher) Has(right Right) bool { return slices.Contains(p.Rights, right) }
+
 // Allows reports whether the publisher has the right for the key.
 func (p Publisher) Allows(right Right, key string) bool {
-	return slices.Contains(p.Rights, right) && (pattern.List(p.Keys).Match(key) || p.templates.match(key))
+	return p.Has(right) && (pattern.List(p.Keys).Match(key) || p.templates.match(key))
 }
 
 // AllowsAll reports whether the publisher has the right for all keys that there are or will be.
 func (p Publisher) AllowsAll(right Right) bool {
-	return slices.Contains(p.Rights, right) && slices.Contains(p.Keys, pattern.All)
+	return p.Has(right) && slices.Contains(p.Keys, pattern.All)
 }
 
 // allowsPattern reports whether the publisher has the right for every key that matches the pattern.
 func (p Publisher) allowsPattern(right Right, keys string) bool {
-	return slices.Contains(p.Rights, right) && pattern.List(p.Keys).Covers(keys)
+	return p.Has(right) && pattern.List(p.Keys).Covers(keys)
 }
 
-// check returns the refusal of an operation on the keys, or on all keys if there are none.
-func (p Publisher) check(right Right, keys []string) error {
-	if !slices.Contains(p.Rights, right) {
-		return rightDenied(right)
+// Check returns the refusal, a *Denied, of an operation on the keys, or on all keys if there are none.
+func (p Publisher) Check(right Right, keys ...string) error {
+	if !p.Has(right) {
+		return p.lacks(right)
 	}
 	if len(keys) == 0 && !p.AllowsAll(right) {
 		return &Denied{http.StatusForbidden, CodeKey, `this concerns all keys: use a credential for the keys "**"`, "publisher " + p.Name}
@@ -72,14 +79,15 @@ func (p Publisher) check(right Right, keys []string) error {
 	return nil
 }
 
-func rightDenied(right Right) *Denied {
-	return &Denied{http.StatusForbidden, CodeRight, fmt.Sprintf("the credential does not have the right %q: use one that has", right), ""}
+func (p Publisher) lacks(right Right) *Denied {
+	return &Denied{http.StatusForbidden, CodeRight, fmt.Sprintf("the credential does not have the right %q: use one that has", right), "publisher " + p.Name}
 }
 
 // publisher is a configured token.
 type publisher struct {
 	Publisher
-	hash [sha256.Size]byte // of its token
+	hash        [sha256.Size]byte // of its token
+	certificate string            // a name of its client certificate, "" if it has a token
 }
 
 const (
@@ -99,7 +107,9 @@ func publishers(list []PublishToken) ([]publisher, error) {
 			switch {
 			case other.Name == p.Name:
 				return nil, fmt.Errorf("publishTokens[%d].name %q is the name of publishTokens[%d], too: give each its own", i, p.Name, j)
-			case other.hash == p.hash:
+			case p.certificate != "" && other.certificate == p.certificate:
+				return nil, fmt.Errorf("publishTokens[%d].certificate %q is the certificate of publishTokens[%d], too: give each its own", i, cut(p.certificate), j)
+			case p.certificate == "" && other.certificate == "" && other.hash == p.hash:
 				return nil, fmt.Errorf("publishTokens[%d].token is the token of publishTokens[%d], too: give each its own", i, j)
 			}
 		}
@@ -109,15 +119,28 @@ func publishers(list []PublishToken) ([]publisher, error) {
 }
 
 func (t PublishToken) publisher() (p publisher, err error) {
-	p.Publisher = Publisher{Name: t.Name, Rights: slices.Clone(t.Rights), Keys: slices.Clone(t.Keys)}
+	p.Publisher = Publisher{Name: t.Name, Rights: slices.Clone(t.Rights), Keys: slices.Clone(t.Keys), MaxRate: t.MaxRate}
+	p.certificate = t.Certificate
 	if len(p.Rights) == 0 {
 		p.Rights = []Right{RightPublish}
 	}
 	if t.Name == "" || !subjectOK(t.Name) {
 		return p, fmt.Errorf(".name %q is not a name for the log: write a short text", cut(t.Name))
 	}
-	if p.hash, err = tokenHash(string(t.Token)); err != nil {
-		return p, err
+	switch {
+	case t.Token == "" && t.Certificate == "":
+		return p, errors.New(" needs a token or a certificate")
+	case t.Token != "" && t.Certificate != "":
+		return p, errors.New(".certificate cannot be combined with token: make two entries")
+	case t.Certificate != "" && !certificateNameOK(t.Certificate):
+		return p, fmt.Errorf(".certificate %q is not a name of a certificate: write its common name, or a DNS name or URI of its subjectAltName", cut(t.Certificate))
+	case t.Token != "":
+		if p.hash, err = tokenHash(string(t.Token)); err != nil {
+			return p, err
+		}
+	}
+	if t.MaxRate < 0 {
+		return p, fmt.Errorf(".maxPublishRate %d is negative: write the events per second, or 0 for the setting of that name", t.MaxRate)
 	}
 	for _, r := range p.Rights {
 		if !slices.Contains(AllRights, r) {
@@ -169,28 +192,43 @@ func tokenChars(s string) bool {
 	})
 }
 
-// AuthorizePublish decides whether the bearer of an Authorization field has the right for the keys; none stands for an operation
-// on all keys, which needs the pattern "**". It returns who it is, for the log and for Mint. The error is a *Denied or wraps
-// ErrLater. Everybody has all rights if GuardsPublish is false.
-func (a *Authorizer) AuthorizePublish(ctx context.Context, authorization Secret, right Right, keys ...string) (Publisher, error) {
-	p, err := a.publisher(ctx, authorization)
+// PublishRequest is what a request to the publish API brings.
+type PublishRequest struct {
+	// Authorization is the value of this header field, whole.
+	Authorization Secret
+	// Certificate is the client's certificate, if the connection is TLS and the certificate has been verified; nil otherwise.
+	Certificate *x509.Certificate
+}
+
+// AuthorizePublish decides whether the sender of a request has the right for the keys; none stands for an operation on all keys,
+// which needs the pattern "**". It returns who it is, for the log and for Mint. The error is a *Denied or wraps ErrLater. For
+// several decisions about one request, ask Identify once, and then Publisher.Check.
+func (a *Authorizer) AuthorizePublish(ctx context.Context, r PublishRequest, right Right, keys ...string) (Publisher, error) {
+	p, err := a.Identify(ctx, r)
 	if err != nil {
 		return Publisher{}, err
 	}
-	if err := p.check(right, keys); err != nil {
+	if err := p.Check(right, keys...); err != nil {
 		return Publisher{}, err
 	}
 	return p, nil
 }
 
-// publisher finds who the bearer is.
-func (a *Authorizer) publisher(ctx context.Context, authorization Secret) (Publisher, error) {
+// Identify finds out who sends a request to the publish API. A bearer token decides, if there is one; then the client's
+// certificate. The error is a *Denied or wraps ErrLater. If GuardsPublish is false, everybody has all rights for all keys.
+func (a *Authorizer) Identify(ctx context.Context, r PublishRequest) (Publisher, error) {
 	if !a.GuardsPublish() {
 		return Publisher{Name: WayOpen, Rights: slices.Clone(AllRights), Keys: []string{pattern.All}}, nil
 	}
-	token, ok := bearer(string(authorization))
+	if r.Authorization == "" && r.Certificate != nil {
+		if p, ok := a.certified(r.Certificate); ok {
+			return p, nil
+		}
+		return Publisher{}, missing("no entry of publishTokens names this client certificate: add one, or send \"Authorization: Bearer TOKEN\" as well")
+	}
+	token, ok := bearer(string(r.Authorization))
 	if !ok {
-		if authorization == "" {
+		if r.Authorization == "" {
 			return Publisher{}, missing("no credential: send \"Authorization: Bearer TOKEN\"")
 		}
 		return Publisher{}, invalid("the Authorization field is not \"Bearer TOKEN\"")
@@ -213,10 +251,34 @@ func (a *Authorizer) publisher(ctx context.Context, authorization Secret) (Publi
 func (a *Authorizer) named(token string) (p Publisher, found bool) {
 	hash := sha256.Sum256([]byte(token))
 	for i := range a.publishers {
-		if subtle.ConstantTimeCompare(hash[:], a.publishers[i].hash[:]) == 1 {
+		if subtle.ConstantTimeCompare(hash[:], a.publishers[i].hash[:]) == 1 && a.publishers[i].certificate == "" {
 			p, found = a.publishers[i].Publisher, true
 		}
 	}
+	return p.clone(), found
+}
+
+// certified finds the entry that names a verified certificate. If several do, the first counts.
+func (a *Authorizer) certified(c *x509.Certificate) (p Publisher, found bool) {
+	for i := range a.publishers {
+		if name := a.publishers[i].certificate; name != "" && hasName(c, name) {
+			return a.publishers[i].clone(), true
+		}
+	}
+	return p, false
+}
+
+// hasName reports whether a certificate has a name. Names are compared byte by byte. A wildcard in a certificate is not one here.
+func hasName(c *x509.Certificate, name string) bool {
+	return c.Subject.CommonName == name || slices.Contains(c.DNSNames, name) ||
+		slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == name })
+}
+
+// certificateNameOK reports whether a certificate could have the name.
+func certificateNameOK(name string) bool { return subjectOK(name) && strings.TrimSpace(name) == name }
+
+// clone makes a copy that shares nothing that a caller can change.
+func (p Publisher) clone() Publisher {
 	p.Rights, p.Keys = slices.Clone(p.Rights), slices.Clone(p.Keys)
-	return p, found
+	return p
 }

@@ -75,7 +75,7 @@ func TestPublish(t *testing.T) {
 		{writer + "x", auth.RightPublish, []string{"chat.1"}, auth.CodeInvalid},
 		{own, auth.RightPublish, []string{"chat.1"}, auth.CodeInvalid}, // tokens of subscribers publish nothing
 	} {
-		p, err := a.AuthorizePublish(context.Background(), auth.Secret("Bearer "+test.token), test.right, test.keys...)
+		p, err := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: auth.Secret("Bearer " + test.token)}, test.right, test.keys...)
 		var d *auth.Denied
 		switch {
 		case err == nil:
@@ -90,20 +90,20 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	for _, field := range []auth.Secret{"", "0123456789abcdef", "Basic 0123456789abcdef", "Bearer", "Bearer ", "Bearer a b", "Bearer 0123456789abcdef,", "Bearer\t0123456789abcdef"} {
-		_, err := a.AuthorizePublish(context.Background(), field, auth.RightPublish, "news.a")
+		_, err := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: field}, auth.RightPublish, "news.a")
 		var d *auth.Denied
 		if !errors.As(err, &d) || d.Status != http.StatusUnauthorized {
 			t.Errorf("field %d bytes long: %v", len(field), err)
 		}
 	}
 	// What a caller does to its Publisher changes nothing.
-	p, _ := a.AuthorizePublish(context.Background(), "Bearer 0123456789abcdef", auth.RightPublish, "news.a")
+	p, _ := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: "Bearer 0123456789abcdef"}, auth.RightPublish, "news.a")
 	p.Keys[0] = "**"
-	if _, err := a.AuthorizePublish(context.Background(), "Bearer 0123456789abcdef", auth.RightPublish, "secret"); err == nil {
+	if _, err := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: "Bearer 0123456789abcdef"}, auth.RightPublish, "secret"); err == nil {
 		t.Error("callers share the keys of a Publisher")
 	}
 	p.Rights[0] = auth.RightMint
-	if _, err := a.AuthorizePublish(context.Background(), "Bearer 0123456789abcdef", auth.RightMint, "news.a"); err == nil {
+	if _, err := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: "Bearer 0123456789abcdef"}, auth.RightMint, "news.a"); err == nil {
 		t.Error("callers share the rights of a Publisher")
 	}
 }
@@ -114,7 +114,7 @@ func TestPublishJWTIsOff(t *testing.T) {
 	token := signed(t, jwt.SigningMethodHS256, []byte(secret), `{"alg":"HS256"}`, fmt.Sprintf(`{"exp":%d,"fanfare":{"publish":["**"]}}`, c.unix(time.Hour)))
 	o := auth.Options{Now: c.Now, JWT: auth.JWT{Keys: []auth.KeySource{{Algorithm: "HS256", Data: secret}}}}
 	o.PublishTokens = []auth.PublishToken{{Name: "news", Token: hashed, Keys: []string{"news.*"}}}
-	_, err := newAuthorizer(t, o).AuthorizePublish(context.Background(), "Bearer "+token, auth.RightPublish, "x")
+	_, err := newAuthorizer(t, o).AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: "Bearer " + token}, auth.RightPublish, "x")
 	wantDenied(t, err, http.StatusUnauthorized, auth.CodeInvalid, "publishTokens")
 }
 
@@ -128,7 +128,7 @@ func TestNothingConfigured(t *testing.T) {
 		t.Errorf("%+v, %v", g, err)
 	}
 	for _, right := range auth.AllRights {
-		if _, err := a.AuthorizePublish(context.Background(), "", right); err != nil {
+		if _, err := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: ""}, right); err != nil {
 			t.Error(err)
 		}
 	}

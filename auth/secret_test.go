@@ -80,7 +80,7 @@ func TestNothingOfACredentialShows(t *testing.T) {
 			values[fmt.Sprint("error of request ", i)] = err
 			logger.Error("refused", "error", err, "request", r, "token", r.Token)
 			field := "Bearer " + r.Token + r.Authorization + "x"
-			p, err := a.AuthorizePublish(context.Background(), field, auth.RightPublish, "news")
+			p, err := a.AuthorizePublish(context.Background(), auth.PublishRequest{Authorization: field}, auth.RightPublish, "news")
 			if err == nil {
 				t.Errorf("request %d may publish: %v", i, p)
 			}
@@ -137,7 +137,7 @@ func TestRace(t *testing.T) {
 				if _, err := a.Authorize(ctx, auth.Request{Keys: []string{"news"}, Cookie: auth.Secret(fmt.Sprint("sid=", j%5))}); err != nil {
 					t.Error(err)
 				}
-				publisher, err := a.AuthorizePublish(ctx, "Bearer 0123456789abcdef", auth.RightMint, "x")
+				publisher, err := a.AuthorizePublish(ctx, auth.PublishRequest{Authorization: "Bearer 0123456789abcdef"}, auth.RightMint, "x")
 				if err != nil {
 					t.Error(err)
 				}

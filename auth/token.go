@@ -90,7 +90,7 @@ func (a *Authorizer) Mint(p Publisher, r TokenRequest) (Token, error) {
 		return Token{}, fmt.Errorf("%w: this server makes no tokens: set tokenSecret", ErrBadToken)
 	}
 	if !slices.Contains(p.Rights, RightMint) {
-		return Token{}, rightDenied(RightMint)
+		return Token{}, p.lacks(RightMint)
 	}
 	if err := a.tokens.checkRequest(r); err != nil {
 		return Token{}, err

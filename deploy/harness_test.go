@@ -89,6 +89,8 @@ func subscribe(t *testing.T, client *http.Client, base, key, lastEventID string)
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd") // what a browser sends: an invitation to compress
 	req.Header.Set("X-Forwarded-For", "192.0.2.7")
+	req.Header.Set("Forwarded", "for=192.0.2.7")
+	req.Header.Set("X-Real-IP", "192.0.2.7")
 	if lastEventID != "" {
 		req.Header.Set("Last-Event-ID", lastEventID)
 	}

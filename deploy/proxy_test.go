@@ -266,6 +266,7 @@ func checkDrain(t *testing.T, fanfare server, trust *tls.Config, p places) {
 		if !hasRetry(lines) {
 			t.Errorf("while Fanfare is away: no retry hint in %q", lines)
 		}
+		checkAwayCORS(t, newClient(t, trust, p, version), base)
 	}
 
 	fanfare.Restart()
@@ -277,6 +278,28 @@ func checkDrain(t *testing.T, fanfare server, trust *tls.Config, p places) {
 		}
 		return nil
 	})
+}
+
+// checkAwayCORS looks at the answer to a page of another origin that sends cookies, while Fanfare is away: a browser shows it to
+// the page only if its fields name that origin.
+func checkAwayCORS(t *testing.T, client *http.Client, base string) {
+	t.Helper()
+	const origin = "https://app.example"
+	req, err := http.NewRequest(http.MethodGet, base+"/stream?connectKey=a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Origin", origin)
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for name, want := range map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"} {
+		if got := res.Header.Values(name); len(got) != 1 || got[0] != want {
+			t.Errorf("while Fanfare is away: %s: %q, want %q", name, got, want)
+		}
+	}
 }
 
 func hasRetry(lines []string) bool {
@@ -378,6 +401,7 @@ func TestProxyHeaders(t *testing.T) {
 				"X-Forwarded-For":   "127.0.0.1", // not the 192.0.2.7 that the client claims
 				"X-Real-Ip":         "127.0.0.1",
 				"X-Forwarded-Proto": "https",
+				"Forwarded":         "", // not the client's
 			} {
 				if v := strings.Join(r.Header.Values(name), ", "); v != want {
 					t.Errorf("%s: %q, want %q", name, v, want)

@@ -24,6 +24,10 @@ backend fanfare {
 }
 
 sub vcl_recv {
+    # Varnish has appended the address of its client to X-Forwarded-For, so Fanfare, with Varnish in trustedProxies, believes that one.
+    # What clients have written into these passes no further.
+    unset req.http.Forwarded;
+    unset req.http.X-Real-IP;
     if (req.url ~ "^/stream(\?|$)" && req.method == "GET") {
         if (!std.healthy(req.backend_hint)) {
             return (synth(503));
@@ -45,8 +49,15 @@ sub vcl_synth {
         set resp.status = 200;
         set resp.http.Content-Type = "text/event-stream";
         set resp.http.Cache-Control = "no-store";
-        # Without this header a page of another origin gives up permanently.
-        set resp.http.Access-Control-Allow-Origin = "*";
+        # Without these headers a page of another origin gives up permanently. Pages that send cookies need their own origin by name.
+        # The answer has nothing that others may not see.
+        if (req.http.Origin) {
+            set resp.http.Access-Control-Allow-Origin = req.http.Origin;
+        } else {
+            set resp.http.Access-Control-Allow-Origin = "*";
+        }
+        set resp.http.Access-Control-Allow-Credentials = "true";
+        set resp.http.Vary = "Origin";
         synthetic("retry: 3000" + {"
 
 "});

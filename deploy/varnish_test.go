@@ -16,7 +16,7 @@ import (
 // TestVarnish runs the shipped file, and Varnish's own defaults, in front of Fanfare. Varnish speaks no TLS.
 func TestVarnish(t *testing.T) {
 	t.Parallel()
-	fanfare := startServer(t, "--ping-interval", "500ms")
+	fanfare := startServer(t, "--ping-interval", "500ms", "--access-log", "--trusted-proxies", "127.0.0.1")
 	host, backendPort, err := net.SplitHostPort(fanfare.addr())
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +66,13 @@ func TestVarnish(t *testing.T) {
 	s.expect(t, "data: by the defaults")
 	s.cancel()
 
+	checkAddresses(t, fanfare, func(last int) *http.Client {
+		transport := &http.Transport{}
+		dialFrom(transport, last, strings.TrimPrefix(varnish, "http://"))
+		t.Cleanup(transport.CloseIdleConnections)
+		return &http.Client{Transport: transport}
+	}, varnish)
+
 	// While Fanfare is away an EventSource is told to come back, pages of other origins too.
 	fanfare.Kill()
 	eventually.NoError(t, "the answer of a proxy whose server is away", func() error {
@@ -79,4 +86,5 @@ func TestVarnish(t *testing.T) {
 		}
 		return nil
 	})
+	checkAwayCORS(t, client, varnish)
 }

@@ -16,7 +16,7 @@ import (
 	"fanfare/internal/test/proctest"
 )
 
-// documents are those whose commands are run. The plugin's are run by its own tests.
+// documents are those whose commands are run. The plugin's are run by its own tests, recipes by TestRecipes.
 var documents = []string{
 	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "operations.md",
 	"performance.md", "protocol.md", "redis.md", "schedule.md", "securing.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
@@ -63,8 +63,10 @@ var commands = []how{
 	{start: "fanload closed -n 5000 -k 500", with: []string{"-n 5000 -k 500", "-n 10 -k 2", "in-flight 64", "in-flight 2", "-d 10s", "-d 1s", "--server-pid PID", "--base http://127.0.0.1:8080 --publish-base http://127.0.0.1:8081"}},
 	{start: "fanload open --preset none --subscribe", with: []string{"open", "open --subscribers 1 --duration 1s"}, until: "127.0.0.1:9000"},
 	{start: "fanload open --base https://127.0.0.1:8443", until: "ca.pem"},
+	{start: "fanload closed --http2", until: "ca.pem"},
 
 	// Run by other tests.
+	{start: "fanfare pub shop.42 hello --server https://live.example.com:8081", in: "../cmd/fanfare/e2e_publishers_test.go:TestPublishers"},
 	{start: "scripts/test.sh", in: "../.ci/run"},
 	{start: "go mod init", in: "embed_test.go:TestEmbed"},
 	{start: "go mod edit", in: "embed_test.go:TestEmbed"},
@@ -164,7 +166,7 @@ func TestCommands(t *testing.T) {
 
 	used := map[string]bool{}
 	for _, document := range documents {
-		for _, command := range commandsOf(read(t, document)) {
+		for _, command := range commandsOf(withoutRecipes(read(t, document))) {
 			h := treatment(command)
 			if h == nil {
 				h = &how{}

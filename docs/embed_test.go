@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,32 @@ import (
 
 // patience bounds the commands of the documents. A build of everything is the longest.
 const patience = 5 * time.Minute
+
+// built is a folder with the program fanfare, which TestMain removes.
+var built = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "fanfare-docs-"); err == nil {
+		_, err = proctest.Build(dir, "../cmd/fanfare")
+	}
+	return dir, err
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, _ := built(); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// binaries returns a folder with the program fanfare, for PATH.
+func binaries(t *testing.T) string {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
 
 // blocks are the fenced blocks of one section of a Markdown file, in their order: language and text.
 func blocks(t *testing.T, file, section string) (found [][2]string) {

@@ -64,6 +64,9 @@ func TestReadmeListsDocuments(t *testing.T) {
 			t.Errorf("README.md does not link docs/%s", file)
 		}
 	}
+	if !strings.Contains(readme, "](SECURITY.md)") {
+		t.Error("README.md does not link SECURITY.md")
+	}
 }
 
 // TestContributingNamesWhatExists checks the files and tests that CONTRIBUTING.md tells developers to change.
@@ -87,7 +90,38 @@ func TestContributingNamesWhatExists(t *testing.T) {
 	}
 }
 
-// testNames are the names of all test functions.
+// TestThreatModelNamesWhatExists checks the tests and the settings that the threat model relies on.
+func TestThreatModelNamesWhatExists(t *testing.T) {
+	text := read(t, "threat-model.md")
+	known, settings := testNames(t), read(t, "configuration.md")
+	tests := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(text, -1)
+	for _, m := range tests {
+		if !known[m[1]] {
+			t.Errorf("threat-model.md names %s, which is not a test", m[1])
+		}
+	}
+	named := 0
+	for _, m := range regexp.MustCompile("`([a-z]+[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+		named++
+		if !strings.Contains(settings, "\n| `"+m[1]+"` |") {
+			t.Errorf("threat-model.md names %s, which is not a setting", m[1])
+		}
+	}
+	if len(tests) < 40 || named < 15 {
+		t.Errorf("only %d tests and %d settings: the patterns do not find them", len(tests), named)
+	}
+	// A row without a test is a promise that nothing keeps.
+	_, table, _ := strings.Cut(text, "\n|---|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if shown := cells[len(cells)-2]; !strings.Contains(shown, "`Test") {
+			t.Errorf("threat-model.md: no test shows this: %s", line)
+		}
+	}
+}
+
+// testNames are the names of all test functions and fuzz targets.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -96,7 +130,7 @@ func testNames(t *testing.T) map[string]bool {
 			return cmp.Or(err, fs.SkipDir)
 		}
 		if strings.HasSuffix(path, "_test.go") {
-			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(read(t, path), -1) {
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(read(t, path), -1) {
 				names[m[1]] = true
 			}
 		}

@@ -14,6 +14,20 @@ func (e *Engine) Count(name string) int {
 	return 0
 }
 
+// Sinks returns the sinks of the key's subscribers. It visits each of them.
+func (e *Engine) Sinks(name string) []Sink {
+	k, ok := e.shard(name).Load(name)
+	if !ok {
+		return nil
+	}
+	subs := k.subscriberList()
+	sinks := make([]Sink, len(subs))
+	for i, s := range subs {
+		sinks[i] = s.sink
+	}
+	return sinks
+}
+
 // CountAll returns the sum of Count over all keys. It visits every key.
 func (e *Engine) CountAll() (n int) {
 	for k := range e.allKeys() {
@@ -34,12 +48,21 @@ type KeyStats struct {
 // Top returns the n keys with the most subscribers, ordered by number of subscribers and then by name. It visits every
 // key.
 func (e *Engine) Top(n int) []KeyStats {
+	top, _ := e.TopOf(n, func(string) bool { return true })
+	return top
+}
+
+// TopOf is Top among the keys for which match returns true. It also returns how many these are.
+func (e *Engine) TopOf(n int, match func(key string) bool) (top []KeyStats, keys int64) {
 	n = max(n, 0)
-	var top []KeyStats
 	order := func(a, b KeyStats) int {
 		return cmp.Or(cmp.Compare(b.Subscribers, a.Subscribers), strings.Compare(a.Key, b.Key))
 	}
 	for k := range e.allKeys() {
+		if !match(k.name) {
+			continue
+		}
+		keys++
 		top = append(top, KeyStats{
 			Key: k.name, Subscribers: int(k.subscribers.Load()), Events: k.tail(),
 			HistoryBytes: max(k.bytes.Load(), 0), Epoch: Position{Epoch: k.epoch}.epochText(),
@@ -50,7 +73,7 @@ func (e *Engine) Top(n int) []KeyStats {
 		}
 	}
 	slices.SortFunc(top, order)
-	return top[:min(n, len(top))]
+	return top[:min(n, len(top))], keys
 }
 
 // slotBytes is the size of a ring's slot on 64-bit systems.

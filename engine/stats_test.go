@@ -15,6 +15,9 @@ func TestCounts(t *testing.T) {
 	if e.Count("all") != 600 || e.Count("1") != 200 || e.CountAll() != 1200 || e.Count("none") != 0 {
 		t.Errorf("counts %d, %d, %d, %d", e.Count("all"), e.Count("1"), e.CountAll(), e.Count("none"))
 	}
+	if sinks := e.Sinks("1"); len(sinks) != 200 || sinks[7] != subs[22].sink || len(e.Sinks("none")) != 0 {
+		t.Errorf("%d sinks", len(sinks))
+	}
 	if top := e.Top(2); len(top) != 2 || top[0].Key != "all" || top[0].Subscribers != 600 || top[1].Key != "0" {
 		t.Errorf("top %+v", top)
 	}

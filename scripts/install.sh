@@ -13,6 +13,9 @@ fail() {
 # The race detector uses cgo: it needs a compiler and the C library's headers.
 compiles_c() { printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1; }
 
+# One of the servers of bench/peers is written in C, with OpenSSL.
+has_openssl_headers() { printf '#include <openssl/ssl.h>\n' | cc -E - >/dev/null 2>&1; }
+
 # missing_packages prints the Debian packages that have to be installed, one a line.
 missing_packages() {
     local program package
@@ -31,10 +34,13 @@ firefox-esr firefox-esr
 systemd-analyze systemd
 curl curl
 jq jq
+openssl openssl
+python3 python3
 wget wget
 redis-server redis-server
 LIST
     compiles_c || printf '%s\n' gcc libc6-dev
+    has_openssl_headers || echo libssl-dev
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 

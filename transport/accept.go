@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -73,11 +74,18 @@ func (a *acceptor) work(c *conn) {
 
 func (a *acceptor) serveConn(c *conn) {
 	defer a.srv.log.RecoverPanic(func() { _ = c.Close() })
+	if !a.open(c) {
+		return
+	}
 	remote := ""
 	if a.srv.log.Enabled(context.Background(), slog.LevelDebug) {
 		remote = c.RemoteAddr().String() // once the connection is closed, it has none
 	}
-	if err := a.http.ServeConn(c); err != nil && !errors.Is(err, errTaken) {
+	err := a.serverFor(c).ServeConn(c)
+	switch {
+	case c.prefaced:
+		a.srv.serveHTTP2(c)
+	case err != nil && !errors.Is(err, errTaken):
 		a.srv.log.Debug("a connection ended by an error", "error", clientlog.ConnError(err), "remote", remote)
 	}
 }
@@ -122,6 +130,8 @@ func temporary(err error) bool {
 func (a *acceptor) track(nc net.Conn) *conn {
 	if sock := socket.Take(nc, a.srv.streams.Poller(), a.idle); sock != nil {
 		nc = sock
+	} else if config := a.srv.settings.Load().tls; config != nil && a.streams {
+		nc = tls.Server(nc, config)
 	}
 	c := &conn{Conn: nc, from: a}
 	a.mu.Lock()

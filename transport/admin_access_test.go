@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -57,8 +58,12 @@ func TestAdminToken(t *testing.T) {
 			method = "GET"
 		}
 		for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3crett", "Bearer S3CRET", "Basic s3cret", "s3cret", "Bearers3cret", "Bearer s3cret s3cret"} {
+			challenge := `Bearer error="invalid_token"`
+			if wrong == "" { // RFC 6750, 3.1: a request without a credential gets no error
+				challenge = "Bearer"
+			}
 			a := r.call(method, path, "x", "Content-Type: text/plain", "Authorization: "+wrong)
-			if f := a.failed(t); a.status != 401 || f.Field != "Authorization" || a.header.Get("WWW-Authenticate") != "Bearer" {
+			if f := a.failed(t); a.status != 401 || f.Field != "Authorization" || a.header.Get("WWW-Authenticate") != challenge {
 				t.Errorf("%s with %q: %d %s", path, wrong, a.status, a.body)
 			}
 			if strings.Contains(a.body, "s3cret") {
@@ -99,6 +104,7 @@ func TestAdminToken(t *testing.T) {
 // TestAdminOrigin: which pages may use the admin listener, and how a name that
 // was pointed here is refused.
 func TestAdminOrigin(t *testing.T) {
+	plainOnly(t)
 	const app = "https://app.example"
 	try := func(t *testing.T, r *rig, origin string, allowed bool) {
 		t.Helper()
@@ -189,6 +195,10 @@ func TestAdminPprof(t *testing.T) {
 		if a := r.call("GET", path, ""); a.status != 200 || !strings.Contains(a.body, text) {
 			t.Errorf("%s: %d %s", path, a.status, wiretest.Clip(a.body))
 		}
+	}
+	// Flags can have secrets.
+	if a := r.call("GET", "/debug/pprof/cmdline", ""); a.body != os.Args[0] {
+		t.Errorf("the command line: %q", a.body)
 	}
 }
 

@@ -78,6 +78,7 @@ func (l *failingListener) Accept() (net.Conn, error) {
 // TestMetrics: each series changes when what it counts happens, and there is
 // none that is not tested here.
 func TestMetrics(t *testing.T) {
+	plainOnly(t)
 	var b bug
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
@@ -201,10 +202,11 @@ func TestMetrics(t *testing.T) {
 		}
 		eventually.True(t, "the oldest are closed", func() bool { return r.values()["idle_connections_closed_total"] > before })
 	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
-	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, and those
-	// of authorize_test.go have them.
-	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress",
-		"connections_closed_total,age", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected"} {
+	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, TestConnectionsPerSubject,
+	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go have them.
+	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "rejected_total,maxConnectionsPerSubject",
+		"rejected_total,maxConnectRate", "rejected_total,maxConnectRatePerAddress", "rejected_total,maxAuthorizing", "authorizing",
+		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected"} {
 		tested[series] = true
 	}
 	step("panic", func() {
@@ -397,6 +399,7 @@ func TestAdminTopKeys(t *testing.T) {
 
 // TestHealth: both listeners tell, also with the token set.
 func TestHealth(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: "T"}})
 	for _, addr := range []string{r.addr, r.admin} {
 		for _, path := range []string{"/healthz", "/readyz"} {

@@ -73,6 +73,7 @@ func TestReservedEvents(t *testing.T) {
 
 // TestReservedEventsReload: the setting changes while the server runs.
 func TestReservedEventsReload(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
 	if err := r.srv.Reconfigure(Options{RefuseReserved: true}); err != nil {
 		t.Fatal(err)

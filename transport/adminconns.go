@@ -2,6 +2,7 @@ package transport
 
 import (
 	"container/list"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fanfare/transport/internal/gate"
 )
 
 // adminListener bounds the connections of the admin listener (Options.
@@ -55,21 +58,22 @@ func (a *adminConns) open() int {
 	return a.conns.Len()
 }
 
-// add counts c, and returns a connection to close in its place, if the limit needs
-// one. ok is false if there is no room.
-func (a *adminConns) add(c *adminConn, limit int) (evicted *adminConn, ok bool) {
+// add counts c, and returns the connections to close in its place: as many as the limit
+// needs, which are several after it was lowered by Reconfigure. ok is false if there is no
+// room: too many connections serve a request.
+func (a *adminConns) add(c *adminConn, limit int) (evicted []*adminConn, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for e := a.conns.Front(); e != nil && a.conns.Len() >= limit; {
+		other, _ := e.Value.(*adminConn)
+		e = e.Next()
+		if other.state.Load() == waiting {
+			a.remove(other)
+			evicted = append(evicted, other)
+		}
+	}
 	if a.conns.Len() >= limit {
-		for e := a.conns.Front(); e != nil && evicted == nil; e = e.Next() {
-			if other, _ := e.Value.(*adminConn); other.state.Load() == waiting {
-				evicted = other
-			}
-		}
-		if evicted == nil {
-			return nil, false
-		}
-		a.remove(evicted)
+		return evicted, false
 	}
 	c.at = a.conns.PushBack(c)
 	return evicted, true
@@ -90,21 +94,25 @@ func (l *adminListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		s := l.srv
+		if config := s.settings.Load().adminTLS; config != nil {
+			nc = tls.Server(nc, config) // the first Read does the handshake, in the connection's goroutine
+		}
 		c := &adminConn{Conn: nc, all: &s.adminConns}
 		limit := s.settings.Load().MaxAdminConnections
 		evicted, ok := c.all.add(c, limit)
-		if evicted == nil && ok {
+		for _, e := range evicted {
+			s.metrics.Refused["maxAdminConnections"].Inc()
+			remote := gate.PeerAddr(e.RemoteAddr()).String()
+			closeNow(e.Conn)
+			s.log.Limited(slog.LevelInfo, "admin evicted", "an idle connection of the admin listener was closed for a new one: there are maxAdminConnections of them",
+				"limit", limit, "remote", remote)
+		}
+		if ok {
 			return c, nil
 		}
 		s.metrics.Refused["maxAdminConnections"].Inc()
-		if ok {
-			_ = evicted.Conn.Close()
-			s.log.Limited(slog.LevelInfo, "admin evicted", "an idle connection of the admin listener was closed for a new one: there are maxAdminConnections of them",
-				"limit", limit, "remote", evicted.RemoteAddr().String())
-			return c, nil
-		}
 		s.log.Limited(slog.LevelWarn, "admin refused", "a connection to the admin listener was refused: maxAdminConnections of them serve a request; raise the limit, or send less at once",
-			"limit", limit, "remote", nc.RemoteAddr().String())
+			"limit", limit, "remote", gate.PeerAddr(nc.RemoteAddr()).String())
 		c.all.refuse(nc)
 	}
 }
@@ -115,6 +123,10 @@ const maxRefusing = 16
 // refuse answers 503. A client that has sent something would lose the answer if the
 // connection were closed at once, see conn.linger.
 func (a *adminConns) refuse(c net.Conn) {
+	if _, secure := c.(*tls.Conn); secure { // a handshake takes too much of a busy server
+		closeNow(c)
+		return
+	}
 	const body = `{"error":"maxAdminConnections: the server takes no more connections here for now","field":"maxAdminConnections"}` + "\n"
 	answer := fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n", len(body))
 	answer = append(appendDate(answer), "\r\n"+body...)
@@ -134,6 +146,14 @@ func (a *adminConns) refuse(c net.Conn) {
 		_, _ = io.CopyN(io.Discard, c, 1<<20)
 		_ = c.Close()
 	}()
+}
+
+// closeNow closes c. TLS would wait for up to 5 s to send its alert.
+func closeNow(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	_ = c.Close()
 }
 
 // Read reads from the connection: after an answer, it waits for another request.

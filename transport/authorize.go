@@ -55,11 +55,11 @@ type denial struct {
 //
 // An EventSource gives up at every status but 200. That is right for a denial, since
 // a repetition would be denied again: then status is 401 or 403, and body has the
-// reason. If nobody can decide now, later is true, and the answer must be one after
+// reason. If nobody can decide now, limit says why, and the answer must be one after
 // which the client comes back.
 type verdict struct {
-	later  bool
-	status int // of the denial, 0 for none
+	limit  string // a label of fanfare_rejected_total
+	status int    // of the denial, 0 for none
 	body   []byte
 }
 
@@ -74,6 +74,10 @@ func (v verdict) fields() [][2]string {
 
 // authorize asks Options.Authorize, which must be set, about a stream.
 func (s *Server) authorize(ctx context.Context, o *settings, req *request, c credentials) verdict {
+	if limit := s.authorizing.enter(s.streams.Open(), o); limit != "" {
+		return verdict{limit: limit}
+	}
+	defer s.authorizing.leave()
 	req.Asked = time.Now()
 	grant, err := s.ask(ctx, o, auth.Request{
 		Keys:          req.Keys,
@@ -98,7 +102,7 @@ func (s *Server) authorize(ctx context.Context, o *settings, req *request, c cre
 			Kind: "authorize later", Listener: "streams", Status: http.StatusOK, Method: http.MethodGet, Path: o.Path,
 			Reason: "it cannot be decided now who may subscribe; the client is told to come back: " + err.Error(), Remote: req.Remote,
 		})
-		return verdict{later: true}
+		return verdict{limit: limitAuthLater}
 	}
 	status := denied.Status
 	if status != http.StatusUnauthorized {

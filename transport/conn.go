@@ -27,6 +27,12 @@ type conn struct {
 	// unread is set if the request was refused before all of it was read. It belongs
 	// to the goroutine that serves the connection.
 	unread bool
+	// begun is set when the first bytes have been read. prefaced says that they are the
+	// preface of HTTP/2; early holds them until somebody else reads them.
+	begun, prefaced bool
+	early           []byte
+	trust           trust    // in the client's certificate
+	client          net.Addr // of the PROXY header, see RemoteAddr; nil for none
 }
 
 // Read reads from the connection. On a stream listener it replaces the control
@@ -37,7 +43,7 @@ type conn struct {
 // and are refused. The publish API's listener, where requests have bodies, is left
 // alone.
 func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
+	n, err := c.read(b)
 	if c.from.streams {
 		for i, v := range b[:n] {
 			if notText(rune(v)) && v != '\r' && v != '\n' && v != 0 {
@@ -46,6 +52,29 @@ func (c *conn) Read(b []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// read reads from the connection, and takes it from fasthttp if it is one of HTTP/2.
+func (c *conn) read(b []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(b, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
+	n, err := c.Conn.Read(b)
+	if c.begun || err != nil {
+		return n, err
+	}
+	c.begun = true
+	if n == 0 || b[0] != preface[0] || !c.from.streams || !c.mayBeHTTP2() {
+		return n, nil
+	}
+	if c.prefaced, err = c.readPreface(b[:n]); c.prefaced {
+		c.taken = true
+		return 0, errPreface
+	}
+	c.early = c.early[n:]
+	return n, nil // the next read finds the error again
 }
 
 // noByte does not occur in UTF-8 text.

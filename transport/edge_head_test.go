@@ -19,6 +19,7 @@ const edgeToken = "edge-token-of-the-test"
 // TestHeadDecides: what the head of a request decides is answered before its body, with and without an expectation of a 100
 // (RFC 9110, 10.1.1): a client may wait for the answer.
 func TestHeadDecides(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: edgeToken, MaxBodyBytes: 1 << 20}})
 	auth, text := "Authorization: Bearer "+edgeToken, "Content-Type: text/plain"
 	requests := []struct {
@@ -113,6 +114,7 @@ func TestHeadDecides(t *testing.T) {
 
 // TestRefusedRequestsKeepTheConnection: without a body, a refusal does not end the connection.
 func TestRefusedRequestsKeepTheConnection(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{Options: Options{PublishToken: edgeToken}})
 	for _, addr := range []string{r.addr, r.admin} {
 		w := wiretest.Dial(t, addr)

@@ -17,6 +17,7 @@ const secret = "s3cr3t-0f-th3-t3st"
 // TestNoCredentialIsLogged: whatever place of a request a secret is in, and whether or not the request can be read, the log does
 // not have it, at the level debug, too.
 func TestNoCredentialIsLogged(t *testing.T) {
+	plainOnly(t)
 	encoded := "s3cr3t-0f%2dth3-t3st" // the beginning is enough to find it
 	head := func(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
 	host := "Host: 127.0.0.1"
@@ -101,6 +102,7 @@ func TestNoCredentialIsLogged(t *testing.T) {
 // TestDebugLineHasTheAddress: the line about a connection that ended by an error has the client's address, although the connection
 // is closed by then.
 func TestDebugLineHasTheAddress(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
 	w := wiretest.Dial(t, r.addr)
 	defer w.Close()

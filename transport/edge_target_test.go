@@ -12,6 +12,7 @@ import (
 // TestRawPaths: a path is the bytes that were sent. What a proxy in front takes for another path is not served: it might allow
 // /healthz and mean the publish API to be closed.
 func TestRawPaths(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{Options: Options{Pprof: true}})
 	paths := []string{
 		"/healthz/../publish", "/healthz%2f..%2fpublish", "/healthz/%2e%2e/publish", "/healthz/..%2fpublish", "/./publish", "/publish/.", "/publish/..", "/x/../publish",
@@ -78,6 +79,7 @@ func TestPathsOfHealth(t *testing.T) {
 
 // TestVersions: another major version is not HTTP/1.1, whatever it looks like (RFC 9110, 15.6.6).
 func TestVersions(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
 	for version, status := range map[string]int{"HTTP/9.9": 505, "HTTP/2.0": 505, "HTTP/0.9": 505, "HTTP/1.0": 200, "HTTP/1.1": 200, "HTTP/1.2": 200, "http/1.1": 400, "HTTP/11": 400, "HTTP/1.1x": 400} {
 		for _, addr := range []string{r.addr, r.admin} {
@@ -146,6 +148,7 @@ func TestProfilesEnd(t *testing.T) {
 
 // TestHeadHasRoomForTheKeys: what the limits on keys allow can be asked for, and what cannot is told the limit.
 func TestHeadHasRoomForTheKeys(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
 	keys := func(n int, text string) string {
 		query := url.Values{}

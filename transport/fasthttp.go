@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -26,9 +27,10 @@ func (s *Server) streamHead(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig
 }
 
 // adminHead looks at the head of a request on the admin listener. The body of one
-// that it refuses is not read, see api.API.Handle.
-func (s *Server) adminHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	body, admitted := gate.HasBody(h), s.api.Admits(h)
+// that it refuses is not read, see api.API.Handle. cert is the client's verified
+// certificate, nil without one.
+func (s *Server) adminHead(h *fasthttp.RequestHeader, cert *x509.Certificate) fasthttp.RequestConfig {
+	body, admitted := gate.HasBody(h), s.api.Admits(h, cert)
 	if body && !admitted {
 		gate.SkipBody(h)
 	}
@@ -45,7 +47,7 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	if counted != nil {
 		defer counted.state.CompareAndSwap(handling, answering)
 	}
-	s.api.Handle(ctx, func() {
+	s.api.Handle(ctx, s.certificateOf(ctx.Conn()), func() {
 		if counted != nil {
 			counted.state.Store(handling)
 		}
@@ -57,10 +59,11 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 
 // handle answers a request on the stream listener.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	defer s.log.RecoverPanic(func() {
-		ctx.Error("internal error; see the server's log\n", fasthttp.StatusInternalServerError)
-	})
 	o := s.settings.Load()
+	defer s.log.RecoverPanic(func() {
+		ctx.Error("internal error; see the server's log\n", fasthttp.StatusInternalServerError) // removes all fields
+		o.setCORS(ctx, originOf(ctx))
+	})
 	c, ok := ctx.Conn().(*conn)
 	defer func() {
 		if !ok || !c.taken {
@@ -116,6 +119,8 @@ func headProblem(h *fasthttp.RequestHeader, valid bool) (problem string, status 
 		return "the version of HTTP is not supported: use HTTP/1.1", fasthttp.StatusHTTPVersionNotSupported
 	case !valid:
 		return "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment", fasthttp.StatusBadRequest
+	case !gate.ClearFields(h):
+		return "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)", fasthttp.StatusBadRequest
 	}
 	return "", 0
 }
@@ -166,7 +171,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 		req.Agent = clientlog.CutTo(string(ctx.UserAgent()), maxAgent)
 	}
 	var v verdict
-	if o.Authorize != nil {
+	v.limit, req.wait = s.streams.Admit(req.Remote)
+	if v.limit == "" && o.Authorize != nil {
 		if c, ok := ctx.Conn().(*conn); ok {
 			c.requested()
 		}
@@ -191,8 +197,8 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	nc := c.take()
 	defer s.log.RecoverPanic(func() { _ = nc.Close() })
-	if v.later {
-		s.answerLater(nc, o, req)
+	if v.limit != "" {
+		s.refuse(nc, o, v.limit, req)
 		return
 	}
 	s.start(nc, req)
@@ -213,7 +219,10 @@ func (o *settings) setCORS(ctx *fasthttp.RequestCtx, origin string) {
 func (s *Server) streamError(ctx *fasthttp.RequestCtx, err error) {
 	status, problem := s.requestProblem(ctx, err)
 	ctx.Error(problem+"\n", status)
-	s.settings.Load().setCORS(ctx, "") // the request's origin has not been read
+	// The origin of such a request is not known. If only one is allowed, its pages may see
+	// the answer.
+	o := s.settings.Load()
+	o.setCORS(ctx, o.origins.Only())
 	s.log.Refused(clientlog.Refusal{Kind: fmt.Sprint("streams", status), Listener: "streams", Status: status, Reason: problem, Remote: ctx.RemoteAddr().String()})
 }
 

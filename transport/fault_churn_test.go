@@ -19,6 +19,7 @@ import (
 // are published leave no goroutine, no descriptor and no memory. (startRig
 // checks goroutines and descriptors once more after the end.)
 func TestChurn(t *testing.T) {
+	plainOnly(t)
 	clients := 10_000
 	if race.Enabled {
 		clients = 2000

@@ -83,6 +83,7 @@ func TestCutWrites(t *testing.T) {
 // TestFullBetweenEvents: a socket that is full where an event ends goes on with
 // the next one. Sockets of this kind take a write as a whole or not at all.
 func TestFullBetweenEvents(t *testing.T) {
+	plainOnly(t)
 	path := filepath.Join(t.TempDir(), "s")
 	r := startRig(t, viaFast, rigOptions{
 		listen: func() (net.Listener, error) { return net.Listen("unix", path) },

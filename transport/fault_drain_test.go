@@ -209,6 +209,7 @@ func TestDrainStalled(t *testing.T) {
 // TestDrainCancelled: when the context is done, all ends at once, in the delay
 // and later, also while clients keep coming.
 func TestDrainCancelled(t *testing.T) {
+	plainOnly(t)
 	for _, delay := range []time.Duration{0, time.Hour} {
 		o := rigOptions{Options: Options{DrainDelay: delay, DrainRate: 1, DrainTimeout: time.Hour}}
 		onBoth(t, o, func(t *testing.T, r *rig) {
@@ -259,6 +260,7 @@ func TestDrainCancelled(t *testing.T) {
 // TestCloseWhileStreamsStart: no stream is left of clients that come while the
 // server is closed.
 func TestCloseWhileStreamsStart(t *testing.T) {
+	plainOnly(t)
 	for range 20 {
 		onBoth(t, rigOptions{}, func(t *testing.T, r *rig) {
 			var storm sync.WaitGroup

@@ -103,6 +103,7 @@ func listenTLS(t *testing.T) (listen func() (net.Listener, error), client *tls.C
 // TestOtherListeners: streams over TLS, where bytes cannot go to the socket
 // directly, over a unix socket, and over a listener that wraps its connections.
 func TestOtherListeners(t *testing.T) {
+	plainOnly(t)
 	listen, client := listenTLS(t)
 	path := filepath.Join(t.TempDir(), "s")
 	kinds := []struct {
@@ -190,6 +191,7 @@ func (l wrapping) Accept() (net.Conn, error) {
 
 // Of the goroutines that many connections at once have needed, some are kept for those to come.
 func TestWaitingGoroutinesAreBounded(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
 	stacks := func() (serving, waiting int) {
 		buf := make([]byte, 16<<20)

@@ -122,6 +122,7 @@ func TestMiddleware(t *testing.T) {
 // TestDrainAnswers: while streams are being ended, who comes is told to come back, whatever overLimit says; when the last one
 // has ended, the port is closed. A context that is done ends the wait.
 func TestDrainAnswers(t *testing.T) {
+	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{Options: Options{OverLimit: Refuse204, DrainTimeout: time.Hour}})
 	stuck := r.stuckClient("connectKey=k")
 	defer stuck.Close()

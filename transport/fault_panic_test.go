@@ -27,6 +27,7 @@ func (b *bug) Observe(v float64) {
 // TestPanicInStream: a panic on a stream's write path ends that stream alone. It
 // strikes a waker with fasthttp, and the stream's goroutine with the others.
 func TestPanicInStream(t *testing.T) {
+	plainOnly(t)
 	for _, via := range []string{viaFast, viaStd, "TLS"} {
 		t.Run(via, func(t *testing.T) {
 			var b bug

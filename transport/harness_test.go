@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fanfare/engine"
+	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
@@ -31,6 +33,17 @@ const (
 	viaStd  = "net/http"
 )
 
+// testTLS makes the tests of viaFast use TLS: the same tests, over other bytes.
+var testTLS = os.Getenv("FANFARE_TLS") != ""
+
+// plainOnly skips a test that speaks to the stream listener by other means than the rig's.
+func plainOnly(t *testing.T) {
+	t.Helper()
+	if testTLS {
+		t.Skip("this test speaks plain HTTP itself")
+	}
+}
+
 // rig is an engine and a server at work on loopback.
 type rig struct {
 	t     testing.TB
@@ -41,6 +54,7 @@ type rig struct {
 	admin string // host:port of the publish API
 	path  string
 	log   *proctest.Log
+	tls   *tls.Config // of clients; nil without TLS
 
 	stop func()
 }
@@ -66,6 +80,11 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 	}
 	if o.PingInterval == 0 {
 		o.PingInterval = time.Hour // so that no heartbeat comes in between, however slow the machine is
+	}
+	if via == viaFast && testTLS && o.TLS == nil {
+		cert := certtest.New(t, "localhost")
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{cert.TLS}}
+		r.tls = &tls.Config{RootCAs: cert.Roots, ServerName: "localhost"}
 	}
 	r.eng = engine.New(o.Engine)
 	srv, err := NewServer(r.eng, o.Options)
@@ -167,7 +186,13 @@ func openFiles() int {
 }
 
 // dial connects to the stream listener.
-func (r *rig) dial() *wiretest.Conn { return wiretest.Dial(r.t, r.addr) }
+func (r *rig) dial() *wiretest.Conn {
+	r.t.Helper()
+	if r.tls != nil {
+		return wiretest.DialTLS(r.t, r.addr, r.tls)
+	}
+	return wiretest.Dial(r.t, r.addr)
+}
 
 // get is a stream request with the query, such as "connectKey=news", and header lines.
 func (r *rig) get(query string, header ...string) string {
@@ -185,14 +210,14 @@ func (r *rig) target(query string) string {
 // stream opens a stream, which must succeed, and reads its head.
 func (r *rig) stream(query string, header ...string) *wiretest.Conn {
 	r.t.Helper()
-	return wiretest.Open(r.t, r.addr, r.target(query), header...)
+	return r.dial().Open(r.target(query), header...)
 }
 
 // subscribe opens a stream and reads its events. Without PlainIDs it has read the position, so that LastID is where the
 // stream begins.
 func (r *rig) subscribe(query string, header ...string) *wiretest.Events {
 	r.t.Helper()
-	e := wiretest.Subscribe(r.t, r.addr, r.target(query), header...)
+	e := wiretest.NewEvents(r.stream(query, header...))
 	if !r.srv.settings.Load().PlainIDs {
 		e.AwaitPosition()
 	}

@@ -23,6 +23,7 @@ func (s *Server) Drain(ctx context.Context) {
 	if o.DrainDelay > 0 {
 		stream.Sleep(ctx, o.DrainDelay)
 	}
+	defer s.shutdownHTTP2(ctx)
 	defer s.closeListeners(func(ln *acceptor) bool { return ln.streams })
 	s.streams.Drain(ctx, o.DrainRate, time.Now().Add(o.DrainTimeout))
 }
@@ -36,6 +37,7 @@ func (s *Server) Close() {
 	s.closeListeners(func(*acceptor) bool { return true })
 	s.streams.Close()
 	s.closeConns()
+	s.closeHTTP2()
 }
 
 func (s *Server) closeListeners(which func(*acceptor) bool) {

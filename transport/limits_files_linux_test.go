@@ -67,6 +67,7 @@ func serveWithFewFiles([]string) error {
 // TestNoFilesLeft: a server without a free descriptor counts the errors, goes on
 // serving the streams that it has, and takes new ones when it can.
 func TestNoFilesLeft(t *testing.T) {
+	plainOnly(t)
 	checkLeaks(t)
 	var r rig
 	var server = startChild(t, "few files")

@@ -84,6 +84,8 @@ func TestOptionsThatMeanNothing(t *testing.T) {
 		"maxIdleConnections": {MaxIdleConnections: -1}, "drainTimeout": {DrainTimeout: -1}, "idleTimeout": {IdleTimeout: -1}, "maxIdBytes": {MaxIDBytes: -1},
 		"minReadRate": {MinReadRate: -1}, "maxPinnedBytes": {MaxPinnedBytes: -1}, "maxLife": {MaxLife: -1}, "maxBodyTotalBytes": {MaxBodyTotalBytes: -1}, "maxBatchLines": {MaxBatchLines: -1},
 		"maxAdminConnections": {MaxAdminConnections: -1}, "maxHeadBytes": {MaxHeadBytes: -1}, "maxConnectionsPerAddress": {MaxConnectionsPerAddress: -1},
+		"maxConnectionsPerSubject": {MaxConnectionsPerSubject: -1}, "maxConnectRate": {MaxConnectRate: -1}, "maxConnectRatePerAddress": {MaxConnectRatePerAddress: -1},
+		"maxAuthorizing": {MaxAuthorizing: -1},
 	} {
 		_, err := NewServer(eng, o)
 		if err == nil || !strings.Contains(err.Error(), name+" -1") {

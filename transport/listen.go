@@ -13,7 +13,8 @@ import (
 // limit on unsent bytes in the kernel (without it a client that stops reading
 // costs up to 3.9 MB of kernel memory before the first short write, with it
 // 127 kB); Serve adds a limit on the time that sent bytes may stay
-// unacknowledged, Options.WriteTimeout. Connections inherit these options, so
+// unacknowledged, Options.WriteTimeout, which a stream that must wait for its client
+// switches off. Connections inherit these options, so
 // accepting costs no system call for them.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error { return setOptionsOf(c) }}
@@ -29,18 +30,22 @@ func setOptionsOf(c syscall.RawConn) error {
 	return err
 }
 
-// Inherit makes a listener of a TCP socket that listens already, in another process
-// as well: with systemd's socket activation nobody is refused while the server
-// restarts. It gets the options of Listen. The caller closes f.
+// Inherit makes a listener of a socket that listens already, in another process as
+// well: with systemd's socket activation nobody is refused while the server restarts.
+// A TCP socket gets the options of Listen. The file of a Unix socket stays when the
+// listener is closed. The caller closes f.
 func Inherit(f *os.File) (net.Listener, error) {
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, fmt.Errorf("it is not a listening stream socket: %w", err)
 	}
+	if _, ok := ln.(*net.UnixListener); ok && ln.Addr().Network() == "unix" {
+		return ln, nil
+	}
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
 		_ = ln.Close()
-		return nil, fmt.Errorf("it listens on %s %s: only TCP is served", ln.Addr().Network(), ln.Addr())
+		return nil, fmt.Errorf("it listens on %s %s: only TCP and Unix stream sockets are served", ln.Addr().Network(), ln.Addr())
 	}
 	raw, err := tcp.SyscallConn()
 	if err == nil {

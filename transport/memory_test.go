@@ -4,6 +4,7 @@ package transport
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"fanfare/codec"
+	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/wiretest"
 )
@@ -23,8 +25,9 @@ func init() { children["subscribers"] = holdSubscribers }
 
 const held = 2000 // streams of TestMemory
 
-// holdSubscribers opens streams at args[0] and reads them, but for the time
-// between the words "pause" and "go on" in its input. Its memory is its own.
+// holdSubscribers opens streams at args[0], with TLS if args[1] says so, and reads
+// them, but for the time between the words "pause" and "go on" in its input. Its
+// memory is its own.
 func holdSubscribers(args []string) error {
 	var gate sync.RWMutex
 	failed := make(chan error, held)
@@ -34,6 +37,9 @@ func holdSubscribers(args []string) error {
 		go func() {
 			slots <- struct{}{}
 			c, err := net.Dial("tcp", args[0])
+			if err == nil && args[1] == "tls" {
+				c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			}
 			if err == nil {
 				_, err = io.WriteString(c, wiretest.Request("GET", "/stream?connectKey=k"))
 			}
@@ -94,16 +100,26 @@ func goMemory() (heap, stack int64) {
 // delivery allocates nothing, and that a stream that was blocked once is as
 // small as before.
 func TestMemory(t *testing.T) {
+	plainOnly(t)
+	testMemory(t, "plain", Options{}, 2560)
+}
+
+// TestMemoryTLS does the same for streams of TLS.
+func TestMemoryTLS(t *testing.T) {
+	cert := certtest.New(t, "localhost")
+	testMemory(t, "tls", Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert.TLS}}}, 6<<10)
+}
+
+// testMemory fails if an idle stream has maxStream bytes of Go memory.
+func testMemory(t *testing.T, kind string, o Options, maxStream int64) {
 	if !alone(t) {
 		return
 	}
-	const (
-		maxStream = 2560 // bytes of Go memory
-		maxStack  = 1024 // bytes: no goroutine, which would have 2 kB at least; stacks of ended ones share pages with others
-	)
-	r := startRig(t, viaFast, rigOptions{Options: Options{PingInterval: time.Hour, WriteTimeout: time.Hour}})
+	const maxStack = 1024 // bytes: no goroutine, which would have 2 kB at least; stacks of ended ones share pages with others
+	o.PingInterval, o.WriteTimeout = time.Hour, time.Hour
+	r := startRig(t, viaFast, rigOptions{Options: o})
 	heap, stack := goMemory()
-	clients := startChild(t, "subscribers", r.addr)
+	clients := startChild(t, "subscribers", r.addr, kind)
 	if got := clients.line(t); got != "open" {
 		t.Fatal(got)
 	}

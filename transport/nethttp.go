@@ -25,8 +25,12 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.settings.Load()
-	remote := o.proxies.Client(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+	remote := o.proxies.Client(r.RemoteAddr, r.Header.Values(o.proxies.FieldName()))
 	header, origin := w.Header(), r.Header.Get("Origin")
+	defer s.log.RecoverPanic(func() {
+		setFields(header, o.cors(origin))
+		http.Error(w, "internal error; see the server's log", http.StatusInternalServerError)
+	})
 	switch r.Method {
 	case http.MethodGet:
 	case http.MethodHead:
@@ -75,7 +79,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req.origin = origin
 	var v verdict
-	if o.Authorize != nil {
+	v.limit, req.wait = s.streams.Admit(req.Remote)
+	if v.limit == "" && o.Authorize != nil {
 		v = s.authorize(r.Context(), o, &req, credentials{
 			authorization: r.Header.Get("Authorization"), cookie: strings.Join(r.Header.Values("Cookie"), "; "), token: string(lastValue(&query, "token")),
 			host: r.Host, fetchSite: r.Header.Get("Sec-Fetch-Site"),
@@ -89,15 +94,13 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var st *stream.Stream
-	limit := limitAuthLater
-	if !v.later {
+	limit := v.limit
+	if limit == "" {
 		st, limit = s.streams.Subscribe(out, req.Request)
 	}
 	if limit != "" {
-		answer := o.refusal(limit, origin)
-		if !v.later {
-			s.countRefusal(limit, answer.status, remote)
-		}
+		answer := o.refusal(limit, &req)
+		s.countRefusal(limit, answer.status, remote)
 		setFields(header, answer.fields)
 		if r.ProtoMajor == 1 { // on HTTP/2 it would end the other streams of the connection
 			header.Set("Connection", "close")

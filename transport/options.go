@@ -58,6 +58,21 @@ type Options struct {
 	// MaxConnectionsPerAddress bounds the streams of one client address, of an IPv6
 	// network of 64 bits. Behind a proxy it needs TrustedProxies. Default no limit.
 	MaxConnectionsPerAddress int
+	// MaxConnectionsPerSubject bounds the streams of one subject, see auth.Grant. A new
+	// stream is refused, and the older ones go on. Streams without a subject are not
+	// limited. Default no limit.
+	MaxConnectionsPerSubject int
+	// MaxConnectRate bounds the requests for streams per second, in total, and
+	// MaxConnectRatePerAddress those of a client address, as MaxConnectionsPerAddress
+	// counts it. After a quiet second as many may come at once. Requests count before
+	// Authorize is asked about them. A client that is refused is told to come back at a
+	// time of its own, within a minute, so that all together stay under the rate; if
+	// Retry is 0 and one of these is set, streams begin with RetryMax, so that the client
+	// does not keep that time. Default no limit.
+	MaxConnectRate, MaxConnectRatePerAddress int
+	// MaxAuthorizing bounds the requests that wait for Authorize. One more is told to come
+	// back, whatever OverLimit says. Default 4096.
+	MaxAuthorizing int
 	// MaxLife is the longest life of a stream, give or take a tenth; then the client
 	// gets a reconnection time and comes back, perhaps to another server. Default
 	// no limit.
@@ -67,6 +82,10 @@ type Options struct {
 	// all. The one that has been without a request for the longest time is closed
 	// first. Default 4096. On Linux only.
 	MaxIdleConnections int
+	// MaxStreamsPerConnection bounds the streams that a client of HTTP/2 opens on one
+	// connection (RFC 9113, 5.1.2). A browser has one connection for all its tabs.
+	// Default 250. What it says when the first such connection begins counts.
+	MaxStreamsPerConnection int
 	// MaxKeysPerConnection bounds the keys of one stream. Default 16.
 	MaxKeysPerConnection int
 	// MaxKeyBytes bounds the length of a key. Default 1024.
@@ -111,17 +130,36 @@ type Options struct {
 	// is 0, MinVersion (TLS 1.2) are the server's. A new one, by Reconfigure, is for
 	// new connections. Default nil: plain HTTP.
 	TLS *tls.Config
-	// AdminTLS does the same for ServeAdmin, without HTTP/2.
+	// NoHTTP2 switches off HTTP/2 on the listeners of Serve: by ALPN with TLS, and
+	// without TLS for clients that begin with its preface (RFC 9113, 3.3).
+	NoHTTP2 bool
+	// AdminTLS does the same for ServeAdmin, without HTTP/2. If it requires and verifies
+	// client certificates, and there is neither PublishToken nor IdentifyPublisher, a
+	// client with a certificate may do everything.
 	AdminTLS *tls.Config
 
 	// NoPage switches off the built-in page at "/".
 	NoPage bool
 	// PublishToken is what requests to the admin listener must bring as
-	// "Authorization: Bearer …". Default none: then only loopback may be bound.
+	// "Authorization: Bearer …". Whoever has it may do everything. Default none: then
+	// only loopback may be bound, unless IdentifyPublisher or client certificates
+	// protect the listener.
 	PublishToken string
+	// IdentifyPublisher finds out who sends a request to the admin listener: it gets
+	// the Authorization field and the client's verified certificate, and returns what
+	// the sender may do, an *auth.Denied, or another error, after which the request may
+	// be sent again. (*auth.Authorizer).Identify is one. It runs up to twice per
+	// request, in its goroutine. A request with PublishToken is not asked about.
+	// Default nil: without PublishToken, everybody may do everything.
+	IdentifyPublisher func(context.Context, auth.PublishRequest) (auth.Publisher, error)
+	// MaxPublishRate bounds the events per second of one publisher, unless
+	// auth.Publisher.MaxRate has another value. A publisher can be one second ahead.
+	// Default no limit.
+	MaxPublishRate int
 	// AdminOrigins are the browser origins ("https://example.com") that may call
-	// the admin listener, besides that of the built-in page; "*" is any, and
-	// needs a PublishToken.
+	// the admin listener, besides that of the built-in page; "*" is any, and needs a
+	// PublishToken or IdentifyPublisher, and no client certificates, which a browser
+	// sends for every page.
 	AdminOrigins []string
 	// AllowedOrigins are the browser origins whose pages may read streams:
 	// "https://app.example", or "https://*.example.com" for those below it. The
@@ -130,10 +168,22 @@ type Options struct {
 	// AllowCredentials lets those pages send cookies (withCredentials). It needs
 	// AllowedOrigins without "*".
 	AllowCredentials bool
-	// TrustedProxies are the addresses of proxies whose X-Forwarded-For is believed:
-	// the log then has the client's address. Default none: the field is ignored,
-	// since any client can send one.
+	// TrustedProxies are the addresses of proxies that are believed about the address
+	// of a client, for the log, the limits and Authorize. They write it into
+	// ClientAddressField, or send it by ProxyProtocol. Default none: any client can
+	// send such a field.
 	TrustedProxies []netip.Prefix
+	// TrustUnixSockets makes every peer on a Unix socket a trusted proxy.
+	TrustUnixSockets bool
+	// ClientAddressField is the field in which trusted proxies write the address of a
+	// client, "X-Forwarded-For" or "Forwarded" (RFC 7239). The other one is ignored: a
+	// proxy passes on what a client has written there. Default "X-Forwarded-For".
+	ClientAddressField string
+	// ProxyProtocol makes a connection of a trusted proxy to a listener of Serve begin
+	// with a header of the PROXY protocol, version 1 or 2, which has the address of the
+	// client. A connection without one is closed. It needs trusted proxies: their
+	// connections alone have a header.
+	ProxyProtocol bool
 	// Pprof serves /debug/pprof/ on the admin listener.
 	Pprof bool
 	// AccessLog logs each stream when it ends: the reason, the client's address,
@@ -151,11 +201,15 @@ type Options struct {
 	// Authorize that caches must ask anew about it.
 	Forget func(subject string)
 	// Mint makes a token for POST /token: one with which Authorize grants the keys to a
-	// subscriber. Errors that wrap auth.ErrBadToken are answered by 400, and an
-	// *auth.Denied by its status. Default nil: there is no POST /token.
-	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
+	// subscriber. It gets who asks for it, and must refuse keys that these do not have
+	// auth.RightMint for; (*auth.Authorizer).Mint is one. Errors that wrap
+	// auth.ErrBadToken are answered by 400, and an *auth.Denied by its status. Default
+	// nil: there is no POST /token.
+	Mint func(auth.Publisher, auth.TokenRequest) (auth.Token, error)
 	// OnConnect is called when a stream begins, before its first event, and
-	// OnDisconnect when it has ended, with the reason and how long it lasted. Both must
+	// OnDisconnect when it has ended, with the reason and how long it lasted. Close and
+	// Drain return when OnDisconnect has returned for all streams, or after a second:
+	// it may call them itself. Both must
 	// return soon and may be called from many goroutines at once.
 	OnConnect    func(Info)
 	OnDisconnect func(info Info, reason string, lasted time.Duration)

@@ -24,10 +24,11 @@ type refusal struct {
 }
 
 // refusal is what Options.OverLimit says about a subscriber that a limit refuses.
-func (o *settings) refusal(limit, origin string) refusal {
-	retry := o.stream.Jitter()
+func (o *settings) refusal(limit string, req *request) refusal {
+	retry, origin := o.stream.Jitter()+req.wait, req.origin
 	how := o.OverLimit
-	if limit == stream.LimitDrain || limit == limitAuthLater {
+	switch limit {
+	case stream.LimitDrain, limitAuthLater, limitAuthorizing:
 		how = RefuseRetry // the client can do nothing about it; the next server takes the client, if it comes back at all
 	}
 	switch how {
@@ -49,14 +50,9 @@ func (o *settings) refusal(limit, origin string) refusal {
 
 // refuse answers a subscriber that a limit refuses, and closes the connection.
 func (s *Server) refuse(c net.Conn, o *settings, limit string, req request) {
-	r := o.refusal(limit, req.origin)
+	r := o.refusal(limit, &req)
 	s.countRefusal(limit, r.status, req.Remote)
 	send(c, r)
-}
-
-// answerLater tells a client that nobody can decide about now to come back.
-func (s *Server) answerLater(c net.Conn, o *settings, req request) {
-	send(c, o.refusal(limitAuthLater, req.origin))
 }
 
 // send sends the answer to a refused subscriber, and closes the connection.
@@ -77,6 +73,9 @@ func send(c net.Conn, r refusal) {
 
 // countRefusal counts and logs a subscriber that a limit refuses.
 func (s *Server) countRefusal(limit string, status int, remote string) {
+	if limit == limitAuthLater {
+		return // authorize has done it, and logged more
+	}
 	s.metrics.Refused[limit].Inc()
 	s.log.Refused(clientlog.Refusal{
 		Kind: "limit " + limit, Listener: "streams", Status: status, Method: fasthttp.MethodGet, Path: s.settings.Load().Path,

@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
@@ -18,6 +19,8 @@ type request struct {
 	origin string
 	// unknown is the first parameter that is not understood, "" if there is none.
 	unknown string
+	// wait is added to the reconnection time of a client that is refused.
+	wait time.Duration
 	// close is set if the client asked for "Connection: close".
 	close bool
 }

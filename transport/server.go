@@ -34,11 +34,15 @@ type Server struct {
 	// with the streams they leave descriptors for the admin listener.
 	idle       *socket.Idle
 	adminConns adminConns
+	// authorizing bounds the requests that wait for Options.Authorize.
+	authorizing authorizing
 
 	requestTimeout time.Duration // the constant, except in tests
+	turns          socket.Turns  // of TLS handshakes
 
 	mu        sync.Mutex
 	listeners []*acceptor
+	http2     *multiplexer // nil before the first connection of HTTP/2
 	stopOnce  sync.Once
 	stop      chan struct{}
 }
@@ -57,8 +61,8 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, stop: make(chan struct{})}
-	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Limit: set.MaxConnections})
+	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, turns: newTurns(), stop: make(chan struct{})}
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Authorizing: func() int { return s.authorizing.len() }, Limit: set.MaxConnections})
 	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
 	s.api = api.New(eng, m, s.log, set.api())
 	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
@@ -77,7 +81,7 @@ const minIdle = 32
 // take their place.
 func (s *Server) maxIdle() int {
 	o := s.settings.Load()
-	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()), minIdle)
+	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()-s.authorizing.len()), minIdle)
 }
 
 // Reconfigure replaces the options, except MaxConnections and Logger, for new
@@ -89,6 +93,15 @@ func (s *Server) Reconfigure(o Options) error {
 	set, err := newSettings(o)
 	if err != nil {
 		return err
+	}
+	if (set.TLS == nil) != (old.TLS == nil) || (set.AdminTLS == nil) != (old.AdminTLS == nil) {
+		return errors.New("TLS cannot be switched on or off while serving: make a new server")
+	}
+	if set.TLS == old.TLS && set.NoHTTP2 == old.NoHTTP2 {
+		set.tls = old.tls // with the keys of its session tickets
+	}
+	if set.AdminTLS == old.AdminTLS {
+		set.adminTLS = old.adminTLS
 	}
 	s.settings.Store(set)
 	s.streams.Reconfigure(set.stream)
@@ -137,7 +150,7 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 	}
 	return s.serve(&acceptor{Listener: limited, srv: s}, &fasthttp.Server{
 		Handler:        s.handleAdmin,
-		HeaderReceived: s.adminHead,
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig { return s.adminHead(h, nil) },
 		// A body is read in the handler, after the head has been decided on.
 		StreamRequestBody: true,
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,8 @@ type settings struct {
 	// connection is the Connection field: "close", since the body ends with the
 	// connection, unless Headers has another value, which said holds.
 	connection, said string
+	// tls and adminTLS are Options.TLS and AdminTLS with what is the server's.
+	tls, adminTLS *tls.Config
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -60,7 +63,9 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.RetryMax, max(5*time.Second, o.RetryMin))
 	setDefault(&o.MaxConnections, 100_000)
 	setDefault(&o.MaxIdleConnections, 4096)
+	setDefault(&o.MaxAuthorizing, 4096)
 	setDefault(&o.MaxKeysPerConnection, 16)
+	setDefault(&o.MaxStreamsPerConnection, 250)
 	setDefault(&o.MaxKeyBytes, 1024)
 	setDefault(&o.MaxEventBytes, 2<<20)
 	setDefault(&o.MaxBodyBytes, 16<<20)
@@ -91,29 +96,42 @@ func newSettings(o Options) (*settings, error) {
 	if o.RetryMin > o.RetryMax {
 		return nil, fmt.Errorf("retryMin %s: must not be more than retryMax %s", o.RetryMin, o.RetryMax)
 	}
-	if slices.Contains(o.AdminOrigins, gate.AnyOrigin) && o.PublishToken == "" {
-		return nil, errors.New(`adminOrigins "*": every page that a browser here opens could publish: set publishToken, or name the origins`)
+	if err := o.checkAdminOrigins(); err != nil {
+		return nil, err
 	}
 	origins := gate.Origins{Allowed: o.AllowedOrigins, Credentials: o.AllowCredentials}
 	if err := origins.Check(); err != nil {
+		return nil, err
+	}
+	proxies, err := o.trusted()
+	if err != nil {
 		return nil, err
 	}
 	for name := range o.Headers {
 		if len(o.AllowedOrigins) > 0 && strings.EqualFold(name, "Access-Control-Allow-Origin") {
 			return nil, errors.New("headers: Access-Control-Allow-Origin and allowedOrigins are both set: leave one of them out")
 		}
+		if o.AllowCredentials && strings.EqualFold(name, "Access-Control-Allow-Credentials") {
+			return nil, errors.New("headers: Access-Control-Allow-Credentials and allowCredentials are both set: leave the header out")
+		}
 	}
 	set := &settings{
-		Options: o,
-		keys:    gate.Keys{Default: o.CacheKey, MaxBytes: o.MaxKeyBytes, MaxCount: o.MaxKeysPerConnection},
-		origins: origins,
-		proxies: gate.Proxies(o.TrustedProxies),
+		Options:  o,
+		tls:      serverTLS(o.TLS, !o.NoHTTP2),
+		adminTLS: serverTLS(o.AdminTLS, false),
+		keys:     gate.Keys{Default: o.CacheKey, MaxBytes: o.MaxKeyBytes, MaxCount: o.MaxKeysPerConnection},
+		origins:  origins,
+		proxies:  proxies,
 		stream: &stream.Config{
-			PlainIDs:       o.PlainIDs,
-			PingInterval:   o.PingInterval,
-			WriteTimeout:   o.WriteTimeout,
-			MaxLife:        o.MaxLife,
-			MaxPerAddress:  o.MaxConnectionsPerAddress,
+			PlainIDs:      o.PlainIDs,
+			PingInterval:  o.PingInterval,
+			WriteTimeout:  o.WriteTimeout,
+			MaxLife:       o.MaxLife,
+			MaxPerAddress: o.MaxConnectionsPerAddress,
+			MaxPerSubject: o.MaxConnectionsPerSubject,
+
+			MaxConnectRate: o.MaxConnectRate, MaxConnectRatePerAddress: o.MaxConnectRatePerAddress,
+
 			MinReadRate:    o.MinReadRate,
 			MaxPinnedBytes: o.MaxPinnedBytes,
 			Retry:          o.Retry,
@@ -124,7 +142,24 @@ func newSettings(o Options) (*settings, error) {
 			AccessLog:      o.AccessLog,
 		},
 	}
+	if set.stream.Retry == 0 && (o.MaxConnectRate > 0 || o.MaxConnectRatePerAddress > 0) {
+		set.stream.Retry = o.RetryMax // or a client would keep the time for which it was sent away
+	}
 	return set, set.makeHead()
+}
+
+// trusted are the proxies that are believed.
+func (o *Options) trusted() (gate.Proxies, error) {
+	p := gate.Proxies{Prefixes: o.TrustedProxies, Unix: o.TrustUnixSockets, Field: o.ClientAddressField}
+	switch o.ClientAddressField {
+	case "", gate.XForwardedFor, gate.Forwarded:
+	default:
+		return p, fmt.Errorf("clientAddressField %q: is unknown: use %s or %s", o.ClientAddressField, gate.XForwardedFor, gate.Forwarded)
+	}
+	if o.ProxyProtocol && p.None() {
+		return p, errors.New("proxyProtocol: needs trustedProxies, the addresses from which connections begin with a PROXY header: set them")
+	}
+	return p, nil
 }
 
 // api are the settings of package api.
@@ -140,6 +175,9 @@ func (o *settings) api() *api.Config {
 		MaxBodyTotalBytes: o.MaxBodyTotalBytes,
 		MaxBatchLines:     o.MaxBatchLines,
 		PublishToken:      o.PublishToken,
+		Identify:          o.IdentifyPublisher,
+		NeedsCertificate:  o.AdminTLS != nil && o.AdminTLS.ClientAuth == tls.RequireAndVerifyClientCert,
+		MaxPublishRate:    o.MaxPublishRate,
 		AdminOrigins:      o.AdminOrigins,
 		Proxies:           o.proxies,
 		NoPage:            o.NoPage,
@@ -152,11 +190,11 @@ func (o *settings) api() *api.Config {
 func (o *Options) checkSigns() error {
 	for name, v := range map[string]int64{
 		"pingInterval": int64(o.PingInterval), "writeTimeout": int64(o.WriteTimeout), "retry": int64(o.Retry),
-		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
-		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
+		"retryMin": int64(o.RetryMin), "retryMax": int64(o.RetryMax), "maxConnections": int64(o.MaxConnections), "minReadRate": int64(o.MinReadRate), "maxLife": int64(o.MaxLife), "maxConnectionsPerAddress": int64(o.MaxConnectionsPerAddress), "maxConnectionsPerSubject": int64(o.MaxConnectionsPerSubject), "maxConnectRate": int64(o.MaxConnectRate), "maxConnectRatePerAddress": int64(o.MaxConnectRatePerAddress), "maxAuthorizing": int64(o.MaxAuthorizing), "maxPinnedBytes": o.MaxPinnedBytes, "maxIdleConnections": int64(o.MaxIdleConnections),
+		"maxKeysPerConnection": int64(o.MaxKeysPerConnection), "maxStreamsPerConnection": int64(o.MaxStreamsPerConnection), "maxKeyBytes": int64(o.MaxKeyBytes),
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
-		"maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
+		"maxPublishRate": int64(o.MaxPublishRate), "maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)
@@ -231,8 +269,14 @@ func checkField(name, value string) error {
 		return fmt.Errorf("headers: %q needs a name, and a value without CR, LF and NUL", name)
 	}
 	switch name {
-	case "Content-Type", "Content-Length", "Transfer-Encoding", "Date":
-		return fmt.Errorf("headers: %s cannot be set: the stream's framing and type depend on it", name)
+	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Range", "Transfer-Encoding", "Trailer", "Date":
+		return fmt.Errorf("headers: %s cannot be set: the stream's framing, coding and type depend on it", name)
+	case "Upgrade", "Te", "Keep-Alive", "Proxy-Connection":
+		return fmt.Errorf("headers: %s cannot be set: it is about the connection, which belongs to the server (RFC 9110, 7.6.1)", name)
+	case "Connection":
+		if value != "" && !strings.EqualFold(value, "close") && !strings.EqualFold(value, "keep-alive") {
+			return fmt.Errorf("headers: Connection cannot be %q: use close, keep-alive, or nothing to remove the field", value)
+		}
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func FuzzPublishAPI(f *testing.F) {
 		ctx.Init2(conn, nil, false)
 		req.CopyTo(&ctx.Request)
 		panics := srv.panics()
-		srv.api.Handle(&ctx, func() {})
+		srv.api.Handle(&ctx, nil, func() {})
 		if srv.panics() != panics {
 			t.Fatalf("a panic by %q", body)
 		}

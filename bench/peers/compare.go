@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,7 +20,7 @@ import (
 // compareFlags are the flags of "run".
 type compareFlags struct {
 	peers, scenarios, subscribers, out string
-	more                               bool
+	more, tls                          bool
 	options                            matrix.Options
 	set                                *flag.FlagSet
 }
@@ -28,9 +30,10 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.StringVar(&f.peers, "peers", "", "names, separated by commas; if empty, all that are installed. Ratios need floor")
-	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,flight,paced,burst; if empty, all")
-	flags.StringVar(&f.subscribers, "subscribers", "1000,5000,18000", "numbers of subscribers, separated by commas")
+	flags.StringVar(&f.scenarios, "scenarios", "", "some of idle,one,large,keys,flight,paced,burst; with -tls of idle,event90,event500,connect,resume,h2-idle,h2,tabs-idle,tabs; if empty, all")
+	flags.StringVar(&f.subscribers, "subscribers", "", "numbers of subscribers, separated by commas; if empty, 1000,5000,18000, and with -tls each scenario's own")
 	flags.StringVar(&f.out, "out", "results", "folder for peers.json, peers.md and the plots")
+	flags.BoolVar(&f.tls, "tls", false, "compare the servers with TLS instead of those without; ratios need floor-tls")
 	flags.BoolVar(&f.more, "continue", false, "add to the results in peers.json of -out, for the same servers, instead of starting over")
 	flags.IntVar(&f.options.Rounds, "rounds", 3, "number of rounds; each runs every server in every scenario")
 	flags.DurationVar(&f.options.Duration, "duration", 3*time.Second, "time of publishing in a run")
@@ -44,8 +47,16 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	}
 	f.set = flags
 	var err1, err2 error
-	f.options.Subscribers, err1 = matrix.ParseNumbers(f.subscribers)
-	f.options.Kinds, err2 = matrix.ParseKinds(f.scenarios)
+	kinds, subscribers := matrix.Kinds, f.subscribers
+	if f.options.TLS = f.tls; f.tls {
+		kinds = matrix.TLSKinds
+	} else {
+		subscribers = cmp.Or(subscribers, "1000,5000,18000")
+	}
+	if subscribers != "" {
+		f.options.Subscribers, err1 = matrix.ParseNumbers(subscribers)
+	}
+	f.options.Kinds, err2 = matrix.ParseKinds(f.scenarios, kinds)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
@@ -58,8 +69,8 @@ func (f *compareFlags) command() string {
 	f.set.Visit(func(each *flag.Flag) {
 		switch {
 		case each.Name == "out":
-		case each.Name == "continue":
-			words = append(words, "-continue")
+		case each.Name == "continue" || each.Name == "tls":
+			words = append(words, "-"+each.Name)
 		default:
 			words = append(words, "-"+each.Name, each.Value.String())
 		}
@@ -81,10 +92,19 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer remove()
 	doc := &report.Document{
-		Started: time.Now().UTC().Format(time.RFC3339), Commands: []string{f.command()},
+		Started: time.Now().UTC().Format(time.RFC3339), TLS: f.tls, Commands: []string{f.command()},
 	}
 	var peers []catalog.Peer
 	for _, p := range all {
+		switch {
+		case p.TLS == f.tls:
+		case f.peers == "":
+			continue
+		case p.TLS:
+			return fmt.Errorf("-peers: %s has TLS: give -tls, or leave it out", p.Name)
+		default:
+			return fmt.Errorf("-peers: %s does not have TLS: leave out -tls, or this server", p.Name)
+		}
 		if p.missing != nil {
 			doc.Absent = append(doc.Absent, report.Absent{Name: p.Name, Why: p.missing.Error()})
 			fmt.Fprintf(out, "%s is left out: %v\n", p.Name, p.missing)
@@ -119,6 +139,7 @@ func rewrite(args []string, out io.Writer) error {
 	file := flags.String("json", "results/peers.json", "file that \"run\" has written")
 	dir := flags.String("out", "results", "folder for the table and the plots")
 	docs := flags.String("docs", "", "write the page benchmarks.md and the folder benchmarks into this folder of documentation instead of -out")
+	secure := flags.String("tls", "", "with -docs: file that \"run -tls\" has written; if empty, benchmarks/tls.json of -docs, if it exists")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -127,7 +148,11 @@ func rewrite(args []string, out io.Writer) error {
 		return err
 	}
 	if *docs != "" {
-		if err := doc.WriteDocs(*docs); err != nil {
+		second, err := readTLS(*secure, *docs)
+		if err == nil {
+			err = doc.WriteDocs(*docs, second)
+		}
+		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(out, "written: %s/benchmarks.md\n", *docs)
@@ -138,4 +163,16 @@ func rewrite(args []string, out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, "written: %s/peers.md and plots\n", *dir)
 	return err
+}
+
+// readTLS reads the comparison with TLS for the documentation. It returns nil if there is none.
+func readTLS(file, docs string) (*report.Document, error) {
+	if file != "" {
+		return report.Read(file)
+	}
+	doc, err := report.Read(filepath.Join(docs, "benchmarks", "tls.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return doc, err
 }

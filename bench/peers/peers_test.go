@@ -24,8 +24,9 @@ import (
 // size is smaller than what the command checks: the tests are to be quick.
 var size = check.Size{Subscribers: 20, Events: 50, Keys: 2}
 
-// always are the peers that need nothing but Go: they must run everywhere.
-var always = []string{"floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs"}
+// always are the peers that need nothing but Go, a C compiler and OpenSSL's headers: they must run everywhere.
+var always = []string{"floor", "floor-go", "fanfare", "mercure", "centrifuge", "gosse", "r3labs", "floor-tls", "fanfare-tls", "mercure-tls",
+	"nethttp-tls"}
 
 func newEnv(t *testing.T) *catalog.Env {
 	t.Helper()
@@ -166,6 +167,60 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareTLS is the same with TLS and HTTP/2, and the page of both. Everything must be encrypted alike, and resumed where that is
+// measured.
+func TestCompareTLS(t *testing.T) {
+	dir := t.TempDir()
+	small := []string{"-subscribers", "60", "-rounds", "1", "-duration", "300ms", "-settle", "100ms", "-hold", "100ms"}
+	var out bytes.Buffer
+	for _, args := range [][]string{
+		{"run", "-peers", "floor", "-scenarios", "one", "-out", dir},
+		{"run", "-tls", "-peers", "floor-tls,fanfare-tls", "-scenarios", "idle,event90,connect,resume,h2-idle,tabs", "-out", filepath.Join(dir, "tls")},
+		{"report", "-json", filepath.Join(dir, "peers.json"), "-tls", filepath.Join(dir, "tls", "peers.json"), "-docs", dir},
+		{"report", "-json", filepath.Join(dir, "peers.json"), "-docs", dir}, // finds the other's figures in the documentation
+	} {
+		if args[0] == "run" {
+			args = append(args, small...)
+		}
+		if err := command(t.Context(), args, &out); err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+	}
+	doc, err := report.Read(filepath.Join(dir, "benchmarks", "tls.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Runs) != 10 {
+		t.Fatalf("%d runs; want 10", len(doc.Runs))
+	}
+	for _, r := range doc.Runs {
+		if r.Figures == nil || len(r.Problems) > 0 {
+			t.Errorf("%s %s: %v", r.Peer, r.Scenario.Kind, r.Problems)
+			continue
+		}
+		const suite = "TLS 1.3, TLS_AES_128_GCM_SHA256"
+		full, resumed := r.Figures.Encryption[suite], r.Figures.Encryption[suite+", resumed"]
+		want := int64(60)
+		if n := r.Scenario.Streams; n > 0 {
+			want = int64((60 + n - 1) / n)
+		}
+		if full+resumed != want || (resumed > 0) != (r.Scenario.Kind == report.Resume) {
+			t.Errorf("%s %s: %v; want %d connections", r.Peer, r.Scenario.Kind, r.Figures.Encryption, want)
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
+	for _, want := range []string{"## TLS and HTTP/2", "| floor-tls |", "per delivery, one key, 90 B", "per connect, resumed", "30 streams on a connection",
+		"TLS 1.3, TLS_AES_128_GCM_SHA256: floor-tls, fanfare-tls"} {
+		if err != nil || !bytes.Contains(page, []byte(want)) {
+			t.Errorf("%v, or the page lacks %q", err, want)
+		}
+	}
+	if err := command(t.Context(), append([]string{"run", "-peers", "floor", "-continue", "-out", filepath.Join(dir, "tls")}, small...), &out); err == nil ||
+		!strings.Contains(err.Error(), "one comparison is with TLS") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestContinue adds a round to a comparison, and refuses one of other servers.
 func TestContinue(t *testing.T) {
 	dir := t.TempDir()
@@ -208,6 +263,8 @@ func TestCommandRefuses(t *testing.T) {
 		"run -scenarios tea":        "unknown",
 		"run -rounds 99":            "-rounds 99",
 		"run -duration 2h":          "-duration",
+		"run -peers floor-tls":      "give -tls",
+		"run -tls -peers floor":     "does not have TLS",
 		"run 5":                     "unexpected arguments",
 		"serve":                     "name one server",
 		"report -json /nonexistent": "nonexistent",

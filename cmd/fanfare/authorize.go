@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
 
 	"fanfare/auth"
 	"fanfare/cmd/fanfare/config"
@@ -92,20 +91,31 @@ func (d *door) forget(subject string) {
 	}
 }
 
-// mint is transport.Options.Mint: whoever has the publish token may make any token.
-func (d *door) mint(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error) {
+// identify is transport.Options.IdentifyPublisher.
+func (d *door) identify(ctx context.Context, r auth.PublishRequest) (auth.Publisher, error) {
 	u := d.acquire()
 	defer d.release(u)
 	if u.Authorizer == nil {
-		return "", time.Time{}, auth.ErrLater
+		return auth.Publisher{}, auth.ErrLater
 	}
-	all := auth.Publisher{Name: "publishToken", Rights: auth.AllRights, Keys: []string{"**"}}
-	t, err := u.Mint(all, auth.TokenRequest{Keys: keys, Subject: subject, TTL: ttl})
-	return string(t.Text), t.Expires, err
+	if !u.GuardsPublish() { // publishToken alone is in effect, and the settings of the transport follow in a moment
+		return auth.Publisher{}, auth.ErrLater
+	}
+	return u.Identify(ctx, r)
+}
+
+// mint is transport.Options.Mint.
+func (d *door) mint(p auth.Publisher, r auth.TokenRequest) (auth.Token, error) {
+	u := d.acquire()
+	defer d.release(u)
+	if u.Authorizer == nil {
+		return auth.Token{}, auth.ErrLater
+	}
+	return u.Mint(p, r)
 }
 
 // guard puts what the settings say about authorization into the options of the server. Without any everybody may subscribe, and
-// nothing is asked.
+// whoever has publishToken may use the publish API, and nothing is asked.
 func (d *door) guard(c *config.Config, o *transport.Options, logger *slog.Logger) (*user, error) {
 	options := c.Authorization()
 	options.Logger = logger
@@ -115,6 +125,9 @@ func (d *door) guard(c *config.Config, o *transport.Options, logger *slog.Logger
 	}
 	if a.GuardsSubscribe() {
 		o.Authorize, o.Forget = d.authorize, d.forget
+	}
+	if a.GuardsPublish() {
+		o.IdentifyPublisher = d.identify
 	}
 	if c.TokenSecret != "" {
 		o.Mint = d.mint

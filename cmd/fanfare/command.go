@@ -61,6 +61,10 @@ func run(args, environ []string, stdout, stderr io.Writer, serve server) int {
 			printError(stderr, err)
 			return exitRuntime
 		}
+		warnings, _ := checkCerts(cmd.Config) // checkParts has looked at the error
+		for _, w := range warnings {
+			printError(stderr, fmt.Errorf("warning: %s", w))
+		}
 		text = "ok: " + cmd.Config.Sources() + "\n"
 	case "config print":
 		text = cmd.Config.YAML()

@@ -44,7 +44,7 @@ func startBrowser() {
 		chromedp.ExecPath(path), // with a fresh temporary profile, which chromedp removes
 		chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en"),
+		chromedp.Flag("no-proxy-server", true), chromedp.Flag("ignore-certificate-errors", true), chromedp.Flag("lang", "en"),
 		chromedp.Flag("host-resolver-rules", "MAP "+foreignHost+" 127.0.0.1"),
 		chromedp.WindowSize(1280, 900), chromedp.WSURLReadTimeout(2*eventually.Patience),
 	)
@@ -66,7 +66,7 @@ func closeBrowser() {
 	chromium.cancel()
 }
 
-// tab is a page in a browser of its own: nothing is shared with other tabs.
+// tab is a page.
 type tab struct {
 	t   testing.TB
 	ctx context.Context
@@ -77,14 +77,26 @@ type tab struct {
 	met      int      // how many such problems there were
 }
 
-// open loads a page. A script error in it, or a violation of its policy, fails the test.
+// open loads a page in a browser of its own: nothing is shared with other tabs. A script error in it, or a violation of its
+// policy, fails the test.
 func open(t testing.TB, url string) *tab {
 	t.Helper()
 	chromium.once.Do(startBrowser)
 	if chromium.err != nil {
 		t.Fatalf("the browser does not start: %v", chromium.err)
 	}
-	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
+	return openIn(t, chromium.ctx, url, chromedp.WithNewBrowserContext())
+}
+
+// beside loads a page in another tab of the same browser.
+func (tb *tab) beside(url string) *tab {
+	tb.t.Helper()
+	return openIn(tb.t, tb.ctx, url)
+}
+
+func openIn(t testing.TB, parent context.Context, url string, options ...chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, options...)
 	tb := &tab{t: t, ctx: ctx}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -67,7 +67,7 @@ user_pref("browser.safebrowsing.downloads.remote.enabled", false);
 	if _, err := f.read(); err != nil { // its greeting
 		t.Fatal(err)
 	}
-	f.call("WebDriver:NewSession", map[string]any{}, nil)
+	f.call("WebDriver:NewSession", map[string]any{"acceptInsecureCerts": true}, nil)
 	f.call("WebDriver:Navigate", map[string]any{"url": url}, nil)
 	return f
 }
@@ -88,8 +88,8 @@ func (f *firefox) read() ([]byte, error) {
 	return text, err
 }
 
-// call sends a command and decodes its value into result, unless that is nil.
-func (f *firefox) call(command string, params, result any) {
+// send sends a command and returns its result.
+func (f *firefox) send(command string, params any) json.RawMessage {
 	f.t.Helper()
 	f.id++
 	message, err := json.Marshal([]any{0, f.id, command, params})
@@ -110,16 +110,40 @@ func (f *firefox) call(command string, params, result any) {
 	if string(answer[2]) != "null" {
 		f.t.Fatalf("Firefox: %s: %s", command, answer[2])
 	}
-	if result == nil {
+	return answer[3]
+}
+
+// call sends a command and decodes the value in its result, unless value is nil.
+func (f *firefox) call(command string, params, value any) {
+	f.t.Helper()
+	result := f.send(command, params)
+	if value == nil {
 		return
 	}
 	var wrapped struct{ Value json.RawMessage }
-	if err = json.Unmarshal(answer[3], &wrapped); err == nil {
-		err = json.Unmarshal(wrapped.Value, result)
+	err := json.Unmarshal(result, &wrapped)
+	if err == nil {
+		err = json.Unmarshal(wrapped.Value, value)
 	}
 	if err != nil {
-		f.t.Fatalf("Firefox: %s: %v", answer[3], err)
+		f.t.Fatalf("Firefox: %s: %v", result, err)
 	}
+}
+
+// newTab opens a tab and makes it the current one.
+func (f *firefox) newTab() (handle string) {
+	f.t.Helper()
+	var opened struct{ Handle string }
+	if err := json.Unmarshal(f.send("WebDriver:NewWindow", map[string]any{"type": "tab"}), &opened); err != nil {
+		f.t.Fatal(err)
+	}
+	f.switchTo(opened.Handle)
+	return opened.Handle
+}
+
+func (f *firefox) switchTo(handle string) {
+	f.t.Helper()
+	f.call("WebDriver:SwitchToWindow", map[string]any{"handle": handle}, nil)
 }
 
 // run evaluates a script in the page and decodes its value.

@@ -187,7 +187,7 @@ func TestReloadKeepsTheTokenOfAnOpenListener(t *testing.T) {
 	s.Signal(syscall.SIGHUP)
 	const refused = "configuration not reloaded: the previous one stays in effect"
 	eventually.Holds(t, "the reload is refused", func() (bool, string) {
-		return strings.Contains(fmt.Sprint(s.Log.Records(refused)), "publishToken: cannot be removed"), s.Log.String()
+		return strings.Contains(fmt.Sprint(s.Log.Records(refused)), "the last credential cannot be removed"), s.Log.String()
 	})
 	if status, p := s.Call(http.MethodPost, "/publish?key=k", "application/json", `"x"`); status != http.StatusUnauthorized {
 		t.Errorf("without a token: %d %+v", status, p)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -29,8 +28,9 @@ const (
 	socketAdmin  = "admin"
 )
 
-// openListeners uses the inherited sockets and opens the others. The error names the setting.
-func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err error) {
+// openListeners uses the inherited sockets and opens the others. guarded says whether a credential is needed on the admin
+// listener. The error names the setting.
+func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *listeners, err error) {
 	l := &listeners{}
 	defer func() {
 		for _, f := range inherited { // each listener has its own copy
@@ -48,26 +48,30 @@ func openListeners(cfg *config.Config, inherited []*os.File) (_ *listeners, err 
 	if l.admin != nil && cfg.Admin == config.Off {
 		return nil, fmt.Errorf("admin: is off, but a socket named %q was inherited: remove it from the unit, or give admin an address", socketAdmin)
 	}
-	if l.admin != nil && cfg.PublishToken == "" && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
-		return nil, fmt.Errorf("inherited socket %q listens on %s, which other machines can reach, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or write ListenStream=127.0.0.1:PORT in its unit", socketAdmin, l.admin.Addr())
+	if l.admin != nil && !guarded && !loopback(l.admin.Addr()) { // the same rule as for the setting admin
+		return nil, openAdmin(fmt.Sprintf("inherited socket %q", socketAdmin), l.admin.Addr(), "write ListenStream=127.0.0.1:PORT in its unit")
 	}
 	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {
 		return nil, shortToken(cfg, l.admin.Addr())
 	}
 	if l.stream == nil {
-		if l.stream, err = listen("listen", cfg.Listen); err != nil {
+		if l.stream, err = listen("listen", cfg.Listen, cfg.ListenMode, cfg.ListenOwner); err != nil {
 			return nil, err
 		}
 	}
 	if l.admin == nil && cfg.Admin != config.Off {
-		if l.admin, err = listen("admin", cfg.Admin); err != nil {
+		if l.admin, err = listen("admin", cfg.Admin, cfg.AdminMode, cfg.AdminOwner); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
 }
 
+// loopback reports whether only this machine reaches the address.
 func loopback(a net.Addr) bool {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return true
+	}
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
@@ -110,8 +114,9 @@ func (l *listeners) describe() string { return strings.Join(l.inherited, ", ") }
 // announce them from the environment, because a schedule's command must not use the sockets.
 func inheritedFiles() []*os.File { return activation.Files(true) }
 
-func listen(setting, addr string) (net.Listener, error) {
-	ln, err := transport.Listen(context.Background(), addr)
+// listen opens the listener of a setting. mode and owner are those of a Unix socket.
+func listen(setting, addr, mode, owner string) (net.Listener, error) {
+	ln, err := listenAt(addr, mode, owner)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%s %s: the address is in use: stop the program that uses it, or choose another address with --%s", setting, addr, setting)
 	}

@@ -25,7 +25,11 @@ func checkParts(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return o.Check()
+	if err := o.Check(); err != nil {
+		return err
+	}
+	_, err = checkCerts(c)
+	return err
 }
 
 // engineOptions converts the settings of the engine. names are the channels and streams of Redis, or nil.
@@ -110,6 +114,9 @@ func override[T any](v *T, by *T) {
 	}
 }
 
+// addressFields are the fields that the words of clientAddressField mean.
+var addressFields = map[string]string{"x-forwarded-for": "X-Forwarded-For", "forwarded": "Forwarded"}
+
 // transportOptions converts the settings of the transport.
 func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger) (transport.Options, error) {
 	over, err := transport.ParseOverLimit(c.OverLimit)
@@ -123,6 +130,9 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		PlainIDs:                 c.IDs == "off",
 		RefuseReserved:           c.ReservedEvents == "refuse",
 		TrustedProxies:           c.Proxies(),
+		TrustUnixSockets:         c.TrustsUnix(),
+		ClientAddressField:       addressFields[c.ClientAddressField],
+		ProxyProtocol:            c.ProxyProtocol,
 		IdleTimeout:              c.IdleTimeout,
 		PingInterval:             c.PingInterval,
 		WriteTimeout:             c.WriteTimeout,
@@ -133,9 +143,15 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxConnections:           maxConnections,
 		MaxIdleConnections:       c.MaxIdleConnections,
 		MaxConnectionsPerAddress: c.MaxConnectionsPerAddress,
+		MaxConnectionsPerSubject: c.MaxConnectionsPerSubject,
+		MaxConnectRate:           c.MaxConnectRate,
+		MaxConnectRatePerAddress: c.MaxConnectRatePerAddress,
+		MaxAuthorizing:           c.MaxAuthorizing,
 		MaxLife:                  c.MaxLife,
 		MinReadRate:              int(c.MinReadRate),
 		MaxPinnedBytes:           int64(c.MaxPinnedBytes),
+		MaxStreamsPerConnection:  c.MaxStreamsPerConnection,
+		NoHTTP2:                  !c.HTTP2,
 		MaxKeysPerConnection:     c.MaxKeysPerConnection,
 		MaxKeyBytes:              int(c.MaxKeyBytes),
 		MaxIDBytes:               c.MaxIDBytes,
@@ -150,6 +166,7 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		DrainTimeout:             c.DrainTimeout,
 		NoPage:                   !c.Page,
 		PublishToken:             string(c.PublishToken),
+		MaxPublishRate:           c.MaxPublishRate,
 		AdminOrigins:             c.AdminOrigins,
 		AllowedOrigins:           c.AllowedOrigins,
 		AllowCredentials:         c.AllowCredentials,

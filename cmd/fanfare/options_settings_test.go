@@ -15,11 +15,14 @@ import (
 
 // readElsewhere has the settings that are in no options, and the file that reads each.
 var readElsewhere = map[string]string{
-	"Listen": "listen.go", "Admin": "listen.go",
+	"Listen": "listen.go", "Admin": "listen.go", "ListenMode": "listen.go", "ListenOwner": "listen.go", "AdminMode": "listen.go", "AdminOwner": "listen.go",
 	"MaxConnections": "serve.go", "StdinStops": "serve.go", "LogLevel": "serve.go", "LogFormat": "serve.go",
 	"RedisURL": "redis.go", "RedisChannels": "redis.go", "RedisStreams": "redis.go", "RedisKeys": "redis.go",
 	"RedisPayload": "redis.go", "RedisTimeout": "redis.go", "RedisMaxStreams": "redis.go",
 	"Schedules": "schedules.go",
+	"TLSCert":   "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",
+	"AdminClientCA": "certificates.go", "ACMEDomains": "certificates.go", "ACMEDirectory": "certificates.go", "ACMEEmail": "certificates.go",
+	"ACMECache": "config/tls.go", "ACMECA": "certificates.go",
 }
 
 // made is what a configuration becomes.
@@ -49,7 +52,7 @@ func convert(t *testing.T, c *config.Config) (m made) {
 // TestEverySettingHasAnEffect: each setting, changed from its default, changes the options of the engine, of the transport
 // or of the authorization, or another file reads it.
 func TestEverySettingHasAnEffect(t *testing.T) {
-	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "TrustedProxies": "10.0.0.1"}
+	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
 	history := 8
 	before := convert(t, config.Defaults())
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {
@@ -80,6 +83,8 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 			*v = map[string]string{"X-Changed": word}
 		case *[]config.KeyRule:
 			*v = []config.KeyRule{{Match: "k", History: &history}}
+		case *[]config.Publisher:
+			*v = []config.Publisher{{Name: word}}
 		case *[]config.Schedule:
 			*v = []config.Schedule{{Name: word}}
 		default:

@@ -32,12 +32,17 @@ type process struct {
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
 	admin    net.Listener  // nil if the setting is off
-	door     door          // who may subscribe
+	certs    listenerCerts
+	options  transport.Options // in effect
+
+	certsChanged chan struct{} // a file of certificates has changed them
+	guarded      bool          // a credential is needed on the admin listener
+	door         door          // who may subscribe and publish
 }
 
 // serve runs the server until SIGINT or SIGTERM, and then drains it. A second signal ends it at once.
 func serve(cfg *config.Config, load func() (*config.Config, error)) error {
-	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load}
+	p := &process{cfg: cfg, cacheKey: cfg.CacheKey, load: load, certsChanged: make(chan struct{}, 1)}
 	if err := setLevel(&p.level, cfg.LogLevel); err != nil {
 		return err
 	}
@@ -58,6 +63,10 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if err != nil {
 		return err
 	}
+	if err := p.certs.open(cfg, &to, p.logger); err != nil {
+		return err
+	}
+	defer p.certs.close()
 	authorizer, err := p.door.guard(cfg, &to, p.logger)
 	if err != nil {
 		return err
@@ -69,7 +78,13 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
 		return err
 	}
+	p.options = to
 	defer p.srv.Close()
+	for _, c := range p.certs.stores() {
+		if err := p.srv.Registry().Register(c); err != nil {
+			return err
+		}
+	}
 	if p.schedule, err = newScheduleRunner(p.srv, p.logger); err != nil {
 		return err
 	}
@@ -91,7 +106,8 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 
 	// Open the listeners, and start what publishes on its own.
 	failed := make(chan error, 2)
-	l, err := openListeners(cfg, inheritedFiles())
+	p.guarded = guardsAdmin(cfg, &to)
+	l, err := openListeners(cfg, p.guarded, inheritedFiles())
 	if err != nil {
 		return err
 	}
@@ -102,6 +118,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
 	}
 	go func() { failed <- p.srv.Serve(l.stream) }()
+	p.certs.start(l, func() { notify(p.certsChanged) })
 	if err := p.schedule.Apply(schedules(cfg)); err != nil {
 		return err
 	}
@@ -123,26 +140,36 @@ func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 
 // announce logs the addresses, the limits, and commands to try.
 func (p *process) announce(streams, admin net.Listener, limit, files int) {
-	at := "http://" + reachable(streams.Addr())
+	at, with := p.certs.stream.reach(streams.Addr())
+	for name, ln := range map[string]net.Listener{"listen": streams, "admin": admin} {
+		if ln != nil && ln.Addr().Network() == "unix" {
+			p.logger.Info("listening on a Unix socket", "setting", name, "path", ln.Addr().String())
+		}
+	}
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
 	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
 		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
 	if n := len(p.cfg.Schedules); n > 0 {
 		p.logger.Info("schedules", "running", n)
 	}
-	try := fmt.Sprintf("curl -N '%s%s?connectKey=news'", at, p.cfg.Path)
+	try := fmt.Sprintf("%s -N%s '%s%s?connectKey=news'", curl(streams.Addr()), with, at, p.cfg.Path)
 	if admin == nil {
 		p.logger.Info("publish API is off (admin: off)", "try", try)
 		return
 	}
-	api := "http://" + reachable(admin.Addr())
-	auth := ""
-	if p.cfg.PublishToken != "" {
-		auth = " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
+	api, auth := p.certs.admin.reach(admin.Addr())
+	if p.cfg.AdminClientCA != "" {
+		auth += " --cert CLIENT.pem --key CLIENT.key"
 	}
-	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.PublishToken != "")
+	switch {
+	case p.cfg.PublishToken != "":
+		auth += " --oauth2-bearer $FANFARE_PUBLISH_TOKEN" // no double quotes: the log would escape them
+	case p.cfg.GuardsPublish() && p.cfg.AdminClientCA == "":
+		auth += " --oauth2-bearer TOKEN"
+	}
+	p.logger.Info("publish API", "url", api+"/publish?key=KEY", "metrics", api+"/metrics", "token", p.cfg.GuardsPublish())
 	p.logger.Info("try", "subscribe", try,
-		"publish", fmt.Sprintf("curl '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", api, auth))
+		"publish", fmt.Sprintf("%s '%s/publish?key=news' -H 'Content-Type: text/plain' -d hello%s", curl(admin.Addr()), api, auth))
 }
 
 func pageURL(c *config.Config, at string) string {
@@ -152,8 +179,12 @@ func pageURL(c *config.Config, at string) string {
 	return at + "/"
 }
 
-// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost.
+// reachable is the address by which this machine reaches a listener. A wildcard address becomes localhost, and so does a Unix
+// socket, where any name will do.
 func reachable(a net.Addr) string {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return "localhost"
+	}
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()
@@ -180,6 +211,11 @@ func (p *process) run(signals <-chan os.Signal, failed <-chan error) error {
 			return err
 		case <-changed:
 			p.reload("file")
+		case <-p.certsChanged:
+			p.certs.options(&p.options)
+			if err := p.srv.Reconfigure(p.options); err != nil { // not possible: only certificates are new
+				return err
+			}
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				p.reload("SIGHUP")
@@ -255,15 +291,14 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	// A file that is just being written is empty or short for a moment, and valid. So no reload removes what protects the server.
-	if p.admin != nil && next.PublishToken == "" && p.cfg.PublishToken != "" {
-		return fmt.Errorf("publishToken: cannot be removed while the admin listener is open on %s: restart the server", p.admin.Addr())
-	}
-	// The open socket counts, not the address in the file, which takes effect after a restart.
-	if p.admin != nil && config.ShortToken(string(next.PublishToken)) && !loopback(p.admin.Addr()) {
-		return shortToken(next, p.admin.Addr())
-	}
 	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
+	useCerts, err := p.certs.load(next, &to, p.admin != nil)
+	if err != nil {
+		return err
+	}
+	if err := p.checkPublishers(next, &to); err != nil {
+		return err
+	}
 	authorizer, err := p.door.guard(next, &to, p.logger)
 	if err != nil {
 		return err
@@ -273,17 +308,23 @@ func (p *process) apply(next *config.Config) error {
 		return errors.New("authorization: cannot be switched off while the streams are open: " +
 			"restart the server, or let everybody subscribe by anonymousKeys: [\"**\"]")
 	}
+	if err := to.Check(); err != nil {
+		p.door.retire(authorizer)
+		return err
+	}
+	useCerts()
 	// The new one first: the server must not ask one that allows more than the configuration.
 	old := p.door.replace(authorizer)
 	if err := p.srv.Reconfigure(to); err != nil {
 		p.door.retire(p.door.replace(old))
 		return err
 	}
+	p.options = to
 	p.door.retire(old)
 	p.eng.Reconfigure(eo)
 	if err := p.schedule.Apply(schedules(next)); err != nil {
 		return err
 	}
-	p.cfg = next
+	p.cfg, p.guarded = next, guardsAdmin(next, &to)
 	return setLevel(&p.level, next.LogLevel)
 }

@@ -31,6 +31,9 @@ type common struct {
 	CA          string   `name:"ca" placeholder:"FILE" group:"Server" help:"https: trust the certificates in this PEM file instead of the system's."`
 	Insecure    bool     `group:"Server" help:"https: accept any certificate."`
 	ServerName  string   `placeholder:"NAME" group:"Server" help:"https: the name that the certificate must have, also sent as SNI. Default: the URL's host."`
+	Resume      bool     `name:"resume-sessions" group:"Server" help:"https: resume TLS sessions by tickets. Without it each connection makes a full handshake."`
+	HTTP2       bool     `name:"http2" group:"Server" help:"Open the streams with HTTP/2, by ALPN with https and by prior knowledge with http. Publish requests remain HTTP/1.1."`
+	PerConn     int      `range:"0 to 10000" name:"streams-per-connection" default:"0" placeholder:"N" group:"Server" help:"--http2: streams on each connection. 0: 100."`
 	ServerPID   []int    `range:"the pid of a running process" name:"server-pid" placeholder:"PID" group:"Server" help:"Process of the server, to measure its CPU time and memory, including its children. Repeatable."`
 
 	Subscribers    int           `range:"1 to 1000000" short:"n" default:"1000" placeholder:"N" group:"Load" help:"Subscribers (${default})."`

@@ -17,6 +17,8 @@ type Routes struct {
 	// HoldsHead says that the response's head is sent with the first event and not before. A subscriber then counts as subscribed
 	// when its request was sent.
 	HoldsHead bool
+	// HeadFirst says that the response's head is sent before the subscriber is registered. Nothing shows when it is.
+	HeadFirst bool
 	// InFlight is how many connections are opened at the same time. 0: fanload's default.
 	InFlight int
 }
@@ -29,6 +31,12 @@ func ours() Routes {
 		PublishHeaders: []string{"Content-Type: text/plain"},
 		PublishBody:    "{{.Payload}}",
 	}
+}
+
+func headFirst() Routes {
+	r := ours()
+	r.HeadFirst = true
+	return r
 }
 
 // Ports are the ports on 127.0.0.1 that a peer may use. Peers with one listener have both routes on Stream.
@@ -49,6 +57,7 @@ type Command struct {
 type Plan struct {
 	Commands          []Command
 	Base, PublishBase string
+	CA                string // PEM file with the certificate of Base, if that is https
 }
 
 // Peer is one server.
@@ -56,6 +65,8 @@ type Peer struct {
 	Name     string
 	Settings string // a summary in one line; the README has all of them
 	Routes   Routes
+	TLS      bool // the streams are https; publishing is not
+	HTTP2    bool // it offers HTTP/2 by ALPN
 	// Version finds the peer on this machine. An error of type *Missing says how to install it.
 	Version func(ctx context.Context, env *Env) (string, error)
 	// Plan builds the peer if necessary, and writes its configuration into dir.
@@ -73,16 +84,20 @@ func (m *Missing) Error() string {
 func Peers() []Peer {
 	return []Peer{
 		floorC(), floorGo(), fanfare(),
-		goPeer("mercure", "github.com/dunglas/mercure",
+		goPeer("mercure", mercureLibrary,
 			"library, transport in memory, anonymous subscribers, no log, no write timeout", Routes{}),
 		goPeer("centrifuge", "github.com/centrifugal/centrifuge",
 			"library, SSE handler, broker in memory, no history, no log, no check for pongs", Routes{}),
-		goPeer("gosse", "github.com/tmaxmax/go-sse", "library, provider Joe, no replay, no log", Routes{}),
+		goPeer("gosse", "github.com/tmaxmax/go-sse", "library, provider Joe, no replay, no log", headFirst()),
 		goPeer("r3labs", "github.com/r3labs/sse/v2", "library, streams by themselves, no replay", Routes{}),
 		eggSSE(),
 		nchan("nchan", "1", "nginx, one worker, in shared memory, no access log, buffer of 1,024 events"),
 		nchan("nchan-auto", "auto", "nginx, a worker for each core, otherwise as nchan"),
 		pushpin(),
+		floorTLS(), fanfareTLS(), fanfareBehindNginx(),
+		hosted("mercure-tls", "mercure", "as mercure, crypto/tls of Go", mercureVersion),
+		hosted("nethttp-tls", "nethttp", "net/http and crypto/tls of Go: a handler that writes and flushes, a queue of 64 events for each subscriber", goVersion),
+		nchanTLS(),
 	}
 }
 
@@ -110,6 +125,8 @@ func Find(names string) ([]Peer, error) {
 	}
 	return found, nil
 }
+
+func secureBase(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port) }
 
 func base(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 

@@ -21,6 +21,8 @@ type Env struct {
 
 	mu    sync.Mutex
 	built map[string]error
+
+	certificate func() (Certificate, error) // makes it once
 }
 
 // NewEnv finds this module, from the current folder.
@@ -34,7 +36,9 @@ func NewEnv(ctx context.Context, bin string) (*Env, error) {
 	if err != nil || name != module {
 		return nil, fmt.Errorf("this is not the folder bench/peers: run `go run .` there, because the servers are built from its sources")
 	}
-	return &Env{Root: root, Bin: bin, built: map[string]error{}}, nil
+	e := &Env{Root: root, Bin: bin, built: map[string]error{}}
+	e.certificate = sync.OnceValues(func() (Certificate, error) { return makeCertificate(bin) })
+	return e, nil
 }
 
 // Main is the folder of the main module.
@@ -48,13 +52,13 @@ func (e *Env) Build(ctx context.Context, name, dir, pkg string) (string, error) 
 	})
 }
 
-// BuildC compiles a C program once and returns its path.
-func (e *Env) BuildC(ctx context.Context, name string, source []byte) (string, error) {
+// BuildC compiles a C program once, with more arguments for the compiler after the source, and returns its path.
+func (e *Env) BuildC(ctx context.Context, name string, source []byte, more ...string) (string, error) {
 	return e.once(name, func(target string) error {
 		if err := os.WriteFile(target+".c", source, 0o644); err != nil {
 			return err
 		}
-		_, err := output(ctx, e.Bin, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", target, target+".c")
+		_, err := output(ctx, e.Bin, "gcc", append([]string{"-O2", "-Wall", "-Wextra", "-Werror", "-o", target, target + ".c"}, more...)...)
 		return err
 	})
 }

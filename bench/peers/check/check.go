@@ -25,7 +25,7 @@ var Standard = Size{Subscribers: 50, Events: 200, Keys: 3}
 // within bounds the time of a whole check.
 const within = 60 * time.Second
 
-// settle is how long to wait for a peer that holds the head back to register its subscribers. Nothing shows when it has.
+// settle is how long to wait for a peer to register its subscribers if its head does not show that it has.
 const settle = 500 * time.Millisecond
 
 // Run opens the subscribers, publishes, and reads until each has all events of its key. It fails at the first event that is
@@ -55,7 +55,7 @@ func Run(ctx context.Context, peer catalog.Peer, plan catalog.Plan, size Size) e
 			}
 		}
 	}
-	if peer.Routes.HoldsHead {
+	if peer.Routes.HoldsHead || peer.Routes.HeadFirst {
 		time.Sleep(settle)
 	}
 

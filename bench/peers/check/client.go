@@ -6,12 +6,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"text/template"
@@ -27,6 +30,7 @@ type client struct {
 	address string // of the stream
 	target  string // of publishing
 	vars    vars
+	trust   *tls.Config // of the stream; nil: http
 }
 
 type vars struct{ Base, PublishBase, Key, Payload string }
@@ -42,6 +46,14 @@ func newClient(peer catalog.Peer, plan catalog.Plan) (*client, error) {
 			return nil, err
 		}
 		*b.to = u.Host
+		if u.Scheme == "https" {
+			text, err := os.ReadFile(plan.CA)
+			if err != nil {
+				return nil, err
+			}
+			c.trust = &tls.Config{RootCAs: x509.NewCertPool(), ServerName: u.Hostname(), MinVersion: tls.VersionTLS13}
+			c.trust.RootCAs.AppendCertsFromPEM(text)
+		}
 	}
 	return c, nil
 }
@@ -78,6 +90,9 @@ func (c *client) request(ctx context.Context, address, method, route, key, paylo
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
+	}
+	if c.trust != nil && address == c.address {
+		conn = tls.Client(conn, c.trust)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		err = conn.SetDeadline(deadline)

@@ -25,17 +25,26 @@ type Publish func(ctx context.Context, key string, data []byte) error
 
 // Run serves both routes on the address of the flag -listen until SIGTERM or SIGINT, and exits with 1 on an error. It has no
 // timeouts and no log, because they are not to be measured.
+//
+// With -tls-cert and -tls-key the streams have TLS, with HTTP/2 or HTTP/1.1 by ALPN, and the publish route has the address of
+// -publish, without TLS.
 func Run(subscribe http.Handler, publish Publish) {
-	listen := flag.String("listen", "127.0.0.1:0", "address of both routes; loopback only")
+	var f flags
+	flag.StringVar(&f.listen, "listen", "127.0.0.1:0", "address of both routes; loopback only")
+	flag.StringVar(&f.publish, "publish", "", "address of the publish route, if the other has TLS; loopback only")
+	flag.StringVar(&f.cert, "tls-cert", "", "certificate of -listen, in PEM; empty: no TLS")
+	flag.StringVar(&f.key, "tls-key", "", "its key")
 	flag.Parse()
-	if err := run(*listen, subscribe, publish); err != nil {
+	if err := run(f, subscribe, publish); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(listen string, subscribe http.Handler, publish Publish) error {
-	l, err := Listen(listen)
+type flags struct{ listen, publish, cert, key string }
+
+func run(f flags, subscribe http.Handler, publish Publish) error {
+	l, err := Listen(f.listen)
 	if err != nil {
 		return err
 	}
@@ -46,8 +55,17 @@ func run(listen string, subscribe http.Handler, publish Publish) error {
 
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	failed := make(chan error, 2)
+	if f.cert == "" {
+		go func() { failed <- server.Serve(l) }()
+	} else {
+		p, err := Listen(f.publish)
+		if err != nil {
+			return fmt.Errorf("-publish: %w", err)
+		}
+		go func() { failed <- server.Serve(p) }()
+		go func() { failed <- server.ServeTLS(l, f.cert, f.key) }()
+	}
 	select {
 	case err := <-failed:
 		return err

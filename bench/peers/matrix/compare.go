@@ -38,14 +38,18 @@ func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Opt
 			doc.Scenarios = append(doc.Scenarios, s)
 		}
 	}
-	done, total := 0, o.Rounds*len(scenarios)*len(peers)
+	done, total := 0, 0
+	for _, s := range scenarios {
+		total += o.Rounds * len(able(peers, s))
+	}
 	for range o.Rounds {
 		for i, s := range scenarios {
 			round := doc.LastRound(s) + 1
 			doc.Rounds = max(doc.Rounds, round)
-			for j := range peers {
+			able := able(peers, s)
+			for j := range able {
 				// Begin with another peer each time.
-				peer := peers[(j+i+round)%len(peers)]
+				peer := able[(j+i+round)%len(able)]
 				run := one(ctx, env, fanload, peer, s, o, doc)
 				if ctx.Err() != nil {
 					return errors.Join(ctx.Err(), save())
@@ -62,6 +66,11 @@ func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Opt
 		}
 	}
 	return nil
+}
+
+// able returns the peers that can do a scenario: HTTP/2 is not for all.
+func able(peers []catalog.Peer, s report.Scenario) []catalog.Peer {
+	return slices.DeleteFunc(slices.Clone(peers), func(p catalog.Peer) bool { return s.Streams > 0 && !p.HTTP2 })
 }
 
 // one makes one run of a peer: start, measure, stop.
@@ -93,8 +102,8 @@ func one(ctx context.Context, env *catalog.Env, fanload string, peer catalog.Pee
 func line(r report.Run) string {
 	text := fmt.Sprintf("%-6s %6d  %-11s", r.Scenario.Kind, r.Scenario.Subscribers, r.Peer)
 	if f := r.Figures; f != nil {
-		text += fmt.Sprintf("  %6.2f us/delivery  %8.0f deliveries/s  p50 %.0f us  p99 %.0f us  publish p99 %.0f us  %.1f kB/subscriber",
-			f.CPUPerDelivery, f.DeliveriesPerSecond, f.LatencyP50, f.LatencyP99, f.PublishP99, f.IdleBytes/1000)
+		text += fmt.Sprintf("  %6.2f us/delivery  %8.0f deliveries/s  p50 %.0f us  p99 %.0f us  publish p99 %.0f us  %.1f kB/subscriber  %.0f us/connect",
+			f.CPUPerDelivery, f.DeliveriesPerSecond, f.LatencyP50, f.LatencyP99, f.PublishP99, f.IdleBytes/1000, f.CPUPerConnect)
 	}
 	if len(r.Problems) > 0 {
 		text += "  † " + strings.Join(r.Problems, "; ")

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,6 +26,8 @@ type result struct {
 		Connected int64   `json:"connected"`
 		Failed    int64   `json:"failed"`
 		PerSecond float64 `json:"per_second"`
+
+		Ciphers map[string]int64 `json:"ciphers"`
 	} `json:"connect"`
 	Publish struct {
 		Events   int64   `json:"events"`
@@ -56,6 +59,7 @@ type result struct {
 	Timeline []point `json:"timeline"`
 	Server   *struct {
 		CPUPerDelivery   float64 `json:"cpu_us_per_delivery"`
+		CPUPerConnect    float64 `json:"cpu_us_per_connect"`
 		Cores            float64 `json:"cores"`
 		RSSBefore        float64 `json:"rss_before"`
 		EndPerConnection float64 `json:"rss_end_per_connection"`
@@ -91,8 +95,13 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	mode, duration := "closed", duration(s, o)
 	var more []string
 	switch s.Kind {
-	case report.Idle:
+	case report.Idle, report.H2Idle, report.TabsIdle:
 		mode, duration = "ramp", o.Hold
+	case report.Connect:
+		mode, duration = "ramp", shortHold
+	case report.Resume:
+		// The first connections have no ticket yet: few at once are few of them.
+		mode, duration, more = "ramp", shortHold, []string{"--resume-sessions", "--in-flight", strconv.Itoa(min(resumeInFlight, 1+s.Subscribers/100))}
 	case report.Paced:
 		mode, more = "open", []string{"--rate", strconv.FormatFloat(s.Rate, 'f', -1, 64)}
 	case report.Burst:
@@ -103,7 +112,13 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	if s.InFlight > 0 {
 		more = append(more, "--publishes-in-flight", strconv.Itoa(s.InFlight))
 	}
-	if s.Kind != report.Idle {
+	if s.Streams > 0 {
+		more = append(more, "--http2", "--streams-per-connection", strconv.Itoa(s.Streams))
+	}
+	if peer.Plan.CA != "" {
+		more = append(more, "--ca", peer.Plan.CA)
+	}
+	if !silent(s.Kind) {
 		more = append(more, "--warmup-passes", strconv.Itoa(passes(s)))
 	}
 	args := []string{
@@ -124,6 +139,11 @@ func arguments(s report.Scenario, o *Options, peer *launch.Running, jsonFile str
 	}
 	return append(args, more...)
 }
+
+const (
+	shortHold      = 100 * time.Millisecond // of scenarios that only connect
+	resumeInFlight = 16                     // connections opened at the same time
+)
 
 // warm is the least number of deliveries before a server is measured. By then code is compiled and tables have grown.
 const warm = 50_000
@@ -191,7 +211,9 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 	}
 	if v := r.Server; v != nil {
 		f.BaseBytes, f.IdleBytes, f.CPUPerDelivery, f.ServerCores = v.RSSBefore, v.EndPerConnection, v.CPUPerDelivery, v.Cores
+		f.CPUPerConnect = v.CPUPerConnect
 	}
+	f.Encryption = r.Connect.Ciphers
 	var problems []string
 	for _, p := range []struct {
 		n    int64
@@ -214,14 +236,29 @@ func figures(s report.Scenario, r *result) (*report.Figures, []string) {
 			problems = append(problems, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
+	if full, resumed := r.handshakes(); s.Kind == report.Resume && resumed < 9*full {
+		problems = append(problems, fmt.Sprintf("only %d of %d connections were resumed", resumed, full+resumed))
+	}
 	switch {
-	case s.Kind == report.Idle:
+	case silent(s.Kind):
 	case r.Deliveries.Total == 0:
 		problems = append(problems, "nothing was delivered")
 	case r.Deliveries.Measured == 0:
 		return nil, problems // the run was too short to measure anything, which is not the server's fault
 	}
 	return f, problems
+}
+
+// handshakes is how many connections had a full handshake, and how many were resumed.
+func (r *result) handshakes() (full, resumed int64) {
+	for text, n := range r.Connect.Ciphers {
+		if strings.HasSuffix(text, ", resumed") {
+			resumed += n
+		} else {
+			full += n
+		}
+	}
+	return full, resumed
 }
 
 // drift is the server's CPU per delivery in the second half of the measured time, divided by that in the first. It is 0 if the

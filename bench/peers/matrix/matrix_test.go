@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,58 @@ func TestArguments(t *testing.T) {
 			if !strings.Contains(line, w) {
 				t.Errorf("%s: %s\nlacks %s", kind, line, w)
 			}
+		}
+	}
+}
+
+// TestTLSScenarios have their own numbers of subscribers, and flags of fanload.
+func TestTLSScenarios(t *testing.T) {
+	o := &Options{TLS: true, Kinds: TLSKinds, Rounds: 1, Duration: time.Second, Settle: time.Second, Hold: 4 * time.Second}
+	if err := o.Check(); err != nil {
+		t.Fatal(err)
+	}
+	peer := &launch.Running{Plan: catalog.Plan{Base: "https://127.0.0.1:1", PublishBase: "http://127.0.0.1:2", CA: "C"}}
+	lines := map[string]string{}
+	for _, s := range o.Scenarios() {
+		lines[fmt.Sprint(s.Kind, " ", s.Subscribers)] = strings.Join(arguments(s, o, peer, "F"), " ") + " "
+	}
+	for name, want := range map[string]string{
+		"idle 10000":     "ramp |--duration 4s ",
+		"event90 1000":   "closed |--size 90 ",
+		"event90 5000":   "closed |--size 90 ",
+		"event500 1000":  "closed |--size 500 ",
+		"event500 5000":  "closed |--size 500 ",
+		"connect 5000":   "ramp |--duration 100ms ",
+		"resume 5000":    "ramp |--duration 100ms |--resume-sessions --in-flight 16 ",
+		"h2-idle 5000":   "ramp |--http2 --streams-per-connection 100 |--duration 4s ",
+		"h2 5000":        "closed |--http2 --streams-per-connection 100 |--size 90 ",
+		"tabs-idle 9000": "ramp |--http2 --streams-per-connection 30 |--duration 4s ",
+		"tabs 9000":      "closed |--http2 --streams-per-connection 30 |--size 90 ",
+	} {
+		for _, w := range strings.Split(want+"|--ca C ", "|") {
+			if !strings.Contains(lines[name], w) {
+				t.Errorf("%s: %q lacks %q", name, lines[name], w)
+			}
+		}
+	}
+	if len(lines) != 11 {
+		t.Errorf("%d scenarios; want 11", len(lines))
+	}
+	for _, c := range []struct {
+		kind report.Kind
+		text string
+		bad  bool
+	}{
+		{report.Resume, `{"TLS 1.3, A": 10, "TLS 1.3, A, resumed": 89}`, true},
+		{report.Resume, `{"TLS 1.3, A": 10, "TLS 1.3, A, resumed": 90}`, false},
+		{report.Connect, `{"TLS 1.3, A": 99}`, false},
+	} {
+		var r result
+		if err := json.Unmarshal([]byte(`{"connect":{"ciphers":`+c.text+`}}`), &r); err != nil {
+			t.Fatal(err)
+		}
+		if _, problems := figures(scenario(c.kind, 99), &r); (len(problems) > 0) != c.bad {
+			t.Errorf("%s %s: %v", c.kind, c.text, problems)
 		}
 	}
 }
@@ -142,7 +195,7 @@ func TestPasses(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	kinds, err := ParseKinds("one, burst")
+	kinds, err := ParseKinds("one, burst", Kinds)
 	if err != nil || !slices.Equal(kinds, []report.Kind{report.One, report.Burst}) {
 		t.Errorf("%v %v", kinds, err)
 	}

@@ -25,9 +25,32 @@ const (
 // Kinds are in their order within a round.
 var Kinds = []report.Kind{report.Idle, report.One, report.Large, report.Keys, report.Flight, report.Paced, report.Burst}
 
+// TLSKinds are those of a comparison with TLS, in their order within a round.
+var TLSKinds = []report.Kind{report.Idle, report.Event90, report.Event500, report.Connect, report.Resume, report.H2Idle, report.H2, report.TabsIdle, report.Tabs}
+
+const (
+	perConnection = 100 // streams of HTTP/2
+	perBrowser    = 30  // the same, of the scenarios with tabs
+)
+
+// tlsSubscribers are the numbers of subscribers in a comparison with TLS, if no others are given.
+func tlsSubscribers(kind report.Kind) []int {
+	switch kind {
+	case report.Idle:
+		return []int{10_000}
+	case report.Event90, report.Event500:
+		return []int{1000, 5000}
+	case report.TabsIdle, report.Tabs:
+		return []int{300 * perBrowser}
+	default:
+		return []int{5000}
+	}
+}
+
 // Options are the options of a comparison.
 type Options struct {
-	Subscribers []int
+	TLS         bool
+	Subscribers []int // if empty and TLS, as many as tlsSubscribers
 	Kinds       []report.Kind
 	Rounds      int
 	Duration    time.Duration // of publishing, after the warm-up
@@ -44,7 +67,7 @@ const (
 
 // Check refuses options out of bounds. The error names the flag.
 func (o *Options) Check() error {
-	if len(o.Subscribers) == 0 || len(o.Kinds) == 0 {
+	if len(o.Subscribers) == 0 && !o.TLS || len(o.Kinds) == 0 {
 		return fmt.Errorf("-subscribers and -scenarios need a value")
 	}
 	for _, n := range o.Subscribers {
@@ -66,6 +89,13 @@ func (o *Options) Check() error {
 // Scenarios returns the scenarios of the options, in their order.
 func (o *Options) Scenarios() []report.Scenario {
 	var all []report.Scenario
+	if len(o.Subscribers) == 0 {
+		for _, k := range o.Kinds {
+			for _, n := range tlsSubscribers(k) {
+				all = append(all, scenario(k, n))
+			}
+		}
+	}
 	for _, n := range o.Subscribers {
 		for _, k := range o.Kinds {
 			all = append(all, scenario(k, n))
@@ -88,20 +118,33 @@ func scenario(kind report.Kind, subscribers int) report.Scenario {
 		s.Rate = perSecond / float64(subscribers)
 	case report.Burst:
 		s.Burst = max(1, min(mostBurst, perBurst/subscribers))
+	case report.Event90:
+		s.Size = 90
+	case report.Event500:
+		s.Size = 500
+	case report.H2Idle, report.H2:
+		s.Size, s.Streams = 90, perConnection
+	case report.TabsIdle, report.Tabs:
+		s.Size, s.Streams = 90, perBrowser
 	}
 	return s
 }
 
-// ParseKinds reads a comma-separated list. "" means all kinds.
-func ParseKinds(text string) ([]report.Kind, error) {
+// silent reports whether a scenario has no events.
+func silent(kind report.Kind) bool {
+	return slices.Contains([]report.Kind{report.Idle, report.Connect, report.Resume, report.H2Idle, report.TabsIdle}, kind)
+}
+
+// ParseKinds reads a comma-separated list of some of the known kinds. "" means all of them.
+func ParseKinds(text string, known []report.Kind) ([]report.Kind, error) {
 	if text == "" {
-		return Kinds, nil
+		return known, nil
 	}
 	var all []report.Kind
 	for _, w := range strings.Split(text, ",") {
 		k := report.Kind(strings.TrimSpace(w))
-		if !slices.Contains(Kinds, k) {
-			return nil, fmt.Errorf("-scenarios: %q is unknown: give some of %v", w, Kinds)
+		if !slices.Contains(known, k) {
+			return nil, fmt.Errorf("-scenarios: %q is unknown: give some of %v", w, known)
 		}
 		all = append(all, k)
 	}

@@ -6,7 +6,9 @@ package report
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +16,8 @@ import (
 
 // Document is a whole comparison, as in the JSON file.
 type Document struct {
-	Started   string     `json:"started"`  // RFC 3339
+	Started   string     `json:"started"` // RFC 3339
+	TLS       bool       `json:"tls,omitempty"`
 	Commands  []string   `json:"commands"` // more than one if rounds were added
 	Machine   Machine    `json:"machine"`
 	Load      float64    `json:"load"` // the machine's one-minute load average before the first run
@@ -61,6 +64,18 @@ const (
 	Burst  Kind = "burst"  // one key, many events at once
 )
 
+// The kinds of a comparison with TLS, in addition to Idle. Those with HTTP/2 are for the servers that offer it.
+const (
+	Event90  Kind = "event90"  // as One, with events of 90 bytes
+	Event500 Kind = "event500" // as One, with events of 500 bytes
+	Connect  Kind = "connect"  // connect all subscribers, each with a full handshake
+	Resume   Kind = "resume"   // the same, with session tickets
+	H2Idle   Kind = "h2-idle"  // as Idle, 100 streams on each connection
+	H2       Kind = "h2"       // as Event90, 100 streams on each connection
+	TabsIdle Kind = "tabs-idle"
+	Tabs     Kind = "tabs" // the same two with 30 streams on each connection, as the tabs of a browser
+)
+
 // Scenario is what each peer does in a round.
 type Scenario struct {
 	Kind        Kind    `json:"kind"`
@@ -70,6 +85,7 @@ type Scenario struct {
 	Rate        float64 `json:"rate,omitempty"`      // paced: events a second
 	Burst       int     `json:"burst,omitempty"`     // burst: events at once
 	InFlight    int     `json:"in_flight,omitempty"` // flight: publishes at once
+	Streams     int     `json:"streams,omitempty"`   // HTTP/2: on each connection; 0: HTTP/1.1
 }
 
 // Run is one run of a peer. A run that failed has no figures, and problems that say why.
@@ -88,6 +104,7 @@ type Figures struct {
 	IdleBytes           float64 `json:"idle_bytes"`       // resident per subscriber, at the end of the hold
 	ConnectsPerSecond   float64 `json:"connects_per_s"`   // until the last response head
 	CPUPerDelivery      float64 `json:"cpu_us"`           // of the server
+	CPUPerConnect       float64 `json:"connect_cpu_us"`   // of the server, for each subscriber
 	DeliveriesPerSecond float64 `json:"deliveries_per_s"` // from a publish to its last delivery
 	LatencyP50          float64 `json:"latency_p50_us"`   // from when the event was due to its delivery
 	LatencyP99          float64 `json:"latency_p99_us"`
@@ -101,6 +118,9 @@ type Figures struct {
 	ClientCores         float64 `json:"client_cores"`
 	OtherCores          float64 `json:"other_cores"`  // of programs that are neither server nor client
 	StolenCores         float64 `json:"stolen_cores"` // time that the host of a virtual machine gave to others
+
+	// Encryption has the number of connections with each TLS version and cipher suite, and ", resumed" where a ticket was accepted.
+	Encryption map[string]int64 `json:"encryption,omitempty"`
 }
 
 // Read reads a JSON file.
@@ -130,8 +150,9 @@ func (d *Document) Write(dir string) error {
 	return write(dir, files)
 }
 
-// WriteDocs writes benchmarks.md into a folder, and peers.json and the plots into its subfolder benchmarks.
-func (d *Document) WriteDocs(dir string) error {
+// WriteDocs writes benchmarks.md into a folder, and peers.json and the plots into its subfolder benchmarks. If secure is not nil,
+// the page has a second part about that comparison, and the subfolder its tls.json.
+func (d *Document) WriteDocs(dir string, secure *Document) error {
 	sub := filepath.Join(dir, "benchmarks")
 	if err := os.MkdirAll(sub, 0o755); err != nil {
 		return err
@@ -142,10 +163,19 @@ func (d *Document) WriteDocs(dir string) error {
 	}
 	files := d.Plots()
 	files["peers.json"] = string(b) + "\n"
+	page := docsHead + d.Markdown("benchmarks/")
+	if secure != nil {
+		if b, err = json.Marshal(secure); err != nil {
+			return err
+		}
+		files["tls.json"] = string(b) + "\n"
+		maps.Copy(files, secure.Plots())
+		page += docsTLS + secure.Markdown("benchmarks/")
+	}
 	if err := write(sub, files); err != nil {
 		return err
 	}
-	return write(dir, map[string]string{"benchmarks.md": docsHead + d.Markdown("benchmarks/")})
+	return write(dir, map[string]string{"benchmarks.md": page})
 }
 
 func write(dir string, files map[string]string) error {
@@ -160,6 +190,9 @@ func write(dir string, files map[string]string) error {
 // Continue makes d, which has no runs yet, the continuation of an earlier comparison. New runs are added to those of the earlier
 // one. The earlier one must have all peers of d, with the same versions and settings.
 func (d *Document) Continue(earlier *Document) error {
+	if d.TLS != earlier.TLS {
+		return errors.New("one comparison is with TLS and the other without: give each its own -out")
+	}
 	for _, p := range d.Peers {
 		if !slices.Contains(earlier.Peers, p) {
 			return fmt.Errorf("the earlier comparison does not have %s with the same version and settings (%+v): start a new one, without -continue", p.Name, p)
@@ -169,6 +202,11 @@ func (d *Document) Continue(earlier *Document) error {
 	*d = *earlier
 	d.Commands = slices.Compact(commands)
 	return nil
+}
+
+// has reports whether a peer has run in a scenario of a kind.
+func (d *Document) has(peer string, kind Kind) bool {
+	return slices.ContainsFunc(d.Runs, func(r Run) bool { return r.Peer == peer && r.Scenario.Kind == kind })
 }
 
 // LastRound is the last round of a scenario, or 0.

@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +23,12 @@ limits or heartbeat. They show the cost of the kernel, which no server can avoid
 
 `
 
+// docsTLS is the beginning of the second part.
+const docsTLS = `
+## TLS and HTTP/2
+
+The streams of these servers are https, with the same certificate; the publish request is not encrypted. ` + "`floor-tls` is the floor\nwith OpenSSL: one thread in C, one `SSL_write` for each socket.\n\n"
+
 // Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong. prefix is the path
 // of the plots.
 func (d *Document) Markdown(prefix string) string {
@@ -32,7 +40,7 @@ func (d *Document) Markdown(prefix string) string {
 	fmt.Fprintf(&b, "Load average before: %.2f. Other programs and the machine's host used %.2f cores in the median run, %.2f at most.\n", d.Load, middle, most)
 	fmt.Fprintf(&b, "Server and clients share the machine: read the figures as ratios. Each figure is the median of at most %s. The lowest and the highest are in "+
 		"parentheses, if there was more than one round. `x` is the median of the ratios to the floor in the same round. † marks a server that did not deliver "+
-		"everything once and in order, see [the end](#what-was-not-delivered).\n\n", plural(d.Rounds, "round"))
+		"everything once and in order, see [the end](#%s).\n\n", plural(d.Rounds, "round"), strings.ReplaceAll(strings.ToLower(d.undelivered()), " ", "-"))
 	b.WriteString("| server | version | settings |\n|---|---|---|\n")
 	for _, p := range d.Peers {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.Name, cell(p.Version), cell(p.Settings))
@@ -40,9 +48,10 @@ func (d *Document) Markdown(prefix string) string {
 	for _, a := range d.Absent {
 		fmt.Fprintf(&b, "| %s | not measured | %s |\n", a.Name, cell(a.Why))
 	}
-	for _, v := range views {
+	for _, v := range d.views() {
 		d.table(&b, v, prefix)
 	}
+	d.encryption(&b)
 	d.drifts(&b)
 	d.problems(&b)
 	return b.String()
@@ -58,7 +67,7 @@ func (d *Document) table(b *strings.Builder, v view, prefix string) {
 		fmt.Fprintf(b, " %s subscribers |", thousands(n))
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(numbers)) + "\n")
-	for _, p := range d.Peers {
+	for _, p := range d.peers(v.kind) {
 		fmt.Fprintf(b, "| %s |", p.Name)
 		for _, n := range numbers {
 			fmt.Fprintf(b, " %s |", v.cell(d.stat(p.Name, &v, n)))
@@ -66,6 +75,49 @@ func (d *Document) table(b *strings.Builder, v view, prefix string) {
 		b.WriteString("\n")
 	}
 	fmt.Fprintf(b, "\n![%s](%s%s.svg)\n", v.title, prefix, v.file)
+}
+
+// peers are those that have run in a scenario of a kind: HTTP/2 is not for all.
+func (d *Document) peers(kind Kind) []Peer {
+	return slices.DeleteFunc(slices.Clone(d.Peers), func(p Peer) bool { return !d.has(p.Name, kind) })
+}
+
+// suffix distinguishes the headings of the two comparisons on the same page.
+func (d *Document) suffix() string {
+	if d.TLS {
+		return " with TLS"
+	}
+	return ""
+}
+
+func (d *Document) undelivered() string { return "What was not delivered" + d.suffix() }
+
+// encryption lists what each server has negotiated.
+func (d *Document) encryption(b *strings.Builder) {
+	if !d.TLS {
+		return
+	}
+	b.WriteString("\n### What was negotiated\n\n")
+	byText := map[string][]string{} // peers by what they negotiated
+	for _, p := range d.Peers {
+		found := map[string]bool{}
+		for _, r := range d.Runs {
+			if r.Peer == p.Name && r.Figures != nil {
+				for text := range r.Figures.Encryption {
+					found[strings.TrimSuffix(text, ", resumed")] = true
+				}
+			}
+		}
+		if len(found) == 0 {
+			continue
+		}
+		text := strings.Join(slices.Sorted(maps.Keys(found)), "; ")
+		byText[text] = append(byText[text], p.Name)
+	}
+	for _, text := range slices.Sorted(maps.Keys(byText)) {
+		fmt.Fprintf(b, "- %s: %s\n", text, strings.Join(byText[text], ", "))
+	}
+	b.WriteString("\nThe certificate is ECDSA with P-256.\n")
 }
 
 func (v *view) cell(s stat) string {
@@ -95,7 +147,7 @@ const much = 1.2
 
 // drifts lists the servers whose CPU per delivery still changed during the runs, so that a longer run would give another figure.
 func (d *Document) drifts(b *strings.Builder) {
-	b.WriteString("\n### What still changed\n\n")
+	fmt.Fprintf(b, "\n### What still changed%s\n\n", d.suffix())
 	fmt.Fprintf(b, "CPU per delivery in the second half of a run divided by that in the first half, if the median over the rounds is above %.1f or below %.2f. "+
 		"Either the server was not warm, or it slows down during the run, or another program disturbed the run.\n\n", much, 1/much)
 	reported := false
@@ -114,7 +166,7 @@ func (d *Document) drifts(b *strings.Builder) {
 }
 
 func (d *Document) problems(b *strings.Builder) {
-	b.WriteString("\n### What was not delivered\n\n")
+	fmt.Fprintf(b, "\n### %s\n\n", d.undelivered())
 	var texts []string // in the order in which they came, each once
 	rounds := map[string][]string{}
 	for _, r := range d.Runs {

@@ -10,7 +10,7 @@ import (
 // Plots returns the SVG files by name.
 func (d *Document) Plots() map[string]string {
 	all := map[string]string{}
-	for _, v := range views {
+	for _, v := range d.views() {
 		if len(d.subscribers(v.kind)) > 0 {
 			all[v.file+".svg"] = d.plot(v)
 		}
@@ -37,7 +37,8 @@ var colors = []string{"#7fb2e5", "#2f78c4", "#12406f", "#c98a1b"}
 func (d *Document) plot(v view) string {
 	numbers := d.subscribers(v.kind)
 	var all []float64
-	for _, p := range d.Peers {
+	peers := d.peers(v.kind)
+	for _, p := range peers {
 		for _, n := range numbers {
 			if s := d.stat(p.Name, &v, n); s.n > 0 {
 				all = append(all, s.median)
@@ -49,7 +50,7 @@ func (d *Document) plot(v view) string {
 		end = math.Min(largest(all), 6*median(all))
 	}
 	group := len(numbers)*barHeight + groupGap
-	height := top + len(d.Peers)*group + 10
+	height := top + len(peers)*group + 10
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s" `+
 		`font-family="system-ui, sans-serif" font-size="12">`+"\n", plotWidth, height, plotWidth, height, html.EscapeString(v.title))
@@ -62,7 +63,7 @@ func (d *Document) plot(v view) string {
 		x += 150
 	}
 	scale := func(value float64) float64 { return math.Min(value/end, 1) * (plotWidth - left - right) }
-	for i, p := range d.Peers {
+	for i, p := range peers {
 		y := top + i*group
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-8, y+len(numbers)*barHeight/2+4, html.EscapeString(p.Name))
 		for j, n := range numbers {

@@ -12,8 +12,17 @@ type stat struct {
 	few               int     // number of events, if there were too few for a figure; 0: there were enough
 }
 
-// floorName is the peer to which ratios are computed.
-const floorName = "floor"
+// floors are the peers to which ratios are computed: one without TLS, one with. A comparison has one of them.
+var floors = []string{"floor", "floor-tls"}
+
+func (d *Document) floor() string {
+	for _, p := range d.Peers {
+		if slices.Contains(floors, p.Name) {
+			return p.Name
+		}
+	}
+	return floors[0]
+}
 
 // stat returns the figure of a view for a peer, in the scenario with a number of subscribers.
 func (d *Document) stat(peer string, v *view, subscribers int) stat {
@@ -39,7 +48,7 @@ func (d *Document) stat(peer string, v *view, subscribers int) stat {
 		}
 		s.atLeast = s.atLeast || kind == Burst && run.Figures.AtLeast
 		all = append(all, n)
-		if f := d.find(floorName, kind, subscribers, round); f != nil && f.Figures != nil && value(f.Figures) > 0 {
+		if f := d.find(d.floor(), kind, subscribers, round); f != nil && f.Figures != nil && value(f.Figures) > 0 {
 			ratios = append(ratios, n/value(f.Figures))
 		}
 	}

@@ -12,8 +12,39 @@ type view struct {
 	least int  // a figure needs at least this many events: a percentile of fewer is chance
 }
 
-// views are in the order of the page.
-var views = []view{
+func (d *Document) views() []view {
+	if d.TLS {
+		return tlsViews
+	}
+	return plainViews
+}
+
+// tlsViews are those of a comparison with TLS, in the order of the page.
+var tlsViews = []view{
+	{"tls-idle", "TLS: resident memory for each idle stream", "The growth of all processes of the server since before the first stream, measured after the same time for all. " +
+		"Kernel memory is not included.", Idle, func(f *Figures) float64 { return f.IdleBytes }, bytes, false, 0},
+	{"tls-cpu-90", "TLS: server CPU per delivery, one key, 90 B", "One event at a time: the next is published when every subscriber has the last.",
+		Event90, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, true, 0},
+	{"tls-cpu-500", "TLS: server CPU per delivery, one key, 500 B", "The same with events of 500 bytes.",
+		Event500, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, true, 0},
+	{"tls-connect", "TLS: server CPU per connect, full handshake", "From the TCP connect to the response's head, 256 connections at once, no tickets.",
+		Connect, func(f *Figures) float64 { return f.CPUPerConnect }, micros, true, 0},
+	{"tls-resume", "TLS: server CPU per connect, resumed", "The same with session tickets, 16 connections at once. The first connections, less than one in a hundred, have no ticket yet.",
+		Resume, func(f *Figures) float64 { return f.CPUPerConnect }, micros, true, 0},
+	{"h2-idle", "HTTP/2: resident memory for each idle stream, 100 on a connection", "The growth of the server's memory divided by the number of streams, with what their connections need.",
+		H2Idle, func(f *Figures) float64 { return f.IdleBytes }, bytes, false, 0},
+	{"h2-cpu", "HTTP/2: server CPU per delivery, 100 streams on a connection", "One key, 90 B, one event at a time.",
+		H2, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, false, 0},
+	{"h2-connect", "HTTP/2: server CPU for each stream opened, 100 on a connection", "With the share of the handshake of the connection.",
+		H2Idle, func(f *Figures) float64 { return f.CPUPerConnect }, micros, false, 0},
+	{"tabs-idle", "HTTP/2: resident memory for each idle stream, 30 on a connection", "As many browsers with 30 tabs each.",
+		TabsIdle, func(f *Figures) float64 { return f.IdleBytes }, bytes, false, 0},
+	{"tabs-cpu", "HTTP/2: server CPU per delivery, 30 streams on a connection", "One key, 90 B, one event at a time.",
+		Tabs, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, false, 0},
+}
+
+// plainViews are those of a comparison without TLS, in the order of the page.
+var plainViews = []view{
 	{"cpu-one", "Server CPU per delivery, one key, 64 B", "One event at a time: the next is published when every subscriber has " +
 		"the last. The cost of the publish request is in it.", One, func(f *Figures) float64 { return f.CPUPerDelivery }, micros, true, 0},
 	{"cpu-large", "Server CPU per delivery, one key, 4 kB", "The same with events of 4,096 bytes.",

@@ -15,6 +15,8 @@ func (c *Config) Authorization() auth.Options {
 		Callback:      auth.Callback{URL: c.AuthCallback},
 		AnonymousKeys: c.AnonymousKeys,
 		Cookie:        c.JWTCookie,
+		PublishTokens: c.publishers(),
+		PublishJWT:    c.PublishJWT,
 	}
 	for _, text := range c.JWTKeys {
 		o.JWT.Keys = append(o.JWT.Keys, keySource(text))
@@ -51,7 +53,11 @@ func checkAuthorization(c *Config, at place) {
 	a, err := auth.New(o)
 	if err != nil {
 		text := err.Error()
-		for _, name := range []string{"jwksURL", "jwtIssuer", "jwtAudience", "jwtCookie", "tokenSecret", "authCallback", "anonymousKeys"} {
+		if path, rest := publisherPath(text); path != "" {
+			at.v.at(path).fail("%s", rest)
+			return
+		}
+		for _, name := range []string{"jwksURL", "jwtIssuer", "jwtAudience", "jwtCookie", "tokenSecret", "publishJWT", "authCallback", "anonymousKeys"} {
 			if rest, found := strings.CutPrefix(text, name); found {
 				at.v.at(name).fail("%s", strings.TrimLeft(rest, ": "))
 				return

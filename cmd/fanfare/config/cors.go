@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -12,8 +13,10 @@ func checkAdminOrigins(c *Config, at place) {
 		switch {
 		case o != "*":
 			checkOrigin(o, o, "", at)
-		case c.PublishToken == "":
+		case !c.GuardsPublish():
 			at.fail("\"*\" lets every page in every browser publish: set publishToken, or name the origins")
+		case slices.ContainsFunc(c.PublishTokens, func(p Publisher) bool { return p.Certificate != "" }):
+			at.fail("\"*\" cannot be combined with a certificate in publishTokens: a browser that has the certificate sends it for every page; name the origins")
 		}
 	}
 }

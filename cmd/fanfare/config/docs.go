@@ -42,7 +42,7 @@ func docsData() map[string]any {
 	for _, name := range []string{"Transfer-Encoding", "Content-Length", "Content-Type"} {
 		fixed = append(fixed, docsSetting{Name: name, Help: fixedHeaders[strings.ToLower(name)]})
 	}
-	return map[string]any{"Groups": groups, "Rules": fieldDocs("keys"), "Schedules": fieldDocs("schedules"), "Fixed": fixed, "MaxFile": Size(maxFileBytes).String()}
+	return map[string]any{"Groups": groups, "Publishers": fieldDocs("publishTokens"), "Rules": fieldDocs("keys"), "Schedules": fieldDocs("schedules"), "Fixed": fixed, "MaxFile": Size(maxFileBytes).String()}
 }
 
 // fieldDocs documents the fields of one object of a list.

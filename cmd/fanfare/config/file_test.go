@@ -179,6 +179,9 @@ func FuzzFile(f *testing.F) {
 		for i := range c.Schedules {
 			c.Schedules[i].Headers = nil // not printed
 		}
+		for i := range c.PublishTokens {
+			c.PublishTokens[i].Token = "" // likewise
+		}
 		if changed, _ := Diff(c, again); changed != nil {
 			t.Errorf("%v changed by printing:\n%s", changed, c.YAML())
 		}

@@ -344,7 +344,7 @@ func refuseUnknownFlags(model *kong.Application, args []string) (rest []string, 
 		hint := didYouMean(name, known)
 		if name == "--version" {
 			hint = "; fanfare version prints it"
-		} else if s := fileOnly(name); hint == "" && s != "" {
+		} else if s := fileOnly(name); s != "" {
 			hint = "; " + s + " can be set in the file only"
 		}
 		problems = append(problems, Problem{Text: "unknown flag " + name + hint})

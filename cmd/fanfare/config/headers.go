@@ -13,6 +13,25 @@ var fixedHeaders = map[string]string{
 	"content-length":    "a stream has no length (RFC 9112 6.2)",
 	"date":              "every response has its own (RFC 9110 6.6.1)",
 	"content-type":      "an EventSource accepts only text/event-stream (WHATWG HTML 9.2)",
+	"content-encoding":  "events are sent as they are, so clients would fail to decode the stream (RFC 9110 8.4)",
+	"content-range":     "the answer is never a part of something (RFC 9110 14.4)",
+	"trailer":           "a stream has no trailer fields (RFC 9110 6.6.2)",
+	"upgrade":           connectionHeader,
+	"te":                connectionHeader,
+	"keep-alive":        connectionHeader,
+	"proxy-connection":  connectionHeader,
+}
+
+// connectionHeader is the reason why fields that describe a connection may not be set.
+const connectionHeader = "it is about the connection, which belongs to the server (RFC 9110 7.6.1)"
+
+// checkConnection checks the Connection header of a stream, of which only some values make sense.
+func checkConnection(c *Config, at place) {
+	for name, value := range c.Headers {
+		if strings.EqualFold(name, "Connection") && value != "" && !strings.EqualFold(value, "close") && !strings.EqualFold(value, "keep-alive") {
+			at.part(name).fail("%s is not a value that a stream can have: write close or keep-alive, or nothing to remove the header", quoteShort(value))
+		}
+	}
 }
 
 // checkHeaders checks names by RFC 9110 5.6.2 (token) and values by RFC 9110 5.5 (no CR, LF, NUL or other control

@@ -25,9 +25,11 @@ func checkAdmin(c *Config, at place) {
 	switch {
 	case err != nil:
 		at.fail("%s, or %q for none", err, Off)
+	case listenErr == nil && listen.path != "" && listen.path == admin.path:
+		at.fail("%q is also the Unix socket of listen (%s): give each its own path", c.Admin, c.Origin("listen"))
 	case listenErr == nil && listen.overlaps(admin):
 		at.fail("%q uses the same port as listen (%q, %s): give each its own port", c.Admin, c.Listen, c.Origin("listen"))
-	case !admin.loopback() && c.PublishToken == "":
+	case !admin.loopback() && !c.GuardsPublish() && c.AdminClientCA == "":
 		at.fail("%q can be reached from other machines, and anyone could publish: set publishToken (environment %s), or listen on loopback (127.0.0.1:%d)",
 			c.Admin, byName["publishToken"].Env, admin.port)
 	case !admin.loopback() && ShortToken(string(c.PublishToken)):
@@ -71,14 +73,18 @@ func checkToken(c *Config, at place) {
 	}
 }
 
-// address is [HOST]:PORT. An empty host means all interfaces.
+// address is [HOST]:PORT, where an empty host means all interfaces, or the path of a Unix socket.
 type address struct {
 	host string
 	port uint16
+	path string // "" for [HOST]:PORT
 }
 
-// parseAddress reads [HOST]:PORT with a numeric port.
+// parseAddress reads [HOST]:PORT with a numeric port, or unix:PATH.
 func parseAddress(text string) (address, error) {
+	if path, ok := SocketPath(text); ok {
+		return parseSocket(text, path)
+	}
 	if u, err := url.Parse(text); err == nil && u.Host != "" {
 		return address{}, fmt.Errorf("%s is a URL, not an address: write %q", quoteShort(text), net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "8080")))
 	}
@@ -97,14 +103,17 @@ func parseAddress(text string) (address, error) {
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && strings.ContainsFunc(host, notHostChar) {
 		return address{}, fmt.Errorf("%s has no valid host: write an IP address or a host name, such as 127.0.0.1:8080", quoteShort(text))
 	}
-	return address{host, uint16(n)}, nil
+	return address{host: host, port: uint16(n)}, nil
 }
 
 func notHostChar(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("-._", r) }
 
-// loopback reports whether the address is in 127.0.0.0/8, ::1 or localhost. Other names are not resolved, because what they
-// mean can change.
+// loopback reports whether the address is in 127.0.0.0/8, ::1 or localhost, or a Unix socket. Other names are not resolved,
+// because what they mean can change.
 func (a address) loopback() bool {
+	if a.path != "" {
+		return true
+	}
 	if strings.EqualFold(a.host, "localhost") {
 		return true
 	}
@@ -119,6 +128,9 @@ func (a address) wildcard() bool {
 
 // overlaps reports whether the two cannot both be bound. A wildcard takes the port on every address.
 func (a address) overlaps(b address) bool {
+	if a.path != "" || b.path != "" {
+		return false
+	}
 	if a.port != b.port || a.port == 0 {
 		return false
 	}
@@ -131,41 +143,4 @@ func (a address) overlaps(b address) bool {
 		return x.Unmap() == y.Unmap()
 	}
 	return a.loopback() && b.loopback() // localhost and 127.0.0.1
-}
-
-func checkProxies(c *Config, at place) {
-	for _, text := range c.TrustedProxies {
-		if _, err := parseProxy(text); err != nil {
-			at.fail("%s", err)
-		}
-	}
-}
-
-// Proxies are the addresses of trustedProxies.
-func (c *Config) Proxies() []netip.Prefix {
-	list := make([]netip.Prefix, 0, len(c.TrustedProxies))
-	for _, text := range c.TrustedProxies {
-		if p, err := parseProxy(text); err == nil { // Validate refuses the others
-			list = append(list, p)
-		}
-	}
-	return list
-}
-
-func parseProxy(text string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		a, err := netip.ParseAddr(text)
-		if err != nil || a.Zone() != "" {
-			return p, fmt.Errorf("%q is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8", text)
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
-	}
-	if p != p.Masked() {
-		return p, fmt.Errorf("%q has bits set after its prefix length: write %s", text, p.Masked())
-	}
-	if p.Addr().Is4In6() {
-		return p, fmt.Errorf("%q is an IPv4 address in IPv6 form: write it as 10.0.0.7 or 10.0.0.0/8", text)
-	}
-	return p, nil
 }

@@ -37,13 +37,31 @@ func writeFile(t *testing.T, text string) string {
 // samples has, for each setting, a text that differs from the default and is valid together with all the others,
 // and how the file says it.
 var samples = map[string]struct{ text, yaml string }{
-	"listen":                   {":9000", ":9000"},
-	"admin":                    {"localhost:9001", "localhost:9001"},
+	"listen":                   {"unix:/run/fanfare/stream.sock", "unix:/run/fanfare/stream.sock"},
+	"admin":                    {"unix:/run/fanfare/admin.sock", "unix:/run/fanfare/admin.sock"},
+	"listenMode":               {"0666", `"0666"`},
+	"listenOwner":              {"www-data:www-data", "'www-data:www-data'"},
+	"adminMode":                {"600", `"600"`},
+	"adminOwner":               {":admins", "':admins'"},
 	"publishToken":             {"t0ken", "t0ken"},
+	"publishJWT":               {"true", "true"},
+	"publishTokens":            {"", "[{name: shop, token: 0123456789abcdef, keys: ['shop.*'], rights: [publish, mint], maxPublishRate: 5}]"},
 	"adminOrigins":             {"https://a.example,http://b.example:81", "[https://a.example, 'http://b.example:81']"},
 	"trustedProxies":           {"10.0.0.7,192.168.0.0/16", "[10.0.0.7, 192.168.0.0/16]"},
+	"clientAddressField":       {"forwarded", "forwarded"},
+	"proxyProtocol":            {"true", "true"},
 	"page":                     {"false", "false"},
 	"pprof":                    {"true", "true"},
+	"tlsCert":                  {"a.pem,b.pem", "[a.pem, b.pem]"},
+	"tlsKey":                   {"a.key,b.key", "[a.key, b.key]"},
+	"adminTLSCert":             {"admin.pem", "admin.pem"},
+	"adminTLSKey":              {"admin.key", "admin.key"},
+	"adminClientCA":            {"ca.pem", "ca.pem"},
+	"acmeDomains":              {"a.example,live.b.example", "[a.example, live.b.example]"},
+	"acmeDirectory":            {"https://ca.internal/directory", "https://ca.internal/directory"},
+	"acmeEmail":                {"ops@example.com", "ops@example.com"},
+	"acmeCache":                {"/var/lib/fanfare/acme", "/var/lib/fanfare/acme"},
+	"acmeCA":                   {"acme-ca.pem", "acme-ca.pem"},
 	"path":                     {"/events", "/events"},
 	"headers":                  {"X-A: 1", "{X-A: 1}"},
 	"cacheKey":                 {"everyone", "everyone"},
@@ -68,17 +86,24 @@ var samples = map[string]struct{ text, yaml string }{
 	"maxSubscriberKeys":        {"5", "5"},
 	"keyTotalBytes":            {"3MiB", "3MiB"},
 	"maxConnectionsPerAddress": {"20", "20"},
+	"maxConnectionsPerSubject": {"20", "20"},
+	"maxConnectRate":           {"500", "500"},
+	"maxConnectRatePerAddress": {"20", "20"},
+	"maxAuthorizing":           {"100", "100"},
 	"maxLife":                  {"1h", "1h0m0s"},
 	"maxIdleConnections":       {"100", "100"},
 	"minReadRate":              {"2kB", "2000"},
 	"maxPinnedBytes":           {"8MB", "8000000"},
 	"maxKeysPerConnection":     {"10", "10"},
+	"maxStreamsPerConnection":  {"100", "100"},
+	"http2":                    {"false", "false"},
 	"maxKeyBytes":              {"2KiB", "2KiB"},
 	"maxIdBytes":               {"99", "99"},
 	"maxEventBytes":            {"1MiB", "1048576"},
 	"maxBodyBytes":             {"8MiB", "8MiB"},
 	"maxBodyTotalBytes":        {"32MiB", "32MiB"},
 	"maxBatchLines":            {"500", "500"},
+	"maxPublishRate":           {"100", "100"},
 	"maxAdminConnections":      {"50", "50"},
 	"maxHeadBytes":             {"20KiB", "20480"},
 	"overLimit":                {"503", "503"},
@@ -110,12 +135,24 @@ var samples = map[string]struct{ text, yaml string }{
 	"schedules":                {"", "[{name: a, every: 5s, key: k, data: {b: [1, x]}}]"},
 }
 
-// companions are the settings without which others are refused, and their flags.
+// companions are the settings without which others are refused, and their flags. Several are separated by spaces.
 var companions = map[string]struct{ setting, flag string }{
+	"publishJWT":       {"jwtKeys", "--jwt-keys=HS256:env:APP_SECRET"},
+	"listenMode":       {"listen", "--listen=unix:/run/fanfare/stream.sock"},
+	"listenOwner":      {"listen", "--listen=unix:/run/fanfare/stream.sock"},
+	"adminMode":        {"admin", "--admin=unix:/run/fanfare/admin.sock"},
+	"adminOwner":       {"admin", "--admin=unix:/run/fanfare/admin.sock"},
+	"tlsCert":          {"tlsKey", "--tls-key=a.key,b.key"},
+	"tlsKey":           {"tlsCert", "--tls-cert=a.pem,b.pem"},
+	"adminTLSCert":     {"adminTLSKey", "--admin-tls-key=admin.key"},
+	"adminTLSKey":      {"adminTLSCert", "--admin-tls-cert=admin.pem"},
+	"adminClientCA":    {"adminTLSCert adminTLSKey", "--admin-tls-cert=admin.pem --admin-tls-key=admin.key"},
+	"acmeDomains":      {"acmeCache", "--acme-cache=/var/lib/fanfare/acme"},
 	"jwksURL":          {"jwtIssuer", "--jwt-issuer=https://login.example"},
 	"jwtIssuer":        {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"jwtAudience":      {"jwksURL", "--jwks-url=https://login.example/jwks.json"},
 	"allowCredentials": {"allowedOrigins", "--allowed-origins=https://a.example"},
+	"proxyProtocol":    {"trustedProxies", "--trusted-proxies=10.0.0.7"},
 	"redisURL":         {"redisChannels", "--redis-channels=news"},
 	"redisChannels":    {"redisURL", "--redis-url=redis://redis.internal"},
 	"redisStreams":     {"redisURL", "--redis-url=redis://redis.internal"},
@@ -140,6 +177,8 @@ func TestEverySettingInAllWays(t *testing.T) {
 		} else if s.Name == "keys" {
 			n := 4
 			want.Keys = []KeyRule{{Match: "a*", History: &n}}
+		} else if s.Name == "publishTokens" {
+			want.PublishTokens = []Publisher{{Name: "shop", Token: "0123456789abcdef", Keys: []string{"shop.*"}, Rights: []string{"publish", "mint"}, MaxPublishRate: 5}}
 		} else {
 			want.Schedules = []Schedule{{
 				Name: "a", Every: 5 * time.Second, Key: "k", Data: `{"b":[1,"x"]}`,
@@ -159,14 +198,14 @@ func TestEverySettingInAllWays(t *testing.T) {
 				t.Errorf("%s by %s: layer %d", s.Name, way, got)
 			}
 			changed, _ := Diff(def, c)
-			changed = slices.DeleteFunc(changed, func(name string) bool { return name == companions[s.Name].setting })
+			changed = slices.DeleteFunc(changed, func(name string) bool { return slices.Contains(strings.Fields(companions[s.Name].setting), name) })
 			if !reflect.DeepEqual(changed, []string{s.Name}) {
 				t.Errorf("%s by %s changed %v", s.Name, way, changed)
 			}
 		}
 		var with []string
 		if c, ok := companions[s.Name]; ok {
-			with = []string{c.flag}
+			with = strings.Fields(c.flag)
 		}
 		c, err := load(t, s.Name+": "+sample.yaml+"\n", nil, with...)
 		check("file", LayerFile, c, err)

@@ -129,12 +129,13 @@ func formOf(s Setting) string {
 	return "TEXT"
 }
 
-// kebabCase turns maxKeysPerConnection into max-keys-per-connection and historyTTL into history-ttl.
+// kebabCase turns maxKeysPerConnection into max-keys-per-connection, historyTTL into history-ttl and adminTLSCert into
+// admin-tls-cert.
 func kebabCase(name string) string {
 	var b strings.Builder
 	runes := []rune(name)
 	for i, r := range runes {
-		if unicode.IsUpper(r) && i > 0 && unicode.IsLower(runes[i-1]) {
+		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
 			b.WriteByte('-')
 		}
 		b.WriteRune(unicode.ToLower(r))

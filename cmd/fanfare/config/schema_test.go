@@ -90,7 +90,7 @@ func TestReloadTags(t *testing.T) {
 			fixed = append(fixed, s.Name)
 		}
 	}
-	want := []string{"listen", "admin", "cacheKey", "idleTimeout", "maxConnections", "maxHeadBytes", "stdinStops", "logFormat",
+	want := []string{"listen", "listenMode", "listenOwner", "admin", "adminMode", "adminOwner", "cacheKey", "idleTimeout", "maxConnections", "maxStreamsPerConnection", "maxHeadBytes", "stdinStops", "logFormat",
 		"redisURL", "redisChannels", "redisStreams", "redisKeys", "redisPayload", "redisTimeout", "redisMaxStreams"}
 	if !reflect.DeepEqual(fixed, want) {
 		t.Errorf("need a restart: %v, want %v", fixed, want)

@@ -7,6 +7,7 @@ import (
 
 func TestValidate(t *testing.T) {
 	const remote = " can be reached from other machines, and anyone could publish: set publishToken (environment FANFARE_PUBLISH_TOKEN), or listen on loopback (127.0.0.1:8081)"
+	const mode = " is not a mode with which the owner may connect: write octal digits, such as 0660 for the owner and the group, or 0666 for everybody on the machine"
 	for _, test := range []struct{ flags, want string }{
 		// Ranges and their ends.
 		{"--history=2 --ping-interval=100ms", ""},
@@ -58,8 +59,38 @@ func TestValidate(t *testing.T) {
 		{"--listen=off", `flag --listen: listen: "off" is not an address: write [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080`},
 		{"--trusted-proxies=10.0.0.0/8,::1,fd00::/8", ""},
 		{"--trusted-proxies=10.0.0.1/8", `flag --trusted-proxies: trustedProxies: "10.0.0.1/8" has bits set after its prefix length: write 10.0.0.0/8`},
-		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8`},
+		{"--trusted-proxies=proxy.internal", `flag --trusted-proxies: trustedProxies: "proxy.internal" is not an IP address or a block of them: write one such as 10.0.0.7 or 10.0.0.0/8, or unix for all Unix sockets`},
+		{"--listen=unix:run/s", `flag --listen: listen: "unix:run/s" has no absolute path without . and ..: write it as in unix:/run/fanfare/stream.sock`},
+		{"--listen=unix:///run/s", `flag --listen: listen: "unix:///run/s" has no absolute path without . and ..: write it as in unix:/run/fanfare/stream.sock`},
+		{"--listen=unix:/" + strings.Repeat("x", 120), `flag --listen: listen: "unix:/` + strings.Repeat("x", 74) + `"… has a path of 121 bytes, and systems allow 103 for a socket: choose a shorter one`},
+		{"--admin=unix:@abstract", `flag --admin: admin: "unix:@abstract" has no absolute path without . and ..: write it as in unix:/run/fanfare/stream.sock, or "off" for none`},
+		{"--listen=unix:/run/s --admin=unix:/run/s", `flag --admin: admin: "unix:/run/s" is also the Unix socket of listen (flag --listen): give each its own path`},
+		{"--listen-mode=0660", ""},
+		{"--listen-mode=0600", `flag --listen-mode: listenMode: "0600" is for a Unix socket, and listen is ":8080": leave it out, or write listen: unix:/PATH`},
+		{"--listen=unix:/run/s --listen-mode=rw", `flag --listen-mode: listenMode: "rw"` + mode},
+		{"--listen=unix:/run/s --listen-mode=1777", `flag --listen-mode: listenMode: "1777"` + mode},
+		{"--listen=unix:/run/s --listen-mode=0460", `flag --listen-mode: listenMode: "0460"` + mode},
+		{"--admin=unix:/run/s --admin-owner=a:b:c", `flag --admin-owner: adminOwner: "a:b:c" is not an owner: write USER, USER:GROUP or :GROUP`},
+		{"--admin-owner=root", `flag --admin-owner: adminOwner: "root" is for a Unix socket, and admin is "127.0.0.1:8081": leave it out, or write admin: unix:/PATH`},
+		{"--proxy-protocol", "flag --proxy-protocol: proxyProtocol: needs trustedProxies, the addresses from which connections begin with a PROXY header: set trustedProxies (environment FANFARE_TRUSTED_PROXIES)"},
+		{"--client-address-field=x-real-ip", `flag --client-address-field: clientAddressField: "x-real-ip" is not one of x-forwarded-for, forwarded`},
 		{"--trusted-proxies=::ffff:10.0.0.7", `flag --trusted-proxies: trustedProxies: "::ffff:10.0.0.7" is an IPv4 address in IPv6 form: write it as 10.0.0.7 or 10.0.0.0/8`},
+		// TLS.
+		{"--tls-cert=a.pem --tls-key=a.key", ""},
+		{"--tls-cert=a.pem,b.pem --tls-key=a.key", "flag --tls-cert: tlsCert: names 2 files, and tlsKey 1: give each certificate its key, in the same order"},
+		{"--tls-key=a.key", "tlsCert: names 0 files, and tlsKey 1: give each certificate its key, in the same order"},
+		{"--admin-tls-cert=a.pem", "flag --admin-tls-cert: adminTLSCert: needs adminTLSKey, the private key of the certificate"},
+		{"--admin-tls-key=a.key", "flag --admin-tls-key: adminTLSKey: needs adminTLSCert, the certificate of the key"},
+		{"--admin-client-ca=ca.pem", "flag --admin-client-ca: adminClientCA: needs adminTLSCert and adminTLSKey: only TLS has client certificates"},
+		{"--admin=:8081 --admin-tls-cert=a.pem --admin-tls-key=a.key", `flag --admin: admin: ":8081"` + remote},
+		{"--admin=:8081 --admin-tls-cert=a.pem --admin-tls-key=a.key --admin-client-ca=ca.pem", ""},
+		{"--acme-domains=live.example.com --acme-cache=d", ""},
+		{"--acme-domains=*.example.com --acme-cache=d", `flag --acme-domains: acmeDomains[0]: "*.example.com" is not a domain name that a certificate can be obtained for: a wildcard needs a challenge by DNS, which Fanfare does not have; write each name, or use tlsCert`},
+		{"--acme-domains=a.example,10.0.0.1 --acme-cache=d", `flag --acme-domains: acmeDomains[1]: "10.0.0.1" is not a domain name that a certificate can be obtained for: it is an IP address; write a name`},
+		{"--acme-domains=localhost --acme-cache=d", `flag --acme-domains: acmeDomains[0]: "localhost" is not a domain name that a certificate can be obtained for: write the full name, such as live.example.com`},
+		{"--acme-domains=Live.example --acme-cache=d", `flag --acme-domains: acmeDomains[0]: "Live.example" is not a domain name that a certificate can be obtained for: use lower-case letters, digits, dots and hyphens, and Punycode (xn--…) for others`},
+		{"--acme-directory=http://ca.example/dir", `flag --acme-directory: acmeDirectory: "http://ca.example/dir" is not the URL of an ACME directory: write https://HOST/PATH`},
+		{"--acme-email=ops", `flag --acme-email: acmeEmail: "ops" is not an email address: write name@example.com`},
 		// Admin: loopback or a token.
 		{"--admin=off", ""},
 		{"--admin=localhost:8081", ""},
@@ -115,6 +146,11 @@ func TestValidate(t *testing.T) {
 		{"--cache-key=", `flag --cache-key: cacheKey: must not be empty: it is the key of subscribers and publishers that name none (default "@sse/count")`},
 		{"--cache-key=\xff", `flag --cache-key: cacheKey: "\xff" is not UTF-8`},
 		{"--max-key-bytes=5", "cacheKey: has 10 bytes, more than maxKeyBytes (5, flag --max-key-bytes): shorten it or raise maxKeyBytes"},
+		{"--headers=connection:close --headers=X-A:1", ""},
+		{"--headers=Content-Encoding:gzip", "flag --headers: headers.Content-Encoding: must not be set: events are sent as they are, so clients would fail to decode the stream (RFC 9110 8.4)"},
+		{"--headers=TE:trailers", "flag --headers: headers.TE: must not be set: it is about the connection, which belongs to the server (RFC 9110 7.6.1)"},
+		{"--headers=Trailer:X", "flag --headers: headers.Trailer: must not be set: a stream has no trailer fields (RFC 9110 6.6.2)"},
+		{"--headers=Connection:upgrade", `flag --headers: headers.Connection: "upgrade" is not a value that a stream can have: write close or keep-alive, or nothing to remove the header`},
 		// Between settings: the one that the user gave is blamed.
 		{"--retry-min=5s", ""},
 		{"--retry-min=6s", "flag --retry-min: retryMin: 6s is more than retryMax (5s, default): lower retryMin or raise retryMax"},

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,11 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 	if u.RawQuery != "" {
 		return nil, remote.Usage("%s %q must not have a query: it is the address of the admin listener, such as %s", from, o.Server, defaultServer)
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t, err := o.TLS.Transport(u)
+	if err != nil {
+		return nil, err
+	}
+	remote.UseSocket(t, u)
 	return &client{
 		http:   &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		server: u, token: o.Token, timeout: o.Timeout, wait: o.Wait, errs: errs,
@@ -48,10 +53,11 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 }
 
 // post sends a request and returns the body of the answer. It tries again while the server cannot be reached, for the time of
-// --wait. The error is of type *statusError if the answer is not 200, and of type *uncertainError if the server may have
+// --wait, and as long as the server says that the publisher is too fast. The error is of type *statusError if the answer is not 200, and of type *uncertainError if the server may have
 // published the events.
 func (c *client) post(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
-	deadline := time.Now().Add(c.wait)
+	began := time.Now()
+	deadline := began.Add(c.wait)
 	var pauses remote.Backoff
 	maybePublished := false // an attempt has reached the server, and its answer is unknown
 	for logged := false; ; logged = true {
@@ -66,12 +72,16 @@ func (c *client) post(ctx context.Context, target, contentType string, body []by
 		if ctx.Err() != nil || !temporary(err) {
 			return nil, err
 		}
-		pause := pauses.Next()
-		if time.Now().Add(pause).After(deadline) {
+		pause, until := pauses.Next(), deadline
+		var s *statusError
+		if errors.As(err, &s) && s.status == http.StatusTooManyRequests {
+			pause, until = max(pause, s.after), latest(deadline, began.Add(c.timeout))
+		}
+		if time.Now().Add(pause).After(until) {
 			return nil, err
 		}
 		if !logged {
-			fmt.Fprintf(c.errs, "fanfare: %v; trying again for %s\n", err, time.Until(deadline).Round(time.Second))
+			fmt.Fprintf(c.errs, "fanfare: %v; trying again for %s\n", err, time.Until(until).Round(time.Second))
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -81,6 +91,16 @@ func (c *client) post(ctx context.Context, target, contentType string, body []by
 		case <-timer.C:
 		}
 	}
+}
+
+// maxRetryAfter bounds what a server may ask for, in seconds.
+const maxRetryAfter = 24 * 60 * 60
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // uncertainError is a failure after which it is unknown whether the server has published the events.
@@ -145,7 +165,8 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	if json.Unmarshal(text, &a) != nil || a.Error == "" {
 		a.Error = fmt.Sprintf("%s answered %s: is this the admin listener of fanfare?", at, resp.Status)
 	}
-	err = &statusError{resp.StatusCode, a.Error}
+	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // 0 without one
+	err = &statusError{resp.StatusCode, a.Error, time.Duration(min(seconds, maxRetryAfter)) * time.Second}
 	switch resp.StatusCode {
 	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy may have sent the request on
 		err = &uncertainError{err}

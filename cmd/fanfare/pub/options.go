@@ -14,8 +14,10 @@ type Options struct {
 	Key  string `arg:"" optional:"" type:"text" help:"Key to publish to."`
 	Data string `arg:"" optional:"" type:"text" help:"The data. Without it, standard input is read: all of it as one event, or line by line with -l or --ndjson."`
 
-	Server string `type:"text" placeholder:"URL" help:"The server's admin listener. Environment: FANFARE_SERVER. Default: http://127.0.0.1:8081."`
-	Token  string `type:"text" placeholder:"TOKEN" help:"The server's publishToken. Prefer the environment, FANFARE_PUBLISH_TOKEN: a flag is visible to every process on the machine."`
+	Server string `type:"text" placeholder:"URL" help:"The server's admin listener, or its Unix socket: unix:/PATH. Environment: FANFARE_SERVER. Default: http://127.0.0.1:8081."`
+	Token  string `type:"text" placeholder:"TOKEN" help:"The publishToken of the server, a token of its publishTokens, or a JSON Web Token. Prefer the environment, FANFARE_PUBLISH_TOKEN: a flag is visible to every process on the machine."`
+
+	TLS remote.TLS `embed:"" group:"TLS"`
 
 	Lines  bool `short:"l" xor:"lines" help:"Publish each line of standard input as an event."`
 	NDJSON bool `name:"ndjson" xor:"lines" help:"Publish each line of standard input, which must be JSON: a string, or an object with data, event, id, retry, and key or op as for /batch."`
@@ -29,7 +31,7 @@ type Options struct {
 	JSON    bool `name:"json" xor:"print" help:"Print the server's answer for each event as a line of JSON."`
 
 	Timeout  time.Duration `default:"30s" placeholder:"DURATION" help:"Longest time for one request. Default: ${default}."`
-	Wait     time.Duration `default:"0s" placeholder:"DURATION" help:"Keep trying for this long while the server cannot be reached. An event whose answer was lost is then published twice. Default: fail at once."`
+	Wait     time.Duration `default:"0s" placeholder:"DURATION" help:"Keep trying for this long while the server cannot be reached. An event whose answer was lost is then published twice. Default: fail at once. An answer 429 (maxPublishRate) is waited for up to --timeout in any case: nothing was published."`
 	MaxBytes int           `type:"size" default:"16MiB" placeholder:"SIZE" help:"Longest line, or longest data. Default: ${default}."`
 
 	// HasData says that Data was given. It may be empty.

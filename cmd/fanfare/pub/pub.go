@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"fanfare/cmd/fanfare/remote"
@@ -205,6 +206,7 @@ func (p *publisher) refuse(line int, why string) {
 type statusError struct {
 	status int
 	text   string
+	after  time.Duration // Retry-After, 0 without one
 }
 
 func (e *statusError) Error() string {

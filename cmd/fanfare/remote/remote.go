@@ -9,8 +9,10 @@
 package remote
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -31,9 +33,12 @@ func (e *UsageError) Error() string { return e.Text }
 // Usage makes a UsageError.
 func Usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// ParseURL reads an http or https URL. setting and example are for the error: the flag or variable that gave the URL, and a
+// ParseURL reads an http or https URL, or that of a Unix socket, for which the transport needs UseSocket. setting and example are for the error: the flag or variable that gave the URL, and a
 // valid URL.
 func ParseURL(setting, text, example string) (*url.URL, error) {
+	if strings.HasPrefix(text, scheme+":") {
+		return parseSocket(setting, text)
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, Usage("%s %q is not a valid URL: write %s", setting, withoutSecrets(text), suggestURL(text, example))
@@ -71,6 +76,9 @@ func Show(u *url.URL) string {
 		}
 	}
 	shown.RawQuery = strings.Join(parameters, "&")
+	if shown.Scheme == scheme {
+		shown.Path = strings.TrimSuffix(shown.Path, ":")
+	}
 	return strings.Replace(shown.String(), url.User("…").String()+"@", "…@", 1)
 }
 
@@ -136,6 +144,7 @@ func ValidField(name, value string) bool {
 func Explain(err error) string {
 	var dns *net.DNSError
 	var urlError *url.Error
+	var authority x509.UnknownAuthorityError
 	if errors.As(err, &urlError) {
 		err = urlError.Err
 	}
@@ -145,12 +154,20 @@ func Explain(err error) string {
 			return fmt.Sprintf("the host %q is unknown: check its spelling", dns.Name)
 		}
 		return fmt.Sprintf("the host %q cannot be looked up: %s", dns.Name, dns.Err)
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such socket: start the server, or correct the path"
+	case errors.Is(err, syscall.EACCES):
+		return "this user may not connect to the socket: see listenMode and listenOwner, or adminMode and adminOwner"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused: no server is listening there"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "the connection was reset"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "the server speaks http, not https: write http://"
+	case errors.As(err, &authority):
+		return "the certificate of the server is not trusted: name a file with its root by --ca FILE"
+	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"), strings.Contains(err.Error(), "tls: unknown certificate authority"):
+		return "the server refuses the client certificate, or there is none: give one that it trusts by --cert FILE and --key FILE"
 	case urlError != nil && urlError.Timeout():
 		return "no answer in time"
 	}

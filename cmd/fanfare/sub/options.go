@@ -16,8 +16,10 @@ import (
 type Options struct {
 	Keys []string `arg:"" optional:"" type:"rest" help:"Keys to subscribe to, on one connection. None: the server's cacheKey."`
 
-	URL     string   `name:"url" type:"text" placeholder:"URL" help:"The stream. Environment: FANFARE_STREAM. Default: http://127.0.0.1:8080/stream."`
+	URL     string   `name:"url" type:"text" placeholder:"URL" help:"The stream, or a Unix socket: unix:/PATH. Environment: FANFARE_STREAM. Default: http://127.0.0.1:8080/stream."`
 	Headers []string `name:"header" short:"H" type:"texts" sep:"none" placeholder:"NAME: VALUE" help:"Header field of the request. May be repeated."`
+
+	TLS remote.TLS `embed:"" group:"TLS"`
 
 	Raw  bool `xor:"format" help:"Print only the data, with a line end after each event."`
 	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with key, event, id, data, time."`
@@ -73,6 +75,7 @@ func (o *Options) target() (*url.URL, http.Header, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	remote.DefaultPath(u, "/stream")
 	switch {
 	case o.Count < 0:
 		return nil, nil, remote.Usage("--count (-n) is %d and must not be negative: write 10, or 0 for no limit", o.Count)

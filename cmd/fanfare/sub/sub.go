@@ -33,9 +33,13 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t, err := o.TLS.Transport(target)
+	if err != nil {
+		return err
+	}
 	t.DisableCompression = true
 	t.ResponseHeaderTimeout = answerTimeout
+	remote.UseSocket(t, target)
 	w := &watcher{
 		o: o, url: target, fields: fields, http: &http.Client{Transport: t},
 		show: newPrinter(o, out, notes), lastID: o.Since, retry: defaultRetry, began: time.Now(),

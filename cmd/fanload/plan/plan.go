@@ -46,6 +46,9 @@ type Plan struct {
 	Ready       string  `json:"ready"`
 	GapEvent    string  `json:"gap_event"` // the type of the event by which the server reports a loss
 
+	HTTP2                bool `json:"http2,omitempty"` // of the streams; publish requests are HTTP/1.1
+	StreamsPerConnection int  `json:"streams_per_connection,omitempty"`
+
 	Subscribers int `json:"subscribers"`
 	Keys        int `json:"keys"`
 	Size        int `json:"size"`  // bytes of an event's data; at least the bytes of seq, ts and run
@@ -104,6 +107,17 @@ func (p *Plan) Stalls(subscriber int) bool {
 	return at(subscriber+1) > at(subscriber)
 }
 
+// Group is how many subscribers share a connection. Subscriber i is on connection i / Group.
+func (p *Plan) Group() int {
+	if !p.HTTP2 {
+		return 1
+	}
+	return max(1, p.StreamsPerConnection)
+}
+
+// Connections is how many connections the streams need.
+func (p *Plan) Connections() int { return (p.Subscribers + p.Group() - 1) / p.Group() }
+
 // Check refuses a plan with numbers out of range. The error names the flag.
 func (p *Plan) Check() error {
 	for _, c := range []struct {
@@ -122,10 +136,14 @@ func (p *Plan) Check() error {
 		{"--pipeline", p.Pipeline, 1, 1024},
 		{"--in-flight", p.InFlight, 1, 100_000},
 		{"--stall-buffer", p.StallBuffer, 0, 1 << 30},
+		{"--streams-per-connection", p.StreamsPerConnection, 0, 10_000},
 	} {
 		if c.value < c.low || c.value > c.top {
 			return fmt.Errorf("%s %d is out of range: give %d to %d", c.flag, c.value, c.low, c.top)
 		}
+	}
+	if p.StreamsPerConnection > 0 && !p.HTTP2 {
+		return fmt.Errorf("--streams-per-connection %d: only HTTP/2 has several: give --http2, or remove it", p.StreamsPerConnection)
 	}
 	if p.PublishesInFlight > p.Keys {
 		return fmt.Errorf("--publishes-in-flight %d: each needs its own key, to keep the events of a key in order, but --keys is %d: "+

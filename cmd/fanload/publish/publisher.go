@@ -70,7 +70,7 @@ func New(p *plan.Plan, l *ledger.Ledger) (*Publisher, error) {
 	b.stats.Errors = map[string]int64{}
 	var trust *tls.Config
 	if p.PublishCertified != "" {
-		if trust, err = p.Trust.Config(p.PublishCertified); err != nil {
+		if trust, err = p.Trust.Config(p.PublishCertified, plan.HTTP1); err != nil {
 			return nil, err
 		}
 	}

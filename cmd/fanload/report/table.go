@@ -70,6 +70,10 @@ func (r *Result) runSection() Section {
 		plural(r.Plan.Processes, "process", "processes"))
 	add("connected", "%s in %.2f s (%s/s), %s failed", number(float64(r.Connect.Connected)), r.Connect.Seconds,
 		number(r.Connect.PerSecond), number(float64(r.Connect.Failed)))
+	if r.Plan.HTTP2 {
+		add("protocol", "HTTP/2, at most %s on a connection, %s", plural(r.Plan.StreamsPerConnection, "stream", "streams"),
+			plural(int(r.Connect.TCP.Count), "connection", "connections"))
+	}
 	for _, c := range slices.Sorted(maps.Keys(r.Connect.Ciphers)) {
 		add("encrypted", "%s, %s connections: fanload's own cost of each and of a delivery is higher than with http", c,
 			number(float64(r.Connect.Ciphers[c])))

@@ -65,6 +65,9 @@ type Progress struct {
 	Ended   int64   // streams
 }
 
+// streamsPerConnection is the default for HTTP/2: the least that servers should allow (RFC 9113 6.5.2).
+const streamsPerConnection = 100
+
 // maxPoints bounds the timeline. When it is full, each two points are merged and the sampling rate is halved. It must be even.
 const maxPoints = 1200
 
@@ -94,20 +97,24 @@ func (s *Settings) Prepare(filesPerProcess int) error {
 		return err
 	}
 	// Epoll, pipes, the publisher's connections and the runtime also need files.
+	if p.HTTP2 && p.StreamsPerConnection == 0 {
+		p.StreamsPerConnection = streamsPerConnection
+	}
+	connections := p.Connections()
 	room := filesPerProcess - 64 - max(p.Publishers, p.PublishesInFlight)
 	if room < 1 {
 		return fmt.Errorf("the limit of open files is %d: raise it (ulimit -n)", filesPerProcess)
 	}
-	if need := (p.Subscribers + room - 1) / room; need > max(1, p.Processes) {
+	if need := (connections + room - 1) / room; need > max(1, p.Processes) {
 		p.Processes = need
 	}
-	p.Processes = max(1, min(p.Processes, p.Subscribers))
+	p.Processes = max(1, min(p.Processes, connections))
 	if p.Processes > plan.MaxProcesses {
 		return fmt.Errorf("--subscribers %d need %d processes of %d open files, more than %d: raise the limit (ulimit -n)",
 			p.Subscribers, p.Processes, filesPerProcess, plan.MaxProcesses)
 	}
 	if p.Sources == 0 {
-		p.Sources = 1 + p.Subscribers/4000 // with about 28,000 ports each, so that finding a free port is quick
+		p.Sources = 1 + connections/4000 // with about 28,000 ports each, so that finding a free port is quick
 	}
 	p.Publishers = min(max(p.Publishers, p.PublishesInFlight), p.Keys)
 	p.Status = statusEvery(s.Sample)
@@ -175,6 +182,8 @@ func (s *Settings) check() error {
 			plan.Span(s.Every), plan.Span(s.Warmup+s.Duration))
 	case s.Plan.Mode == Churn && s.Churn == 0:
 		return errors.New("--churn 0: this mode replaces subscribers: give more than 0")
+	case s.Plan.Mode == Stall && s.Plan.HTTP2:
+		return errors.New("--http2: this mode needs HTTP/1.1, because a connection that is not read stalls all its streams: remove --http2")
 	case s.Plan.Mode == Stall && s.Plan.StallPercent == 0:
 		return errors.New("--percent 0: this mode stalls subscribers: give more than 0")
 	case !(s.Churn >= 0 && s.Churn <= plan.MaxRate):

@@ -98,7 +98,9 @@ func BenchmarkSecureDelivery(b *testing.B) {
 	go func() { done <- s.secure.tls.Handshake() }()
 	go func() { _ = server.(*tls.Conn).Handshake() }()
 	for shaken := false; !shaken; {
-		l.feedHandshake(s)
+		if err := l.feedHandshake(s.fd, s.secure); err != nil {
+			b.Fatal(err)
+		}
 		select {
 		case err := <-done:
 			if err != nil {

@@ -71,31 +71,52 @@ func (l *loop) dial(s *subscriber) error {
 	if err != nil {
 		return err
 	}
-	family := unix.AF_INET
-	if l.addr.Addr().Is6() {
-		family = unix.AF_INET6
+	if s.carrier != nil {
+		l.attach(s)
+		return nil
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	fd, err := l.socket(s.index)
 	if err != nil {
-		return fmt.Errorf("socket: %w", err)
+		return err
 	}
 	s.fd = fd
 	s.generation++
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // an error does not matter: the request is one write
 	if s.stalls && l.plan.StallBuffer > 0 {
 		// Set it before the connect, because the offered window depends on it.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, l.plan.StallBuffer); err != nil {
 			return fmt.Errorf("SO_RCVBUF: %w", err)
 		}
 	}
-	if err := l.bind(fd, s.index); err != nil {
+	if err := l.connect(fd); err != nil {
 		return err
 	}
-	err = unix.Connect(fd, l.remote())
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
+	return l.watch(unix.EPOLL_CTL_ADD, s, unix.EPOLLOUT)
+}
+
+// socket makes a socket for the connection with a number.
+func (l *loop) socket(number int) (fd int, err error) {
+	family := unix.AF_INET
+	if l.addr.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return -1, fmt.Errorf("socket: %w", err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // an error does not matter: the request is one write
+	if err := l.bind(fd, number); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// connect begins to connect a socket.
+func (l *loop) connect(fd int) error {
+	if err := unix.Connect(fd, l.remote()); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return fmt.Errorf("connect: %w", err)
 	}
-	return l.watch(unix.EPOLL_CTL_ADD, s, unix.EPOLLOUT)
+	return nil
 }
 
 // bind spreads the subscribers over source addresses, because an address has only 28,000 ports. With IP_BIND_ADDRESS_NO_PORT
@@ -124,6 +145,11 @@ func (l *loop) remote() unix.Sockaddr {
 // sweep ends connects that take too long, and reconnects subscribers whose delay is over.
 func (l *loop) sweep() {
 	limit := l.now - l.plan.ConnectTimeout.Microseconds()
+	for _, c := range l.carriers {
+		if c.opening() && c.began < limit {
+			l.breakCarrier(c, fmt.Errorf("%w: no answer in %s", errTimeout, l.plan.ConnectTimeout))
+		}
+	}
 	for i := range l.subs {
 		s := &l.subs[i]
 		switch {
@@ -147,10 +173,14 @@ func (l *loop) shut(s *subscriber) {
 		s.fd = -1
 		s.generation++
 	}
+	if s.carrier != nil {
+		l.detach(s)
+	}
 	s.out, s.sample = nil, nil
 }
 
 func (l *loop) closeAll() {
+	l.closeCarriers()
 	for i := range l.subs {
 		l.shut(&l.subs[i])
 	}

@@ -28,6 +28,7 @@ func (l *loop) finish(p *sequence.Published) {
 	l.unopened()
 	l.backpressure(p)
 	readers := make([]int64, l.plan.Keys)
+	l.closeCarriers() // one by one, the streams would be canceled first
 	for i := range l.subs {
 		s := &l.subs[i]
 		if s.times > 0 && !s.stalls {

@@ -26,7 +26,10 @@ const (
 	idleEvery = 50_000    // the same while nothing is being opened
 	sweepTime = 50_000    // microseconds between two checks for connects that take too long
 	plainText = 16 << 10  // the largest plaintext of a TLS record (RFC 8446 5.1)
-	wakeSlot  = -1        // epoll's data for the command channel's eventfd
+
+	// epoll's data. A subscriber's is its slot, the n-th carrier's carrierSlot-n.
+	wakeSlot    = -1 // the command channel's eventfd
+	carrierSlot = -2
 )
 
 // loop is one epoll loop with its subscribers. Everything belongs to its goroutine, except the command channel, ended, and the
@@ -37,6 +40,7 @@ type loop struct {
 	addr       netip.AddrPort
 	loopsOfAll float64 // the number of loops in all processes; rates are divided by it
 	subs       []subscriber
+	carriers   []*carrier // HTTP/2: the connections; empty: HTTP/1.1
 	epoll      int
 	wake       int // eventfd
 	buf        []byte
@@ -99,7 +103,11 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 	var trust *tls.Config
 	var plain []byte
 	if p.Certified != "" {
-		if trust, err = p.Trust.Config(p.Certified); err != nil {
+		protocol := plan.HTTP1
+		if p.HTTP2 {
+			protocol = plan.HTTP2
+		}
+		if trust, err = p.Trust.Config(p.Certified, protocol); err != nil {
 			return nil, err
 		}
 		plain = make([]byte, plainText)
@@ -122,6 +130,9 @@ func newLoop(p *plan.Plan, addr netip.AddrPort, mine []int, loops float64) (*loo
 	for i, index := range mine {
 		l.subs[i] = subscriber{index: index, slot: int32(i), key: index % p.Keys, fd: -1, stalls: p.Stalls(index)}
 		l.subs[i].parser.OnComment = comment
+	}
+	if p.HTTP2 {
+		l.makeCarriers()
 	}
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -196,10 +207,13 @@ func (l *loop) run() {
 		}
 		l.now = measure.Now()
 		for i := range max(0, n) {
-			if slot := events[i].Fd; slot == wakeSlot {
+			switch slot := events[i].Fd; {
+			case slot == wakeSlot:
 				var drop [8]byte
 				_, _ = unix.Read(l.wake, drop[:])
-			} else {
+			case slot <= carrierSlot:
+				l.readyCarrier(l.carriers[carrierSlot-slot], uint32(events[i].Pad), events[i].Events)
+			default:
 				l.ready(&l.subs[slot], uint32(events[i].Pad), events[i].Events)
 			}
 		}

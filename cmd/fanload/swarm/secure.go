@@ -150,38 +150,42 @@ func (l *loop) handshake(s *subscriber) error {
 	if err := l.watch(unix.EPOLL_CTL_MOD, s, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLET); err != nil {
 		return err
 	}
-	c := newSecure(s.fd, l.trust, l.now)
-	s.state, s.secure = securing, c
 	generation := s.generation
-	l.handshakes.Go(func() {
-		err := c.tls.Handshake()
-		l.send(func() { l.secured(s, generation, err) }) // if it returns false, the loop has ended and the socket is closed
-	})
+	s.state, s.secure = securing, l.startHandshake(s.fd, func(err error) { l.secured(s, generation, err) })
 	return nil
 }
 
+// startHandshake makes the handshake in a goroutine, and then calls done in the loop's.
+func (l *loop) startHandshake(fd int, done func(error)) *secure {
+	c := newSecure(fd, l.trust, l.now)
+	l.handshakes.Go(func() {
+		err := c.tls.Handshake()
+		l.send(func() { done(err) }) // if it returns false, the loop has ended and the socket is closed
+	})
+	return c
+}
+
 // feedHandshake reads all that the socket has. epoll does not report it again.
-func (l *loop) feedHandshake(s *subscriber) {
-	if _, err := s.secure.flush(); err != nil {
-		l.lose(s, err)
-		return
+func (l *loop) feedHandshake(fd int, c *secure) error {
+	if _, err := c.flush(); err != nil {
+		return err
 	}
 	for {
-		n, err := unix.Read(s.fd, l.buf)
+		n, err := unix.Read(fd, l.buf)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EAGAIN):
-			return
+			return nil
 		case err != nil:
-			s.secure.push(nil, fmt.Errorf("read: %w", err))
-			return
+			c.push(nil, fmt.Errorf("read: %w", err))
+			return nil
 		case n == 0:
-			s.secure.push(nil, io.EOF)
-			return
+			c.push(nil, io.EOF)
+			return nil
 		}
 		l.counts.Bytes += int64(n)
-		s.secure.push(l.buf[:n], nil)
+		c.push(l.buf[:n], nil)
 	}
 }
 
@@ -194,17 +198,28 @@ func (l *loop) secured(s *subscriber, generation uint32, err error) {
 		l.lose(s, plan.ExplainTLS(err))
 		return
 	}
-	l.result.TLS.Record(l.nowAgain() - s.secure.began)
-	about := s.secure.tls.ConnectionState()
-	measure.Tally(l.result.Ciphers, tls.VersionName(about.Version)+", "+tls.CipherSuiteName(about.CipherSuite))
+	l.recordHandshake(s.secure)
 	s.secure.join()
 	s.state = sending
 	if err = l.sendRequest(s); err == nil {
-		err = l.decrypt(s) // the records after the handshake, such as session tickets
+		// the records after the handshake, such as session tickets
+		err = l.decrypt(s.secure, func(b []byte) error { return l.consume(s, b) })
 	}
 	if err != nil {
 		l.lose(s, err)
 	}
+}
+
+// recordHandshake counts a handshake and what it agreed on. It returns the protocol of ALPN.
+func (l *loop) recordHandshake(c *secure) string {
+	l.result.TLS.Record(l.nowAgain() - c.began)
+	about := c.tls.ConnectionState()
+	text := tls.VersionName(about.Version) + ", " + tls.CipherSuiteName(about.CipherSuite)
+	if about.DidResume {
+		text += ", resumed"
+	}
+	measure.Tally(l.result.Ciphers, text)
+	return about.NegotiatedProtocol
 }
 
 // sendSecure encrypts the request, once, and writes it.
@@ -223,24 +238,24 @@ func (l *loop) sendSecure(s *subscriber) (done bool, err error) {
 }
 
 // readSecure decrypts n bytes that were read from the socket into the loop's buffer.
-func (l *loop) readSecure(s *subscriber, n int) error {
-	if _, err := s.secure.flush(); err != nil { // such as the answer to a key update
+func (l *loop) readSecure(c *secure, n int, consume func([]byte) error) error {
+	if _, err := c.flush(); err != nil { // such as the answer to a key update
 		return err
 	}
 	if n == 0 {
-		s.secure.push(nil, io.EOF)
+		c.push(nil, io.EOF)
 	} else {
-		s.secure.push(l.buf[:n], nil)
+		c.push(l.buf[:n], nil)
 	}
-	return l.decrypt(s)
+	return l.decrypt(c, consume)
 }
 
 // decrypt consumes all complete records.
-func (l *loop) decrypt(s *subscriber) error {
+func (l *loop) decrypt(c *secure, consume func([]byte) error) error {
 	for {
-		n, err := s.secure.tls.Read(l.plain)
+		n, err := c.tls.Read(l.plain)
 		if n > 0 {
-			if err := l.consume(s, l.plain[:n]); err != nil {
+			if err := consume(l.plain[:n]); err != nil {
 				return err
 			}
 		}

@@ -28,16 +28,19 @@ type subscriber struct {
 	stalls     bool // will stop reading in the mode stall
 	stalled    bool
 	queued     bool
-	times      int     // how often it was subscribed
-	newcomer   bool    // it replaced another subscriber
-	firstEvent bool    // it has had an event on this connection
-	attempts   int     // failed reconnects in a row
-	began      int64   // when the connect began
-	left       int64   // when the last stream ended; 0: it has not
-	due        int64   // when to reconnect
-	leaveBy    int64   // when to leave at the latest, to be replaced; 0: it stays
-	until      int64   // the newest sequence that it must have before it leaves
-	secure     *secure // of this connection; nil: http
+	times      int      // how often it was subscribed
+	newcomer   bool     // it replaced another subscriber
+	firstEvent bool     // it has had an event on this connection
+	attempts   int      // failed reconnects in a row
+	began      int64    // when the connect began
+	left       int64    // when the last stream ended; 0: it has not
+	due        int64    // when to reconnect
+	leaveBy    int64    // when to leave at the latest, to be replaced; 0: it stays
+	until      int64    // the newest sequence that it must have before it leaves
+	secure     *secure  // of this connection; nil: http, or HTTP/2
+	carrier    *carrier // HTTP/2: the connection that it shares with others; nil: HTTP/1.1
+	stream     uint32   // of the carrier; 0: none
+	taken      uint32   // bytes of the stream since its last window update
 
 	out    []byte // the unsent rest of the request
 	head   wire.Head
@@ -93,7 +96,9 @@ func (l *loop) ready(s *subscriber, generation uint32, events uint32) {
 	}
 	switch s.state {
 	case securing:
-		l.feedHandshake(s)
+		if err := l.feedHandshake(s.fd, s.secure); err != nil {
+			l.lose(s, err)
+		}
 		return
 	case sending:
 		if err := l.sendRequest(s); err != nil {
@@ -153,7 +158,7 @@ func (l *loop) read(s *subscriber) {
 	if s.secure == nil {
 		err = l.consume(s, l.buf[:n])
 	} else {
-		err = l.readSecure(s, int(n))
+		err = l.readSecure(s.secure, int(n), func(b []byte) error { return l.consume(s, b) })
 	}
 	if err != nil {
 		l.lose(s, err)
@@ -167,17 +172,27 @@ func (l *loop) consume(s *subscriber, b []byte) error {
 		if !done || err != nil {
 			return err
 		}
-		l.result.Head.Record(l.nowAgain() - s.began)
-		s.body.Begin(&s.head)
-		if s.head.Status != 200 || s.head.ContentType != "text/event-stream" || s.head.Encoding != "" {
-			l.refuse(s)
-		} else if s.state == heading {
-			l.subscribed(s)
-		} else if l.expecting && !s.check.Begun() {
-			s.check.Begin(l.ledger.Sent(s.key)) // before expectFresh would
-		}
+		l.headed(s)
 		b = rest
 	}
+	return l.content(s, b)
+}
+
+// headed handles the end of the response's head.
+func (l *loop) headed(s *subscriber) {
+	l.result.Head.Record(l.nowAgain() - s.began)
+	s.body.Begin(&s.head)
+	if s.head.Status != 200 || s.head.ContentType != "text/event-stream" || s.head.Encoding != "" {
+		l.refuse(s)
+	} else if s.state == heading {
+		l.subscribed(s)
+	} else if l.expecting && !s.check.Begun() {
+		s.check.Begin(l.ledger.Sent(s.key)) // before expectFresh would
+	}
+}
+
+// content processes bytes of the response's body.
+func (l *loop) content(s *subscriber, b []byte) error {
 	l.current, l.parseError = s, nil
 	l.nowAgain()
 	_, err := s.body.Feed(b, l.feed)

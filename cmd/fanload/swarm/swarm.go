@@ -32,7 +32,7 @@ type Swarm struct {
 	measured int64               // deliveries at the last window
 }
 
-// New makes the loops for the subscribers i of the plan with i % shards == shard. The ledger says what has been published when a
+// New makes the loops for every shards-th subscriber of the plan, or group of subscribers that share a connection. The ledger says what has been published when a
 // subscriber joins and leaves. If it is nil, the first event that a subscriber gets is the beginning. Call Close or Finish in the
 // end.
 func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
@@ -41,8 +41,10 @@ func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
 		return nil, fmt.Errorf("address of the stream: %w", err)
 	}
 	mine := []int{}
-	for i := shard; i < p.Subscribers; i += shards {
-		mine = append(mine, i)
+	for i := range p.Subscribers {
+		if i/p.Group()%shards == shard {
+			mine = append(mine, i)
+		}
 	}
 	n := p.Loops
 	if n == 0 {
@@ -51,7 +53,7 @@ func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
 	s := &Swarm{plan: p}
 	s.cpu.Store(measure.CPU())
 	for i := range n {
-		loop, err := newLoop(p, addr, share(mine, i, n), float64(shards*n))
+		loop, err := newLoop(p, addr, share(mine, i, n, p.Group()), float64(shards*n))
 		if err != nil {
 			s.Close()
 			return nil, err
@@ -63,9 +65,12 @@ func New(p *plan.Plan, shard, shards int, l *ledger.Ledger) (*Swarm, error) {
 	return s, nil
 }
 
-func share(all []int, at, of int) (mine []int) {
-	for i := at; i < len(all); i += of {
-		mine = append(mine, all[i])
+// share deals the subscribers out in groups that share a connection.
+func share(all []int, at, of, group int) (mine []int) {
+	for i, s := range all {
+		if i/group%of == at {
+			mine = append(mine, s)
+		}
 	}
 	return mine
 }

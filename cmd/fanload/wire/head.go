@@ -89,7 +89,7 @@ func (h *Head) parse(raw []byte) error {
 		if !ok {
 			return fmt.Errorf("the answer's head has a line %q without a colon", clip(line))
 		}
-		if err := h.field(strings.ToLower(name), strings.TrimSpace(value)); err != nil {
+		if err := h.Field(strings.ToLower(name), strings.TrimSpace(value)); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,8 @@ func (h *Head) parse(raw []byte) error {
 	return nil
 }
 
-func (h *Head) field(name, value string) error {
+// Field processes a header field. The name must be in lower case.
+func (h *Head) Field(name, value string) error {
 	switch name {
 	case "content-type":
 		t, _, _ := strings.Cut(value, ";")

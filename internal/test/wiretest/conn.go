@@ -2,6 +2,7 @@ package wiretest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,26 @@ type Conn struct {
 	Body   io.Reader // without the chunked framing, if there is one
 
 	conn net.Conn
+	tls  *tls.Conn // over conn; nil without TLS
+}
+
+// DialTLS connects to host:port by TLS. The connection is closed at the end of the test.
+func DialTLS(t testing.TB, addr string, config *tls.Config) *Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(eventually.Patience))
+	secure := tls.Client(c, config)
+	if err := secure.Handshake(); err != nil {
+		_ = c.Close()
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Time{})
+	w := New(t, c)
+	w.tls, w.In = secure, bufio.NewReader(secure)
+	return w
 }
 
 // Dial connects to host:port. The connection is closed at the end of the test.
@@ -50,7 +71,13 @@ func New(t testing.TB, c net.Conn) *Conn {
 // Open opens a stream, which must succeed, and reads its head.
 func Open(t testing.TB, addr, target string, header ...string) *Conn {
 	t.Helper()
-	w := Dial(t, addr)
+	return Dial(t, addr).Open(target, header...)
+}
+
+// Open opens a stream on the connection, which must succeed, and reads its head.
+func (w *Conn) Open(target string, header ...string) *Conn {
+	t := w.T
+	t.Helper()
 	w.Send(Request("GET", target, header...))
 	if head := w.ReadHead(); w.Status != 200 || w.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%s: %s%s", target, head, w.Rest())
@@ -67,14 +94,18 @@ func Request(method, target string, header ...string) string {
 	return text + "\r\n"
 }
 
-// NetConn is the connection below.
+// NetConn is the connection below, also below TLS.
 func (w *Conn) NetConn() net.Conn { return w.conn }
 
 // Close ends the connection by FIN.
 func (w *Conn) Close() { _ = w.conn.Close() }
 
-// CloseWrite ends what the client sends, by FIN, and leaves the other direction open.
+// CloseWrite ends what the client sends, by FIN or by TLS's close_notify, and leaves the other direction open.
 func (w *Conn) CloseWrite() {
+	if w.tls != nil {
+		_ = w.tls.CloseWrite() // close_notify, and no FIN
+		return
+	}
 	if c, ok := w.conn.(*net.TCPConn); ok {
 		_ = c.CloseWrite()
 	}
@@ -92,7 +123,11 @@ func (w *Conn) Reset() {
 func (w *Conn) Send(text string) {
 	w.T.Helper()
 	_ = w.conn.SetWriteDeadline(time.Now().Add(eventually.Patience))
-	if _, err := io.WriteString(w.conn, text); err != nil {
+	var to io.Writer = w.conn
+	if w.tls != nil {
+		to = w.tls
+	}
+	if _, err := io.WriteString(to, text); err != nil {
 		w.T.Fatalf("send: %v", err)
 	}
 }

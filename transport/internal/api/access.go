@@ -17,33 +17,32 @@ import (
 	"fanfare/transport/internal/gate"
 )
 
-// authorized compares the bearer token (RFC 6750, 2.1) in constant time.
-func (c *Config) authorized(h *fasthttp.RequestHeader) bool {
-	if c.PublishToken == "" {
-		return true
-	}
+// hasToken reports whether a request brings PublishToken as its bearer token (RFC
+// 6750, 2.1). It compares in constant time.
+func (c *Config) hasToken(h *fasthttp.RequestHeader) bool {
 	scheme, given, _ := strings.Cut(string(h.Peek("Authorization")), " ")
 	want, got := sha256.Sum256([]byte(c.PublishToken)), sha256.Sum256([]byte(strings.TrimSpace(given)))
 	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
 // checkOrigin keeps pages of other sites, in a browser that can reach this
-// listener, from using it. Without a token the host must be an address or localhost,
-// which defeats DNS rebinding, where a name of the attacker's points to this machine.
+// listener, from using it. Without a credential the host must be an address or
+// localhost, which defeats DNS rebinding, where a name of the attacker's points to this
+// machine. A client that has a certificate checks the server's name by TLS.
 // The Origin of a request, if there is one, must be allowed. A page also makes
 // requests without an Origin: an image, a script, a frame, a link. Browsers mark
 // them by Sec-Fetch-Site (Fetch Metadata, 2.3), at least where they consider this
 // listener trustworthy, as they do with loopback.
 func (a *API) checkOrigin(h *fasthttp.RequestHeader, authority string, c *Config) *problem {
 	host, ok := gate.HostName(authority)
-	if c.PublishToken == "" && (!ok || host != "" && host != "localhost" && net.ParseIP(host) == nil) {
-		return &problem{fasthttp.StatusForbidden, "Host", fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", clientlog.CutTo(authority, maxEcho))}
+	if !c.guarded() && (!ok || host != "" && host != "localhost" && net.ParseIP(host) == nil) {
+		return &problem{status: fasthttp.StatusForbidden, field: "Host", text: fmt.Sprintf("the host %q is neither an address nor localhost: use one of these, or set publishToken", clientlog.CutTo(authority, maxEcho))}
 	}
 	// Of a field that is repeated every value counts.
 	origins := h.PeekAll("Origin")
 	for _, origin := range origins {
 		if len(origin) > 0 && !a.allows(string(origin), c) {
-			return &problem{fasthttp.StatusForbidden, "Origin", fmt.Sprintf("pages of %q may not call this listener: add the origin to adminOrigins", clientlog.CutTo(string(origin), maxEcho))}
+			return &problem{status: fasthttp.StatusForbidden, field: "Origin", text: fmt.Sprintf("pages of %q may not call this listener: add the origin to adminOrigins", clientlog.CutTo(string(origin), maxEcho))}
 		}
 	}
 	if len(origins) > 0 && len(origins[0]) > 0 {
@@ -53,7 +52,7 @@ func (a *API) checkOrigin(h *fasthttp.RequestHeader, authority string, c *Config
 		switch string(site) {
 		case "", "none", "same-origin":
 		default:
-			return &problem{fasthttp.StatusForbidden, "Sec-Fetch-Site", "another site's page may not send a browser here: open the address itself, or call it by fetch from an origin of adminOrigins"}
+			return &problem{status: fasthttp.StatusForbidden, field: "Sec-Fetch-Site", text: "another site's page may not send a browser here: open the address itself, or call it by fetch from an origin of adminOrigins"}
 		}
 	}
 	return nil

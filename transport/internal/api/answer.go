@@ -7,6 +7,7 @@ import (
 	"github.com/goccy/go-json"
 	"github.com/valyala/fasthttp"
 
+	"fanfare/auth"
 	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
@@ -28,6 +29,8 @@ type failure struct {
 	Error string `json:"error"`
 	// Field names the field, header or setting at fault.
 	Field string `json:"field,omitempty"`
+	// Code says why somebody may not do this: one of the codes of package auth, or "later".
+	Code string `json:"code,omitempty"`
 	// Line is the line of a batch, from 1.
 	Line int `json:"line,omitempty"`
 }
@@ -42,8 +45,12 @@ func describe(err error) (int, failure) {
 		ce *codec.Error
 		se *SizeError
 		le *engine.LimitError
+		de *auth.Denied
 	)
 	switch {
+	case errors.As(err, &de):
+		p := refusalOf(de)
+		return p.status, failure{Error: p.text, Field: p.field, Code: p.code}
 	case errors.As(err, &ce):
 		return fasthttp.StatusBadRequest, failure{Error: ce.Error(), Field: ce.Field}
 	case errors.As(err, &se):
@@ -65,6 +72,9 @@ func (a *API) logFailure(ctx *fasthttp.RequestCtx, path string) {
 	var f failure
 	if json.Unmarshal(ctx.Response.Body(), &f) == nil && f.Error != "" {
 		reason = f.Error
+	}
+	if cause, ok := ctx.UserValue(causeKey{}).(string); ok {
+		reason += " (" + cause + ")"
 	}
 	a.log.Refused(clientlog.Refusal{
 		Listener: "admin", Status: status, Method: string(ctx.Method()), Path: path, Reason: reason, Remote: a.config.Load().Proxies.ClientOf(ctx),
@@ -101,7 +111,7 @@ type (
 		Streams int    `json:"streams"`
 	}
 	keysAnswer struct {
-		Keys int64             `json:"keys"` // all that exist
+		Keys int64             `json:"keys"` // all that exist and may be read
 		Top  []engine.KeyStats `json:"top"`
 	}
 )

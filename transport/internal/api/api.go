@@ -4,7 +4,9 @@
 //
 //	api.go       API, its configuration, the routes and how a request is dispatched
 //	head.go      what the head of a request decides, before a body is read
-//	access.go    who may call it: the token, the Host, Origin and Sec-Fetch-Site fields
+//	access.go    which pages may call it: the Host, Origin and Sec-Fetch-Site fields; and the publish token
+//	identify.go  who sends a request, and their rights
+//	rate.go      how many events per second a publisher may publish
 //	body.go      reading a body, within the limits on one and on all
 //	publisher.go from an event to the engine: what may be published
 //	publish.go   POST /publish and /publishAll
@@ -12,10 +14,13 @@
 //	token.go     POST /token: tokens for subscribers
 //	keys.go      closing, counting, listing keys
 //	answer.go    answers, errors, and the JSON of both
+//	pprof.go     profiles
 //	page.go      the built-in page
 package api
 
 import (
+	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -24,8 +29,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
-	"github.com/valyala/fasthttp/pprofhandler"
 
+	"fanfare/auth"
 	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/gate"
@@ -48,13 +53,21 @@ type Config struct {
 	MaxBatchLines     int
 
 	PublishToken string
-	AdminOrigins []string
-	Proxies      gate.Proxies
-	NoPage       bool
-	Pprof        bool
+	// Identify finds out who sends a request, nil if PublishToken alone says it.
+	Identify func(context.Context, auth.PublishRequest) (auth.Publisher, error)
+	// NeedsCertificate is set if the listener asks for client certificates, and nothing
+	// else says who may use it.
+	NeedsCertificate bool
+	// MaxPublishRate is the events per second of a publisher without a rate of its own,
+	// 0 for no limit.
+	MaxPublishRate int
+	AdminOrigins   []string
+	Proxies        gate.Proxies
+	NoPage         bool
+	Pprof          bool
 
 	// Mint makes tokens, nil for none.
-	Mint func(keys []string, subject string, ttl time.Duration) (token string, expires time.Time, err error)
+	Mint func(auth.Publisher, auth.TokenRequest) (auth.Token, error)
 }
 
 // API answers the requests of the admin listener. All methods may be called
@@ -73,6 +86,7 @@ type API struct {
 	StreamPort, AdminPort atomic.Int32
 
 	bodies bodies
+	rates  rates
 }
 
 // New returns the API of an engine.
@@ -89,7 +103,12 @@ func (a *API) Reconfigure(c *Config) { a.config.Store(c) }
 // route is a resource of the admin listener.
 type route struct {
 	method string
-	serve  func(*API, *fasthttp.RequestCtx)
+	serve  func(*API, *fasthttp.RequestCtx, auth.Publisher)
+	// rights are what the sender needs one of, for the keys of scope.
+	rights []auth.Right
+	scope  scope
+	// whole is set if only those who may do everything may do this.
+	whole bool
 	// param is the one query parameter that the resource takes, "" for none.
 	param string
 	// open resources need no token: load balancers and orchestrators request them.
@@ -100,50 +119,59 @@ type route struct {
 	seconds bool
 }
 
+// one is the rights of a route that needs a certain one.
+func one(r auth.Right) []auth.Right { return []auth.Right{r} }
+
 var routes = map[string]route{
-	"/publish":    {method: fasthttp.MethodPost, serve: (*API).servePublish, param: "key", publishes: true, typed: true},
-	"/publishAll": {method: fasthttp.MethodPost, serve: (*API).servePublishAll, publishes: true, typed: true},
-	"/batch":      {method: fasthttp.MethodPost, serve: (*API).serveBatch, publishes: true},
-	"/close":      {method: fasthttp.MethodPost, serve: (*API).serveClose, param: "key"},
-	"/closeAll":   {method: fasthttp.MethodPost, serve: (*API).serveCloseAll},
-	"/count":      {method: fasthttp.MethodGet, serve: (*API).serveCount, param: "key"},
-	"/countAll":   {method: fasthttp.MethodGet, serve: (*API).serveCountAll},
-	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken},
-	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, param: "subject"},
-	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, param: "key"},
-	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, param: "top"},
-	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, param: anyParam},
-	"/healthz":    {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/healthz") }, open: true, param: anyParam},
-	"/readyz":     {method: fasthttp.MethodGet, serve: func(a *API, ctx *fasthttp.RequestCtx) { a.ServeHealth(ctx, "/readyz") }, open: true, param: anyParam},
+	"/publish":    {method: fasthttp.MethodPost, serve: (*API).servePublish, rights: one(auth.RightPublish), scope: ofKey, param: "key", publishes: true, typed: true},
+	"/publishAll": {method: fasthttp.MethodPost, serve: (*API).servePublishAll, rights: one(auth.RightPublishAll), scope: ofAll, publishes: true, typed: true},
+	"/batch": {
+		method: fasthttp.MethodPost, serve: (*API).serveBatch, publishes: true,
+		rights: []auth.Right{auth.RightPublish, auth.RightPublishAll, auth.RightClose, auth.RightRead}, scope: ofBody,
+	},
+	"/close":      {method: fasthttp.MethodPost, serve: (*API).serveClose, rights: one(auth.RightClose), scope: ofKey, param: "key"},
+	"/closeAll":   {method: fasthttp.MethodPost, serve: (*API).serveCloseAll, rights: one(auth.RightClose), scope: ofAll},
+	"/count":      {method: fasthttp.MethodGet, serve: (*API).serveCount, rights: one(auth.RightRead), scope: ofKey, param: "key"},
+	"/countAll":   {method: fasthttp.MethodGet, serve: (*API).serveCountAll, rights: one(auth.RightRead), scope: ofAll},
+	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken, rights: one(auth.RightMint), scope: ofBody},
+	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, rights: one(auth.RightDisconnect), scope: ofAll, param: "subject"},
+	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, rights: one(auth.RightRead), scope: ofKey, param: "key"},
+	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, rights: one(auth.RightRead), scope: ofBody, param: "top"},
+	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, rights: one(auth.RightRead), scope: ofAll, param: anyParam},
+	"/healthz":    {method: fasthttp.MethodGet, serve: serveHealth("/healthz"), open: true, param: anyParam},
+	"/readyz":     {method: fasthttp.MethodGet, serve: serveHealth("/readyz"), open: true, param: anyParam},
 }
 
-var pprofRoute = route{method: fasthttp.MethodGet, serve: func(_ *API, ctx *fasthttp.RequestCtx) { pprofhandler.PprofHandler(ctx) }, param: anyParam, seconds: true}
+func serveHealth(path string) func(*API, *fasthttp.RequestCtx, auth.Publisher) {
+	return func(a *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { a.ServeHealth(ctx, path) }
+}
 
 // anyParam allows every parameter: probes and scrapers add their own.
 const anyParam = "*"
 
-// Handle answers a request on the admin listener. It calls begin when it has found
-// that the request may go on.
-func (a *API) Handle(ctx *fasthttp.RequestCtx, begin func()) {
+// Handle answers a request on the admin listener. cert is the client's verified
+// certificate, nil without one. Handle calls begin when it has found that the request
+// may go on.
+func (a *API) Handle(ctx *fasthttp.RequestCtx, cert *x509.Certificate, begin func()) {
 	defer a.log.RecoverPanic(func() {
 		fail(ctx, fasthttp.StatusInternalServerError, "", "internal error; see the server's log")
 	})
 	c := a.config.Load()
-	r, target, p := a.decide(&ctx.Request.Header, c)
-	defer a.logFailure(ctx, target.Path)
-	if p == nil && gate.Skipped(&ctx.Request.Header) {
-		p = &problem{fasthttp.StatusServiceUnavailable, "request", "the settings changed while this request arrived: send it again"}
+	d := a.decide(&ctx.Request.Header, cert, c)
+	defer a.logFailure(ctx, d.target.Path)
+	if d.problem == nil && gate.Skipped(&ctx.Request.Header) {
+		d.problem = &problem{status: fasthttp.StatusServiceUnavailable, field: "request", text: "the settings changed while this request arrived: send it again"}
 	}
 	a.setCORS(ctx, c)
 	switch {
-	case p != nil:
-		a.refuse(ctx, r, p)
+	case d.problem != nil:
+		a.refuse(ctx, d.route, d.problem)
 	case ctx.IsOptions():
-		ctx.Response.Header.Set("Allow", r.allow())
+		ctx.Response.Header.Set("Allow", d.route.allow())
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
 	default:
 		begin()
-		r.serve(a, ctx)
+		d.route.serve(a, ctx, d.publisher)
 	}
 }
 
@@ -164,7 +192,7 @@ func routeNames() []string {
 	return names
 }
 
-func (a *API) serveMetrics(ctx *fasthttp.RequestCtx) {
+func (a *API) serveMetrics(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(a.metrics.Registry, promhttp.HandlerOpts{}))(ctx)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-json/jsontext"
 	"github.com/valyala/fasthttp"
 
+	"fanfare/auth"
 	"fanfare/codec"
 	"fanfare/transport/internal/clientlog"
 )
@@ -110,20 +111,26 @@ func (c *command) misplaced() error {
 }
 
 // serveBatch runs a body of NDJSON commands in order and answers a line for
-// each. A line that fails does not stop those after it.
-func (a *API) serveBatch(ctx *fasthttp.RequestCtx) {
+// each. A line that fails, since the sender has no right to it for instance, does not
+// stop those after it. A batch over the sender's rate is refused as a whole.
+func (a *API) serveBatch(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	c := a.config.Load()
 	b, ok := a.readBody(ctx, c.MaxBodyBytes)
 	if !ok {
 		return
 	}
-	if n := countLines(b.bytes); n > c.MaxBatchLines {
+	n := countLines(b.bytes)
+	if n > c.MaxBatchLines {
 		b.release()
 		a.refuse(ctx, route{method: fasthttp.MethodPost}, tooManyLines("lines", n, c.MaxBatchLines))
 		return
 	}
+	if !a.admit(ctx, who, n) {
+		b.release()
+		return
+	}
 	ctx.SetContentType("application/x-ndjson")
-	answers := &batch{api: a, body: b, rest: b.bytes, remote: c.Proxies.ClientOf(ctx), conn: ctx.Conn(), began: time.Now()}
+	answers := &batch{api: a, who: who, body: b, rest: b.bytes, remote: c.Proxies.ClientOf(ctx), conn: ctx.Conn(), began: time.Now()}
 	if ctx.Request.Header.IsHTTP11() {
 		ctx.SetBodyStream(answers, -1)
 		return
@@ -143,7 +150,7 @@ func countLines(text []byte) int {
 }
 
 func tooManyLines(what string, n, most int) *problem {
-	return &problem{fasthttp.StatusRequestEntityTooLarge, "maxBatchLines", fmt.Sprintf("the body has %d %s, more than %d (maxBatchLines): send fewer at once, or raise the limit", n, what, most)}
+	return &problem{status: fasthttp.StatusRequestEntityTooLarge, field: "maxBatchLines", text: fmt.Sprintf("the body has %d %s, more than %d (maxBatchLines): send fewer at once, or raise the limit", n, what, most)}
 }
 
 // batch is the answer to a batch, an io.ReadCloser. It runs the commands as the
@@ -153,6 +160,7 @@ func tooManyLines(what string, n, most int) *problem {
 // goroutine that writes the answer.
 type batch struct {
 	api    *API
+	who    auth.Publisher
 	body   body
 	rest   []byte // of the body
 	out    []byte // answers
@@ -206,10 +214,13 @@ func (b *batch) next() bool {
 		b.line++
 		text = bytes.TrimSpace(text)
 	}
-	result, err := b.api.run(text)
+	result, err := b.api.run(text, b.who)
 	if err != nil {
 		b.api.metrics.PublishFails.Inc()
 		_, f := describe(err)
+		if f.Code != "" {
+			b.api.metrics.Denied(f.Code)
+		}
 		f.Line = b.line
 		result = f
 		if b.failed++; b.failed == 1 {
@@ -240,8 +251,25 @@ func (b *batch) Close() error {
 	return nil
 }
 
-// run runs one command.
-func (a *API) run(text []byte) (any, error) {
+// mayRun decides whether the sender may run the command, whose key has been resolved.
+func (c *command) mayRun(who auth.Publisher) error {
+	switch c.op {
+	case "publishAll":
+		return who.Check(auth.RightPublishAll)
+	case "close":
+		return who.Check(auth.RightClose, c.key)
+	case "closeAll":
+		return who.Check(auth.RightClose)
+	case "count":
+		return who.Check(auth.RightRead, c.key)
+	case "countAll":
+		return who.Check(auth.RightRead)
+	}
+	return who.Check(auth.RightPublish, c.key)
+}
+
+// run runs one command of a sender.
+func (a *API) run(text []byte, who auth.Publisher) (any, error) {
 	if text[0] != '{' {
 		return nil, &codec.Error{Field: "line", Offset: 0, Reason: "must be an object with op, key and data, event, id, retry or frame"}
 	}
@@ -257,6 +285,9 @@ func (a *API) run(text []byte) (any, error) {
 		return nil, err
 	}
 	if c.key, err = a.checkKey(c.key); err != nil {
+		return nil, err
+	}
+	if err := c.mayRun(who); err != nil {
 		return nil, err
 	}
 	switch c.op {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -86,8 +87,8 @@ func (a *API) readBody(ctx *fasthttp.RequestCtx, limit int) (b body, ok bool) {
 				return b, true
 			}
 			if !b.grow(most, total+1) {
-				b.abort(ctx, &problem{fasthttp.StatusServiceUnavailable, "maxBodyTotalBytes",
-					fmt.Sprintf("the bodies of all requests would take more than %d bytes (maxBodyTotalBytes): send it again later, or raise the limit", total)})
+				b.abort(ctx, &problem{status: fasthttp.StatusServiceUnavailable, field: "maxBodyTotalBytes",
+					text: fmt.Sprintf("the bodies of all requests would take more than %d bytes (maxBodyTotalBytes): send it again later, or raise the limit", total)})
 				return body{}, false
 			}
 		}
@@ -116,9 +117,9 @@ func (a *API) readBody(ctx *fasthttp.RequestCtx, limit int) (b body, ok bool) {
 func brokenBody(err error) *problem {
 	var network net.Error
 	if errors.As(err, &network) && network.Timeout() {
-		return &problem{fasthttp.StatusRequestTimeout, "request", "the request took too long to arrive"}
+		return &problem{status: fasthttp.StatusRequestTimeout, field: "request", text: "the request took too long to arrive"}
 	}
-	return &problem{fasthttp.StatusBadRequest, "request", "the body cannot be read to its end: it is shorter than announced, or its chunks are broken (RFC 9112, 7.1)"}
+	return &problem{status: fasthttp.StatusBadRequest, field: "request", text: "the body cannot be read to its end: it is shorter than announced, or its chunks are broken (RFC 9112, 7.1)"}
 }
 
 // abort answers in the middle of a body. What follows of it is not read as another
@@ -127,7 +128,7 @@ func (b *body) abort(ctx *fasthttp.RequestCtx, p *problem) {
 	api := b.api
 	b.release()
 	if p.status == fasthttp.StatusServiceUnavailable {
-		ctx.Response.Header.Set("Retry-After", "1")
+		p.wait = time.Second
 	}
 	ctx.SetConnectionClose()
 	api.refuse(ctx, route{method: string(ctx.Method())}, p)

@@ -1,79 +1,109 @@
 package api
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/auth"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/gate"
 )
 
-// A request is decided by its head alone: version, target, Host, Sec-Fetch-Site,
-// Origin, token, method, parameters, and the type and length of the body, in this
-// order. decide is called twice, with the same head: when it has arrived, so that
-// no byte of a refused body is read or kept, and when the handler runs, which
-// answers.
+// A request is decided by its head: version, target, Host, Sec-Fetch-Site, Origin,
+// who sends it, method, parameters, rights, and the type and length of the body, in
+// this order. decide is called twice, with the same head: when it has arrived, so that
+// no byte of a refused body is read or kept, and when the handler runs, which answers.
 
 // problem is the answer to a request that is refused.
 type problem struct {
 	status      int
 	field, text string
+	// code, if there is one, is that of an auth.Denied, and cause what the log has.
+	code, cause string
+	wait        time.Duration // for Retry-After, 0 for none
 }
+
+// decision is what the head of a request decides.
+type decision struct {
+	route     route
+	target    gate.Target
+	publisher auth.Publisher // who sends it
+	problem   *problem       // nil if the request may go on
+}
+
+// unclear is the problem of a request that two readers may understand differently. Its end is not known, so its connection is closed.
+var unclear = &problem{status: fasthttp.StatusBadRequest, field: "request",
+	text: "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)"}
 
 // smallBody bounds the body of a request that publishes nothing.
 const smallBody = 4 << 10
 
 // Admits reports whether a request may go on, as far as its head tells. If not,
-// Handle refuses it.
-func (a *API) Admits(h *fasthttp.RequestHeader) bool {
-	_, _, p := a.decide(h, a.config.Load())
-	return p == nil
+// Handle refuses it. cert is the client's verified certificate, nil without one.
+func (a *API) Admits(h *fasthttp.RequestHeader, cert *x509.Certificate) bool {
+	return a.decide(h, cert, a.config.Load()).problem == nil
 }
 
-// decide finds the route of a request, or why it is refused. Of a preflight and
-// other OPTIONS requests the route is known and serves nothing.
-func (a *API) decide(h *fasthttp.RequestHeader, c *Config) (r route, t gate.Target, p *problem) {
+// decide finds the route of a request and who sends it, or why it is refused. Of a
+// preflight and other OPTIONS requests the route is known and serves nothing.
+func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Config) (d decision) {
+	refused := func(p *problem) decision { d.problem = p; return d }
 	if !gate.KnownVersion(h) {
-		return r, t, &problem{fasthttp.StatusHTTPVersionNotSupported, "request", "the version of HTTP is not supported: use HTTP/1.1"}
+		return refused(&problem{status: fasthttp.StatusHTTPVersionNotSupported, field: "request", text: "the version of HTTP is not supported: use HTTP/1.1"})
+	}
+	if !gate.ClearFields(h) {
+		return refused(unclear)
 	}
 	t, ok := gate.TargetOf(h)
+	d.target = t
 	if !ok {
-		return r, t, &problem{fasthttp.StatusBadRequest, "path", "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment"}
+		return refused(&problem{status: fasthttp.StatusBadRequest, field: "path", text: "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment"})
 	}
-	if p = a.checkOrigin(h, t.Host, c); p != nil {
-		return r, t, p
+	if p := a.checkOrigin(h, t.Host, c); p != nil {
+		return refused(p)
 	}
-	if r, ok = find(t.Path, c); !ok {
-		return r, t, &problem{fasthttp.StatusNotFound, "path", fmt.Sprintf("nothing at %q: use one of %s", clientlog.CutTo(t.Path, maxEcho), strings.Join(routeNames(), ", "))}
+	r, ok := find(t.Path, c)
+	d.route = r
+	if !ok {
+		return refused(&problem{status: fasthttp.StatusNotFound, field: "path", text: fmt.Sprintf("nothing at %q: use one of %s", clientlog.CutTo(t.Path, maxEcho), strings.Join(routeNames(), ", "))})
 	}
 	method := string(h.Method())
 	if method == fasthttp.MethodOptions {
-		return r, t, a.checkSmall(h)
+		return refused(a.checkSmall(h))
 	}
-	if !r.open && !c.authorized(h) {
-		return r, t, &problem{fasthttp.StatusUnauthorized, "Authorization", `this needs the publish token: send "Authorization: Bearer TOKEN"`}
+	if !r.open {
+		var p *problem
+		if d.publisher, p = a.identify(h, cert, c); p != nil {
+			return refused(p)
+		}
 	}
 	if method != r.method && !(method == fasthttp.MethodHead && r.method == fasthttp.MethodGet) {
-		return r, t, &problem{fasthttp.StatusMethodNotAllowed, "method", fmt.Sprintf("%s does not take the method %q: use %s", t.Path, clientlog.CutTo(method, maxEcho), r.method)}
+		return refused(&problem{status: fasthttp.StatusMethodNotAllowed, field: "method", text: fmt.Sprintf("%s does not take the method %q: use %s", t.Path, clientlog.CutTo(method, maxEcho), r.method)})
 	}
-	if p = r.checkQuery(t, c); p != nil {
-		return r, t, p
+	if p := r.checkQuery(t, c); p != nil {
+		return refused(p)
+	}
+	if p := r.permits(d.publisher, t, c); p != nil {
+		return refused(p)
 	}
 	if !r.publishes {
-		return r, t, a.checkSmall(h)
+		return refused(a.checkSmall(h))
 	}
-	if p = checkCoding(h); p == nil && r.typed {
+	p := checkCoding(h)
+	if p == nil && r.typed {
 		p = checkType(h)
 	}
 	if p == nil {
 		p = a.checkLength(h, c.MaxBodyBytes)
 	}
-	return r, t, p
+	return refused(p)
 }
 
 // maxEcho bounds what an answer repeats of a request, in bytes.
@@ -84,7 +114,9 @@ const maxEcho = 256
 func find(path string, c *Config) (route, bool) {
 	r, ok := routes[path]
 	if name, under := strings.CutPrefix(path, "/debug/pprof/"); !ok && c.Pprof && under && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz") == "" {
-		return pprofRoute, true
+		r := pprofRoute
+		r.whole = name == "cmdline" // a flag may be a token
+		return r, true
 	}
 	return r, ok
 }
@@ -111,17 +143,17 @@ func (r route) checkQuery(t gate.Target, c *Config) *problem {
 				takes = fmt.Sprintf("takes %s, as in %s?%s=VALUE", r.param, t.Path, r.param)
 			}
 			name := clientlog.Cut(strings.ToValidUTF8(string(k), "\uFFFD"))
-			return &problem{fasthttp.StatusBadRequest, name, fmt.Sprintf("the parameter %q is unknown: %s %s", name, t.Path, takes)}
+			return &problem{status: fasthttp.StatusBadRequest, field: name, text: fmt.Sprintf("the parameter %q is unknown: %s %s", name, t.Path, takes)}
 		default:
 			given++
 		}
 	}
 	if given > 1 {
-		return &problem{fasthttp.StatusBadRequest, r.param, fmt.Sprintf("the parameter %s is given %d times: make one request for each", r.param, given)}
+		return &problem{status: fasthttp.StatusBadRequest, field: r.param, text: fmt.Sprintf("the parameter %s is given %d times: make one request for each", r.param, given)}
 	}
 	if r.param == "key" {
 		if reason := c.Keys.Check(string(args.Peek("key"))); reason != "" {
-			return &problem{fasthttp.StatusBadRequest, "key", "key " + reason}
+			return &problem{status: fasthttp.StatusBadRequest, field: "key", text: "key " + reason}
 		}
 	}
 	return nil
@@ -140,7 +172,7 @@ func checkSeconds(query string) *problem {
 		}
 	}
 	if err != nil {
-		return &problem{fasthttp.StatusBadRequest, "seconds", fmt.Sprintf("seconds must be a whole number from 0 to %d", maxProfile)}
+		return &problem{status: fasthttp.StatusBadRequest, field: "seconds", text: fmt.Sprintf("seconds must be a whole number from 0 to %d", maxProfile)}
 	}
 	return nil
 }
@@ -149,7 +181,7 @@ func checkSeconds(query string) *problem {
 func checkCoding(h *fasthttp.RequestHeader) *problem {
 	for _, enc := range h.PeekAll("Content-Encoding") {
 		if len(enc) > 0 && !strings.EqualFold(string(enc), "identity") {
-			return &problem{fasthttp.StatusUnsupportedMediaType, "Content-Encoding", fmt.Sprintf("%q is not supported: send the body as it is", clientlog.CutTo(string(enc), maxEcho))}
+			return &problem{status: fasthttp.StatusUnsupportedMediaType, field: "Content-Encoding", text: fmt.Sprintf("%q is not supported: send the body as it is", clientlog.CutTo(string(enc), maxEcho))}
 		}
 	}
 	return nil
@@ -162,8 +194,8 @@ func checkType(h *fasthttp.RequestHeader) *problem {
 	if slices.Contains([]string{typeJSON, typeText, typeFrames}, t) {
 		return nil
 	}
-	return &problem{fasthttp.StatusUnsupportedMediaType, "Content-Type",
-		fmt.Sprintf("%q is not a type to publish: send %s (a string or an object with data, event, id, retry), %s (the data) or %s (finished events), in UTF-8",
+	return &problem{status: fasthttp.StatusUnsupportedMediaType, field: "Content-Type",
+		text: fmt.Sprintf("%q is not a type to publish: send %s (a string or an object with data, event, id, retry), %s (the data) or %s (finished events), in UTF-8",
 			clientlog.CutTo(t, maxEcho), typeJSON, typeText, typeFrames)}
 }
 
@@ -181,28 +213,59 @@ func (a *API) checkSmall(h *fasthttp.RequestHeader) *problem {
 	if gate.BodyLength(h) <= smallBody {
 		return nil
 	}
-	return &problem{fasthttp.StatusRequestEntityTooLarge, "body", fmt.Sprintf("this request takes no body, or a small one, and this one has more than %d bytes", smallBody)}
+	return &problem{status: fasthttp.StatusRequestEntityTooLarge, field: "body", text: fmt.Sprintf("this request takes no body, or a small one, and this one has more than %d bytes", smallBody)}
 }
 
 func bodyTooLarge(most int) *problem {
-	return &problem{fasthttp.StatusRequestEntityTooLarge, "maxBodyBytes", fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", most)}
+	return &problem{status: fasthttp.StatusRequestEntityTooLarge, field: "maxBodyBytes", text: fmt.Sprintf("the body has more than %d bytes (maxBodyBytes): send less at once, or raise the limit", most)}
 }
 
-// refuse answers a request that its head decides against.
+// refuse answers a request that its head decides against, or a limit.
 func (a *API) refuse(ctx *fasthttp.RequestCtx, r route, p *problem) {
+	h := &ctx.Response.Header
+	if challenge := challengeFor(p); challenge != "" {
+		h.Set("WWW-Authenticate", challenge)
+	}
 	switch p.status {
-	case fasthttp.StatusUnauthorized:
-		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 	case fasthttp.StatusMethodNotAllowed:
-		ctx.Response.Header.Set("Allow", r.allow())
+		h.Set("Allow", r.allow())
 	case fasthttp.StatusHTTPVersionNotSupported:
+		ctx.SetConnectionClose()
+	}
+	if p.wait > 0 {
+		h.Set("Retry-After", retryAfter(p.wait))
+	}
+	if p == unclear {
 		ctx.SetConnectionClose()
 	}
 	if strings.HasPrefix(p.field, "max") { // the name of a limit
 		a.metrics.Refused[p.field].Inc()
 	}
+	if p.code != "" {
+		a.metrics.Denied(p.code)
+	}
 	if r.method == fasthttp.MethodPost && p.status != fasthttp.StatusMethodNotAllowed {
 		a.metrics.PublishFails.Inc()
 	}
-	fail(ctx, p.status, p.field, p.text)
+	if p.cause != "" {
+		ctx.SetUserValue(causeKey{}, p.cause)
+	}
+	answer(ctx, p.status, failure{Error: p.text, Field: p.field, Code: p.code})
+}
+
+// causeKey is the key of what logFailure logs in place of the answer's error.
+type causeKey struct{}
+
+// challengeFor is the WWW-Authenticate field of a refusal (RFC 6750, 3). A request
+// without a credential gets no error, as 3.1 says.
+func challengeFor(p *problem) string {
+	switch {
+	case p.code == auth.CodeInvalid || p.code == auth.CodeExpired:
+		return `Bearer error="invalid_token"`
+	case p.code == auth.CodeKey || p.code == auth.CodeRight:
+		return `Bearer error="insufficient_scope"`
+	case p.status == fasthttp.StatusUnauthorized:
+		return "Bearer"
+	}
+	return ""
 }

@@ -10,15 +10,22 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/auth"
 	"fanfare/engine"
 )
 
 // keyOf returns the key of the query; a missing or empty one is the default of
-// Config.Keys. If the key is not allowed it answers the request itself.
-func (a *API) keyOf(ctx *fasthttp.RequestCtx) (key string, ok bool) {
+// Config.Keys. If the key is not allowed, in general or to the sender, it answers the
+// request itself. The head has been decided on by the same key; this is the one that is
+// used.
+func (a *API) keyOf(ctx *fasthttp.RequestCtx, who auth.Publisher, right auth.Right) (key string, ok bool) {
 	key, problem := a.config.Load().Keys.Resolve(string(ctx.QueryArgs().Peek("key")))
 	if problem != "" {
 		fail(ctx, fasthttp.StatusBadRequest, "key", "key "+problem)
+		return "", false
+	}
+	if err := who.Check(right, key); err != nil {
+		a.refuse(ctx, route{method: string(ctx.Method())}, refusalOf(err))
 		return "", false
 	}
 	return key, true
@@ -39,34 +46,34 @@ func (a *API) noBody(ctx *fasthttp.RequestCtx, path string) bool {
 	return false
 }
 
-func (a *API) serveClose(ctx *fasthttp.RequestCtx) {
+func (a *API) serveClose(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	if !a.noBody(ctx, "/close") {
 		return
 	}
-	if key, ok := a.keyOf(ctx); ok {
+	if key, ok := a.keyOf(ctx, who, auth.RightClose); ok {
 		answer(ctx, fasthttp.StatusOK, closedAnswer{a.eng.CloseKey(key)})
 	}
 }
 
-func (a *API) serveCloseAll(ctx *fasthttp.RequestCtx) {
+func (a *API) serveCloseAll(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 	if !a.noBody(ctx, "/closeAll") {
 		return
 	}
 	answer(ctx, fasthttp.StatusOK, closedAnswer{a.eng.CloseAll()})
 }
 
-func (a *API) serveCount(ctx *fasthttp.RequestCtx) {
-	if key, ok := a.keyOf(ctx); ok {
+func (a *API) serveCount(ctx *fasthttp.RequestCtx, who auth.Publisher) {
+	if key, ok := a.keyOf(ctx, who, auth.RightRead); ok {
 		answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.Count(key)})
 	}
 }
 
-func (a *API) serveCountAll(ctx *fasthttp.RequestCtx) {
+func (a *API) serveCountAll(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 	answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.CountAll()})
 }
 
 // serveDisconnect ends the streams of a subject: the "subject" of its grant.
-func (a *API) serveDisconnect(ctx *fasthttp.RequestCtx) {
+func (a *API) serveDisconnect(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 	if !a.noBody(ctx, "/disconnect") {
 		return
 	}
@@ -79,8 +86,8 @@ func (a *API) serveDisconnect(ctx *fasthttp.RequestCtx) {
 }
 
 // servePresence lists the subjects that have streams on a key.
-func (a *API) servePresence(ctx *fasthttp.RequestCtx) {
-	key, ok := a.keyOf(ctx)
+func (a *API) servePresence(ctx *fasthttp.RequestCtx, who auth.Publisher) {
+	key, ok := a.keyOf(ctx, who, auth.RightRead)
 	if !ok {
 		return
 	}
@@ -95,7 +102,8 @@ func (a *API) servePresence(ctx *fasthttp.RequestCtx) {
 // maxTop bounds GET /keys.
 const maxTop = 1000
 
-func (a *API) serveKeys(ctx *fasthttp.RequestCtx) {
+// serveKeys lists the keys that the sender may read.
+func (a *API) serveKeys(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	top := 20
 	if arg := ctx.QueryArgs().Peek("top"); len(arg) > 0 {
 		n, err := strconv.Atoi(string(arg))
@@ -105,9 +113,9 @@ func (a *API) serveKeys(ctx *fasthttp.RequestCtx) {
 		}
 		top = n
 	}
-	stats := a.eng.Top(top)
+	stats, keys := a.eng.TopOf(top, func(key string) bool { return who.Allows(auth.RightRead, key) })
 	if stats == nil {
 		stats = []engine.KeyStats{} // [] and not null
 	}
-	answer(ctx, fasthttp.StatusOK, keysAnswer{a.eng.Stats().Keys, stats})
+	answer(ctx, fasthttp.StatusOK, keysAnswer{keys, stats})
 }

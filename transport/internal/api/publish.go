@@ -6,19 +6,19 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/auth"
 	"fanfare/codec"
 	"fanfare/engine"
 )
 
-func (a *API) servePublish(ctx *fasthttp.RequestCtx) {
-	key, ok := a.keyOf(ctx)
+func (a *API) servePublish(ctx *fasthttp.RequestCtx, who auth.Publisher) {
+	key, ok := a.keyOf(ctx, who, auth.RightPublish)
 	if !ok {
-		a.metrics.PublishFails.Inc()
 		return
 	}
 	buf := scratch.Get()
 	defer scratch.Put(buf)
-	frames, finished, ok := a.framesOf(ctx, buf)
+	frames, finished, ok := a.framesOf(ctx, who, buf)
 	if !ok {
 		return
 	}
@@ -38,10 +38,10 @@ func (a *API) servePublish(ctx *fasthttp.RequestCtx) {
 	answer(ctx, fasthttp.StatusOK, result)
 }
 
-func (a *API) servePublishAll(ctx *fasthttp.RequestCtx) {
+func (a *API) servePublishAll(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	buf := scratch.Get()
 	defer scratch.Put(buf)
-	frames, finished, ok := a.framesOf(ctx, buf)
+	frames, finished, ok := a.framesOf(ctx, who, buf)
 	if !ok {
 		return
 	}
@@ -99,8 +99,15 @@ func mediaType(contentType string) string {
 // framesOf makes the frames of a publish body in buf, all of them before the first
 // is published. finished is set if the publisher had encoded them. On an error it
 // answers the request.
-func (a *API) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Frame, finished, ok bool) {
+func (a *API) framesOf(ctx *fasthttp.RequestCtx, who auth.Publisher, buf *[]byte) (frames []codec.Frame, finished, ok bool) {
 	c := a.config.Load()
+	t := mediaType(string(ctx.Request.Header.ContentType()))
+	if t != typeFrames && !a.admit(ctx, who, 1) {
+		if length := ctx.Request.Header.ContentLength(); length < 0 || length > firstRead {
+			ctx.SetConnectionClose() // rather than read the body to its end
+		}
+		return nil, false, false
+	}
 	b, ok := a.readBody(ctx, c.MaxBodyBytes)
 	if !ok {
 		return nil, false, false
@@ -109,7 +116,6 @@ func (a *API) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Fr
 	defer b.release()
 	body := b.bytes
 	var err error
-	t := mediaType(string(ctx.Request.Header.ContentType()))
 	switch t {
 	case typeJSON, typeText:
 		ev := codec.Event{Data: body}
@@ -132,6 +138,9 @@ func (a *API) framesOf(ctx *fasthttp.RequestCtx, buf *[]byte) (frames []codec.Fr
 	}
 	if err != nil {
 		a.refusePublish(ctx, err)
+		return nil, false, false
+	}
+	if t == typeFrames && !a.admit(ctx, who, len(frames)) {
 		return nil, false, false
 	}
 	return frames, t == typeFrames, true

@@ -25,8 +25,9 @@ type tokenAnswer struct {
 	Expires string `json:"expires"` // RFC 3339, in UTC
 }
 
-// serveToken makes a token for a subscriber.
-func (a *API) serveToken(ctx *fasthttp.RequestCtx) {
+// serveToken makes a token for a subscriber. It grants no key that the sender does not have
+// the right for.
+func (a *API) serveToken(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	mint := a.config.Load().Mint
 	if mint == nil {
 		fail(ctx, fasthttp.StatusNotFound, "path", "this server makes no tokens: set tokenSecret")
@@ -50,18 +51,18 @@ func (a *API) serveToken(ctx *fasthttp.RequestCtx) {
 			return
 		}
 	}
-	token, expires, err := mint(r.Keys, r.Subject, ttl)
+	token, err := mint(who, auth.TokenRequest{Keys: r.Keys, Subject: r.Subject, TTL: ttl})
 	var denied *auth.Denied
 	switch {
 	case errors.As(err, &denied):
-		fail(ctx, denied.Status, "Authorization", denied.Message)
+		a.refuse(ctx, route{}, refusalOf(denied))
 	case errors.Is(err, auth.ErrBadToken):
 		fail(ctx, fasthttp.StatusBadRequest, "body", err.Error())
 	case err != nil:
 		fail(ctx, fasthttp.StatusServiceUnavailable, "", "no token can be made now: try again")
 	default:
 		ctx.Response.Header.Set("Cache-Control", "no-store")
-		answer(ctx, fasthttp.StatusOK, tokenAnswer{token, expires.UTC().Format(time.RFC3339)})
+		answer(ctx, fasthttp.StatusOK, tokenAnswer{string(token.Text), token.Expires.UTC().Format(time.RFC3339)})
 	}
 }
 

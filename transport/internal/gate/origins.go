@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // Field is a header field: name and value.
@@ -36,12 +38,30 @@ func (o Origins) Check() error {
 			}
 		case !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/ ,") || wild && (name == "" || strings.Contains(name, "*")) || !wild && strings.Contains(host, "*"):
 			return fmt.Errorf("allowedOrigins %q is not an origin: write scheme://host[:port], such as https://app.example, or https://*.example.com", allowed)
+		case wild && public(name):
+			return fmt.Errorf("allowedOrigins %q allows the pages of everybody who registers a name there (https://publicsuffix.org): write more of the name, such as https://*.example.com", allowed)
 		}
 	}
 	if o.Credentials && len(o.Allowed) == 0 {
 		return errors.New("allowCredentials needs allowedOrigins: browsers refuse credentials where every origin is allowed")
 	}
 	return nil
+}
+
+// public reports whether anybody can register a name directly below host, which may have
+// a port, or below each name there. Top-level domains that are not on the list, such as
+// "internal", are of private networks.
+func public(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	for _, name := range []string{host, "x." + host} { // "*.kawasaki.jp" is a rule of the list
+		suffix, icann := publicsuffix.PublicSuffix(name)
+		if suffix == name && (icann || strings.Contains(suffix, ".")) {
+			return true
+		}
+	}
+	return false
 }
 
 // Echoed reports whether an answer depends on the request's origin.
@@ -70,6 +90,14 @@ func (o Origins) Allows(origin string) bool {
 		}
 	}
 	return false
+}
+
+// Only returns the origin whose pages may read streams, if there is exactly one.
+func (o Origins) Only() string {
+	if len(o.Allowed) == 1 && !strings.Contains(o.Allowed[0], "*") {
+		return o.Allowed[0]
+	}
+	return ""
 }
 
 // Fields are the header fields that depend on the request's origin (Fetch,

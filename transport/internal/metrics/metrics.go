@@ -23,6 +23,8 @@ type Metrics struct {
 	Refused     map[string]prometheus.Counter // by the limit that refused, see limits
 	Strange     prometheus.Counter
 	IdleEvicted prometheus.Counter
+	Handshakes  *prometheus.CounterVec // by result: ok, failed, timeout
+	HTTP2Errors *prometheus.CounterVec // by kind
 	Replays     map[engine.Resumed]prometheus.Counter
 
 	// Deliveries.
@@ -41,6 +43,7 @@ type Metrics struct {
 	PublishFails prometheus.Counter
 	Reserved     prometheus.Counter
 	Publish      prometheus.Histogram
+	Publishers
 
 	// Faults.
 	Panics       prometheus.Counter
@@ -54,6 +57,8 @@ type Streams struct {
 	Pinned  func() int64 // bytes of events that only slow clients keep
 	Idle    func() int   // connections on stream listeners that have no request
 	Limit   int          // maxConnections
+	// Authorizing are the requests that wait to be authorized.
+	Authorizing func() int
 }
 
 // Admin are the figures of the admin listener that are computed when they are read.
@@ -70,7 +75,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -89,8 +94,14 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_connections_limit", "Streams that may be open (maxConnections).", func() float64 { return float64(streams.Limit) })
 	r.gauge("fanfare_connections_blocked", "Streams whose client is not reading for now.", func() float64 { return float64(streams.Blocked()) })
 	r.gauge("fanfare_idle_connections", "Connections to stream listeners without a request, on Linux.", func() float64 { return float64(streams.Idle()) })
+	r.gauge("fanfare_authorizing", "Requests for streams that wait to be authorized (maxAuthorizing).", func() float64 { return float64(streams.Authorizing()) })
 	m.IdleEvicted = r.counter("fanfare_idle_connections_closed_total", "Connections without a request that were closed because there were too many (maxIdleConnections).")
 	r.gauge("fanfare_pinned_bytes", "Bytes of events that the history has dropped and slow clients keep in memory (maxPinnedBytes).", func() float64 { return float64(streams.Pinned()) })
+	m.Handshakes = r.counters("fanfare_tls_handshakes_total", "result", "TLS handshakes on stream listeners, by result: ok, failed, timeout.")
+	for _, result := range []string{"ok", "failed", "timeout"} {
+		m.Handshakes.WithLabelValues(result)
+	}
+	m.HTTP2Errors = r.counters("fanfare_http2_errors_total", "kind", "Errors of HTTP/2 clients, by the kind that net/http names.")
 	m.Opened = r.counter("fanfare_connections_opened_total", "Streams opened.")
 	closed := r.counters("fanfare_connections_closed_total", "reason", "Streams ended, by reason.")
 	for _, reason := range engine.Reasons() {
@@ -107,6 +118,7 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	m.Events = r.counter("fanfare_events_total", "Events published; one to all keys counts once.")
 	m.EventBytes = r.counter("fanfare_event_bytes_total", "Bytes of frames published.")
 	m.PublishFails = r.counter("fanfare_publish_errors_total", "Publish requests refused, whatever the reason.")
+	m.Publishers = newPublishers(r)
 	m.Reserved = r.counter("fanfare_reserved_events_total", "Events published, or refused by reservedEvents, under a name that clients take for something else: error, open, gap, position, expired.")
 	m.Publish = r.histogram("fanfare_publish_seconds", "Time of a publish in the engine, for the caller.", []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1})
 	r.computedCounter("fanfare_deliveries_total", "Events written to streams.", func() float64 { return float64(m.Deliveries.Value()) })

@@ -12,10 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owner is told that the client of its connection has gone.
+// Owner is told what happens to its connection. The methods run on the poller's
+// goroutine: they must not block.
 type Owner interface {
-	// Gone runs on the poller's goroutine: it must not block.
+	// Gone says that the client has gone.
 	Gone()
+	// Readable says that the client of a TLS connection has sent something. Only then
+	// the owner must call TryRead.
+	Readable()
 }
 
 // Conn is a stream socket, without Go's poller: reads and writes try at once, and
@@ -30,13 +34,15 @@ type Conn struct {
 	// Under poller.mu.
 	gen        uint32 // tells the lives of a descriptor apart
 	events     uint32 // what the epoll instance reports; 0: it does not know the socket
-	junk       uint32 // bytes that the client of a watched socket has sent
+	junk       uint32 // bytes that the client of a watched socket has sent; with TLS the owner's
 	closed     bool
 	owner      Owner
 	ready      chan struct{} // holds a token after an event; made by the first who waits
 	idle       *Idle         // of the listener; nil for none
 	prev, next *Conn         // in idle, if it is there
 
+	secure                      *secure  // TLS; nil for none
+	net                         net.Conn // has the socket after Net; nil before
 	aborted                     atomic.Bool
 	readDeadline, writeDeadline int64 // nanoseconds of the Unix time; 0: none
 }
@@ -47,8 +53,12 @@ var errWouldBlock error = syscall.EAGAIN
 // WouldBlock reports whether an error of TryWrite says that the socket is full.
 func WouldBlock(err error) bool { return err == errWouldBlock }
 
-// TryWrite writes some of b, without waiting.
+// TryWrite writes some of b, without waiting. With TLS it may take bytes that the
+// socket has no room for yet, see Unsent.
 func (c *Conn) TryWrite(b []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.tryWrite(c, b)
+	}
 	for {
 		n, err := sendNow(int(c.fd), b)
 		if err != syscall.EINTR {
@@ -58,8 +68,12 @@ func (c *Conn) TryWrite(b []byte) (int, error) {
 }
 
 // Watch tells owner when the client has gone, and discards what the client sends
-// from now on.
+// from now on. With TLS, the owner does that by TryRead, and does it once without
+// being told: TLS may have read more than the request.
 func (c *Conn) Watch(owner Owner) error {
+	if c.secure != nil {
+		c.secure.streaming = true
+	}
 	p := c.poller
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,13 +84,20 @@ func (c *Conn) Watch(owner Owner) error {
 
 // Requested says that the request is there: the connection is not one of those
 // without a request (see Idle) until it waits for another.
-func (c *Conn) Requested() {
+func (c *Conn) Requested() { c.SetIdle(false) }
+
+// SetIdle says whether the connection is one without a request.
+func (c *Conn) SetIdle(idle bool) {
 	if c.idle == nil {
 		return
 	}
 	c.poller.mu.Lock()
 	defer c.poller.mu.Unlock()
-	c.idle.remove(c)
+	if idle && !c.closed {
+		c.idle.add(c)
+	} else {
+		c.idle.remove(c)
+	}
 }
 
 // retryTime is how long WaitWritable waits for a socket that cannot be watched.
@@ -158,23 +179,37 @@ func (c *Conn) wait(event uint32, deadline int64) error {
 
 // Read reads what is there, or waits for it.
 func (c *Conn) Read(b []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.tls.Read(b)
+	}
+	return c.read(b)
+}
+
+// received is what a Read returns after a recv.
+func received(n, size int, err error) (int, error) {
+	switch {
+	case err != nil:
+		return 0, os.NewSyscallError("recv", err)
+	case n == 0 && size > 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (c *Conn) read(b []byte) (int, error) {
 	for {
 		if c.aborted.Load() {
 			return 0, net.ErrClosed
 		}
 		n, err := recvNow(int(c.fd), b)
-		switch {
-		case err == nil && n == 0 && len(b) > 0:
-			return 0, io.EOF
-		case err == nil:
-			return n, nil
-		case errors.Is(err, syscall.EINTR):
-		case err != syscall.EAGAIN:
-			return 0, os.NewSyscallError("recv", err)
-		default:
+		switch err {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
 			if err := c.wait(readable, c.readDeadline); err != nil {
 				return 0, err
 			}
+		default:
+			return received(n, len(b), err)
 		}
 	}
 }
@@ -182,14 +217,21 @@ func (c *Conn) Read(b []byte) (int, error) {
 // Write writes all of b, and waits for room.
 func (c *Conn) Write(b []byte) (written int, err error) {
 	c.Requested() // it is being answered
+	if c.secure != nil {
+		return c.secure.tls.Write(b)
+	}
+	return c.write(b)
+}
+
+func (c *Conn) write(b []byte) (written int, err error) {
 	for written < len(b) {
 		if c.aborted.Load() {
 			return written, net.ErrClosed
 		}
-		n, err := c.TryWrite(b[written:])
+		n, err := sendNow(int(c.fd), b[written:])
 		written += max(n, 0)
 		switch {
-		case err == nil:
+		case err == nil, err == syscall.EINTR:
 		case err != syscall.EAGAIN:
 			return written, os.NewSyscallError("send", err)
 		default:
@@ -204,6 +246,14 @@ func (c *Conn) Write(b []byte) (written int, err error) {
 // Close closes the socket.
 func (c *Conn) Close() error {
 	p := c.poller
+	if c.secure != nil && !c.aborted.Load() {
+		p.mu.Lock()
+		closed := c.closed // then the descriptor may be another's
+		p.mu.Unlock()
+		if !closed {
+			c.secure.close()
+		}
+	}
 	p.mu.Lock()
 	if c.closed {
 		p.mu.Unlock()
@@ -221,6 +271,9 @@ func (c *Conn) Close() error {
 
 // CloseWrite tells the client that nothing more comes.
 func (c *Conn) CloseWrite() error {
+	if c.secure != nil {
+		_ = c.secure.tls.CloseWrite()
+	}
 	return os.NewSyscallError("shutdown", syscall.Shutdown(int(c.fd), syscall.SHUT_WR))
 }
 

@@ -1,5 +1,7 @@
 package socket
 
+import "time"
+
 // Idle bounds the connections of a listener that have not sent a request: silent
 // ones, those between two requests, and those whose request arrives slowly. When
 // there are too many, the one that has been without a request for the longest time
@@ -34,6 +36,9 @@ func (l *Idle) add(c *Conn) {
 		l.remove(oldest)
 		oldest.aborted.Store(true)
 		oldest.wakeLocked()
+		if oldest.net != nil {
+			_ = oldest.net.SetDeadline(time.Unix(1, 0))
+		}
 		l.Evicted()
 	}
 }

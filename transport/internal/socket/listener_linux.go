@@ -32,6 +32,7 @@ func Listen(ln net.Listener, p *Poller, idle *Idle) (net.Listener, error) {
 	}
 	switch ln.(type) {
 	case *net.TCPListener, *net.UnixListener:
+	case interface{ Socket() *net.UnixListener }: // does more than that only in Close
 	default:
 		return ln, nil
 	}

@@ -119,35 +119,43 @@ func (p *Poller) run(raw syscall.RawConn) {
 			return
 		}
 		for _, ev := range p.events[:n] {
-			if owner := p.handle(ev); owner != nil {
+			switch owner, gone := p.handle(ev); {
+			case owner == nil:
+			case gone:
 				owner.Gone()
+			default:
+				owner.Readable()
 			}
 		}
 	}
 }
 
 // handle wakes who waits for the socket of an event. If its client has gone and
-// the socket is watched, handle returns the watcher.
-func (p *Poller) handle(ev syscall.EpollEvent) Owner {
+// the socket is watched, handle returns the watcher; also if a TLS client has sent
+// something.
+func (p *Poller) handle(ev syscall.EpollEvent) (owner Owner, gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.conns[ev.Fd]
 	// An event of a descriptor's former life has another generation.
 	if c == nil || c.gen != uint32(ev.Pad) {
-		return nil
+		return nil, false
 	}
 	c.wakeLocked()
 	switch {
 	case c.owner == nil:
-		return nil
+		return nil, false
 	case ev.Events&hungUp != 0:
-		return c.owner
+		return c.owner, true
 	case ev.Events&readable != 0:
+		if c.secure != nil {
+			return c.owner, false
+		}
 		// What a client sends after its request: the FIN could not pass a receive
 		// buffer full of it. Under mu, so the descriptor is not closed meanwhile.
 		if c.junk += uint32(discardInput(int(c.fd))); c.junk > MaxJunk {
-			return c.owner
+			return c.owner, true
 		}
 	}
-	return nil
+	return nil, false
 }

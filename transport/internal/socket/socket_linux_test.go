@@ -52,9 +52,10 @@ func listen(t testing.TB) (*Poller, net.Listener) {
 }
 
 // owner counts what it is told.
-type owner struct{ gone atomic.Int32 }
+type owner struct{ gone, readable atomic.Int32 }
 
-func (o *owner) Gone() { o.gone.Add(1) }
+func (o *owner) Gone()     { o.gone.Add(1) }
+func (o *owner) Readable() { o.readable.Add(1) }
 
 // TestConnIsANetConn: a Conn reads, writes, times out and ends as a connection of package net does.
 func TestConnIsANetConn(t *testing.T) {

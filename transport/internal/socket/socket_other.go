@@ -3,13 +3,21 @@
 package socket
 
 import (
+	"crypto/tls"
 	"net"
+	"time"
 )
 
 // Without epoll every stream is written to by its goroutine, through net.Conn.
 
-// Owner is told that the client of its connection has gone.
-type Owner interface{ Gone() }
+// Owner is told what happens to its connection.
+type Owner interface {
+	Gone()
+	Readable()
+}
+
+// Turns is not enforced here.
+type Turns chan struct{}
 
 // Poller does nothing here.
 type Poller struct{}
@@ -34,6 +42,22 @@ func (*Conn) Unblock()                     {}
 func (*Conn) Abort()                       {}
 func (*Conn) Discard()                     {}
 func (*Conn) Reset()                       {}
+func (*Conn) SetIdle(bool)                 {}
+
+func (*Conn) Secure() bool           { return false }
+func (*Conn) Unsent() bool           { return false }
+func (*Conn) TryFlush() (int, error) { return 0, nil }
+func (*Conn) TryRead() error         { return nil }
+
+func (*Conn) Handshake(*tls.Config, Turns) error { return nil }
+func (*Conn) TLS() *tls.ConnectionState          { return nil }
+func (c *Conn) Net(net.Addr) (net.Conn, error)   { return c.Conn, nil }
+
+// Acknowledged is not known here.
+func (*Conn) Acknowledged() (n uint64, more, ok bool) { return 0, false, false }
+
+// SetUserTimeout does nothing here.
+func (*Conn) SetUserTimeout(time.Duration) {}
 
 // MaxJunk is not enforced here.
 const MaxJunk = 64 << 10
@@ -52,3 +76,6 @@ func Listen(ln net.Listener, _ *Poller, _ *Idle) (net.Listener, error) { return 
 
 // Take returns nil.
 func Take(net.Conn, *Poller, *Idle) *Conn { return nil }
+
+// Of returns nil.
+func Of(net.Conn) *Conn { return nil }

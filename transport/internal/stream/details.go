@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"slices"
-	"sync"
 	"time"
 
 	"fanfare/transport/internal/clientlog"
@@ -16,7 +14,9 @@ type details struct {
 	subject       string    // of the grant, "" if unknown
 	expires       time.Time // of the grant; zero for never
 	asked         time.Time // when the grant was asked for
-	address       *address  // nil without Config.MaxPerAddress
+	address       *address  // that counts the stream; nil without Config.MaxPerAddress
+	counted       *subject  // that counts the stream; nil without a subject
+	place         int       // in counted.streams, under subjects.mu; notBegun before launch
 	logged        bool      // Config.AccessLog was set
 	hooked        bool      // Config.OnConnect or OnDisconnect was set
 
@@ -29,7 +29,7 @@ func newDetails(req Request, c *Config) *details {
 	if !d.logged && !d.hooked && d.subject == "" && d.expires.IsZero() && c.MaxPerAddress <= 0 {
 		return nil
 	}
-	d.remote, d.agent, d.keys, d.asked = req.Remote, req.Agent, req.Keys, req.Asked
+	d.remote, d.agent, d.keys, d.asked, d.place = req.Remote, req.Agent, req.Keys, req.Asked, notBegun
 	return d
 }
 
@@ -77,83 +77,3 @@ func (st *Stream) logEnd(reason string) {
 
 // maxSubject bounds a subject in a log line, in bytes.
 const maxSubject = 64
-
-// subjects knows the streams of each subject.
-type subjects struct {
-	mu      sync.Mutex
-	streams map[string][]*Stream
-	ended   map[string]time.Time // when the streams of a subject were ended
-}
-
-// endedFor is how long it is remembered that a subject's streams were ended: longer
-// than it takes from asking for a grant to the stream.
-const endedFor = time.Minute
-
-// add makes st one of its subject's. It returns false if the subject's streams were
-// ended after the grant was asked for: then st must end, too, or it would have
-// slipped through between the two.
-func (s *subjects) add(st *Stream) bool {
-	d := st.details
-	if d == nil || d.subject == "" {
-		return true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.streams == nil {
-		s.streams = map[string][]*Stream{}
-	}
-	s.streams[d.subject] = append(s.streams[d.subject], st)
-	at, ended := s.ended[d.subject]
-	return !ended || d.asked.After(at)
-}
-
-// end returns the streams of a subject, and remembers that they were ended.
-func (s *subjects) end(subject string) []*Stream {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name, at := range s.ended {
-		if now.Sub(at) > endedFor {
-			delete(s.ended, name)
-		}
-	}
-	if s.ended == nil {
-		s.ended = map[string]time.Time{}
-	}
-	s.ended[subject] = now
-	return slices.Clone(s.streams[subject])
-}
-
-func (s *subjects) remove(st *Stream) {
-	if st.details == nil || st.details.subject == "" {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := s.streams[st.details.subject]
-	if i := slices.Index(list, st); i >= 0 {
-		list[i] = list[len(list)-1]
-		list[len(list)-1] = nil
-		list = list[:len(list)-1]
-	}
-	if len(list) == 0 {
-		delete(s.streams, st.details.subject)
-	} else {
-		s.streams[st.details.subject] = list
-	}
-}
-
-// on returns the subjects that have streams on a key, and how many each has.
-func (s *subjects) on(key string) map[string]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := map[string]int{}
-	for subject, list := range s.streams {
-		for _, st := range list {
-			if st.sub.Closing() == 0 && slices.Contains(st.details.keys, key) {
-				found[subject]++
-			}
-		}
-	}
-	return found
-}

@@ -23,6 +23,13 @@ func (st *Stream) abort(r engine.Reason) {
 // Gone implements socket.Owner: the client has closed the connection.
 func (st *Stream) Gone() { st.abort(engine.ReasonGone) }
 
+// Readable implements socket.Owner: the client of a TLS connection has sent
+// something. TLS may have to answer, so the owner reads.
+func (st *Stream) Readable() {
+	st.due.Or(dueRead)
+	st.sub.Notify()
+}
+
 // expiredFrame tells a page to get a new token before it reconnects.
 var expiredFrame = []byte("event: expired\ndata: {\"reason\":\"the permission for this stream has expired: get a new token, and reconnect\"}\n\n")
 
@@ -52,10 +59,16 @@ func (st *Stream) end() {
 	reason := st.sub.Closing()
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
-	h.addresses.remove(st.details)
-	h.subjects.remove(st)
+	if st.sock != nil {
+		h.lenient.remove(st)
+	}
+	h.release(st.details)
 	h.metrics.Closed[reason].Inc()
-	h.open.Add(-1) // Close may return from here on; a hook may call it, so the hook comes after
+	if st.details != nil {
+		h.ending.Add(1) // before open falls, so that Close and Drain wait for the hook, see waitHooks
+		defer h.ending.Add(-1)
+	}
+	h.open.Add(-1) // a hook may call Close, so the hook comes after
 	st.logEnd(reason.String())
 }
 
@@ -99,6 +112,7 @@ func (h *Hub) Drain(ctx context.Context, rate int, deadline time.Time) {
 	} else {
 		h.abortAll(ctx, engine.ReasonStalled)
 	}
+	h.waitHooks()
 }
 
 // Close aborts all streams and ends the hub's goroutine.
@@ -106,12 +120,13 @@ func (h *Hub) Close() {
 	h.BeginDrain()
 	h.stopOnce.Do(func() { close(h.stop) })
 	h.abortAll(context.Background(), engine.ReasonError)
+	h.waitHooks()
 	h.done.Wait()
 	h.poller.Close()
 }
 
 const (
-	endingTime = time.Second           // bounds the end of streams that are aborted
+	endingTime = time.Second           // bounds the end of streams that are aborted, and of their hooks
 	drainTick  = 10 * time.Millisecond // the shortest pause of a drain
 )
 
@@ -149,6 +164,15 @@ func (h *Hub) abortAll(ctx context.Context, r engine.Reason) {
 			st.abort(r)
 		}
 		time.Sleep(time.Millisecond) // their goroutines are closing sockets
+	}
+}
+
+// waitHooks waits until the access log and OnDisconnect have got the streams that have
+// ended, but not for longer than endingTime: a hook that calls Close or Drain would wait
+// for itself.
+func (h *Hub) waitHooks() {
+	for over := time.Now().Add(endingTime); h.ending.Load() > 0 && time.Now().Before(over); {
+		time.Sleep(time.Millisecond)
 	}
 }
 

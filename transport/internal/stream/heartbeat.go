@@ -19,7 +19,7 @@ func (h *Hub) sweep() {
 	var due []*Stream
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	visit, looked := start, start
+	visit, looked, lenient := start, start, start
 	for shard := 0; ; shard = (shard + 1) % registryShards {
 		c := h.config.Load()
 		step := max(min(c.PingInterval/8, c.WriteTimeout/8, time.Second, cmp.Or(c.MaxLife/8, time.Second))/registryShards, minStep)
@@ -41,6 +41,10 @@ func (h *Hub) sweep() {
 		}
 		now := time.Since(start).Milliseconds() + 1 // 0 means "not blocked"
 		h.clock.Store(now)
+		if time.Since(lenient) >= lenientInterval {
+			lenient = time.Now()
+			h.endUnacknowledged(now, c)
+		}
 		wall := time.Now() // grants expire by the wall clock
 		h.sampleMask.Store(sampleMask(h.open.Load()))
 		// A ping is due early enough that the next visit would be too late, even
@@ -75,7 +79,7 @@ func (h *Hub) sweep() {
 					st.abort(engine.ReasonStalled)
 				}
 			} else {
-				st.pingDue.Store(true)
+				st.due.Or(duePing)
 				st.sub.Notify()
 			}
 			due[i] = nil

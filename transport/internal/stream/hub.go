@@ -11,7 +11,10 @@
 //	coalesce.go  several events in one write
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
 //	slow.go      limits on slow clients
+//	window.go    clients that read slowly, told from those that have vanished
 //	address.go   a limit on the streams of an address
+//	rate.go      limits on the requests for streams per second
+//	subject.go   the streams of each subject, and a limit on them
 //	details.go   what only some streams have: subject, expiry, access log, hooks
 //	heartbeat.go the clock, heartbeats and the write timeout
 //	end.go       how one stream ends, and how all of them do (drain)
@@ -42,11 +45,15 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 	MaxLife            time.Duration // 0: no limit
 	MaxPerAddress      int           // 0: no limit
-	MinReadRate        int           // bytes per second
-	MaxPinnedBytes     int64
-	AccessLog          bool
-	OnConnect          func(Info)
-	OnDisconnect       func(info Info, reason string, lasted time.Duration)
+	MaxPerSubject      int           // 0: no limit
+	// Requests for streams per second; 0: no limit.
+	MaxConnectRate, MaxConnectRatePerAddress int
+
+	MinReadRate    int // bytes per second
+	MaxPinnedBytes int64
+	AccessLog      bool
+	OnConnect      func(Info)
+	OnDisconnect   func(info Info, reason string, lasted time.Duration)
 }
 
 // Jitter returns a random reconnection time.
@@ -72,11 +79,14 @@ type Hub struct {
 	clock      atomic.Int64  // milliseconds, kept by sweep: for times that need no precision
 	sampleMask atomic.Uint64 // see sampleMask
 	open       atomic.Int64  // streams
+	ending     atomic.Int64  // streams that do not count any more, and whose access line or hook is under way
 	blocked    atomic.Int64  // streams that wait for their client
 	draining   atomic.Bool
 	addresses  addresses
 	subjects   subjects
+	rates      connectRates
 	pins       pins
+	lenient    lenient
 	pinned     atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
 	stop     chan struct{} // closed by Close
@@ -97,6 +107,7 @@ func NewHub(eng *engine.Engine, limit int, c *Config) (*Hub, error) {
 		buffers: newBufferPool(4 * eng.Wakers()),
 		resumes: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 		poller:  poller,
+		rates:   connectRates{start: time.Now()},
 		stop:    make(chan struct{}),
 	}
 	h.config.Store(c)
@@ -144,7 +155,11 @@ const (
 	LimitDrain       = "drain"
 	LimitConnections = "maxConnections"
 	LimitAddress     = "maxConnectionsPerAddress"
-	LimitRequest     = "request"
+	LimitSubject     = "maxConnectionsPerSubject"
+
+	LimitConnectRate           = "maxConnectRate"
+	LimitConnectRatePerAddress = "maxConnectRatePerAddress"
+	LimitRequest               = "request"
 )
 
 // Limits that end a stream.
@@ -172,14 +187,18 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 	case open > h.limit:
 		limit = LimitConnections
 	default:
-		st.details = newDetails(req, h.config.Load())
-		if limit = h.addresses.add(st.details, req.Remote, h.config.Load().MaxPerAddress); limit == "" {
+		c := h.config.Load()
+		st.details = newDetails(req, c)
+		if limit = h.addresses.add(st.details, req.Remote, c.MaxPerAddress); limit == "" {
+			limit = h.subjects.reserve(st.details, c.MaxPerSubject)
+		}
+		if limit == "" {
 			limit = h.subscribe(st, req)
 		}
 	}
 	if limit != "" {
 		h.open.Add(-1)
-		h.addresses.remove(st.details)
+		h.release(st.details)
 		return nil, limit
 	}
 	h.metrics.Opened.Inc()
@@ -187,6 +206,12 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 		h.metrics.Replays[st.resumed].Inc()
 	}
 	return st, ""
+}
+
+// release ends what counts a stream as one of its address and its subject, once.
+func (h *Hub) release(d *details) {
+	h.addresses.remove(d)
+	h.subjects.remove(d)
 }
 
 // subscribe makes st a subscriber. Resuming by an id that the engine has not
@@ -217,13 +242,16 @@ func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 func (h *Hub) launch(st *Stream) {
 	st.gen = h.gen.Add(1)
 	if st.sock != nil {
+		if st.sock.Secure() {
+			st.due.Store(dueRead) // it may have read more than the request
+		}
 		if err := st.sock.Watch(st); err != nil {
 			// The heartbeat will find out instead.
 			h.log.Warn("cannot watch a connection for hang-up", "error", err)
 		}
 	}
 	h.registry.add(st)
-	if !h.subjects.add(st) {
+	if !h.subjects.launch(st) {
 		st.sub.Close(engine.ReasonDisconnected)
 	}
 	h.callOnConnect(st.details)
@@ -238,19 +266,6 @@ func (h *Hub) callOnConnect(d *details) {
 		c.OnConnect(d.info())
 	}
 }
-
-// Disconnect ends the streams of a subject, and returns how many there were.
-func (h *Hub) Disconnect(subject string) (n int) {
-	for _, st := range h.subjects.end(subject) {
-		if st.sub.Close(engine.ReasonDisconnected) {
-			n++
-		}
-	}
-	return n
-}
-
-// Presence returns the subjects that have streams on a key, and how many each has.
-func (h *Hub) Presence(key string) map[string]int { return h.subjects.on(key) }
 
 // Poller returns the poller of the streams' sockets.
 func (h *Hub) Poller() *socket.Poller { return h.poller }

@@ -58,10 +58,10 @@ type Stream struct {
 
 	// The sweep reads these, the owner writes them: times of Hub.clock.
 	lastWrite    atomic.Int64
-	blockedSince atomic.Int64 // 0: not waiting for the client
-	slowSince    atomic.Int64 // when it first had to wait since it was last up to date; 0: it is
-	slowBytes    atomic.Int64 // that the client has taken since then
-	pingDue      atomic.Bool  // set by the sweep, cleared by the owner
+	blockedSince atomic.Int64  // 0: not waiting for the client
+	slowSince    atomic.Int64  // when it first had to wait since it was last up to date; 0: it is
+	slowBytes    atomic.Int64  // that the client has taken since then
+	due          atomic.Uint32 // what others ask the owner to do: duePing, dueRead
 
 	// place in the registry, under its shard's lock
 	shard, index int32
@@ -109,6 +109,12 @@ func (st *Stream) watchByReading(c net.Conn) {
 		}
 	}
 }
+
+// What is due when the owner has nothing to write.
+const (
+	duePing = 1 << iota // a heartbeat; set by the sweep
+	dueRead             // the client of a TLS connection has sent something; set by the poller
+)
 
 // wakerBudget is how many writes a waker makes for one stream before it hands
 // the stream to its goroutine, which the scheduler interrupts: a publisher that

@@ -27,9 +27,10 @@ func (st *Stream) send() (out outcome, done bool) {
 		it, ok := st.sub.Next(true)
 		switch {
 		case !ok:
-			if st.pingDue.Load() && st.pingDue.Swap(false) && st.sub.Closing() == 0 {
-				st.hub.metrics.Pings.Inc()
-				st.pending = st.hub.config.Load().ping()
+			if st.due.Load() != 0 && !st.doDue() {
+				return faulty, true
+			}
+			if len(st.pending) > 0 {
 				continue
 			}
 			return st.flush()
@@ -157,8 +158,25 @@ func (st *Stream) write(b []byte) (int, error) {
 	return n, err
 }
 
+// doDue does what others have asked for. It returns false if the stream is to end.
+func (st *Stream) doDue() bool {
+	due := st.due.Swap(0)
+	if due&dueRead != 0 && st.sock.TryRead() != nil {
+		st.fault = engine.ReasonGone
+		return false
+	}
+	if due&duePing != 0 && st.sub.Closing() == 0 {
+		st.hub.metrics.Pings.Inc()
+		st.pending = st.hub.config.Load().ping()
+	}
+	return true
+}
+
 // flush sends what a buffering output holds.
 func (st *Stream) flush() (out outcome, done bool) {
+	if st.sock != nil {
+		return st.flushSocket()
+	}
 	f, ok := st.out.(interface{ Flush() error })
 	if !ok || !st.dirty {
 		return 0, false
@@ -168,6 +186,28 @@ func (st *Stream) flush() (out outcome, done bool) {
 	st.dirty = false
 	st.unblock(since)
 	if err != nil {
+		st.fault = engine.ReasonGone
+		return faulty, true
+	}
+	return 0, false
+}
+
+// flushSocket sends what TLS has encrypted and the socket had no room for.
+func (st *Stream) flushSocket() (out outcome, done bool) {
+	if !st.sock.Unsent() {
+		return 0, false
+	}
+	if r := st.sub.Closing(); r != 0 && !r.Graceful() {
+		return closing, true
+	}
+	n, err := st.sock.TryFlush()
+	if n > 0 {
+		st.wrote(n)
+	}
+	switch {
+	case socket.WouldBlock(err):
+		return blocked, true
+	case err != nil:
 		st.fault = engine.ReasonGone
 		return faulty, true
 	}
@@ -224,6 +264,7 @@ func (st *Stream) wrote(n int) {
 // is given up. Goroutine only.
 func (st *Stream) waitWritable() {
 	st.waits()
+	st.hub.lenient.add(st)
 	st.hub.blocked.Add(1)
 	defer func() { // also after a panic
 		st.hub.blocked.Add(-1)
@@ -242,6 +283,9 @@ func (st *Stream) waitWritable() {
 func (st *Stream) writable() bool {
 	if r := st.sub.Closing(); r != 0 && !r.Graceful() {
 		return true
+	}
+	if out, done := st.flush(); done {
+		return out != blocked
 	}
 	if len(st.pending) == 0 {
 		// No event was cut: find out by the next one whether there is room.

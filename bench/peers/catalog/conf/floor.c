@@ -1,11 +1,16 @@
 // The floor: one thread that accepts connections, sends the head, and on a publish writes the same frame once to each socket of
 // the key. It does nothing else: it has no ids, no history, no heartbeat and no limits. Its cost is that of the kernel.
 // Usage: floor PORT (on 127.0.0.1; GET /stream?connectKey=K, POST /publish?key=K)
+//
+// Compiled with -DFLOOR_TLS -lssl -lcrypto it is the floor with TLS: the same loop, with one SSL_write for each socket instead of
+// one send. Its cost is that of the kernel and OpenSSL. Publishing is on a second port, without TLS.
+// Usage: floor PORT PUBLISH-PORT CERTIFICATE KEY (both files in PEM)
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +18,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#ifdef FLOOR_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 enum { MAX_FD = 1 << 20, MAX_REQUEST = 4 << 20, KEYS = 1 << 16, FULL_MS = 10000 };
 
@@ -32,11 +41,17 @@ struct conn {
     struct key *key;
     int place, have, room;
     char *buf;
+#ifdef FLOOR_TLS
+    SSL *ssl; // NULL: without TLS
+#endif
 };
 
 static struct key *keys[KEYS];
 static struct conn *conns[MAX_FD];
 static int ep;
+#ifdef FLOOR_TLS
+static SSL_CTX *tls;
+#endif
 
 static void *grow(void *p, size_t n) {
     p = realloc(p, n);
@@ -88,6 +103,9 @@ static void drop(int fd) {
         k->fds[c->place] = last;
         conns[last]->place = c->place;
     }
+#ifdef FLOOR_TLS
+    SSL_free(c->ssl);
+#endif
     free(c->buf);
     free(c);
     conns[fd] = NULL;
@@ -97,6 +115,17 @@ static void drop(int fd) {
 // send_all returns 0 if the connection is broken, or full for FULL_MS. It waits for a full socket, because the floor must not lose
 // anything.
 static int send_all(int fd, const char *p, size_t n) {
+#ifdef FLOOR_TLS
+    SSL *ssl = conns[fd]->ssl;
+    while (ssl) {
+        ERR_clear_error();
+        int w = SSL_write(ssl, p, (int)n); // no partial writes: all of it, or again
+        if (w > 0) return 1;
+        if (SSL_get_error(ssl, w) != SSL_ERROR_WANT_WRITE) return 0;
+        struct pollfd full = {.fd = fd, .events = POLLOUT};
+        if (poll(&full, 1, FULL_MS) <= 0) return 0;
+    }
+#endif
     while (n) {
         ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
         if (w > 0) {
@@ -164,24 +193,43 @@ static int serve(int fd) {
     return send_all(fd, DONE, sizeof DONE - 1) ? (int)(head + body) : (drop(fd), -1);
 }
 
-static void readable(int fd) {
+// receive is read, through TLS if the connection has it. It returns -1 and EAGAIN if there is nothing more.
+static ssize_t receive(int fd, char *to, size_t room) {
+#ifdef FLOOR_TLS
+    SSL *ssl = conns[fd]->ssl;
+    if (ssl) {
+        ERR_clear_error();
+        int n = SSL_read(ssl, to, (int)room), why; // the first ones make the handshake
+        if (n > 0) return n;
+        why = SSL_get_error(ssl, n);
+        if (why == SSL_ERROR_ZERO_RETURN) return 0;
+        errno = why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+        return -1;
+    }
+#endif
+    return read(fd, to, room);
+}
+
+// readable reads once. It returns 1 if TLS may have decrypted more, which epoll does not report.
+static int readable(int fd) {
     struct conn *c = conns[fd];
-    if (c->key) { // a subscriber sends nothing after its request, so it has gone
-        drop(fd);
-        return;
+    char extra[256];
+    if (c->key) { // a subscriber sends nothing after its request, so it has gone, unless this was TLS's own
+        if (receive(fd, extra, sizeof extra) >= 0 || errno != EAGAIN) drop(fd);
+        return 0;
     }
     if (c->room - c->have < 2048) {
         c->room = c->room ? 2 * c->room : 4096;
         if (c->room > 2 * MAX_REQUEST) {
             drop(fd);
-            return;
+            return 0;
         }
         c->buf = grow(c->buf, (size_t)c->room);
     }
-    ssize_t n = read(fd, c->buf + c->have, (size_t)(c->room - c->have - 1));
+    ssize_t n = receive(fd, c->buf + c->have, (size_t)(c->room - c->have - 1));
     if (n <= 0) {
         if (n == 0 || (errno != EAGAIN && errno != EINTR)) drop(fd);
-        return;
+        return 0;
     }
     c->have += (int)n;
     int used;
@@ -189,9 +237,15 @@ static void readable(int fd) {
         c->have -= used;
         memmove(c->buf, c->buf + used, (size_t)c->have);
     }
+#ifdef FLOOR_TLS
+    return used == 0 && c->ssl && SSL_pending(c->ssl) > 0;
+#else
+    return 0;
+#endif
 }
 
-static void accept_all(int listener) {
+// accept_all accepts connections, with TLS if secure is set.
+static void accept_all(int listener, int secure) {
     int fd, one = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         if (fd >= MAX_FD) {
@@ -201,26 +255,70 @@ static void accept_all(int listener) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         conns[fd] = grow(NULL, sizeof(struct conn));
         *conns[fd] = (struct conn){0};
+#ifdef FLOOR_TLS
+        if (secure) {
+            if (!(conns[fd]->ssl = SSL_new(tls)) || !SSL_set_fd(conns[fd]->ssl, fd)) {
+                drop(fd);
+                continue;
+            }
+            SSL_set_accept_state(conns[fd]->ssl);
+        }
+#else
+        (void)secure;
+#endif
         struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.fd = fd};
         if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e)) drop(fd);
     }
 }
 
-int main(int argc, char **argv) {
+static int listen_on(const char *port) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-    if (argc != 2 || !(a.sin_port = htons((unsigned short)atoi(argv[1])))) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+    if (!(a.sin_port = htons((unsigned short)atoi(port)))) {
+        fprintf(stderr, "floor: %s is not a port\n", port);
+        exit(2);
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, 4096) || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e)) {
+        perror("floor");
+        exit(1);
+    }
+    return fd;
+}
+
+#ifdef FLOOR_TLS
+// start_tls has nginx's settings: buffers are released when they are empty, and sessions are in tickets only.
+static void start_tls(const char *cert, const char *key) {
+    tls = SSL_CTX_new(TLS_server_method());
+    if (!tls || !SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION) || SSL_CTX_use_certificate_chain_file(tls, cert) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1) {
+        ERR_print_errors_fp(stderr);
+        exit(1);
+    }
+    signal(SIGPIPE, SIG_IGN); // SSL_write has no MSG_NOSIGNAL
+    SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
+}
+#endif
+
+int main(int argc, char **argv) {
+    ep = epoll_create1(EPOLL_CLOEXEC);
+#ifdef FLOOR_TLS
+    if (argc != 5) {
+        fputs("usage: floor PORT PUBLISH-PORT CERTIFICATE KEY\n", stderr);
+        return 2;
+    }
+    start_tls(argv[3], argv[4]);
+    int publisher = listen_on(argv[2]);
+#else
+    if (argc != 2) {
         fputs("usage: floor PORT\n", stderr);
         return 2;
     }
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    ep = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event e = {.events = EPOLLIN, .data.fd = listener};
-    if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 4096) || ep < 0 ||
-        epoll_ctl(ep, EPOLL_CTL_ADD, listener, &e)) {
-        perror("floor");
-        return 1;
-    }
+    int publisher = -1;
+#endif
+    int listener = listen_on(argv[1]);
     struct epoll_event events[256];
     for (;;) {
         int n = epoll_wait(ep, events, 256, -1);
@@ -230,10 +328,12 @@ int main(int argc, char **argv) {
         }
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
-            if (fd == listener)
-                accept_all(listener);
-            else if (conns[fd]) // an earlier one of this batch may have dropped it
-                readable(fd);
+            if (fd == listener || fd == publisher) {
+                accept_all(fd, fd == listener);
+                continue;
+            }
+            while (conns[fd] && readable(fd)) { // an earlier one of this batch may have dropped it
+            }
         }
     }
 }
