@@ -69,7 +69,7 @@ func (c *conn) read(b []byte) (int, error) {
 	if n == 0 || b[0] != preface[0] || !c.from.streams || !c.mayBeHTTP2() {
 		return n, nil
 	}
-	if c.prefaced, err = c.readPreface(b[:n]); c.prefaced {
+	if c.prefaced = c.readPreface(b[:n]); c.prefaced {
 		c.taken = true
 		return 0, errPreface
 	}

@@ -192,6 +192,24 @@ func (s *Server) closeHTTP2() {
 // serveMultiplexed answers a request of HTTP/2. What is not a stream gets the answer
 // that HTTP/1.1 gets.
 func (s *Server) serveMultiplexed(w http.ResponseWriter, r *http.Request) {
+	if s.forStreams(r) {
+		s.serveHTTP(w, r)
+		return
+	}
+	s.answerMultiplexed(w, r)
+}
+
+// forStreams reports whether the target of a request is the stream's.
+func (s *Server) forStreams(r *http.Request) bool {
+	var h fasthttp.RequestHeader
+	h.SetRequestURI(r.RequestURI)
+	h.SetHost(r.Host)
+	target, valid := gate.TargetOf(&h)
+	return valid && target.Path == s.settings.Load().Path
+}
+
+// answerMultiplexed answers a request that is not for a stream.
+func (s *Server) answerMultiplexed(w http.ResponseWriter, r *http.Request) {
 	var ctx fasthttp.RequestCtx
 	var head fasthttp.Request
 	head.Header.SetMethod(r.Method)
@@ -203,10 +221,6 @@ func (s *Server) serveMultiplexed(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	ctx.Init(&head, textAddr(r.RemoteAddr), nil)
-	if target, valid := gate.TargetOf(&ctx.Request.Header); valid && target.Path == s.settings.Load().Path {
-		s.serveHTTP(w, r)
-		return
-	}
 	s.handle(&ctx)
 	header := w.Header()
 	for name, value := range ctx.Response.Header.All() {
@@ -234,18 +248,19 @@ func (l http2Log) Write(b []byte) (int, error) {
 var errPreface = errors.New("the connection is one of HTTP/2")
 
 // readPreface reads the rest of a preface of which the client has sent a part. It
-// keeps what it has read. If that is no preface, fasthttp gets it.
-func (c *conn) readPreface(begun []byte) (found bool, err error) {
+// keeps what it has read. If that is not a preface, fasthttp gets it; after an error
+// its next read finds the error again.
+func (c *conn) readPreface(begun []byte) (found bool) {
 	c.early = append(c.early, begun...)
 	var buf [len(preface)]byte
 	for len(c.early) < len(preface) && strings.HasPrefix(preface, string(c.early)) {
 		n, err := c.Conn.Read(buf[:len(preface)-len(c.early)])
 		c.early = append(c.early, buf[:n]...)
 		if err != nil {
-			return false, err
+			return false
 		}
 	}
-	return strings.HasPrefix(string(c.early), preface), nil
+	return strings.HasPrefix(string(c.early), preface)
 }
 
 // mayBeHTTP2 reports whether a connection may begin with the preface: with TLS, ALPN
