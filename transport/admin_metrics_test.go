@@ -203,11 +203,18 @@ func TestMetrics(t *testing.T) {
 		eventually.True(t, "the oldest are closed", func() bool { return r.values()["idle_connections_closed_total"] > before })
 	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
 	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, TestConnectionsPerSubject,
-	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go have them.
+	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go,
+	// publishers_test.go and tls_test.go have them.
 	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "rejected_total,maxConnectionsPerSubject",
 		"rejected_total,maxConnectRate", "rejected_total,maxConnectRatePerAddress", "rejected_total,maxAuthorizing", "authorizing",
-		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected"} {
+		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected",
+		"rejected_total,maxPublishRate", "tls_handshakes_total,ok", "tls_handshakes_total,failed", "tls_handshakes_total,timeout"} {
 		tested[series] = true
+	}
+	for series := range r.values() {
+		if strings.HasPrefix(series, "publish_denied_total,") {
+			tested[series] = true
+		}
 	}
 	step("panic", func() {
 		b.armed.Store(true)
