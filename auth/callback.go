@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -148,10 +149,12 @@ func (c *callback) request(ctx context.Context, r Request) *http.Request {
 		}
 	}
 	set("Accept", "application/json")
-	set("User-Agent", "fanfare")
+	set("User-Agent", cmp.Or(r.UserAgent, "fanfare"))
 	set("Cookie", string(r.Cookie))
 	set("Origin", r.Origin)
 	set("X-Forwarded-For", r.Address)
+	set("X-Forwarded-Host", r.Host)
+	set("X-Forwarded-Proto", r.Scheme)
 	set("Authorization", string(r.Authorization))
 	if r.Authorization == "" && r.Token != "" {
 		set("Authorization", "Bearer "+string(r.Token)) // an EventSource cannot set the field

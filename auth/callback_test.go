@@ -64,7 +64,7 @@ func TestCallbackRequest(t *testing.T) {
 	a := asking(t, app, newClock(), nil)
 	r := auth.Request{
 		Keys: []string{"news", "a&b=c", "ä/../x#y"}, Authorization: "Basic dTpw", Cookie: "sid=1; b=2", Origin: "https://app.example",
-		Address: "192.0.2.7", Token: "query-token",
+		Address: "192.0.2.7", Token: "query-token", Host: "live.example.com", Scheme: "https", UserAgent: "Browser/1",
 	}
 	g, err := a.Authorize(context.Background(), r)
 	if err != nil || g.Way != auth.WayCallback || !g.Expires.IsZero() || !slices.Equal(g.Subscribe, r.Keys) {
@@ -74,7 +74,8 @@ func TestCallbackRequest(t *testing.T) {
 	if got.Method != "GET" || got.URL.Path != "/may" || got.URL.Query().Get("x") != "1" || !slices.Equal(got.URL.Query()["connectKey"], r.Keys) {
 		t.Errorf("asked %s %s", got.Method, got.URL)
 	}
-	for name, want := range map[string]string{"Authorization": "Basic dTpw", "Cookie": "sid=1; b=2", "Origin": "https://app.example", "X-Forwarded-For": "192.0.2.7"} {
+	for name, want := range map[string]string{"Authorization": "Basic dTpw", "Cookie": "sid=1; b=2", "Origin": "https://app.example", "X-Forwarded-For": "192.0.2.7",
+		"X-Forwarded-Host": "live.example.com", "X-Forwarded-Proto": "https", "User-Agent": "Browser/1"} {
 		if got.Header.Get(name) != want {
 			t.Errorf("%s is %q, want %q", name, got.Header.Get(name), want)
 		}

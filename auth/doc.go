@@ -40,6 +40,8 @@
 //	Authorization: …           or "Bearer " and the token from the query
 //	Origin: https://app.example
 //	X-Forwarded-For: 192.0.2.7
+//	X-Forwarded-Host: live.example.com
+//	X-Forwarded-Proto: https
 //
 // A status of 200 to 299 allows all of these keys, 401 and 403 refuse. With anything else, a redirect to a login page for
 // instance, and without an answer in time, the client is told to come back. A body is optional, and is application/json:

@@ -23,6 +23,9 @@ type Request struct {
 	ForeignOrigin bool
 	// Address is the client's address without a port, "" if it is unknown. It is passed on to the callback.
 	Address string
+	// Host, Scheme ("http" or "https") and UserAgent are those of the client's request, "" if unknown. They are passed on to
+	// the callback: middlewares look at them, for example to redirect from http.
+	Host, Scheme, UserAgent string
 }
 
 // Grant says what somebody may do. The zero Grant allows nothing. A server of your own may make one without an Authorizer.

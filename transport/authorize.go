@@ -41,8 +41,20 @@ func onDisconnect(hook func(Info, string, time.Duration)) func(stream.Info, stri
 // log.
 type credentials struct {
 	authorization, cookie, token string
-	host                         string
+	host, scheme, agent          string
 	fetchSite                    string // Sec-Fetch-Site
+}
+
+// schemeOf is the scheme by which the client has come: by the connection, or by the
+// field X-Forwarded-Proto of a trusted proxy.
+func (o *settings) schemeOf(peer string, secure bool, forwarded string) string {
+	switch {
+	case (forwarded == "http" || forwarded == "https") && o.proxies.Trusts(peer):
+		return forwarded
+	case secure:
+		return "https"
+	}
+	return "http"
 }
 
 // denial is the body of an answer that refuses a stream for good.
@@ -87,6 +99,9 @@ func (s *Server) authorize(ctx context.Context, o *settings, req *request, c cre
 		Origin:        req.origin,
 		ForeignOrigin: o.foreign(req.origin, c),
 		Address:       hostOf(req.Remote),
+		Host:          c.host,
+		Scheme:        c.scheme,
+		UserAgent:     c.agent,
 	})
 	var denied *auth.Denied
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -261,4 +262,34 @@ func TestPanicInHook(t *testing.T) {
 			t.Fatal("Close waits for a stream that nobody ends")
 		}
 	})
+}
+
+// TestAuthorizeSeesTheRequest: who decides learns by which host, scheme and browser the client has come, and a scheme that a
+// proxy tells counts only from a trusted one.
+func TestAuthorizeSeesTheRequest(t *testing.T) {
+	plainOnly(t)
+	seen := make(chan auth.Request, 1)
+	o := Options{Authorize: func(_ context.Context, r auth.Request) (auth.Grant, error) {
+		seen <- r
+		return auth.Grant{Subscribe: []string{"**"}}, nil
+	}}
+	check := func(t *testing.T, r *rig, want string, header ...string) {
+		t.Helper()
+		r.stream("connectKey=k", append(header, "User-Agent: Browser/1")...)
+		if got := <-seen; got.Host != "127.0.0.1" || got.UserAgent != "Browser/1" || got.Scheme != want {
+			t.Errorf("host %q, agent %q, scheme %q, want %q", got.Host, got.UserAgent, got.Scheme, want)
+		}
+	}
+	onBoth(t, rigOptions{Options: o}, func(t *testing.T, r *rig) {
+		check(t, r, "http")
+		check(t, r, "http", "X-Forwarded-Proto: https")
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		if err := r.srv.Reconfigure(o); err != nil {
+			t.Fatal(err)
+		}
+		check(t, r, "https", "X-Forwarded-Proto: https")
+		check(t, r, "http", "X-Forwarded-Proto: gopher")
+		o.TrustedProxies = nil
+	})
+	check(t, startTLS(t, rigOptions{Options: o}), "https")
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -128,6 +129,17 @@ func (c *conn) requested() {
 	if sock, ok := c.Conn.(*socket.Conn); ok {
 		sock.Requested()
 	}
+}
+
+// secure reports whether the connection is one of TLS.
+func (c *conn) secure() bool {
+	switch nc := c.Conn.(type) {
+	case *socket.Conn:
+		return nc.Secure()
+	case *tls.Conn:
+		return true
+	}
+	return false
 }
 
 // abort makes who serves the connection give it up. Anyone may call it.

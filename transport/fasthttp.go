@@ -173,13 +173,16 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	var v verdict
 	v.limit, req.wait = s.streams.Admit(req.Remote)
 	if v.limit == "" && o.Authorize != nil {
+		secure := false
 		if c, ok := ctx.Conn().(*conn); ok {
 			c.requested()
+			secure = c.secure()
 		}
 		h := &ctx.Request.Header
 		v = s.authorize(ctx, o, &req, credentials{
 			authorization: string(h.Peek("Authorization")), cookie: string(h.Peek("Cookie")), token: string(lastValue(ctx.QueryArgs(), "token")),
-			host: string(ctx.Host()), fetchSite: string(h.Peek("Sec-Fetch-Site")),
+			host: string(ctx.Host()), fetchSite: string(h.Peek("Sec-Fetch-Site")), agent: string(ctx.UserAgent()),
+			scheme: o.schemeOf(ctx.RemoteAddr().String(), secure, string(h.Peek("X-Forwarded-Proto"))),
 		})
 	}
 	if v.status != 0 {

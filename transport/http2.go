@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log"
 	"net"
@@ -269,11 +268,5 @@ func (c *conn) mayBeHTTP2() bool {
 	if c.from.srv.settings.Load().NoHTTP2 {
 		return false
 	}
-	switch nc := c.Conn.(type) {
-	case *socket.Conn:
-		return !nc.Secure()
-	case *tls.Conn:
-		return false
-	}
-	return true
+	return !c.secure()
 }

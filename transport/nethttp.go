@@ -83,7 +83,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if v.limit == "" && o.Authorize != nil {
 		v = s.authorize(r.Context(), o, &req, credentials{
 			authorization: r.Header.Get("Authorization"), cookie: strings.Join(r.Header.Values("Cookie"), "; "), token: string(lastValue(&query, "token")),
-			host: r.Host, fetchSite: r.Header.Get("Sec-Fetch-Site"),
+			host: r.Host, fetchSite: r.Header.Get("Sec-Fetch-Site"), agent: r.UserAgent(),
+			scheme: o.schemeOf(r.RemoteAddr, r.TLS != nil, r.Header.Get("X-Forwarded-Proto")),
 		})
 	}
 	if v.status != 0 {
