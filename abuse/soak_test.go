@@ -1,6 +1,7 @@
 package abuse_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 )
@@ -24,7 +26,8 @@ import (
 type soak struct {
 	t        *testing.T
 	v        *victim
-	file     string // the server's configuration
+	file     string      // the server's configuration
+	tls      *tls.Config // of subscribers; nil without TLS
 	callback atomic.Int32
 	// configureTo writes the file with a pingInterval, which may be none.
 	configureTo func(ping string)
@@ -58,9 +61,20 @@ pingInterval: %s
 drainTimeout: 5s
 `
 
-// TestSoak is 20 s of random faults, or as long as FANFARE_SOAK says, see scripts/soak.sh. Each event reaches each subscriber of its
-// key once and in order, or a gap event has reported it. At the end nothing is left of it all.
+// TestSoak is 20 s of random faults, or as long as FANFARE_SOAK says, see scripts/soak.sh: one half of the time without TLS, the
+// other one with TLS, where a third of the subscribers use HTTP/2. Each event reaches each subscriber of its key once and in order,
+// or a gap event has reported it. At the end nothing is left of it all.
 func TestSoak(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testSoak(t, newSoak(t)) })
+	t.Run("TLS", func(t *testing.T) {
+		cert := certtest.New(t, "127.0.0.1")
+		s := newSoak(t, "--tls-cert", cert.Cert, "--tls-key", cert.Key)
+		s.tls = &tls.Config{RootCAs: cert.Roots, ServerName: "127.0.0.1", ClientSessionCache: tls.NewLRUClientSessionCache(100)}
+		testSoak(t, s)
+	})
+}
+
+func testSoak(t *testing.T, s *soak) {
 	duration, subscribers := 20*time.Second, 200
 	if text := os.Getenv("FANFARE_SOAK"); text != "" {
 		var err error
@@ -69,7 +83,7 @@ func TestSoak(t *testing.T) {
 		}
 		subscribers = 1000
 	}
-	s := newSoak(t)
+	duration /= 2
 	var before footprint
 	eventually.NoError(t, "a look at the server before", func() (err error) { before, err = s.v.measure(); return err })
 
@@ -120,7 +134,7 @@ func TestSoak(t *testing.T) {
 	})
 }
 
-func newSoak(t *testing.T) *soak {
+func newSoak(t *testing.T, args ...string) *soak {
 	s := &soak{t: t, stop: make(chan struct{}), ended: make(chan struct{}), faults: map[string]int{}}
 	app := httptest.NewServer(http.HandlerFunc(s.decide))
 	t.Cleanup(app.Close)
@@ -132,7 +146,7 @@ func newSoak(t *testing.T) *soak {
 	}
 	write("1s")
 	s.configureTo = write
-	server := &proctest.Server{T: t, Binary: binary, Token: publishToken, Args: []string{"--config", s.file, "--pprof", "--log-format", "json"}}
+	server := &proctest.Server{T: t, Binary: binary, Token: publishToken, Args: append([]string{"--config", s.file, "--pprof", "--log-format", "json"}, args...)}
 	server.Start()
 	s.v = &victim{Server: server, stream: proctest.Addr(server.Stream), admin: proctest.Addr(server.Admin)}
 	for i := range 20 {
@@ -190,7 +204,7 @@ func (s *soak) subscribe(n int) {
 	small := s.channels[:len(s.channels)-1]
 	for i := range n {
 		a := i % len(small)
-		c := &soaker{s: s, name: fmt.Sprintf("u%d", i%50), channels: []*channel{small[a], small[(a+1+i/len(small)%(len(small)-1))%len(small)]}}
+		c := &soaker{s: s, http2: s.tls != nil && i%3 == 0, name: fmt.Sprintf("u%d", i%50), channels: []*channel{small[a], small[(a+1+i/len(small)%(len(small)-1))%len(small)]}}
 		if i < 10 {
 			c.channels = s.channels[len(s.channels)-1:]
 		}

@@ -2,6 +2,8 @@ package abuse_test
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,6 +95,7 @@ type seen struct {
 type soaker struct {
 	s        *soak
 	name     string // its subject
+	http2    bool
 	channels []*channel
 	seen     map[string]*seen
 	ready    atomic.Bool  // it has a position
@@ -185,13 +188,11 @@ func (c *soaker) connect() (streamed bool, err error) {
 		fields = append(fields, "Last-Event-ID: "+c.lastID)
 	}
 	_ = conn.SetDeadline(time.Now().Add(eventually.Patience))
-	if _, err := io.WriteString(conn, wiretest.Request("GET", target, fields...)); err != nil {
-		return false, err
-	}
-	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 4<<10), nil)
+	resp, end, err := c.request(conn, target, fields)
 	if err != nil {
 		return false, err
 	}
+	defer end()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(resp.Body)
 		if resp.StatusCode != http.StatusServiceUnavailable {
@@ -200,6 +201,46 @@ func (c *soaker) connect() (streamed bool, err error) {
 		return false, fmt.Errorf("%s", resp.Status)
 	}
 	return c.read(conn, resp.Body)
+}
+
+// request sends a request on a connection, and returns the response. Call end after it.
+func (c *soaker) request(conn net.Conn, target string, fields []string) (resp *http.Response, end func(), err error) {
+	if c.http2 {
+		return c.requestHTTP2(conn, target, fields)
+	}
+	if c.s.tls != nil {
+		conn = tls.Client(conn, c.s.tls)
+	}
+	if _, err := io.WriteString(conn, wiretest.Request("GET", target, fields...)); err != nil {
+		return nil, nil, err
+	}
+	resp, err = http.ReadResponse(bufio.NewReaderSize(conn, 4<<10), nil)
+	return resp, func() {}, err
+}
+
+func (c *soaker) requestHTTP2(conn net.Conn, target string, fields []string) (resp *http.Response, end func(), err error) {
+	config := c.s.tls.Clone()
+	config.NextProtos = []string{"h2"}
+	tr := &http.Transport{
+		ForceAttemptHTTP2: true,
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			secure := tls.Client(conn, config)
+			return secure, secure.HandshakeContext(ctx)
+		},
+	}
+	req, err := http.NewRequest(http.MethodGet, "https://"+c.s.v.stream+target, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err = tr.RoundTrip(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, func() { _ = resp.Body.Close(); tr.CloseIdleConnections() }, nil
 }
 
 func (c *soaker) read(conn net.Conn, body io.Reader) (streamed bool, err error) {

@@ -35,7 +35,7 @@ func startVictim(t *testing.T, args ...string) *victim {
 		"--pprof", "--idle-timeout", "1m", "--write-timeout", "3s", "--ping-interval", "1s", "--history", "8192", "--log-format", "json",
 	}, args...)}
 	s.Start()
-	v := &victim{Server: s, stream: strings.TrimPrefix(proctest.Addr(s.Stream), "https://"), admin: proctest.Addr(s.Admin)}
+	v := &victim{Server: s, stream: proctest.Addr(s.Stream), admin: proctest.Addr(s.Admin)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			return

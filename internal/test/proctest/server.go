@@ -99,7 +99,10 @@ func (s *Server) origin(record map[string]any) string {
 }
 
 // Addr is host:port of an origin such as Server.Stream.
-func Addr(origin string) string { return strings.TrimPrefix(origin, "http://") }
+func Addr(origin string) string {
+	_, addr, _ := strings.Cut(origin, "://")
+	return addr
+}
 
 // URL is where the stream of these keys is.
 func (s *Server) URL(keys ...string) string { return s.Stream + StreamPath(keys...) }
