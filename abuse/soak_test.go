@@ -26,8 +26,9 @@ import (
 type soak struct {
 	t        *testing.T
 	v        *victim
-	file     string      // the server's configuration
-	tls      *tls.Config // of subscribers; nil without TLS
+	app      *httptest.Server // the application that the server asks
+	file     string           // the server's configuration
+	tls      *tls.Config      // of subscribers; nil without TLS
 	callback atomic.Int32
 	// configureTo writes the file with a pingInterval, which may be none.
 	configureTo func(ping string)
@@ -125,6 +126,7 @@ func testSoak(t *testing.T, s *soak) {
 	s.running.Wait()
 	s.check()
 	s.table(time.Since(start), peak)
+	s.app.CloseClientConnections() // the server keeps them for a minute
 	eventually.NoError(t, "the server is as it was", func() error {
 		after, err := s.v.measure()
 		if err == nil {
@@ -138,6 +140,7 @@ func newSoak(t *testing.T, args ...string) *soak {
 	s := &soak{t: t, stop: make(chan struct{}), ended: make(chan struct{}), faults: map[string]int{}}
 	app := httptest.NewServer(http.HandlerFunc(s.decide))
 	t.Cleanup(app.Close)
+	s.app = app
 	s.file = filepath.Join(t.TempDir(), "fanfare.yaml")
 	write := func(ping string) {
 		if err := os.WriteFile(s.file, fmt.Appendf(nil, soakSettings, publishToken, app.URL, ping), 0o600); err != nil {

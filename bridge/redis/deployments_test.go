@@ -46,7 +46,9 @@ func TestUnixSocket(t *testing.T) {
 
 // In a cluster channels are everywhere, and streams of one hash tag can be read from their node.
 func TestCluster(t *testing.T) {
-	r := startRedis(t, "--cluster-enabled", "yes")
+	// By default the bus has the port of the server and 10,000, which a client of another test may have taken.
+	_, bus, _ := strings.Cut(proctest.FreeAddr(t), ":")
+	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", bus)
 	r.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	eventually.Holds(t, "the cluster is up", func() (bool, string) {
 		text, err := r.do("CLUSTER", "INFO").ToString()

@@ -12,6 +12,7 @@ function start(server) {
   const messenger = Object.assign(new EventEmitter(), { sendToApp() {}, sendToAgent() {}, onMessage() {} });
   const log = () => {};
   const app = Object.assign(new EventEmitter(), {
+    use() {},
     config: { sse: { ...defaults, server: { ...defaults.server, ...server } } }, options: { workers: 1 }, messenger, router: { get() {} },
     coreLogger: { error: log, warn: log, info: log },
   });
