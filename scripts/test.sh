@@ -104,6 +104,9 @@ test_without_race_detector() {
     go_test -count=1 -p 1 -timeout "$timeout" $packages
 }
 
+# The tests of streams once more, over TLS: the same assertions, other bytes.
+test_over_tls() { FANFARE_TLS=1 go_test -count=1 -timeout "$timeout" ./transport; }
+
 # The comparison with other servers is a module of its own: its dependencies are not the server's.
 test_peers() {
     cd bench/peers
@@ -150,6 +153,7 @@ step "import arrows, sizes and names of files" go_test -count=1 .
 step "static checks: vet, the other systems, staticcheck, govulncheck" side_by_side check_vet check_staticcheck check_vulnerabilities
 step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers" side_by_side test_with_race_detector test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
+[ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh
 
 run_steps
