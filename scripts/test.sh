@@ -87,11 +87,23 @@ check_platforms() {
     GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build -o /dev/null ./cmd/fanfare
 }
 
-test_with_race_detector() {
-    # Compiled with every core; then one package's tests at a time: some hold thousands of sockets, or all the memory they may.
-    go build -race ./...
-    go_test -race -count=1 -p 1 -timeout "$timeout" ./...
+# race_test PACKAGE... runs the tests of one package at a time: some hold thousands of sockets, or all the memory they may.
+race_test() { go_test -race -count=1 -p 1 -timeout "$timeout" "$@"; }
+
+# Two halves, so that one waits for its programs while the other one computes.
+test_race_libraries() {
+    local packages
+    packages=$(go list ./... | grep -vE "$of_programs")
+    # shellcheck disable=SC2086 # one word for each package
+    race_test $packages
 }
+test_race_programs() {
+    local packages
+    packages=$(go list ./... | grep -E "$of_programs")
+    # shellcheck disable=SC2086 # one word for each package
+    race_test $packages
+}
+readonly of_programs='^fanfare(/(abuse|cmd|deploy|docs|scripts)(/|$)|$)'
 
 # Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
 test_without_race_detector() {
@@ -151,7 +163,7 @@ step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
 step "import arrows, sizes and names of files" go_test -count=1 .
 step "static checks: vet, the other systems, staticcheck, govulncheck" side_by_side check_vet check_staticcheck check_vulnerabilities
-step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers" side_by_side test_with_race_detector test_egg_plugin test_programs
+step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers" side_by_side test_race_libraries test_race_programs test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 [ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh
