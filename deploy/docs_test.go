@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"fanfare/internal/test/certtest"
 )
 
 // TestDocumentedMetrics: an alert on a metric that doesn't exist never fires.
@@ -18,7 +20,9 @@ func TestDocumentedMetrics(t *testing.T) {
 	if err := os.WriteFile(file, []byte("schedules:\n- {name: hourly, every: 1h, key: k, data: x}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fanfare := startServer(t, "--config", file, "--redis-url", "redis://127.0.0.1:1", "--redis-channels", "c", "--redis-streams", "s")
+	cert := certtest.New(t, "127.0.0.1")
+	fanfare := startServer(t, "--config", file, "--redis-url", "redis://127.0.0.1:1", "--redis-channels", "c", "--redis-streams", "s",
+		"--tls-cert", cert.Cert, "--tls-key", cert.Key)
 	_, metrics := fanfare.Get("/metrics")
 	exported := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllStringSubmatch(metrics, -1) {

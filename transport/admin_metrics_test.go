@@ -204,11 +204,12 @@ func TestMetrics(t *testing.T) {
 	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
 	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, TestConnectionsPerSubject,
 	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go,
-	// publishers_test.go and tls_test.go have them.
+	// publishers_test.go, tls_test.go and package abuse have them.
 	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "rejected_total,maxConnectionsPerSubject",
 		"rejected_total,maxConnectRate", "rejected_total,maxConnectRatePerAddress", "rejected_total,maxAuthorizing", "authorizing",
 		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected",
-		"rejected_total,maxPublishRate", "tls_handshakes_total,ok", "tls_handshakes_total,failed", "tls_handshakes_total,timeout"} {
+		"rejected_total,maxPublishRate", "tls_handshakes_total,ok", "tls_handshakes_total,failed", "tls_handshakes_total,timeout",
+		"http2_errors_total,over_max_streams", "http2_errors_total,too_many_early_resets"} {
 		tested[series] = true
 	}
 	for series := range r.values() {

@@ -102,6 +102,9 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 		m.Handshakes.WithLabelValues(result)
 	}
 	m.HTTP2Errors = r.counters("fanfare_http2_errors_total", "kind", "Errors of HTTP/2 clients, by the kind that net/http names.")
+	for _, kind := range []string{"over_max_streams", "too_many_early_resets"} { // the others appear when they happen
+		m.HTTP2Errors.WithLabelValues(kind)
+	}
 	m.Opened = r.counter("fanfare_connections_opened_total", "Streams opened.")
 	closed := r.counters("fanfare_connections_closed_total", "reason", "Streams ended, by reason.")
 	for _, reason := range engine.Reasons() {
