@@ -90,7 +90,7 @@ func TestAdminToken(t *testing.T) {
 	}
 	o := r.srv.settings.Load().Options
 	o.PublishToken = "next"
-	if err := r.srv.Reconfigure(o); err != nil {
+	if err := r.reconfigure(o); err != nil {
 		t.Fatal(err)
 	}
 	if a := r.call("GET", "/count", "", "Authorization: Bearer s3cret"); a.status != 401 {
@@ -188,7 +188,7 @@ func TestAdminPprof(t *testing.T) {
 	}
 	o := r.srv.settings.Load().Options
 	o.Pprof = true
-	if err := r.srv.Reconfigure(o); err != nil {
+	if err := r.reconfigure(o); err != nil {
 		t.Fatal(err)
 	}
 	for path, text := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "transport"} {

@@ -75,7 +75,7 @@ func TestReservedEvents(t *testing.T) {
 func TestReservedEventsReload(t *testing.T) {
 	plainOnly(t)
 	r := startRig(t, viaFast, rigOptions{})
-	if err := r.srv.Reconfigure(Options{RefuseReserved: true}); err != nil {
+	if err := r.reconfigure(Options{RefuseReserved: true}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := r.srv.Publish("k", codec.Event{Data: []byte("x"), Event: "error"})

@@ -284,7 +284,7 @@ func TestAuthorizeSeesTheRequest(t *testing.T) {
 		check(t, r, "http")
 		check(t, r, "http", "X-Forwarded-Proto: https")
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-		if err := r.srv.Reconfigure(o); err != nil {
+		if err := r.reconfigure(o); err != nil {
 			t.Fatal(err)
 		}
 		check(t, r, "https", "X-Forwarded-Proto: https")

@@ -191,6 +191,7 @@ func TestCertificateBesideToken(t *testing.T) {
 
 // TestCertificatesInForce: what the settings say now counts for connections that are older.
 func TestCertificatesInForce(t *testing.T) {
+	plainOnly(t)
 	m := newMutual(t)
 	o := rigOptions{Options: Options{PublishToken: "T"}}
 	o.AdminTLS = m.config(t, nil)
@@ -201,7 +202,7 @@ func TestCertificatesInForce(t *testing.T) {
 	}
 	reload := func(ca *certtest.Authority) {
 		t.Helper()
-		if err := r.srv.Reconfigure(Options{AdminTLS: m.config(t, ca)}); err != nil {
+		if err := r.reconfigure(Options{AdminTLS: m.config(t, ca)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -156,7 +156,7 @@ func TestOtherListeners(t *testing.T) {
 			a.close()
 			b.close()
 			r.waitOpen(1)
-			if err := r.srv.Reconfigure(Options{WriteTimeout: 300 * time.Millisecond}); err != nil {
+			if err := r.reconfigure(Options{WriteTimeout: 300 * time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
 			eventually.True(t, "the client that does not read is ended", func() bool {

@@ -173,7 +173,7 @@ func TestReconfigure(t *testing.T) {
 					return
 				default:
 				}
-				err := r.srv.Reconfigure(Options{
+				err := r.reconfigure(Options{
 					PingInterval: time.Duration(100+i%3*100) * time.Millisecond,
 					WriteTimeout: time.Duration(20+i%3*10) * time.Second,
 					PlainIDs:     i%2 == 0,
@@ -221,7 +221,7 @@ func TestReconfigure(t *testing.T) {
 				t.Errorf("client %d: %d events, %s", i, rd.last, rd.bad)
 			}
 		}
-		if err := r.srv.Reconfigure(Options{Path: "nowhere"}); err == nil {
+		if err := r.reconfigure(Options{Path: "nowhere"}); err == nil {
 			t.Error("a path without / is accepted")
 		}
 	})

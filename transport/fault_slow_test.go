@@ -187,11 +187,11 @@ func (c load) compare(t *testing.T, via string) {
 				t.Errorf("%d streams in the run, want %d: %s", n, c.healthy+2, r.state())
 			}
 			stalled += 2
-			if err := r.srv.Reconfigure(strict); err != nil {
+			if err := r.reconfigure(strict); err != nil {
 				t.Fatal(err)
 			}
 			r.waitCount("k", c.healthy)
-			if err := r.srv.Reconfigure(patient); err != nil {
+			if err := r.reconfigure(patient); err != nil {
 				t.Fatal(err)
 			}
 		}

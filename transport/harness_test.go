@@ -146,6 +146,14 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 	return r
 }
 
+// reconfigure is Server.Reconfigure. A server that speaks TLS goes on with it if the options say nothing about it.
+func (r *rig) reconfigure(o Options) error {
+	if o.TLS == nil && testTLS {
+		o.TLS = r.srv.settings.Load().TLS
+	}
+	return r.srv.Reconfigure(o)
+}
+
 // onBoth runs a test against the server of each kind.
 func onBoth(t *testing.T, o rigOptions, test func(t *testing.T, r *rig)) {
 	t.Helper()

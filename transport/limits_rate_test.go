@@ -53,6 +53,7 @@ func (r *rig) burst(address string, n int) (opened int) {
 // TestConnectRates: no address, and not all together, may ask for more streams than in the time that it took; what is refused is
 // counted, and nobody is asked about it.
 func TestConnectRates(t *testing.T) {
+	plainOnly(t)
 	const perAddress, rate, requests = 2, 5, 12
 	var asked atomic.Int32
 	o := Options{MaxConnectRatePerAddress: perAddress, RetryMin: 600 * time.Millisecond, RetryMax: 700 * time.Millisecond, Authorize: func(context.Context, auth.Request) (auth.Grant, error) {
@@ -76,7 +77,7 @@ func TestConnectRates(t *testing.T) {
 		// In total, by a reload.
 		changed := r.srv.settings.Load().Options
 		changed.MaxConnectRatePerAddress, changed.MaxConnectRate = 0, rate
-		if err := r.srv.Reconfigure(changed); err != nil {
+		if err := r.reconfigure(changed); err != nil {
 			t.Fatal(err)
 		}
 		start, all = time.Now(), 0
@@ -95,7 +96,7 @@ func TestConnectRates(t *testing.T) {
 		}
 		// Both limits off: nobody is refused, and nothing is sent at the beginning.
 		changed.MaxConnectRate = 0
-		if err := r.srv.Reconfigure(changed); err != nil {
+		if err := r.reconfigure(changed); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 * rate {

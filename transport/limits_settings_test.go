@@ -57,7 +57,7 @@ func TestMaxAdminConnectionsLowered(t *testing.T) {
 	eventually.Equal(t, "open connections", 20, r.srv.adminConns.open)
 	o := r.srv.settings.Load().Options
 	o.MaxAdminConnections = 5
-	if err := r.srv.Reconfigure(o); err != nil {
+	if err := r.reconfigure(o); err != nil {
 		t.Fatal(err)
 	}
 	w := wiretest.Dial(t, r.admin)

@@ -44,7 +44,7 @@ func TestUserTimeoutIsTheWriteTimeout(t *testing.T) {
 		t.Errorf("%d ms with a writeTimeout of 3 s", got)
 	}
 	r.waitOpen(0)
-	if err := r.srv.Reconfigure(Options{WriteTimeout: 7 * time.Second}); err != nil {
+	if err := r.reconfigure(Options{WriteTimeout: 7 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	if got := userTimeout(); got != 7000 {

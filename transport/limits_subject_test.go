@@ -26,7 +26,7 @@ func TestConnectionsPerSubject(t *testing.T) {
 		r.waitCount("k", 2)
 		limited := r.srv.settings.Load().Options
 		limited.MaxConnectionsPerSubject = 2
-		if err := r.srv.Reconfigure(limited); err != nil {
+		if err := r.reconfigure(limited); err != nil {
 			t.Fatal(err)
 		}
 		if rest := as("u1").Rest(); !strings.HasPrefix(rest, "retry: ") {

@@ -53,6 +53,7 @@ func (r *rig) smallWindow(query string) net.Conn {
 // the client's window is small. Once the client has got all, the kernel's limit is on again; and a client that stops before it has
 // got what the kernel holds is ended by the server.
 func TestKernelTimeoutOfSlowClients(t *testing.T) {
+	plainOnly(t)
 	const limit = 4 * time.Second
 	r := startRig(t, viaFast, rigOptions{Options: Options{WriteTimeout: limit, MinReadRate: 1}})
 	c := r.smallWindow("connectKey=k")

@@ -15,6 +15,7 @@ import (
 // TestStalledStreamsShareTheFrame: a thousand streams of two keys, each cut in the middle of an event of 1 MB, hold the one
 // frame and an id each: not a copy of what is in front of the id.
 func TestStalledStreamsShareTheFrame(t *testing.T) {
+	plainOnly(t)
 	const streams, most = 1000, 6 << 10 // bytes of Go memory for each: its goroutine's stack among them
 	r := startRig(t, viaFast, rigOptions{
 		Options: Options{PingInterval: time.Hour, WriteTimeout: time.Hour},

@@ -296,12 +296,12 @@ func TestPublishTokenBesidePublishers(t *testing.T) {
 	is(map[string]int{"short": 200, tokenOf("a"): 200, tokenOf("b"): 200, tokenOf("c"): 401})
 	next := publishersOf(t, auth.PublishToken{Name: "b", Keys: []string{"**"}})
 	next.PublishToken = "short"
-	if err := r.srv.Reconfigure(next); err != nil {
+	if err := r.reconfigure(next); err != nil {
 		t.Fatal(err)
 	}
 	is(map[string]int{"short": 200, tokenOf("a"): 401, tokenOf("b"): 200})
 	next.PublishToken = ""
-	if err := r.srv.Reconfigure(next); err != nil {
+	if err := r.reconfigure(next); err != nil {
 		t.Fatal(err)
 	}
 	is(map[string]int{"short": 401, tokenOf("b"): 200})
@@ -376,7 +376,7 @@ func TestMaxPublishRate(t *testing.T) {
 	o.Pprof = false
 	metrics := func() string {
 		root := publishersOf(t, auth.PublishToken{Name: "root", Rights: auth.AllRights, Keys: []string{"**"}})
-		if err := r.srv.Reconfigure(root); err != nil {
+		if err := r.reconfigure(root); err != nil {
 			t.Fatal(err)
 		}
 		return r.call("GET", "/metrics", "", bearerOf("root")).body

@@ -131,7 +131,7 @@ func TestCORSOfEveryAnswer(t *testing.T) {
 					reconfigure := func(change func(*Options)) {
 						o := r.srv.settings.Load().Options
 						change(&o)
-						if err := r.srv.Reconfigure(o); err != nil {
+						if err := r.reconfigure(o); err != nil {
 							t.Fatal(err)
 						}
 					}

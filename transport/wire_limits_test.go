@@ -125,13 +125,13 @@ func TestLimitsRaise(t *testing.T) {
 	}
 	o := r.srv.settings.Load().Options
 	o.MaxKeysPerConnection, o.MaxKeyBytes = 2, 4
-	if err := r.srv.Reconfigure(o); err != nil {
+	if err := r.reconfigure(o); err != nil {
 		t.Fatal(err)
 	}
 	r.subscribe("connectKey=a&connectKey=b")
 	r.subscribe("connectKey=abcd")
 	o.RetryMin, o.RetryMax = 5*time.Second, time.Second
-	if err := r.srv.Reconfigure(o); err == nil || !strings.Contains(err.Error(), "retryMin") {
+	if err := r.reconfigure(o); err == nil || !strings.Contains(err.Error(), "retryMin") {
 		t.Errorf("%v", err)
 	}
 	r.publish("abc", "x")

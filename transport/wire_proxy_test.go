@@ -258,13 +258,13 @@ func TestProxyProtocolUntrusted(t *testing.T) {
 		t.Error(got)
 	}
 	// The trusted proxies may change, and count for new connections.
-	if err := r.srv.Reconfigure(Options{ProxyProtocol: true, TrustedProxies: loopback}); err != nil {
+	if err := r.reconfigure(Options{ProxyProtocol: true, TrustedProxies: loopback}); err != nil {
 		t.Fatal(err)
 	}
 	if w := r.from(headerV1("192.0.2.1:4711")); w.Status != 200 {
 		t.Errorf("%d", w.Status)
 	}
-	if err := r.srv.Reconfigure(Options{ProxyProtocol: true}); err == nil || !strings.Contains(err.Error(), "trustedProxies") {
+	if err := r.reconfigure(Options{ProxyProtocol: true}); err == nil || !strings.Contains(err.Error(), "trustedProxies") {
 		t.Errorf("without trusted proxies: %v", err)
 	}
 	if err := (Options{ProxyProtocol: true, TrustUnixSockets: true}).Check(); err != nil {

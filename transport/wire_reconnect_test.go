@@ -173,6 +173,7 @@ func (c *roamer) run(reconnects int, finished <-chan map[string]uint64) {
 // times while three publishers are at work. Each event is received once and in
 // its place, or counted by a gap.
 func TestReconnectsReconcile(t *testing.T) {
+	plainOnly(t)
 	const reconnects = 500
 	onBoth(t, rigOptions{Engine: engine.Options{Key: engine.KeyOptions{History: 256}}}, func(t *testing.T, r *rig) {
 		clients := []*roamer{
