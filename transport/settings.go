@@ -174,6 +174,8 @@ func (o *settings) api() *api.Config {
 		MaxBodyBytes:      o.MaxBodyBytes,
 		MaxBodyTotalBytes: o.MaxBodyTotalBytes,
 		MaxBatchLines:     o.MaxBatchLines,
+		StreamTLS:         o.TLS != nil,
+		AdminTLS:          o.AdminTLS != nil,
 		PublishToken:      o.PublishToken,
 		Identify:          o.IdentifyPublisher,
 		NeedsCertificate:  o.AdminTLS != nil && o.AdminTLS.ClientAuth == tls.RequireAndVerifyClientCert,

@@ -89,3 +89,21 @@ func TestStreamsWithoutHTTP2(t *testing.T) {
 		t.Errorf("%d streams", n)
 	}
 }
+
+// TestPageOverTLS: the built-in page subscribes and publishes where one or both listeners speak TLS.
+func TestPageOverTLS(t *testing.T) {
+	cert := certtest.New(t, "127.0.0.1")
+	for name, args := range map[string][]string{"streams": nil, "both": {"--admin-tls-cert", cert.Cert, "--admin-tls-key", cert.Key}} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, append(args, "--tls-cert", cert.Cert, "--tls-key", cert.Key)...)
+			tb := open(t, s.Stream+"/")
+			tb.fill("key", "orders")
+			tb.click("connect")
+			tb.awaitText("state", "open")
+			tb.fill("data", "first")
+			tb.click("send")
+			tb.awaitText("events", "1")
+			tb.awaitPart("published", "to 1 subscriber.")
+		})
+	}
+}

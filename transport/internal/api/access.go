@@ -77,10 +77,14 @@ func (a *API) setCORS(ctx *fasthttp.RequestCtx, c *Config) {
 
 // pageOrigin reports whether origin is that of the built-in page on this machine.
 func (a *API) pageOrigin(origin string, c *Config) bool {
+	scheme, defaultPort := "http", "80"
+	if c.StreamTLS {
+		scheme, defaultPort = "https", "443"
+	}
 	u, err := url.Parse(origin)
-	if err != nil || c.NoPage || u.Scheme != "http" || u.Host == "" {
+	if err != nil || c.NoPage || u.Scheme != scheme || u.Host == "" {
 		return false
 	}
-	port := cmp.Or(u.Port(), "80")
+	port := cmp.Or(u.Port(), defaultPort)
 	return port == strconv.Itoa(int(a.StreamPort.Load())) && gate.LoopbackName(u.Hostname())
 }

@@ -52,6 +52,9 @@ type Config struct {
 	MaxBodyTotalBytes int
 	MaxBatchLines     int
 
+	// StreamTLS and AdminTLS say which listeners speak TLS, for the page.
+	StreamTLS, AdminTLS bool
+
 	PublishToken string
 	// Identify finds out who sends a request, nil if PublishToken alone says it.
 	Identify func(context.Context, auth.PublishRequest) (auth.Publisher, error)

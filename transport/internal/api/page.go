@@ -50,6 +50,7 @@ func hashSource(html, open, end string) string {
 type pageConfig struct {
 	Path      string `json:"path"`
 	AdminPort int32  `json:"adminPort"`
+	AdminTLS  bool   `json:"adminTLS"`
 	Token     bool   `json:"token"` // one is needed to publish
 }
 
@@ -65,7 +66,7 @@ func (a *API) ServePage(ctx *fasthttp.RequestCtx) {
 	}
 	c := a.config.Load()
 	adminPort := a.AdminPort.Load()
-	config, err := json.Marshal(pageConfig{c.Path, adminPort, c.PublishToken != ""})
+	config, err := json.Marshal(pageConfig{c.Path, adminPort, c.AdminTLS, c.PublishToken != "" || c.Identify != nil})
 	if err != nil { // never for these types
 		config = []byte("{}")
 	}
@@ -74,14 +75,14 @@ func (a *API) ServePage(ctx *fasthttp.RequestCtx) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", page.policy+"; connect-src 'self'"+adminSource(string(ctx.Host()), int(adminPort)))
+	h.Set("Content-Security-Policy", page.policy+"; connect-src 'self'"+adminSource(string(ctx.Host()), int(adminPort), c.AdminTLS))
 	ctx.SetBodyString(page.head + string(config) + page.tail)
 }
 
 // adminSource is the source expression for the admin listener, which the page
 // calls only where it was itself asked for by a loopback name. A policy cannot
 // name an IPv6 address: its grammar has no brackets (CSP Level 3, 2.3.1).
-func adminSource(authority string, port int) string {
+func adminSource(authority string, port int, secure bool) string {
 	host, _, err := net.SplitHostPort(authority)
 	if err != nil {
 		host = strings.Trim(authority, "[]")
@@ -92,5 +93,9 @@ func adminSource(authority string, port int) string {
 	case strings.Contains(host, ":"):
 		host = "*"
 	}
-	return " http://" + host + ":" + strconv.Itoa(port)
+	scheme := " http://"
+	if secure {
+		scheme = " https://"
+	}
+	return scheme + host + ":" + strconv.Itoa(port)
 }
