@@ -77,13 +77,20 @@ func (b *bystanders) check() {
 	}
 }
 
-// publish numbers and publishes events. Somebody whose connection breaks sends the request again.
+// publish numbers and publishes events. Somebody whose connection breaks sends the request again, and so does somebody who is told
+// to come back, because others use up maxBodyTotalBytes.
 func (b *bystanders) publish() {
 	for n := int64(1); ; n++ {
+		deadline := time.Now().Add(eventually.Patience)
 		for attempt := 0; ; attempt++ {
 			status, err := b.post(n)
 			if status == http.StatusOK {
 				break
+			}
+			if status == http.StatusServiceUnavailable && time.Now().Before(deadline) {
+				attempt--
+				time.Sleep(pace)
+				continue
 			}
 			if err == nil || attempt == 20 {
 				b.fail("event %d, attempt %d: status %d, %v", n, attempt+1, status, err)
