@@ -122,14 +122,20 @@ func (w *Conn) Reset() {
 // Send writes bytes as they are.
 func (w *Conn) Send(text string) {
 	w.T.Helper()
+	if err := w.TrySend(text); err != nil {
+		w.T.Fatalf("send: %v", err)
+	}
+}
+
+// TrySend writes bytes as they are, to a server that may close the connection meanwhile.
+func (w *Conn) TrySend(text string) error {
 	_ = w.conn.SetWriteDeadline(time.Now().Add(eventually.Patience))
 	var to io.Writer = w.conn
 	if w.tls != nil {
 		to = w.tls
 	}
-	if _, err := io.WriteString(to, text); err != nil {
-		w.T.Fatalf("send: %v", err)
-	}
+	_, err := io.WriteString(to, text)
+	return err
 }
 
 // wait gives the next read eventually.Patience.
