@@ -189,9 +189,7 @@ func TestJunkAfterTheRequest(t *testing.T) {
 	if got := little.Read(10); !strings.HasPrefix(got, "event: pos") {
 		t.Errorf("%q", got)
 	}
-	if n := r.metric(`fanfare_connections_closed_total{reason="gone"}`); n != 1 {
-		t.Errorf("%v gone", n)
-	}
+	eventually.Equal(t, "gone", 1, func() float64 { return r.metric(`fanfare_connections_closed_total{reason="gone"}`) })
 }
 
 // TestNotIdleWhileAuthorized: a client that waits for its authorization has sent its request, so silent connections do not

@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,15 +75,17 @@ func TestKernelTimeoutOfSlowClients(t *testing.T) {
 	eventually.Equal(t, "the stream waits", 1, r.srv.streams.Blocked)
 	read, buf := 0, make([]byte, 512)
 	for r.srv.streams.Blocked() > 0 {
-		_ = stops.SetReadDeadline(time.Now().Add(eventually.Patience))
+		// It may have read all before the server notices.
+		_ = stops.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		n, err := stops.Read(buf)
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}
 		read += n
 	}
 	if read >= size {
-		t.Logf("all %d bytes were read before the stream was up to date", read)
+		t.Logf("all was read before the server looked: on this busy machine nothing was left for the kernel to hold")
+		return
 	}
 	eventually.Equal(t, "it is ended", 1, func() float64 { return r.metric(`fanfare_connections_closed_total{reason="stalled"}`) })
 	if n := r.metric(`fanfare_connections_closed_total{reason="gone"}`); n != 0 {
