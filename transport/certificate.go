@@ -33,7 +33,7 @@ func connectionState(c net.Conn) (s tls.ConnectionState) {
 // connection a head has come from, so on the admin listener a connection of TLS gets a
 // Server of its own, which knows.
 func (a *acceptor) serverFor(c *conn) *fasthttp.Server {
-	if a.streams || !secured(c.Conn) {
+	if a.streams || !c.secure() {
 		return a.http
 	}
 	from := a.http
@@ -54,15 +54,6 @@ func (a *acceptor) serverFor(c *conn) *fasthttp.Server {
 		ReduceMemoryUsage:            from.ReduceMemoryUsage,
 		Logger:                       from.Logger,
 	}
-}
-
-// secured reports whether a connection of the admin listener is TLS.
-func secured(c net.Conn) bool {
-	if counted, ok := c.(*adminConn); ok {
-		c = counted.Conn
-	}
-	_, ok := c.(interface{ ConnectionState() tls.ConnectionState })
-	return ok
 }
 
 // certificateOf returns the client's certificate if TLS has verified it, and nil

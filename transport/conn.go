@@ -133,13 +133,15 @@ func (c *conn) requested() {
 
 // secure reports whether the connection is one of TLS.
 func (c *conn) secure() bool {
-	switch nc := c.Conn.(type) {
-	case *socket.Conn:
-		return nc.Secure()
-	case *tls.Conn:
-		return true
+	nc := c.Conn
+	if counted, ok := nc.(*adminConn); ok {
+		nc = counted.Conn
 	}
-	return false
+	if sock, ok := nc.(*socket.Conn); ok {
+		return sock.Secure()
+	}
+	_, ok := nc.(interface{ ConnectionState() tls.ConnectionState })
+	return ok
 }
 
 // abort makes who serves the connection give it up. Anyone may call it.
