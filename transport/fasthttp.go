@@ -116,11 +116,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func headProblem(h *fasthttp.RequestHeader, valid bool) (problem string, status int) {
 	switch {
 	case !gate.KnownVersion(h):
-		return "the version of HTTP is not supported: use HTTP/1.1", fasthttp.StatusHTTPVersionNotSupported
+		return gate.VersionProblem, fasthttp.StatusHTTPVersionNotSupported
 	case !valid:
-		return "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment", fasthttp.StatusBadRequest
+		return gate.TargetProblem, fasthttp.StatusBadRequest
 	case !gate.ClearFields(h):
-		return "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)", fasthttp.StatusBadRequest
+		return gate.FieldsProblem, fasthttp.StatusBadRequest
 	}
 	return "", 0
 }

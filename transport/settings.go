@@ -263,7 +263,7 @@ func (o *settings) makeHead() error {
 // or that would break the stream's framing.
 func checkField(name, value string) error {
 	for i := range len(name) {
-		if c := name[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+		if c := name[i]; !gate.IsToken(c) {
 			return fmt.Errorf("headers: the name %q has the character %q, which RFC 9110 does not allow", name, c)
 		}
 	}

@@ -40,7 +40,7 @@ type decision struct {
 
 // unclear is the problem of a request that two readers may understand differently. Its end is not known, so its connection is closed.
 var unclear = &problem{status: fasthttp.StatusBadRequest, field: "request",
-	text: "a header field is folded, has a name with a space or a similar byte, or is a Transfer-Encoding other than chunked (RFC 9112, 5 and 6)"}
+	text: gate.FieldsProblem}
 
 // smallBody bounds the body of a request that publishes nothing.
 const smallBody = 4 << 10
@@ -56,7 +56,7 @@ func (a *API) Admits(h *fasthttp.RequestHeader, cert *x509.Certificate) bool {
 func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Config) (d decision) {
 	refused := func(p *problem) decision { d.problem = p; return d }
 	if !gate.KnownVersion(h) {
-		return refused(&problem{status: fasthttp.StatusHTTPVersionNotSupported, field: "request", text: "the version of HTTP is not supported: use HTTP/1.1"})
+		return refused(&problem{status: fasthttp.StatusHTTPVersionNotSupported, field: "request", text: gate.VersionProblem})
 	}
 	if !gate.ClearFields(h) {
 		return refused(unclear)
@@ -64,7 +64,7 @@ func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Confi
 	t, ok := gate.TargetOf(h)
 	d.target = t
 	if !ok {
-		return refused(&problem{status: fasthttp.StatusBadRequest, field: "path", text: "the target is not of the form /PATH?QUERY or http://HOST/PATH?QUERY (RFC 9112, 3.2), or has a fragment"})
+		return refused(&problem{status: fasthttp.StatusBadRequest, field: "path", text: gate.TargetProblem})
 	}
 	if p := a.checkOrigin(h, t.Host, c); p != nil {
 		return refused(p)

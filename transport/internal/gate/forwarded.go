@@ -59,7 +59,7 @@ func forwardedPair(s string, i int) (name, value string, next int, ok bool) {
 	}
 	// Some proxies leave out the quotes around an address with a port, or in brackets.
 	end = i
-	for end < len(s) && (isToken(s[end]) || strings.IndexByte(":[]", s[end]) >= 0) {
+	for end < len(s) && (IsToken(s[end]) || strings.IndexByte(":[]", s[end]) >= 0) {
 		end++
 	}
 	return name, s[i:end], end, end > i
@@ -117,13 +117,8 @@ func skipSpace(s string, i int) int {
 }
 
 func skipToken(s string, i int) int {
-	for i < len(s) && isToken(s[i]) {
+	for i < len(s) && IsToken(s[i]) {
 		i++
 	}
 	return i
-}
-
-// isToken reports whether c is a tchar (RFC 9110, 5.6.2).
-func isToken(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
