@@ -114,6 +114,9 @@ type Options struct {
 	MaxHistoryBytes int64
 	// Wakers is the number of goroutines that notify subscribers. Default GOMAXPROCS.
 	Wakers int
+	// Log makes the engine follow an external log: events come by Apply, and Publish and PublishAll return ErrLog. Ids are
+	// then positions in the log, which mean the same to every engine that follows it. nil: the engine orders events itself.
+	Log *LogOptions
 	// SweepInterval is the time between two sweeps for expired events and keys. A complete pass over the keys takes
 	// eight sweeps. Default 1 second.
 	SweepInterval time.Duration
