@@ -10,7 +10,10 @@ type Missing struct {
 	Partition int
 	Key       string
 	All       bool // the events of all keys
-	// After and Through bound the sequences in the log: After < seq <= Through. All are of the current epoch.
+	// Epoch is the epoch of the sequences. If the log has gone back and this engine does not know yet, the log may have other
+	// events at these sequences: fill nothing then.
+	Epoch uint64
+	// After and Through bound the sequences in the log: After < seq <= Through.
 	After, Through uint64
 	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
 	Newest int
@@ -39,7 +42,7 @@ func (s *Subscriber) Missing() []Missing {
 }
 
 // Fill gives the subscriber the events of Missing()[i], in ascending order, or, with ok false, makes it report a gap in
-// their place. Events outside of the range, or from before another epoch began, count as ok false. The subscriber keeps
+// their place. Events outside of the range count as ok false, and so does everything if another epoch has begun. The subscriber keeps
 // the slice, and does not change it. Owner only, before the first call of Next.
 func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	l := s.log
@@ -50,6 +53,7 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	m.filled = true
 	part := &l.parts[l.heads[m.head].part]
 	last := m.after
+	ok = ok && part.p.current() == part.generation
 	for _, ev := range events {
 		pos := ev.pos()
 		ok = ok && pos > last && pos <= m.through
@@ -69,10 +73,9 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	}
 	l.backlogs[m.head] = backlog{events: events}
 	part.pos = min(part.pos, events[0].pos()-1)
-	l.heads[m.head].pos = events[0].pos()
 }
 
-// startReading is called by the first Next.
+// startReading is called by the first Next. It looks at the heads of all cursors before an event of one is returned.
 func (s *Subscriber) startReading() {
 	l := s.log
 	l.started = true
@@ -80,6 +83,9 @@ func (s *Subscriber) startReading() {
 		s.Fill(i, nil, false)
 	}
 	l.missing = nil
+	for slot := range l.parts {
+		s.look(int32(slot))
+	}
 }
 
 // resumeInLog sets the cursors, which have joined their keys, to the place after the id that the client gave.
@@ -99,7 +105,11 @@ func (s *Subscriber) resumeInLog(e *Engine, id string, rewind Rewind) Resumed {
 		}
 		result := s.placeInLog(id, rewind)
 		racePoint()
-		if !slices.ContainsFunc(l.parts, func(part readPosition) bool { return part.generation != part.p.current() }) {
+		same := true
+		for i := range l.parts {
+			same = same && l.parts[i].generation == l.parts[i].p.current()
+		}
+		if same {
 			return result
 		}
 	}
@@ -237,7 +247,8 @@ func (s *Subscriber) resumeAt(i int, pos uint64) {
 func (s *Subscriber) miss(i int, after, through uint64, m Missing) {
 	l := s.log
 	part := &l.parts[l.heads[i].part]
-	m.Partition, m.After, m.Through = part.p.index, after-part.generation.offset, through-part.generation.offset
+	m.Partition, m.Epoch = part.p.index, part.generation.epoch
+	m.After, m.Through = after-part.generation.offset, through-part.generation.offset
 	if m.All = i == len(s.cursors); !m.All {
 		m.Key = s.cursors[i].key.name
 	}
