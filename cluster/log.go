@@ -20,6 +20,8 @@ const (
 	OpEpoch
 	// OpHole stands for entries that the log has lost, up to Entry.Seq: it was edited or damaged. Append never stores one.
 	OpHole
+	// OpInvalid is an entry that this node cannot read, see Decode. Append never stores one.
+	OpInvalid
 )
 
 // Message is what a node appends to the log.
@@ -72,6 +74,7 @@ type Entry struct {
 	Key       string
 	Frame     engine.Frame // valid during the call that gets the Entry
 	Epoch     uint64       // of OpEpoch
+	Err       error        // of OpInvalid: why the entry cannot be read
 }
 
 // State is the state of one partition of a log.
