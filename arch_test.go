@@ -46,7 +46,8 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"cluster": { // knows no broker and no HTTP
-		own: []string{"bridge/payload", "engine", "codec"}, others: []string{"github.com/prometheus/client_golang"},
+		own:    []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
+		others: []string{"github.com/prometheus/client_golang"},
 	},
 	"cluster/nats":     {own: []string{"cluster", "engine"}, others: []string{"github.com/nats-io/nats.go"}},
 	"cluster/embedded": {own: []string{"cluster"}, others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go"}}, // the only importer of the server
