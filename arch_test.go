@@ -32,6 +32,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"codec":              {others: []string{"github.com/goccy/go-json"}},
 	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
 	"internal/ratelog":   {},
+	"internal/redisconn": {others: []string{"github.com/redis/rueidis"}},
 	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
 	"auth": { // knows no HTTP server, no engine and no transport
 		own:    []string{"internal/ratelog"},
@@ -50,7 +51,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	"cluster/nats":     {own: []string{"cluster", "engine"}, others: []string{"github.com/nats-io/nats.go"}},
 	"cluster/embedded": {own: []string{"cluster"}, others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go"}}, // the only importer of the server
-	"cluster/redis":    {own: []string{"cluster", "engine"}, others: []string{"github.com/redis/rueidis"}},
+	"cluster/redis":    {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},
 	"transport": { // and its rooms, of which none imports transport itself
 		own:    []string{"auth", "engine", "codec"},
 		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
@@ -68,7 +69,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
-		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
+		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog", "internal/redisconn"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},
