@@ -77,6 +77,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/caddyserver/certmagic", "go.uber.org/zap", "github.com/prometheus/client_golang"},
 	},
 	testPackages: {own: []string{"codec"}},
+	"chaos":      {own: []string{"codec"}}, // knows the server by its wire alone
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},
