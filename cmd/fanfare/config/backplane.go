@@ -20,6 +20,11 @@ const (
 // Durable reports whether events go to a backplane.
 func (c *Config) Durable() bool { return c.Backplane != BackplaneOff }
 
+// Fleet reports whether there may be other nodes.
+func (c *Config) Fleet() bool {
+	return c.Backplane == BackplaneNATS || c.Backplane == BackplaneRedis
+}
+
 // onlyWith has the settings that count only with some backplanes.
 var onlyWith = []struct {
 	setting    string
