@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,7 @@ type Publisher struct {
 	c      Config
 	client *http.Client
 	at     int // the next node
+	last   atomic.Pointer[error]
 }
 
 // New returns a publisher.
@@ -78,6 +80,7 @@ func (p *Publisher) Next() record.Number {
 	result := record.Number{Outcome: record.Refused}
 	for unsure := 0; ; {
 		id, outcome, err := p.attempt(n, body)
+		p.last.Store(&err)
 		if outcome == record.Stored || outcome == record.Queued {
 			result.Outcome, result.ID = outcome, id
 			break
@@ -100,9 +103,18 @@ func (p *Publisher) Next() record.Number {
 		}
 	}
 	result.Stale = result.Again && time.Since(began) > p.c.Window
+	result.Took = time.Since(began).Microseconds()
 	p.c.Book.End(p.c.Key, n, result)
 	p.at++
 	return result
+}
+
+// LastError says why the newest attempt did not succeed; nil if it did.
+func (p *Publisher) LastError() error {
+	if err := p.last.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // attempt sends the event once. err is nil if a server has taken it.

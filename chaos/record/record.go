@@ -42,6 +42,7 @@ type Number struct {
 	Stale bool
 	ID    string // that the server answered
 	Began int64  // when it was sent first, in Unix microseconds
+	Took  int64  // from then to its outcome, in microseconds
 }
 
 // Published has the events of all keys: that with number n is at index n-1.
