@@ -75,7 +75,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "auth", "bridge", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "auth", "bridge", "cluster", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 		},
@@ -85,6 +85,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	testPackages:           {own: []string{"codec"}},
 	"internal/test/memlog": {own: []string{"cluster"}},
+	"chaos":                {own: []string{"codec"}}, // knows the server by its wire alone
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},
