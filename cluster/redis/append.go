@@ -73,8 +73,11 @@ func (l *Log) Append(ctx context.Context, messages []cluster.Message, results []
 			continue
 		}
 		n := 0
-		if m.Op == cluster.OpEvent {
+		switch m.Op {
+		case cluster.OpEvent:
 			n = cluster.PartitionOf(m.Key, len(l.partitions))
+		case cluster.OpEpoch:
+			n = m.Partition
 		}
 		items[i] = newItem(m, l.partitions[n], call)
 		perPartition[n] = append(perPartition[n], items[i])

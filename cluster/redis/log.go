@@ -25,6 +25,7 @@ type Log struct {
 	client     rueidis.ClientOption
 	attempts   atomic.Uint64 // connections tried, so that the addresses take turns
 	partitions []*partition
+	bus        *bus
 	limiter    *ratelog.Limiter
 	connected  atomic.Bool // as the keeper saw it last
 
@@ -60,6 +61,7 @@ func New(o Options) (*Log, error) {
 	}
 	l := &Log{o: o, client: client, limiter: ratelog.New(time.Minute)}
 	l.ctx, l.close = context.WithCancel(context.Background())
+	l.bus = newBus(l)
 	for i := range o.Partitions {
 		p := &partition{names: o.names(i), number: i}
 		p.appender = newAppender(l, p)
