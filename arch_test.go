@@ -46,7 +46,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"transport": { // and its rooms, of which none imports transport itself
-		own:    []string{"auth", "engine", "codec"},
+		own:    []string{"auth", "cluster", "engine", "codec"},
 		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
@@ -55,7 +55,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
-		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		own:    []string{"auth", "cluster", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto", "golang.org/x/net"}},
