@@ -20,6 +20,8 @@ const (
 	OpEpoch
 	// OpHole stands for entries that the log has lost, up to Entry.Seq: it was edited or damaged. Append never stores one.
 	OpHole
+	// OpInvalid is an entry that this node cannot read, see Decode. Append never stores one.
+	OpInvalid
 )
 
 // Message is what a node appends to the log.
@@ -27,8 +29,9 @@ type Message struct {
 	Op    Op     // OpEvent, OpBroadcast or OpEpoch
 	Key   string // of OpEvent
 	Frame engine.Frame
-	// Epoch is the new epoch, with OpEpoch.
-	Epoch uint64
+	// Epoch is the new epoch of Partition, with OpEpoch only.
+	Epoch     uint64
+	Partition int
 	// ID identifies the message: the log stores only one of several messages of a partition with the same ID within its
 	// duplicate window. "" means that the message has none.
 	ID string
@@ -41,6 +44,8 @@ type Message struct {
 type Result struct {
 	// Seq is its place in its partition, from 1.
 	Seq uint64
+	// Epoch is the partition's epoch that Seq belongs to. Node.Publish sets it, Log.Append does not.
+	Epoch uint64
 	// Duplicate says that a message with the same ID was stored before, at Seq.
 	Duplicate bool
 	// Queued says that the message is neither stored nor lost yet: it waits in this process for the broker (away: queue).
@@ -72,6 +77,7 @@ type Entry struct {
 	Key       string
 	Frame     engine.Frame // valid during the call that gets the Entry
 	Epoch     uint64       // of OpEpoch
+	Err       error        // of OpInvalid: why the entry cannot be read
 }
 
 // State is the state of one partition of a log.
@@ -80,7 +86,7 @@ type State struct {
 	// Created identifies this creation of the log: one that was deleted and made anew has another.
 	Created string
 	// Unsynced says that entries which the log had confirmed may be lost, because the machine lost power (or the like)
-	// before they were on disk.
+	// before they were on disk. The next OpEpoch ends it.
 	Unsynced bool
 	// Epoch and EpochSeq are those of the newest OpEpoch entry; zeros if there is none.
 	Epoch, EpochSeq uint64

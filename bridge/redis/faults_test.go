@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/redisconn"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
@@ -314,7 +315,7 @@ func TestNotRedis(t *testing.T) {
 	f := startFanfare(t, setup{url: "redis://" + ln.Addr().String(), channels: []string{"c"}, streams: []string{"s"}, timeout: 200 * time.Millisecond, backoffMax: 10 * time.Millisecond})
 	eventually.Holds(t, "many errors", func() (bool, string) {
 		n := 0.0
-		for _, reason := range failures {
+		for _, reason := range redisconn.Reasons {
 			n += f.metric("fanfare_redis_errors_total", "source=pubsub", "reason="+reason)
 		}
 		return n >= 30, fmt.Sprint(n)
