@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +42,10 @@ type Server struct {
 	Config string
 	// Folder has its data. Default: a temporary one.
 	Folder string
+	// Host is the address that it listens on. Default 127.0.0.1.
+	Host string
+	// Prefix is put before its command, such as "ip", "netns", "exec", "NAME".
+	Prefix []string
 
 	// Set by the first Start.
 	*proctest.Process
@@ -53,13 +59,13 @@ type Server struct {
 // Start runs the server and waits until JetStream is ready.
 func (s *Server) Start() *Server {
 	s.T.Helper()
-	s.run()
+	s.Run()
 	s.AwaitReady()
 	return s
 }
 
-// run starts the process.
-func (s *Server) run() {
+// Run starts the process. A server of a cluster is ready only when most of the others run, too.
+func (s *Server) Run() {
 	s.T.Helper()
 	path, err := binary()
 	if err != nil {
@@ -73,7 +79,8 @@ func (s *Server) run() {
 	if err := os.WriteFile(file, []byte(s.configuration()), 0o600); err != nil {
 		s.T.Fatal(err)
 	}
-	cmd := exec.Command(path, "-c", file)
+	args := append(slices.Clone(s.Prefix), path, "-c", file)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = proctest.Environment()
 	s.Process = proctest.Start(s.T, cmd)
 }
@@ -82,10 +89,19 @@ func (s *Server) assignAddresses() {
 	if s.Addr != "" {
 		return
 	}
-	s.Addr, s.monitor = proctest.FreeAddr(s.T), proctest.FreeAddr(s.T)
+	s.Addr, s.monitor = s.freeAddr(), s.freeAddr()
 	if s.Name == "" {
 		s.Name = "n1"
 	}
+}
+
+// freeAddr is an address of the server's host with a free port.
+func (s *Server) freeAddr() string {
+	host := s.Host
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, proctest.Port(proctest.FreeAddr(s.T)))
 }
 
 func (s *Server) configuration() string {
@@ -158,16 +174,25 @@ type Cluster struct {
 // StartCluster runs n servers and waits until they form a cluster. config is more text for each configuration file.
 func StartCluster(t testing.TB, n int, config string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
-	var routes []string
+	var servers []*Server
 	for i := range n {
-		s := &Server{T: t, Name: fmt.Sprintf("n%d", i+1), Config: config, route: proctest.FreeAddr(t)}
-		c.Servers = append(c.Servers, s)
+		servers = append(servers, &Server{T: t, Name: fmt.Sprintf("n%d", i+1), Config: config})
+	}
+	return JoinCluster(t, servers...)
+}
+
+// JoinCluster runs these servers, which have names, and waits until they form a cluster.
+func JoinCluster(t testing.TB, servers ...*Server) *Cluster {
+	t.Helper()
+	c := &Cluster{Servers: servers, t: t}
+	var routes []string
+	for _, s := range servers {
+		s.route = s.freeAddr()
 		routes = append(routes, s.route)
 	}
-	for _, s := range c.Servers {
+	for _, s := range servers {
 		s.routes = routes
-		s.run()
+		s.Run()
 	}
 	c.AwaitReady()
 	return c
