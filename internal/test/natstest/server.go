@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -40,10 +41,12 @@ type Server struct {
 	Name string // default "n1"
 	// Config is more text for its configuration file, such as "max_payload: 64KB". Start writes the file anew.
 	Config string
+	// JetStream is more text for that part of the file, such as "sync_interval: always".
+	JetStream string
 	// Folder has its data. Default: a temporary one.
 	Folder string
-	// Host is the address that it listens on. Default 127.0.0.1.
-	Host string
+	// Host is the address that it listens on. Default 127.0.0.1. MonitorHost is that of its HTTP monitoring. Default Host.
+	Host, MonitorHost string
 	// Prefix is put before its command, such as "ip", "netns", "exec", "NAME".
 	Prefix []string
 
@@ -89,24 +92,20 @@ func (s *Server) assignAddresses() {
 	if s.Addr != "" {
 		return
 	}
-	s.Addr, s.monitor = s.freeAddr(), s.freeAddr()
+	s.Addr, s.monitor = s.freeAddr(s.Host), s.freeAddr(cmp.Or(s.MonitorHost, s.Host))
 	if s.Name == "" {
 		s.Name = "n1"
 	}
 }
 
-// freeAddr is an address of the server's host with a free port.
-func (s *Server) freeAddr() string {
-	host := s.Host
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, proctest.Port(proctest.FreeAddr(s.T)))
+// freeAddr is an address of the host with a free port.
+func (s *Server) freeAddr(host string) string {
+	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), proctest.Port(proctest.FreeAddr(s.T)))
 }
 
 func (s *Server) configuration() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "server_name: %s\nlisten: %q\nhttp: %q\njetstream: {store_dir: %q}\n", s.Name, s.Addr, s.monitor, s.Folder)
+	fmt.Fprintf(&b, "server_name: %s\nlisten: %q\nhttp: %q\njetstream: {store_dir: %q, %s}\n", s.Name, s.Addr, s.monitor, s.Folder, s.JetStream)
 	if s.route != "" {
 		fmt.Fprintf(&b, "cluster: {name: fanfare, listen: %q, routes: [", s.route)
 		for i, route := range s.routes {
@@ -187,7 +186,7 @@ func JoinCluster(t testing.TB, servers ...*Server) *Cluster {
 	c := &Cluster{Servers: servers, t: t}
 	var routes []string
 	for _, s := range servers {
-		s.route = s.freeAddr()
+		s.route = s.freeAddr(s.Host)
 		routes = append(routes, s.route)
 	}
 	for _, s := range servers {
