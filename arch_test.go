@@ -32,6 +32,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"codec":              {others: []string{"github.com/goccy/go-json"}},
 	"internal/flagvalue": {others: []string{"github.com/alecthomas/kong"}},
 	"internal/ratelog":   {},
+	"internal/redisconn": {others: []string{"github.com/redis/rueidis"}},
 	"engine":             {others: []string{"github.com/puzpuzpuz/xsync/v3"}},
 	"auth": { // knows no HTTP server, no engine and no transport
 		own:    []string{"internal/ratelog"},
@@ -49,11 +50,14 @@ var arrows = map[string]struct{ own, others []string }{
 		own:    []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
 		others: []string{"github.com/prometheus/client_golang"},
 	},
-	"cluster/nats":     {own: []string{"cluster", "engine"}, others: []string{"github.com/nats-io/nats.go"}},
+	"cluster/nats": { // knows no HTTP, and no server of NATS
+		own:    []string{"cluster", "engine", "internal/ratelog"},
+		others: []string{"github.com/nats-io/nats.go", "github.com/goccy/go-json", "golang.org/x/sync"},
+	},
 	"cluster/embedded": {own: []string{"cluster"}, others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go"}}, // the only importer of the server
-	"cluster/redis":    {own: []string{"cluster", "engine"}, others: []string{"github.com/redis/rueidis"}},
+	"cluster/redis":    {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},
 	"transport": { // and its rooms, of which none imports transport itself
-		own:    []string{"auth", "engine", "codec"},
+		own:    []string{"auth", "cluster", "engine", "codec"},
 		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
@@ -62,20 +66,20 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
-		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		own:    []string{"auth", "cluster", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto", "golang.org/x/net"}},
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
-		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
+		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog", "internal/redisconn"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "auth", "bridge", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "auth", "bridge", "cluster", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 		},
@@ -85,6 +89,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	testPackages:           {own: []string{"codec"}},
 	"internal/test/memlog": {own: []string{"cluster"}},
+	"chaos":                {own: []string{"codec"}}, // knows the server by its wire alone
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},

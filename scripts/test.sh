@@ -105,15 +105,17 @@ test_race_programs() {
 }
 readonly of_programs='^fanfare(/(abuse|cmd|deploy|docs|scripts)(/|$)|$)'
 
-# Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
+# Tests of allocations, stacks, memory and delays depend on the race detector, which changes all of these. They run once more without
+# it, and no others: scripts/without_race.sh says which. Packages with programs run the programs without it anyway.
 test_without_race_detector() {
-    local packages
-    packages=$(go list -f '{{.Dir}}' ./... | while read -r dir; do
-        if grep -qsE '^//go:build .*!race' "$dir"/*.go; then echo "$dir"; fi
-    done) # of this module, not of those inside it
-    [ -n "$packages" ] || { echo "no package has a file for it, and some must have" >&2; return 1; }
-    # shellcheck disable=SC2086 # one word for each package
-    go_test -count=1 -p 1 -timeout "$timeout" $packages
+    local package tests packages=0
+    while read -r package; do
+        tests=$(scripts/without_race.sh ".${package#fanfare}")
+        [ -n "$tests" ] || continue
+        packages=$((packages + 1))
+        go_test -count=1 -timeout "$timeout" -run "$tests" "$package" || return
+    done < <(go list ./... | grep -vE "$of_programs")
+    [ "$packages" -gt 0 ] || { echo "no package has a test for it, and some must have" >&2; return 1; }
 }
 
 # The tests of streams once more, over TLS: the same assertions, other bytes.

@@ -1,6 +1,10 @@
 package redis
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanfare/internal/redisconn"
+)
 
 // metrics are the metrics of all sources, each labelled by its source.
 type metrics struct {
@@ -51,7 +55,7 @@ func (m *metrics) source(name string) sourceMetrics {
 	for _, reason := range refusals {
 		m.refused.WithLabelValues(name, reason)
 	}
-	for _, reason := range failures {
+	for _, reason := range redisconn.Reasons {
 		m.connErrors.WithLabelValues(name, reason)
 	}
 	return s

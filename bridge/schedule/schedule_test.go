@@ -25,17 +25,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // record is what a test's server was given.
 type record struct {
-	mu     sync.Mutex
-	events []string
-	begin  time.Time
-	slow   time.Duration // how long a publish takes
-	fail   error
-	idle   bool
+	mu       sync.Mutex
+	events   []string
+	messages []string
+	begin    time.Time
+	slow     time.Duration // how long a publish takes
+	fail     error
+	idle     bool
 }
 
-func (r *record) publish(key string, ev codec.Event) (engine.Published, error) {
+func (r *record) publish(message, key string, ev codec.Event) (engine.Published, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.messages = append(r.messages, message)
 	if r.fail != nil {
 		return engine.Published{}, r.fail
 	}
@@ -69,12 +71,22 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newFleetRig(t, 0)
+}
+
+// newFleetRig is newRig for a server of a fleet with this Window.
+func newFleetRig(t *testing.T, window time.Duration) *rig {
+	t.Helper()
 	rec := &record{begin: time.Now()}
 	r := &rig{record: rec, t: t, registry: prometheus.NewRegistry(), log: new(proctest.Log)}
 	var err error
 	r.Runner, err = New(Options{
-		Publish:    rec.publish,
-		PublishAll: func(ev codec.Event) (int, int, error) { _, err := rec.publish("*", ev); return 1, 1, err },
+		Publish: rec.publish,
+		PublishAll: func(message string, ev codec.Event) (int, int, error) {
+			_, err := rec.publish(message, "*", ev)
+			return 1, 1, err
+		},
+		Window: window,
 		Watched: func(key string, all bool) bool {
 			rec.mu.Lock()
 			defer rec.mu.Unlock()

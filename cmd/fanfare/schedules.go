@@ -11,6 +11,7 @@ import (
 	"fanfare/bridge/payload"
 	"fanfare/bridge/schedule"
 	"fanfare/cmd/fanfare/config"
+	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/transport"
 )
@@ -18,8 +19,8 @@ import (
 // newScheduleRunner makes the runner of schedules. They publish like the publish API, with the same limits and metrics.
 func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
 	return schedule.New(schedule.Options{
-		Publish:    srv.Publish,
-		PublishAll: srv.PublishAll,
+		Publish:    func(_, key string, ev codec.Event) (engine.Published, error) { return srv.Publish(key, ev) },
+		PublishAll: func(_ string, ev codec.Event) (keys, subscribers int, err error) { return srv.PublishAll(ev) },
 		Watched: func(key string, all bool) bool {
 			if all {
 				return srv.Open() > 0

@@ -73,6 +73,9 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	}
 	p.door.replace(authorizer)
 	defer p.door.close()
+	if cfg.Durable() {
+		return fmt.Errorf("backplane: %s is not ready for use", cfg.Backplane)
+	}
 	p.eng = engine.New(eo)
 	defer p.eng.Close()
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
