@@ -32,6 +32,11 @@ func logOptions(c *config.Config) *engine.LogOptions {
 	}
 }
 
+// fleetName is the name that all nodes of a fleet have in common.
+func fleetName(c *config.Config) string {
+	return c.NATSStream
+}
+
 // maxReadBack bounds how far back a node reads before it opens its listeners. What is older is fetched when a client asks for it.
 const maxReadBack = 15 * time.Minute
 

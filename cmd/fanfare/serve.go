@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"fanfare/bridge/nats"
 	"fanfare/bridge/redis"
 	"fanfare/bridge/schedule"
 	"fanfare/cmd/fanfare/config"
@@ -31,6 +32,7 @@ type process struct {
 	schedule *schedule.Runner
 	names    *redis.Names  // of the first configuration: they cannot change
 	redis    *redis.Bridge // nil without Redis
+	nats     *nats.Bridge  // nil without subjects
 	admin    net.Listener  // nil if the setting is off
 	certs    listenerCerts
 	options  transport.Options // in effect
@@ -98,7 +100,14 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	// Read the history from Redis before clients can ask for it.
+	// Subscribe to NATS, and read the history from Redis before clients can ask for it.
+	if p.nats, err = newNATS(cfg, p.srv, p.logger); err != nil {
+		return err
+	}
+	if p.nats != nil {
+		p.nats.Start()
+		defer p.nats.Close()
+	}
 	if p.redis, err = newRedis(cfg, p.names, eo, p.srv, p.logger); err != nil {
 		return err
 	}
@@ -259,6 +268,9 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 	p.schedule.Close()
 	if p.redis != nil {
 		p.redis.Close()
+	}
+	if p.nats != nil {
+		p.nats.Close()
 	}
 	p.srv.Drain(ctx)
 	if ctx.Err() != nil {

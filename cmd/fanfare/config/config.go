@@ -138,6 +138,9 @@ type Config struct {
 	NATSReplicas    int    `yaml:"natsReplicas" group:"NATS" default:"1" min:"1" max:"5" reload:"no" help:"Servers of the NATS cluster that store each event: 1, 3 or 5. With 3 one may fail."`
 	NATSPartitions  int    `yaml:"natsPartitions" group:"NATS" default:"1" min:"1" max:"64" reload:"no" help:"JetStream streams over which keys are spread, for more events per second than one stream takes. It cannot change later: all nodes and the streams must agree."`
 
+	NATSSubjects []string `yaml:"natsSubjects" group:"NATS" default:"" reload:"no" form:"SUBJECT[ -> KEY]" help:"Subjects whose messages are published, and the keys to publish them to. * in SUBJECT is one token, > the rest; {1}, {2} in KEY is what the first, the second of them matches. Without KEY the subject is the key. The first one that matches counts. See docs/nats.md."`
+	NATSPayload  string   `yaml:"natsPayload" group:"NATS" default:"auto" enum:"auto,text,json" reload:"no" help:"What a message of natsSubjects is, as redisPayload."`
+
 	RedisURL        Secret        `yaml:"redisURL" group:"Redis" default:"" reload:"no" form:"URL" help:"Redis server whose messages are published: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS. Empty: none. It is never printed. Prefer the environment or the file if it contains a password."`
 	RedisChannels   []string      `yaml:"redisChannels" group:"Redis" default:"" reload:"no" form:"CHANNEL" help:"Pub/Sub channels to subscribe to. A name with *, ? or [ is a pattern."`
 	RedisStreams    []string      `yaml:"redisStreams" group:"Redis" default:"" reload:"no" form:"STREAM" help:"Redis Streams to read, or patterns of their names."`

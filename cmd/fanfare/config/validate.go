@@ -67,6 +67,7 @@ var checks = []struct {
 	{"backplane", checkBackplane},
 	{"nodeName", checkNodeName},
 	{"natsURL", checkNATSURL},
+	{"natsSubjects", checkNATSSubjects},
 	{"natsStream", checkNATSStream},
 	{"natsReplicas", checkNATSReplicas},
 	{"redisURL", checkRedisURL},
