@@ -34,7 +34,7 @@ func newNATS(c *config.Config, srv *transport.Server, logger *slog.Logger) (*nat
 		Queue:       queue,
 		Payload:     mode,
 		Engine:      srv.Engine(),
-		Publish:     messagePublisher(srv, nats.ErrTooLarge),
+		Publish:     messagePublisher(srv, c.Durable(), nats.ErrTooLarge),
 		Again:       temporary,
 		Registerer:  srv.Registry(),
 		Logger:      logger.With("source", "nats"),

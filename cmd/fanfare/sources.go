@@ -11,13 +11,20 @@ import (
 )
 
 // messagePublisher returns the function with which a source publishes messages, like the publish API and with its limits.
-// tooLarge is the error of the source for an event over a limit of size.
-func messagePublisher(srv *transport.Server, tooLarge error) func(context.Context, []relay.Message) []error {
-	return func(_ context.Context, messages []relay.Message) []error {
-		errs := make([]error, len(messages))
+// durable says that they go to a backplane; only then may one be published twice, and only then do their IDs count. tooLarge
+// is the error of the source for an event over a limit of size.
+func messagePublisher(srv *transport.Server, durable bool, tooLarge error) func(context.Context, []relay.Message) []error {
+	return func(ctx context.Context, messages []relay.Message) []error {
+		batch := make([]transport.Message, len(messages))
 		for i, m := range messages {
-			_, err := srv.Publish(m.Key, m.Event)
-			errs[i] = sizeError(err, tooLarge)
+			batch[i] = transport.Message{Key: m.Key, Event: m.Event}
+			if durable {
+				batch[i].ID = m.ID
+			}
+		}
+		errs := make([]error, len(messages))
+		for i, r := range srv.PublishMessages(ctx, batch) {
+			errs[i] = sizeError(r.Err, tooLarge)
 		}
 		return errs
 	}

@@ -40,6 +40,8 @@ var onlyWith = []struct {
 	{"fleetTimeout", []string{BackplaneNATS, BackplaneRedis}},
 	{"nodeName", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"readyWithoutBroker", []string{BackplaneNATS, BackplaneRedis}},
+	{"redisPrefix", []string{BackplaneRedis}},
+	{"redisPartitions", []string{BackplaneRedis}},
 	{"natsStream", []string{BackplaneNATS}},
 	{"natsReplicas", []string{BackplaneNATS}},
 	{"natsPartitions", []string{BackplaneNATS}},
@@ -67,6 +69,15 @@ func checkBackplane(c *Config, at place) {
 	at.v.relation(byName["publishTimeout"], byName["duplicateWindow"])
 	at.v.relation(byName["duplicateWindow"], byName["retentionAge"])
 	at.v.relation(byName["maxEventBytes"], byName["retentionBytes"])
+}
+
+// redisPrefixes are the names that a fleet may have in Redis. Braces would be a hash tag.
+var redisPrefixes = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,59}$`)
+
+func checkRedisPrefix(c *Config, at place) {
+	if !redisPrefixes.MatchString(c.RedisPrefix) {
+		at.fail("%s is not a name for keys: write up to 60 letters, digits, dots, colons, hyphens and underscores", quoteShort(c.RedisPrefix))
+	}
 }
 
 // nodeNames are the names that a node may have. They are parts of subjects of NATS, and of channels of Redis.

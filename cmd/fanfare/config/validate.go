@@ -70,6 +70,7 @@ var checks = []struct {
 	{"natsSubjects", checkNATSSubjects},
 	{"natsStream", checkNATSStream},
 	{"natsReplicas", checkNATSReplicas},
+	{"redisPrefix", checkRedisPrefix},
 	{"redisURL", checkRedisURL},
 	{"redisChannels", func(c *Config, at place) { checkRedisNames(c, c.RedisChannels, at) }},
 	{"redisStreams", func(c *Config, at place) { checkRedisNames(c, c.RedisStreams, at) }},

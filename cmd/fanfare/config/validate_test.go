@@ -49,6 +49,7 @@ func TestValidate(t *testing.T) {
 		{"--backplane=embedded --data-dir=d --fsync=interval --retention-per-key=10 --node-name=a.b-c_1", ""},
 		{"--backplane=nats --nats-url=nats://a:4222,tls://b --nats-replicas=3 --away=queue", ""},
 		{"--backplane=redis --redis-url=redis://h", ""},
+		{"--backplane=redis --redis-url=redis://h --redis-prefix={a}", `flag --redis-prefix: redisPrefix: "{a}" is not a name for keys: write up to 60 letters, digits, dots, colons, hyphens and underscores`},
 		{"--backplane=nat", `flag --backplane: backplane: "nat" is not one of off, embedded, nats, redis; did you mean nats?`},
 		{"--backplane=embedded", "flag --backplane: backplane: embedded needs dataDir (environment FANFARE_DATA_DIR), the directory that keeps the events, such as /var/lib/fanfare"},
 		{"--backplane=nats", "flag --backplane: backplane: nats needs natsURL (environment FANFARE_NATS_URL), such as nats://127.0.0.1:4222"},
