@@ -54,7 +54,8 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"cluster": { // knows no broker and no HTTP
-		own: []string{"bridge/payload", "engine", "codec"}, others: []string{"github.com/prometheus/client_golang"},
+		own:    []string{"bridge/payload", "engine", "codec", "internal/ratelog"},
+		others: []string{"github.com/prometheus/client_golang"},
 	},
 	"cluster/nats": { // knows no HTTP, and no server of NATS
 		own:    []string{"cluster", "engine", "internal/ratelog"},

@@ -113,7 +113,7 @@ func (l *Log) Append(ctx context.Context, messages []cluster.Message, results []
 func newItem(m *cluster.Message, p *partition, call *appendCall) *item {
 	it := &item{call: call}
 	kind, epoch := "m", ""
-	if m.Op == cluster.OpEpoch {
+	if m.Op == cluster.OpEpoch && m.Begun == 0 { // an entry that repeats an epoch is like any other
 		kind, epoch = "x", strconv.FormatUint(m.Epoch, 36)
 	}
 	if m.ID != "" {

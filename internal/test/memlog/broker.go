@@ -208,7 +208,9 @@ func (p *partition) state(creations int) cluster.State {
 	s := cluster.State{First: p.first, Last: p.last, Created: strconv.Itoa(creations), Unsynced: p.unsynced}
 	for seq := p.last; seq >= p.first && seq > 0; seq-- {
 		if e, ok := p.entries[seq]; ok && e.m.Op == cluster.OpEpoch {
-			s.Epoch, s.EpochSeq = e.m.Epoch, seq
+			var out cluster.Entry
+			e.decode(&out, 0, seq)
+			s.Epoch, s.EpochSeq = out.Epoch, out.EpochSeq
 			break
 		}
 	}
@@ -270,4 +272,3 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 	}
 	return found, nil
 }
-
