@@ -50,7 +50,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"bridge/schedule": {
-		own:    []string{"bridge/payload", "engine", "codec"},
+		own:    []string{"bridge/payload", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
 	},
 	"cluster": { // knows no broker and no HTTP
@@ -259,7 +259,7 @@ func TestArrowsAreEnforced(t *testing.T) {
 		{"auth", "github.com/valyala/fasthttp", false},
 		{"auth/pattern", "fanfare/auth", false},
 		{"auth/internal/keys", "github.com/golang-jwt/jwt/v5", false},
-		{"bridge/schedule", "fanfare/engine", true},
+		{"bridge/schedule", "fanfare/codec", true},
 		{"bridge/schedule", "fanfare/transport", false},
 		{"transport", "fanfare/bridge/schedule", false},
 		{"cluster", "fanfare/transport", false},
