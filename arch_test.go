@@ -92,6 +92,7 @@ var arrows = map[string]struct{ own, others []string }{
 		own: []string{"transport", "auth", "bridge", "cluster", "engine", "codec", "internal/flagvalue"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
+			"github.com/prometheus/client_golang",
 		},
 	},
 	"cmd/fanfare/certs": { // knows no settings and no server
