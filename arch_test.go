@@ -54,8 +54,11 @@ var arrows = map[string]struct{ own, others []string }{
 		own:    []string{"cluster", "engine", "internal/ratelog"},
 		others: []string{"github.com/nats-io/nats.go", "github.com/goccy/go-json", "golang.org/x/sync"},
 	},
-	"cluster/embedded": {own: []string{"cluster"}, others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go"}}, // the only importer of the server
-	"cluster/redis":    {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},
+	"cluster/embedded": { // the only importer of the server
+		own:    []string{"cluster"},
+		others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "golang.org/x/sys"},
+	},
+	"cluster/redis": {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},
 	"transport": { // and its rooms, of which none imports transport itself
 		own:    []string{"auth", "cluster", "engine", "codec"},
 		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
