@@ -42,6 +42,13 @@ var arrows = map[string]struct{ own, others []string }{
 	"auth/internal/strictjson": {},
 	"auth/internal/keys":       {own: []string{"auth/internal/strictjson", "internal/ratelog"}, others: []string{"golang.org/x/sync"}},
 	"bridge/payload":           {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
+	"bridge/relay":             {own: []string{"codec"}},
+	"bridge/nats": {
+		own: []string{"bridge/payload", "bridge/relay", "engine", "codec", "internal/ratelog"},
+		others: []string{
+			"github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
+		},
+	},
 	"bridge/schedule": {
 		own:    []string{"bridge/payload", "engine", "codec"},
 		others: []string{"github.com/hashicorp/cronexpr", "github.com/prometheus/client_golang"},
