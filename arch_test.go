@@ -49,11 +49,14 @@ var arrows = map[string]struct{ own, others []string }{
 	"cluster": { // knows no broker and no HTTP
 		own: []string{"bridge/payload", "engine", "codec"}, others: []string{"github.com/prometheus/client_golang"},
 	},
-	"cluster/nats":     {own: []string{"cluster", "engine"}, others: []string{"github.com/nats-io/nats.go"}},
+	"cluster/nats": { // knows no HTTP, and no server of NATS
+		own:    []string{"cluster", "engine", "internal/ratelog"},
+		others: []string{"github.com/nats-io/nats.go", "github.com/goccy/go-json", "golang.org/x/sync"},
+	},
 	"cluster/embedded": {own: []string{"cluster"}, others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go"}}, // the only importer of the server
 	"cluster/redis":    {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},
 	"transport": { // and its rooms, of which none imports transport itself
-		own:    []string{"auth", "engine", "codec"},
+		own:    []string{"auth", "cluster", "engine", "codec"},
 		others: []string{"github.com/goccy/go-json", "github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 	"transport/internal/stream": {
@@ -62,7 +65,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	"transport/internal/socket": {others: []string{"golang.org/x/sys"}},
 	"transport/internal/api": {
-		own:    []string{"auth", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
+		own:    []string{"auth", "cluster", "engine", "codec", "transport/internal/clientlog", "transport/internal/gate", "transport/internal/metrics"},
 		others: []string{"github.com/valyala/fasthttp", "github.com/prometheus/client_golang", "github.com/goccy/go-json", "golang.org/x/time"},
 	},
 	"transport/internal/gate":      {others: []string{"github.com/valyala/fasthttp", "github.com/pires/go-proxyproto", "golang.org/x/net"}},

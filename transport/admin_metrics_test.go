@@ -82,7 +82,7 @@ func TestMetrics(t *testing.T) {
 	var b bug
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
-		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
+		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxIdempotencyKeys: 2, DuplicateWindow: time.Hour, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
 			MaxKeys: 20, MaxSubscriberKeys: 17, KeyTotalBytes: 1200,
 			Key: engine.KeyOptions{History: 8, MaxSubscribers: 2},
@@ -143,6 +143,13 @@ func TestMetrics(t *testing.T) {
 	step("refused", func() { r.call("POST", "/publish", "x") }, map[string]float64{"publish_errors_total": 1})
 	step("large event", func() { r.call("POST", "/publish", strings.Repeat("x", 1<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxEventBytes": 1, "publish_errors_total": 1})
+	repeat := func(key string) {
+		r.call("POST", "/publish?key=repeats", "x", "Content-Type: text/plain", "Idempotency-Key: "+key)
+	}
+	step("idempotency key", func() { repeat("1") }, map[string]float64{"idempotency_keys": 1, "events_total": 1})
+	step("duplicate", func() { repeat("1") }, map[string]float64{"duplicate_events_total": 1})
+	step("maxIdempotencyKeys", func() { repeat("2"); repeat("3") },
+		map[string]float64{"rejected_total,maxIdempotencyKeys": 1, "publish_errors_total": 1})
 	step("maxIdBytes", func() {
 		r.call("POST", "/publish?key=k", "data: x\nid: "+strings.Repeat("i", 1025)+"\n\n", "Content-Type: text/event-stream")
 	},

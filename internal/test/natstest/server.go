@@ -2,13 +2,16 @@ package natstest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,8 +41,14 @@ type Server struct {
 	Name string // default "n1"
 	// Config is more text for its configuration file, such as "max_payload: 64KB". Start writes the file anew.
 	Config string
+	// JetStream is more text for that part of the file, such as "sync_interval: always".
+	JetStream string
 	// Folder has its data. Default: a temporary one.
 	Folder string
+	// Host is the address that it listens on. Default 127.0.0.1. MonitorHost is that of its HTTP monitoring. Default Host.
+	Host, MonitorHost string
+	// Prefix is put before its command, such as "ip", "netns", "exec", "NAME".
+	Prefix []string
 
 	// Set by the first Start.
 	*proctest.Process
@@ -53,13 +62,13 @@ type Server struct {
 // Start runs the server and waits until JetStream is ready.
 func (s *Server) Start() *Server {
 	s.T.Helper()
-	s.run()
+	s.Run()
 	s.AwaitReady()
 	return s
 }
 
-// run starts the process.
-func (s *Server) run() {
+// Run starts the process. A server of a cluster is ready only when most of the others run, too.
+func (s *Server) Run() {
 	s.T.Helper()
 	path, err := binary()
 	if err != nil {
@@ -73,7 +82,8 @@ func (s *Server) run() {
 	if err := os.WriteFile(file, []byte(s.configuration()), 0o600); err != nil {
 		s.T.Fatal(err)
 	}
-	cmd := exec.Command(path, "-c", file)
+	args := append(slices.Clone(s.Prefix), path, "-c", file)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = proctest.Environment()
 	s.Process = proctest.Start(s.T, cmd)
 }
@@ -82,15 +92,20 @@ func (s *Server) assignAddresses() {
 	if s.Addr != "" {
 		return
 	}
-	s.Addr, s.monitor = proctest.FreeAddr(s.T), proctest.FreeAddr(s.T)
+	s.Addr, s.monitor = s.freeAddr(s.Host), s.freeAddr(cmp.Or(s.MonitorHost, s.Host))
 	if s.Name == "" {
 		s.Name = "n1"
 	}
 }
 
+// freeAddr is an address of the host with a free port.
+func (s *Server) freeAddr(host string) string {
+	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), proctest.Port(proctest.FreeAddr(s.T)))
+}
+
 func (s *Server) configuration() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "server_name: %s\nlisten: %q\nhttp: %q\njetstream: {store_dir: %q}\n", s.Name, s.Addr, s.monitor, s.Folder)
+	fmt.Fprintf(&b, "server_name: %s\nlisten: %q\nhttp: %q\njetstream: {store_dir: %q, %s}\n", s.Name, s.Addr, s.monitor, s.Folder, s.JetStream)
 	if s.route != "" {
 		fmt.Fprintf(&b, "cluster: {name: fanfare, listen: %q, routes: [", s.route)
 		for i, route := range s.routes {
@@ -158,16 +173,25 @@ type Cluster struct {
 // StartCluster runs n servers and waits until they form a cluster. config is more text for each configuration file.
 func StartCluster(t testing.TB, n int, config string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
-	var routes []string
+	var servers []*Server
 	for i := range n {
-		s := &Server{T: t, Name: fmt.Sprintf("n%d", i+1), Config: config, route: proctest.FreeAddr(t)}
-		c.Servers = append(c.Servers, s)
+		servers = append(servers, &Server{T: t, Name: fmt.Sprintf("n%d", i+1), Config: config})
+	}
+	return JoinCluster(t, servers...)
+}
+
+// JoinCluster runs these servers, which have names, and waits until they form a cluster.
+func JoinCluster(t testing.TB, servers ...*Server) *Cluster {
+	t.Helper()
+	c := &Cluster{Servers: servers, t: t}
+	var routes []string
+	for _, s := range servers {
+		s.route = s.freeAddr(s.Host)
 		routes = append(routes, s.route)
 	}
-	for _, s := range c.Servers {
+	for _, s := range servers {
 		s.routes = routes
-		s.run()
+		s.Run()
 	}
 	c.AwaitReady()
 	return c

@@ -41,6 +41,7 @@ type Metrics struct {
 	Events       prometheus.Counter
 	EventBytes   prometheus.Counter
 	PublishFails prometheus.Counter
+	Duplicates   prometheus.Counter
 	Reserved     prometheus.Counter
 	Publish      prometheus.Histogram
 	Publishers
@@ -65,6 +66,8 @@ type Streams struct {
 type Admin struct {
 	Connections func() int   // open on the admin listener
 	BodyBytes   func() int64 // that the bodies of requests take
+	// IdempotencyKeys are the message IDs that are remembered.
+	IdempotencyKeys func() int
 }
 
 // Serve registers the figures of the admin listener.
@@ -72,10 +75,11 @@ func (m *Metrics) Serve(a Admin) {
 	r := registrar{m.Registry}
 	r.gauge("fanfare_admin_connections", "Connections open on the admin listener (maxAdminConnections).", func() float64 { return float64(a.Connections()) })
 	r.gauge("fanfare_admin_body_bytes", "Bytes that the bodies of requests on the admin listener take (maxBodyTotalBytes).", func() float64 { return float64(a.BodyBytes()) })
+	r.gauge("fanfare_idempotency_keys", "Idempotency-Keys that are remembered (maxIdempotencyKeys).", func() float64 { return float64(a.IdempotencyKeys()) })
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxIdempotencyKeys", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -121,6 +125,7 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	m.Events = r.counter("fanfare_events_total", "Events published; one to all keys counts once.")
 	m.EventBytes = r.counter("fanfare_event_bytes_total", "Bytes of frames published.")
 	m.PublishFails = r.counter("fanfare_publish_errors_total", "Publish requests refused, whatever the reason.")
+	m.Duplicates = r.counter("fanfare_duplicate_events_total", "Events that were not published again, since one with the same Idempotency-Key was before.")
 	m.Publishers = newPublishers(r)
 	m.Reserved = r.counter("fanfare_reserved_events_total", "Events published, or refused by reservedEvents, under a name that clients take for something else: error, open, gap, position, expired.")
 	m.Publish = r.histogram("fanfare_publish_seconds", "Time of a publish in the engine, for the caller.", []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1})
