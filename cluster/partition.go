@@ -53,6 +53,8 @@ type partition struct {
 	agreed   bool          // a session has compared the log's state with what is known, and has not ended
 	sessions chan struct{} // closed and replaced when agreed becomes true
 
+	meeting meeting // see Meet
+
 	// newestSeqs has the newest sequence of the keys of each hash: no key with this hash has an event after it. The reader
 	// raises it before the engine gets the event.
 	newestSeqs [newestSize]atomic.Uint64
