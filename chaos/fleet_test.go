@@ -30,6 +30,7 @@ type load struct {
 	silence     time.Duration // see watch.Config
 	giveUp      time.Duration // see publish.Config
 	quiet       bool          // no events to all keys
+	still       bool          // nothing is published before finish
 }
 
 // fleet is some nodes with subscribers and publishers.
@@ -40,6 +41,7 @@ type fleet struct {
 	brokers    int
 	partitions int // of the log; 0: there is none
 	load       load
+	config     watch.Config
 
 	book       record.Book
 	watchers   []watcher
@@ -91,13 +93,11 @@ func (f *fleet) start(l load) {
 	for i := range l.keys {
 		c.Keys = append(c.Keys, fmt.Sprintf("key-%d", i))
 	}
+	f.config = c
 	for i := range max(1, l.workers) {
 		share := l.subscribers / max(1, l.workers)
 		c.Subscribers, c.First = share, i*share
-		var w watcher = watch.New(c)
-		if l.workers > 0 {
-			w = startWorker(f.t, c)
-		}
+		w := newWatcher(f.t, c, l.workers > 0)
 		f.watchers = append(f.watchers, w)
 		w.Start()
 	}
@@ -125,7 +125,9 @@ func (f *fleet) start(l load) {
 		}
 		p := publish.New(pc)
 		f.publishers = append(f.publishers, p)
-		f.publishing.Go(func() { p.Run(ctx) })
+		if !l.still {
+			f.publishing.Go(func() { p.Run(ctx) })
+		}
 	}
 }
 

@@ -27,6 +27,14 @@ type watcher interface {
 	Judge(record.Published) *watch.Report
 }
 
+// newWatcher makes a swarm here, or in a process of its own. Start starts it.
+func newWatcher(t testing.TB, c watch.Config, apart bool) watcher {
+	if apart {
+		return startWorker(t, c)
+	}
+	return watch.New(c)
+}
+
 // Worker is what a worker can do, for net/rpc.
 type Worker struct{ swarm *watch.Swarm }
 

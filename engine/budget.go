@@ -63,7 +63,7 @@ func (e *Engine) enforceBudget(requested bool, notBefore time.Time) time.Time {
 	limit := e.maxHistoryBytes.Load()
 	var newest int64
 	var sizes excesses
-	for k := range e.allKeys() {
+	for k := range e.allRings() {
 		n := k.newestBytes()
 		newest += n
 		sizes.add(k.bytes.Load() - n)
@@ -73,7 +73,7 @@ func (e *Engine) enforceBudget(requested bool, notBefore time.Time) time.Time {
 	e.budget.Store(b)
 
 	// Cut the keys that have more.
-	for k := range e.allKeys() {
+	for k := range e.allRings() {
 		if n := k.newestBytes(); k.bytes.Load()-n > b.share {
 			k.evict(e, k.protectedFrom(k.tail()), func(*Event) bool { return k.bytes.Load()-n > b.share })
 		}

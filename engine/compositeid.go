@@ -77,6 +77,10 @@ func splitParts(id string, n int) (parts []part) {
 // IssuedID reports whether the id consists only of positions of this engine. To resume n keys by it takes the same time
 // however many events they keep. Any other id may be a publisher's own, which has to be searched for.
 func (e *Engine) IssuedID(id string, n int) bool {
+	if e.log != nil {
+		_, own := e.log.parseID(id)
+		return !own
+	}
 	parts := 0
 	for text := range strings.SplitSeq(id, ",") {
 		p := parsePart(text)
@@ -105,6 +109,9 @@ func (e *Engine) holdsOwnPosition(id string) bool {
 // position. For several keys it is the composite id: their positions and, if the subscriber has had a broadcast, the
 // number of the last one. Owner only.
 func (s *Subscriber) Positions(dst []byte) []byte {
+	if s.log != nil {
+		return s.log.appendPositions(dst)
+	}
 	if len(s.cursors) == 1 {
 		return s.cursors[0].appendPosition(dst, false)
 	}

@@ -43,6 +43,9 @@ type Item struct {
 // After Close with a graceful reason, Next goes on to the events that were the newest ones at its first call after
 // Close. After Close with another reason it returns false. Owner only.
 func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
+	if s.log != nil {
+		return s.nextInLog(gaps)
+	}
 	if r := Reason(s.reason.Load()); r != 0 {
 		if !r.Graceful() {
 			return Item{}, false
@@ -154,6 +157,10 @@ func (s *Subscriber) Unread(items []Item) {
 	if len(items) == 0 {
 		return
 	}
+	if s.log != nil {
+		s.unreadInLog(items)
+		return
+	}
 	for i := len(items) - 1; i >= 0; i-- {
 		it := &items[i]
 		s.cursors[it.Key].next = it.Event.seq - uint64(it.skipped)
@@ -167,6 +174,10 @@ func (s *Subscriber) Unread(items []Item) {
 // Settle says that everything that Next has returned is sent, or will be sent before anything else. Release includes
 // it. Owner only.
 func (s *Subscriber) Settle() {
+	if s.log != nil {
+		s.log.settleInLog()
+		return
+	}
 	if len(s.cursors) == 1 && s.lastBroadcast == 0 {
 		return
 	}
@@ -180,6 +191,9 @@ func (s *Subscriber) Settle() {
 // several keys it stops before a broadcast that the client does not have. It is for a sink whose connection accepted
 // nothing for a while; call Settle before. Owner only.
 func (s *Subscriber) Conflate() (skipped uint64) {
+	if s.log != nil {
+		return s.conflateInLog()
+	}
 	for i := range s.cursors {
 		c := &s.cursors[i]
 		if c.key.opts.Load().Slow != Latest || c.gap != nil {
@@ -196,6 +210,9 @@ func (s *Subscriber) Conflate() (skipped uint64) {
 
 // Lag returns the number of pending events. Owner only.
 func (s *Subscriber) Lag() (events uint64) {
+	if s.log != nil {
+		return s.lagInLog()
+	}
 	for i := range s.cursors {
 		c := &s.cursors[i]
 		if newest, at := c.newest(s.limitsSet), c.at(); newest >= at {

@@ -35,6 +35,8 @@ type Engine struct {
 	// broadcastEpoch is the last epoch that was issued before the last PublishAll began, see I12.
 	broadcastEpoch atomic.Uint64
 
+	log *logState // nil unless the engine follows a log
+
 	// Memory and its limits, see budget.go.
 	historyBytes    atomic.Int64
 	budget          atomic.Pointer[budget]
@@ -80,9 +82,15 @@ func New(o Options) *Engine {
 	for i := range e.shards {
 		e.shards[i] = xsync.NewMapOf[string, *key]()
 	}
+	if o.Log != nil {
+		e.log = newLogState(*o.Log)
+	}
 	e.Reconfigure(o)
 	e.firstEpoch = firstEpoch()
 	e.lastEpoch.Store(e.firstEpoch)
+	if e.log != nil {
+		e.log.all.epoch = e.lastEpoch.Add(1)
+	}
 	for range o.Wakers {
 		w := newWaker(e)
 		e.wakers = append(e.wakers, w)
@@ -108,10 +116,13 @@ func (e *Engine) Reconfigure(o Options) {
 	o = o.withDefaults()
 	e.keyLimits.Store(o.keyLimits())
 	e.retired.setCapacity(max(o.MaxKeys/4, minRetiredNames))
+	if e.log != nil {
+		e.log.setCapacity(max(o.MaxKeys/4, minRetiredNames))
+	}
 	e.maxHistoryBytes.Store(o.MaxHistoryBytes)
 	e.budget.Store(newBudget(o.MaxHistoryBytes))
 	e.rules.Store(&keyRules{base: o.Key.withDefaults(), rule: o.KeyRule})
-	for k := range e.allKeys() {
+	for k := range e.allRings() {
 		e.configure(k)
 	}
 	if e.overBudget() {
@@ -124,7 +135,11 @@ func (e *Engine) Reconfigure(o Options) {
 func (e *Engine) configure(k *key) {
 	for {
 		rules := e.rules.Load()
-		k.opts.Store(rules.optionsFor(k.name))
+		o := rules.optionsFor(k.name)
+		if e.log != nil && k == e.log.all {
+			o = allKeyOptions(rules.base)
+		}
+		k.opts.Store(o)
 		if e.rules.Load() == rules {
 			return
 		}

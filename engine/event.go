@@ -36,28 +36,35 @@ const (
 	classValue  class = iota
 	classNotice       // about the stream itself
 	classSilent       // not dispatched by clients, whatever it is about
+
+	classMask class = 0x7f
+	// ownID is a flag beside the class: the event's id is its publisher's own.
+	ownID class = 0x80
 )
 
-func (f *Frame) class() class {
+func (f *Frame) class() (c class) {
 	switch {
 	case f.Silent:
-		return classSilent
+		c = classSilent
 	case f.Notice:
-		return classNotice
+		c = classNotice
 	}
-	return classValue
+	if f.IDAt >= 0 && f.IDLen > 0 {
+		c |= ownID
+	}
+	return c
 }
 
 // Event is one published event. It is immutable from the moment that a ring slot points to it, and all subscribers
 // share it: never modify what Bytes returns. It stays valid as long as it is referenced.
 type Event struct {
 	seq       uint64
-	at        int64  // the time of publication in Unix nanoseconds; with kindResized the size of the new ring
-	bytes     []byte // usually part of the Event's own allocation, see newEvent
+	at        int64  // the time of publication in Unix nanoseconds; with kindResized the size of the new ring; with kindEvicted in log mode the event's pos
+	bytes     []byte // usually part of the Event's own allocation, see newEvent; in log mode 8 more bytes follow, see pos
 	idAt      int32
 	idLen     uint16
 	kind      kind
-	class     class
+	class     class  // with the flag ownID
 	broadcast uint32 // the number of the PublishAll that it came from, or 0
 
 	// released is 0 until the event is subtracted from its key's byte count (I6). While a ring is being resized,
@@ -72,10 +79,16 @@ func (e *Event) Seq() uint64 { return e.seq }
 func (e *Event) At() int64 { return e.at }
 
 // Bytes returns the complete frame, including the id.
-func (e *Event) Bytes() []byte { return e.bytes }
+func (e *Event) Bytes() []byte { return e.bytes[:len(e.bytes):len(e.bytes)] }
 
 // Silent reports whether clients do not dispatch the event.
-func (e *Event) Silent() bool { return e.class == classSilent }
+func (e *Event) Silent() bool { return e.class&classMask == classSilent }
+
+// Notice reports whether the event is about the stream itself, see Frame.Notice.
+func (e *Event) Notice() bool { return e.class&classMask == classNotice }
+
+// OwnID reports whether the event's id is its publisher's own. Otherwise the engine has made it, or the event has none.
+func (e *Event) OwnID() bool { return e.class&ownID != 0 }
 
 // Kept reports whether the event still counts in its key's history. If not, only its readers keep it in memory.
 func (e *Event) Kept() bool { return e.released.Load() == 0 }

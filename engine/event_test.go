@@ -100,7 +100,7 @@ func TestSizes(t *testing.T) {
 		{"ring", unsafe.Sizeof(ring{}), 48},
 		{"segment", unsafe.Sizeof(segment{}), 64},
 		{"cursor", unsafe.Sizeof(cursor{}), 48},
-		{"Subscriber", unsafe.Sizeof(Subscriber{}), 128},
+		{"Subscriber", unsafe.Sizeof(Subscriber{}), 136},
 		{"Item", unsafe.Sizeof(Item{}), 40},
 	} {
 		if c.got > c.limit {

@@ -34,6 +34,11 @@ func (e *Engine) sweep() {
 					return true
 				})
 			}
+			if e.log != nil && part == 0 {
+				all := e.log.all
+				all.expire(e, now-int64(all.opts.Load().HistoryTTL), true)
+				slots += int64(len(all.ring.Load().slots))
+			}
 			// At the end of a pass, store the size of all rings.
 			if part = (part + 1) % sweepParts; part == 0 {
 				e.ringSlots.Store(slots)
@@ -85,7 +90,7 @@ func (k *key) expire(e *Engine, cutoff int64, keepNewest bool) (empty bool) {
 	if s := tail + 1; len(r.slots) > minSlots {
 		if cur := r.slot(s).Load(); cur == nil || cur.seq < s {
 			k.resize(e, r, s, cur, minSlots)
-			k.ids.Store(nil)
+			k.dropIDs()
 		}
 	}
 	return first > tail

@@ -76,8 +76,13 @@ func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 		case ev.released.Load() == 0 && !more(ev):
 			return
 		default:
+			tombstone := &Event{seq: o, kind: kindEvicted}
+			if e.log != nil {
+				tombstone.at = int64(ev.pos())
+				k.raiseFloor(ev)
+			}
 			racePoint()
-			if slot.CompareAndSwap(ev, &Event{seq: o, kind: kindEvicted}) {
+			if slot.CompareAndSwap(ev, tombstone) {
 				k.release(e, ev)
 				r.oldest.CompareAndSwap(o, o+1)
 			}

@@ -41,7 +41,7 @@ func TestIDIndex(t *testing.T) {
 				t.Fatalf("event %d of %d, kept from %d: found %v at %d", want, n, k.firstKept(), found, seq)
 			}
 		}
-		if want := n > 2*indexFrom; want != (k.ids.Load() != nil) && n > 2*indexFrom {
+		if want := n > 2*indexFrom; want != (k.extra.Load() != nil) && n > 2*indexFrom {
 			t.Fatalf("after %d events there is no index", n)
 		}
 	}

@@ -52,6 +52,9 @@ func (e *Engine) lookup(name string, by creator) (*key, error) {
 			return nil, true
 		}
 		fresh.epoch = e.lastEpoch.Add(1)
+		if e.log != nil {
+			e.log.beginKey(e, fresh)
+		}
 		fresh.duringBroadcast = e.broadcasting.Load()
 		return fresh, false
 	})
@@ -131,6 +134,19 @@ func (e *Engine) allKeys() func(func(*key) bool) {
 	}
 }
 
+// allRings is allKeys and, in log mode, the internal key of the broadcasts.
+func (e *Engine) allRings() func(func(*key) bool) {
+	if e.log == nil {
+		return e.allKeys()
+	}
+	return func(yield func(*key) bool) {
+		if !yield(e.log.all) {
+			return
+		}
+		e.allKeys()(yield)
+	}
+}
+
 // Keys ranges over the names of the existing keys, in no particular order. It yields every key that exists from the
 // beginning to the end of the iteration, and may miss keys that are created or removed meanwhile.
 func (e *Engine) Keys() iter.Seq[string] {
@@ -158,5 +174,8 @@ func firstEpoch() uint64 {
 // issued reports whether the epoch is one of this engine. This includes epochs that counting has carried beyond 62
 // bits: uint64 has room for them.
 func (e *Engine) issued(epoch uint64) bool {
+	if e.log != nil {
+		return e.log.knows(epoch)
+	}
 	return epoch > e.firstEpoch && epoch <= e.lastEpoch.Load()
 }

@@ -1,6 +1,18 @@
 package engine
 
-import "time"
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// In log mode the engine does not order events itself. It follows a log of one or more partitions that is kept elsewhere,
+// and several engines may follow the same one. See apply.go for what goes in, merge.go for what comes out, logresume.go
+// for how a client comes back, floor.go for what the rings have lost.
 
 // LogOptions make an engine follow an external log, see Options.Log.
 type LogOptions struct {
@@ -10,62 +22,166 @@ type LogOptions struct {
 	PartitionOf func(key string) int
 }
 
-// LogEntry is an event of the log.
-type LogEntry struct {
-	Partition int
-	Seq       uint64 // in the log; ascending
-	At        int64  // Unix nanoseconds
-	Key       string
-	All       bool // an event of all keys, in partition 0; Key is ""
-	Frame     Frame
+// ErrLog is returned by Publish and PublishAll of an engine that follows a log.
+var ErrLog = errors.New("engine: this engine follows a log: append the event to the log, which every engine of the fleet reads")
+
+// logState is what an engine has in log mode.
+type logState struct {
+	partitions []partition
+	of         func(key string) int
+	// all is the internal key of the events of all keys. It is not in the map of keys. Its ring has the broadcasts, and
+	// every subscriber has a cursor there and is in its segments, so one wake-up reaches everybody.
+	all *key
 }
 
-// Apply puts an event of the log into the ring of its key and wakes the subscribers. An entry that is not above the last
-// one of its partition is ignored. One goroutine at a time may call Apply, Advance and SetEpoch for a partition.
-func (e *Engine) Apply(entry LogEntry) error { panic("soon") }
+// partition is one log.
+//
+// Its writer is the goroutine that calls Apply, Advance or SetEpoch: one at a time.
+type partition struct {
+	index int
+	// applied is the watermark: every event up to this position is in its ring. Only the writer stores it, after it has
+	// put the event into the ring and before it wakes subscribers (I13).
+	applied atomic.Uint64
+	// follows is where this engine began to follow the log: it never had the events up to this position.
+	follows atomic.Uint64
+	// generations lists the epochs, the newest last. The list is replaced as a whole, and never empty.
+	generations atomic.Pointer[[]generation]
+	// retired has the floors of keys that were retired: the newest position that a life of the name has had.
+	retired retiredNames
+}
 
-// Advance says that the log has no more events up to seq.
-func (e *Engine) Advance(partition int, seq uint64) { panic("soon") }
+// generation is an epoch of a partition. It is immutable.
+//
+// The engine counts positions so that they ascend over all epochs: the internal position of sequence s is s+offset. The
+// positions of a generation begin after those of the generation before, with a gap in between, see epochGap.
+type generation struct {
+	epoch  uint64
+	offset uint64
+	first  uint64 // the internal position after which the epoch begins
+}
 
-// SetEpoch begins an epoch after seq: from now on sequences count from seq+1, which may be below earlier ones. Positions
-// of earlier epochs get a gap with reason epoch. notice goes to the subscribers of all keys of the partition.
-func (e *Engine) SetEpoch(partition int, epoch, seq uint64, notice Frame) { panic("soon") }
+const (
+	// maxAhead is how far the position of a client may be ahead of the watermark, in events. The client may come from an
+	// engine that is ahead of this one.
+	maxAhead = 1 << 32
+	// epochGap separates the internal positions of two epochs. It is larger than maxAhead, so that no event of an epoch
+	// is at or below the position that a client had in an earlier one.
+	epochGap = 1 << 33
+	// keptGenerations is how many epochs can be named in the id of a subscriber that has not yet read beyond them.
+	keptGenerations = 16
+)
+
+func newLogState(o LogOptions) *logState {
+	l := &logState{partitions: make([]partition, max(o.Partitions, 1)), of: o.PartitionOf}
+	if l.of == nil {
+		l.of = func(string) int { return 0 }
+	}
+	for i := range l.partitions {
+		l.partitions[i].index = i
+		l.partitions[i].generations.Store(&[]generation{{}})
+	}
+	l.all = &key{}
+	l.all.extra.Store(&keyExtra{part: &l.partitions[0]})
+	l.all.ring.Store(newRing(minSlots, 0, 1)) // a key without a ring would be retired with its last subscriber
+	return l
+}
+
+// allKeyOptions returns the options of the internal key of broadcasts. It keeps the newest value for the keys with
+// SendLast.
+func allKeyOptions(base *KeyOptions) *KeyOptions {
+	o := *base
+	o.MaxSubscribers, o.SendLast = math.MaxInt32, true
+	return &o
+}
+
+func (l *logState) setCapacity(n int) {
+	for i := range l.partitions {
+		l.partitions[i].retired.setCapacity(max(n/len(l.partitions), minRetiredNames))
+	}
+}
+
+// beginKey gives a new key its partition and its floor. It is called when no other key of this name exists (I14).
+func (l *logState) beginKey(e *Engine, k *key) {
+	p := &l.partitions[l.of(k.name)]
+	x := &keyExtra{part: p}
+	x.floor.Store(p.retired.of(e.nameHash(k.name)))
+	k.extra.Store(x)
+}
+
+// NewEpoch returns a random epoch for SetEpoch, of the form by which ids of engines are recognized. No other engine and
+// no other log has the same one.
+func NewEpoch() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return 1<<epochBits | binary.NativeEndian.Uint64(b[:])>>(64-epochBits)
+}
+
+// current returns the newest generation.
+func (p *partition) current() generation {
+	list := *p.generations.Load()
+	return list[len(list)-1]
+}
+
+// position returns the position that clients see for an internal one.
+func (p *partition) position(internal uint64) Position {
+	list := *p.generations.Load()
+	for i := len(list) - 1; i >= 0; i-- {
+		g := list[i]
+		if internal < g.offset {
+			continue
+		}
+		if i+1 < len(list) { // a place between two epochs is the end of the earlier one
+			internal = min(internal, list[i+1].offset-epochGap)
+		}
+		return Position{g.epoch, internal - g.offset}
+	}
+	return Position{} // the epoch is forgotten
+}
+
+// knows reports whether the epoch is one that the engine still knows.
+func (l *logState) knows(epoch uint64) bool {
+	for i := range l.partitions {
+		for _, g := range *l.partitions[i].generations.Load() {
+			if epoch != 0 && g.epoch == epoch {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// parseID parses the id that a client gives: the positions of one or more partitions, joined by commas. own reports that
+// it is a publisher's own id instead. Parts that are not positions are zero.
+func (l *logState) parseID(id string) (positions []Position, own bool) {
+	made := false
+	for text := range strings.SplitSeq(id, ",") {
+		p := parsePart(text)
+		made = made || p.engineMade() || p.valid && l.knows(p.pos.Epoch)
+		if p.tag != "" {
+			p.pos = Position{} // of an engine without a log
+		}
+		positions = append(positions, p.pos)
+	}
+	if !made {
+		return nil, true
+	}
+	return positions, false
+}
+
+// partsOf returns the partitions of the keys, ascending. Partition 0 is always one of them: it has the broadcasts.
+func (l *logState) partsOf(keys []string) []int {
+	parts := []int{0}
+	for _, name := range keys {
+		if p := l.of(name); !slices.Contains(parts, p) {
+			parts = append(parts, p)
+		}
+	}
+	slices.Sort(parts)
+	return parts
+}
 
 // Applied returns the newest position of a partition that has been applied.
-func (e *Engine) Applied(partition int) Position { panic("soon") }
-
-// Missing is a range of the log that a subscriber wants and the rings do not hold.
-type Missing struct {
-	Partition int
-	Key       string
-	All       bool // the events of all keys
-	// After and Through bound the sequences in the log: After < seq <= Through. All are of the current epoch.
-	After, Through uint64
-	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
-	Newest int
-	Since  time.Time
-}
-
-// NewLogEvent makes an event of an entry that the rings do not hold, for Subscriber.Fill. Several subscribers may share it.
-func (e *Engine) NewLogEvent(entry LogEntry) *Event { panic("soon") }
-
-// Missing returns the ranges that the subscriber needs from the log before Next may be called, usually none. Call Fill
-// for each of them. Owner only.
-func (s *Subscriber) Missing() []Missing { panic("soon") }
-
-// Fill gives the subscriber the events of Missing()[i], in ascending order, or, with ok false, makes it report a gap in
-// their place. Owner only, before the first call of Next.
-func (s *Subscriber) Fill(i int, events []*Event, ok bool) { panic("soon") }
-
-// Rewind asks for past events when a subscriber begins without an id: the newest so many of each key, those since a time,
-// or all that are kept. The zero value asks for none.
-type Rewind struct {
-	Events   int
-	Since    time.Time
-	Earliest bool
-}
-
-// SubscribeFrom is Subscribe with a Rewind, which counts if lastID is empty.
-func (e *Engine) SubscribeFrom(s *Subscriber, keys []string, lastID string, rewind Rewind, sink Sink) (Resumed, error) {
-	panic("soon")
+func (e *Engine) Applied(partition int) Position {
+	p := &e.log.partitions[partition]
+	return p.position(p.applied.Load())
 }

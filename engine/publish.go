@@ -40,8 +40,11 @@ type Published struct {
 
 // Publish sends the event to the key's subscribers and keeps it in the key's history. It creates the key if necessary.
 // It does not wait for subscribers, takes no lock, and makes one allocation for frames up to 4000 bytes. Errors:
-// ErrFrame, ErrPosition, ErrClosed, *LimitError for maxKeys.
+// ErrFrame, ErrPosition, ErrClosed, ErrLog, *LimitError for maxKeys.
 func (e *Engine) Publish(name string, f Frame) (Published, error) {
+	if e.log != nil {
+		return Published{}, ErrLog
+	}
 	if err := e.Check(f); err != nil {
 		return Published{}, err
 	}
@@ -63,8 +66,11 @@ func (e *Engine) Publish(name string, f Frame) (Published, error) {
 // subscribers. A subscriber of several keys gets the event once.
 //
 // Calls are serialized. So every ring holds broadcasts in ascending order (I10), and subscribers can recognize repeated
-// ones, see I11. Errors: ErrFrame, ErrPosition, ErrClosed.
+// ones, see I11. Errors: ErrFrame, ErrPosition, ErrClosed, ErrLog.
 func (e *Engine) PublishAll(f Frame) (keys, subscribers int, err error) {
+	if e.log != nil {
+		return 0, 0, ErrLog
+	}
 	if err := e.Check(f); err != nil {
 		return 0, 0, err
 	}

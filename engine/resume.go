@@ -7,7 +7,7 @@ import (
 
 // resumeAll sets the cursors, which have joined their keys, to the place after the id that the client gave. since is
 // the last broadcast that began before the subscriber joined.
-func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
+func (s *Subscriber) resumeAll(e *Engine, id string, since uint32, rewind Rewind) Resumed {
 	// Without an id: begin at the newest events.
 	if id == "" {
 		if len(s.cursors) > 1 {
@@ -15,6 +15,9 @@ func (s *Subscriber) resumeAll(e *Engine, id string, since uint32) Resumed {
 		}
 		for i := range s.cursors {
 			s.cursors[i].startFresh(true)
+		}
+		if rewind != (Rewind{}) {
+			s.rewindAll(rewind)
 		}
 		return ResumedNone
 	}
@@ -213,19 +216,14 @@ func (k *key) findID(id string, first, tail uint64) (seq uint64, found bool) {
 		}
 		return seq, found
 	}
-	x := k.ids.Load()
-	if x == nil {
-		k.ids.CompareAndSwap(nil, new(idIndex))
-		x = k.ids.Load()
-	}
-	x.search(k, len(r.slots), id, first, tail, match)
+	k.idIndex().search(k, len(r.slots), id, first, tail, match)
 	return seq, found
 }
 
 // newestValue returns the newest kept event up to sequence tail that is a value: clients dispatch it, and it is not a
 // notice. It returns nil if there is none. It looks at each event after that one.
 func (k *key) newestValue(tail uint64) *Event {
-	return k.newestMatching(tail, func(ev *Event) bool { return ev.class == classValue })
+	return k.newestMatching(tail, func(ev *Event) bool { return ev.class&classMask == classValue })
 }
 
 // newestMatching returns the newest kept event up to sequence seq for which match returns true, or nil.

@@ -88,7 +88,10 @@ func (k *key) retire(e *Engine) bool {
 		return false
 	}
 	racePoint()
-	if s > 1 {
+	switch x := k.extra.Load(); {
+	case e.log != nil:
+		x.part.retired.add(e.nameHash(k.name), x.floor.Load()) // the position of the last event that the key had
+	case s > 1:
 		e.retired.add(e.nameHash(k.name), e.lastEpoch.Load())
 	}
 	racePoint()

@@ -48,9 +48,14 @@ func (r *retiredNames) add(name, epoch uint64) {
 	r.newest = max(r.newest, epoch)
 }
 
-// since reports whether a life of the name may have ended after epoch was issued.
-func (r *retiredNames) since(name, epoch uint64) bool {
+// of returns the largest epoch after which a life of the name may have ended.
+func (r *retiredNames) of(name uint64) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return epoch <= max(r.floor, r.newer[name], r.older[name])
+	return max(r.floor, r.newer[name], r.older[name])
+}
+
+// since reports whether a life of the name may have ended after epoch was issued.
+func (r *retiredNames) since(name, epoch uint64) bool {
+	return epoch <= r.of(name)
 }

@@ -79,6 +79,9 @@ func (k *key) publish(e *Engine, d *draft) bool {
 
 		// It is free: publish, advance the tail, and keep within the limits.
 		d.setPosition(Position{Epoch: k.epoch, Seq: s})
+		if e.log != nil {
+			k.raiseFloor(cur)
+		}
 		racePoint()
 		if !slot.CompareAndSwap(cur, d.ev) { // publishes the event (I1)
 			continue
@@ -105,6 +108,7 @@ func (r *ring) shouldGrow(s uint64, cur *Event, limit int) bool {
 // publisher takes s first, nothing happens.
 func (k *key) resize(e *Engine, r *ring, s uint64, cur *Event, size int) {
 	marker := &Event{seq: s, at: int64(size), kind: kindResized}
+	k.raiseFloor(cur)
 	if r.slot(s).CompareAndSwap(cur, marker) {
 		k.release(e, cur) // cur is an event only if the key's limit was raised meanwhile
 		racePoint()
@@ -130,6 +134,9 @@ func (k *key) finishResize(r *ring, marker *Event) {
 		if ev := r.slot(seq).Load(); ev != nil && ev.seq == seq {
 			n.slot(seq).Store(ev)
 		}
+	}
+	if first > 1 {
+		k.raiseFloor(r.slot(first - 1).Load()) // the newest event that is not copied, if the slot still has it
 	}
 	racePoint()
 	k.ring.CompareAndSwap(r, n)

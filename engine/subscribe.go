@@ -28,6 +28,11 @@ var ErrNoKeys = errors.New("engine: a subscriber needs at least one key")
 // Errors: ErrNoKeys, ErrClosed, *LimitError for maxClients and maxKeys. After an error s is in no key, but do not use
 // it again: a waker may still look at it.
 func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sink) (Resumed, error) {
+	return e.SubscribeFrom(s, keys, lastID, Rewind{}, sink)
+}
+
+// SubscribeFrom is Subscribe with a Rewind, which counts if lastID is empty.
+func (e *Engine) SubscribeFrom(s *Subscriber, keys []string, lastID string, rewind Rewind, sink Sink) (Resumed, error) {
 	if len(keys) == 0 {
 		return ResumedNone, ErrNoKeys
 	}
@@ -46,6 +51,10 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 		s.cursors[i].index, s.cursors[i].sub = -1, s
 	}
 
+	if e.log != nil {
+		s.log = newLogReader(e, s, keys)
+	}
+
 	// Join the keys, then look at their rings (I7).
 	since := e.lastBroadcast.Load()
 	for i, name := range keys {
@@ -55,7 +64,17 @@ func (e *Engine) Subscribe(s *Subscriber, keys []string, lastID string, sink Sin
 		}
 		s.joined.Add(1)
 	}
-	result := s.resumeAll(e, lastID, since)
+	var result Resumed
+	if e.log != nil {
+		if _, err := e.log.all.join(e, &s.log.all); err != nil {
+			s.leaveAll()
+			return ResumedNone, err
+		}
+		s.joined.Add(1)
+		result = s.resumeInLog(e, lastID, rewind)
+	} else {
+		result = s.resumeAll(e, lastID, since, rewind)
+	}
 
 	// CloseKey may have found s in its first key before s was in its last key. Either Close sees the final value of
 	// joined, or this sees the reason.

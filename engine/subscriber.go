@@ -19,6 +19,7 @@ type Subscriber struct {
 	state  atomic.Uint32 // idle, busy, pending
 	reason atomic.Uint32 // Reason; 0 while open
 	sink   Sink
+	log    *logReader // nil unless the engine follows a log; set before the first join
 
 	cursors []cursor
 	one     [1]cursor // the memory of cursors in the usual case of one key
@@ -160,7 +161,14 @@ func (s *Subscriber) Closing() Reason { return Reason(s.reason.Load()) }
 
 // leaveAll removes the cursors from the keys that they have joined.
 func (s *Subscriber) leaveAll() {
-	for i := range s.joined.Load() {
+	joined := int(s.joined.Load())
+	if l := s.log; l != nil && joined > len(s.cursors) {
+		joined--
+		if moved := l.all.key.leave(&l.all); moved != nil {
+			moved.Notify()
+		}
+	}
+	for i := range joined {
 		if moved := s.cursors[i].key.leave(&s.cursors[i]); moved != nil {
 			moved.Notify()
 		}

@@ -79,7 +79,9 @@ func (c *subscriber) run() {
 		if err != nil && c.s.ctx.Err() == nil {
 			c.s.failed.Add(1)
 		}
-		c.node = (c.node + 1) % len(c.s.c.Nodes)
+		if n := len(c.s.c.Nodes); n > 1 {
+			c.node = (c.node + 1 + rand.IntN(n-1)) % n // another one
+		}
 	}
 }
 

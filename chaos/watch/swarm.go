@@ -1,7 +1,7 @@
 // Package watch has subscribers that account for every event: each event of their keys arrives exactly once and in order,
 // or a gap event has reported it.
 //
-// A Swarm follows keys on the nodes of a fleet. A subscriber whose stream ends comes back to the next node, with the last
+// A Swarm follows keys on the nodes of a fleet. A subscriber whose stream ends comes back to another node, with the last
 // id that it has. While it runs it only notes what it sees; Judge compares that with the record of what was published:
 //
 //	swarm := watch.New(watch.Config{Nodes: nodes, Keys: keys, Subscribers: 500, Partitions: 1})

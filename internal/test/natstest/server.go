@@ -2,16 +2,18 @@ package natstest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -38,8 +40,14 @@ type Server struct {
 	Name string // default "n1"
 	// Config is more text for its configuration file, such as "max_payload: 64KB". Start writes the file anew.
 	Config string
+	// JetStream is more text for that part of the file, such as "sync_interval: always".
+	JetStream string
 	// Folder has its data. Default: a temporary one.
 	Folder string
+	// Host is the address that it listens on. Default 127.0.0.1. MonitorHost is that of its HTTP monitoring. Default Host.
+	Host, MonitorHost string
+	// Prefix is put before its command, such as "ip", "netns", "exec", "NAME".
+	Prefix []string
 
 	// Set by the first Start.
 	*proctest.Process
@@ -73,7 +81,8 @@ func (s *Server) Run() {
 	if err := os.WriteFile(file, []byte(s.configuration()), 0o600); err != nil {
 		s.T.Fatal(err)
 	}
-	cmd := exec.Command(path, "-c", file)
+	args := append(slices.Clone(s.Prefix), path, "-c", file)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = proctest.Environment()
 	s.Process = proctest.Start(s.T, cmd)
 }
@@ -82,15 +91,20 @@ func (s *Server) assignAddresses() {
 	if s.Addr != "" {
 		return
 	}
-	s.Addr, s.monitor = proctest.FreeAddr(s.T), proctest.FreeAddr(s.T)
+	s.Addr, s.monitor = s.freeAddr(s.Host), s.freeAddr(cmp.Or(s.MonitorHost, s.Host))
 	if s.Name == "" {
 		s.Name = "n1"
 	}
 }
 
+// freeAddr is an address of the host with a free port.
+func (s *Server) freeAddr(host string) string {
+	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), proctest.Port(proctest.FreeAddr(s.T)))
+}
+
 func (s *Server) configuration() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "server_name: %s\nlisten: %q\nhttp: %q\njetstream: {store_dir: %q}\n", s.Name, s.Addr, s.monitor, s.Folder)
+	fmt.Fprintf(&b, "server_name: %s\nlisten: %q\nhttp: %q\njetstream: {store_dir: %q, %s}\n", s.Name, s.Addr, s.monitor, s.Folder, s.JetStream)
 	if s.route != "" {
 		fmt.Fprintf(&b, "cluster: {name: fanfare, listen: %q, routes: [", s.route)
 		for i, route := range s.routes {
@@ -122,32 +136,6 @@ func (s *Server) AwaitReady() {
 // URL is the server's address as clients and Fanfare take it.
 func (s *Server) URL() string { return "nats://" + s.Addr }
 
-// Pause stops the process as SIGSTOP does: its sockets stay open, and nobody answers. Resume lets it go on.
-func (s *Server) Pause() {
-	s.T.Helper()
-	s.Signal(syscall.SIGSTOP)
-	eventually.True(s.T, "all threads of nats-server "+s.Name+" are stopped", s.paused)
-}
-
-// paused reports whether all threads are stopped: the signal needs some time to reach them.
-func (s *Server) paused() bool {
-	tasks := fmt.Sprintf("/proc/%d/task", s.Cmd.Process.Pid)
-	threads, err := os.ReadDir(tasks)
-	if err != nil {
-		return true // no Linux
-	}
-	for _, thread := range threads {
-		stat, err := os.ReadFile(filepath.Join(tasks, thread.Name(), "stat"))
-		if err == nil && !strings.Contains(string(stat), ") T ") {
-			return false
-		}
-	}
-	return true
-}
-
-// Resume lets a paused process go on.
-func (s *Server) Resume() { s.Signal(syscall.SIGCONT) }
-
 // Monitor decodes what the server's HTTP monitoring has at a path, such as /jsz.
 func (s *Server) Monitor(path string, into any) error {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -178,14 +166,23 @@ type Cluster struct {
 // StartCluster runs n servers and waits until they form a cluster. config is more text for each configuration file.
 func StartCluster(t testing.TB, n int, config string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
-	var routes []string
+	var servers []*Server
 	for i := range n {
-		s := &Server{T: t, Name: fmt.Sprintf("n%d", i+1), Config: config, route: proctest.FreeAddr(t)}
-		c.Servers = append(c.Servers, s)
+		servers = append(servers, &Server{T: t, Name: fmt.Sprintf("n%d", i+1), Config: config})
+	}
+	return JoinCluster(t, servers...)
+}
+
+// JoinCluster runs these servers, which have names, and waits until they form a cluster.
+func JoinCluster(t testing.TB, servers ...*Server) *Cluster {
+	t.Helper()
+	c := &Cluster{Servers: servers, t: t}
+	var routes []string
+	for _, s := range servers {
+		s.route = s.freeAddr(s.Host)
 		routes = append(routes, s.route)
 	}
-	for _, s := range c.Servers {
+	for _, s := range servers {
 		s.routes = routes
 		s.Run()
 	}

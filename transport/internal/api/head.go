@@ -97,6 +97,9 @@ func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Confi
 		return refused(a.checkSmall(h))
 	}
 	p := checkCoding(h)
+	if p == nil {
+		p = r.checkRepeatField(h)
+	}
 	if p == nil && r.typed {
 		p = checkType(h)
 	}

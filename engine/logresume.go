@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"slices"
+	"time"
+)
+
+// Missing is a range of the log that a subscriber wants and the rings do not hold.
+type Missing struct {
+	Partition int
+	Key       string
+	All       bool // the events of all keys
+	// Epoch is the epoch of the sequences. If the log has gone back and this engine does not know yet, the log may have other
+	// events at these sequences: fill nothing then.
+	Epoch uint64
+	// After and Through bound the sequences in the log: After < seq <= Through.
+	After, Through uint64
+	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
+	Newest int
+	Since  time.Time
+}
+
+// missingRange is a Missing whose Fill has not been called yet.
+type missingRange struct {
+	Missing
+	head           int // the cursor
+	after, through uint64
+	filled         bool
+}
+
+// Missing returns the ranges that the subscriber needs from the log before Next may be called, usually none. Call Fill
+// for each of them. Next reports a gap for those that are not filled. Owner only.
+func (s *Subscriber) Missing() []Missing {
+	if s.log == nil || len(s.log.missing) == 0 {
+		return nil
+	}
+	list := make([]Missing, len(s.log.missing))
+	for i := range list {
+		list[i] = s.log.missing[i].Missing
+	}
+	return list
+}
+
+// Fill gives the subscriber the events of Missing()[i], in ascending order, or, with ok false, makes it report a gap in
+// their place. Events outside of the range, or from before another epoch began, count as ok false. The subscriber keeps
+// the slice, and does not change it. Owner only, before the first call of Next.
+func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
+	l := s.log
+	m := &l.missing[i]
+	if m.filled {
+		return
+	}
+	m.filled = true
+	part := &l.parts[l.heads[m.head].part]
+	last := m.after
+	for _, ev := range events {
+		pos := ev.pos()
+		ok = ok && pos > last && pos <= m.through
+		last = pos
+	}
+	if !ok {
+		s.noteGapInLog(m.head, Gap{
+			Reason: GapHistory, Missed: -1, After: part.p.position(m.after).String(), Next: part.p.position(m.through),
+		})
+		return
+	}
+	if len(events) == 0 {
+		return
+	}
+	if l.backlogs == nil {
+		l.backlogs = make([]backlog, len(l.heads))
+	}
+	l.backlogs[m.head] = backlog{events: events}
+	part.pos = min(part.pos, events[0].pos()-1)
+	l.heads[m.head].pos = events[0].pos()
+}
+
+// startReading is called by the first Next.
+func (s *Subscriber) startReading() {
+	l := s.log
+	l.started = true
+	for i := range l.missing {
+		s.Fill(i, nil, false)
+	}
+	l.missing = nil
+}
+
+// resumeInLog sets the cursors, which have joined their keys, to the place after the id that the client gave.
+//
+// If an epoch begins meanwhile, it starts again: then the id is of an earlier epoch.
+func (s *Subscriber) resumeInLog(e *Engine, id string, rewind Rewind) Resumed {
+	l := s.log
+	for {
+		l.missing, l.gaps = nil, 0
+		for i := range l.heads {
+			s.cursorOf(i).gap = nil
+		}
+		for i := range l.parts {
+			part := &l.parts[i]
+			part.generation = part.p.current()
+			part.ahead, part.lost = 0, false
+		}
+		result := s.placeInLog(id, rewind)
+		racePoint()
+		if !slices.ContainsFunc(l.parts, func(part readPosition) bool { return part.generation != part.p.current() }) {
+			return result
+		}
+	}
+}
+
+// placeInLog does the work of resumeInLog.
+func (s *Subscriber) placeInLog(id string, rewind Rewind) Resumed {
+	// Without an id: begin at the watermark.
+	l := s.log
+	if id == "" {
+		for slot := range l.parts {
+			s.startFreshInLog(int32(slot))
+		}
+		s.sendLastInLog()
+		if rewind != (Rewind{}) {
+			s.rewindInLog(rewind)
+		}
+		return ResumedNone
+	}
+
+	// A publisher's own id: search for it.
+	positions, own := l.log.parseID(id)
+	if own {
+		return s.resumeByOwnID(id)
+	}
+
+	// Positions: each belongs to the partition whose epoch it has. One that belongs to none may be of an earlier epoch of
+	// any partition. If there is none like that, the client did not follow the partitions without a position.
+	unmatched := slices.ContainsFunc(positions, func(p Position) bool { return !l.log.isCurrent(p.Epoch) })
+	result := ResumedExact
+	for slot := range l.parts {
+		part := &l.parts[slot]
+		j := slices.IndexFunc(positions, func(p Position) bool { return p.Epoch == part.generation.epoch && p.Epoch != 0 })
+		switch {
+		case j >= 0:
+			if !s.resumeAtSeq(int32(slot), positions[j].Seq, id) {
+				result = ResumedGap
+			}
+		case unmatched:
+			s.loseInLog(int32(slot), GapEpoch, id)
+			result = ResumedGap
+		default:
+			s.startFreshInLog(int32(slot))
+		}
+	}
+	return result
+}
+
+// isCurrent reports whether a partition has this epoch now.
+func (l *logState) isCurrent(epoch uint64) bool {
+	for i := range l.partitions {
+		if epoch != 0 && l.partitions[i].current().epoch == epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// watermark returns the watermark of the partition, or the beginning of its epoch if the engine is about to begin it.
+func (part *readPosition) watermark() uint64 {
+	return max(part.p.applied.Load(), part.generation.first)
+}
+
+// startFreshInLog sets the cursors of a partition to the watermark.
+func (s *Subscriber) startFreshInLog(slot int32) {
+	part := &s.log.parts[slot]
+	part.pos = part.watermark()
+	for i := range s.log.heads {
+		if s.log.heads[i].part == slot {
+			s.resumeAt(i, part.pos)
+		}
+	}
+}
+
+// resumeAtSeq sets the cursors of a partition to a place in its present epoch. It returns false if there is a gap.
+func (s *Subscriber) resumeAtSeq(slot int32, seq uint64, id string) bool {
+	part := &s.log.parts[slot]
+	g, w := part.generation, part.watermark()
+	if newest := w - g.offset; seq > newest && seq-newest > maxAhead {
+		s.loseInLog(slot, GapUnknown, id)
+		return false
+	}
+	part.pos = g.offset + seq
+	if part.pos > w {
+		part.ahead = part.pos
+	}
+	for i := range s.log.heads {
+		if s.log.heads[i].part == slot {
+			s.resumeAt(i, part.pos)
+		}
+	}
+	return true
+}
+
+// resumeAt sets a cursor to the first event after an internal position of the present epoch. What the ring has lost
+// between the two becomes a missing range. See floor.go for the argument.
+func (s *Subscriber) resumeAt(i int, pos uint64) {
+	part, c := &s.log.parts[s.log.heads[i].part], s.cursorOf(i)
+	k := c.key
+	for {
+		// Find the event, then load the floor.
+		w, tail := part.watermark(), k.tail()
+		racePoint()
+		at := k.seek(pos, tail)
+		next := k.firstKeptFrom(at)
+		racePoint()
+		if next == at && at > 1 {
+			if before, known := k.posAt(at - 1); known && before <= pos {
+				c.next = at // the event before it is at or before pos, and sequences have no holes
+				return
+			}
+		}
+		floor := k.floorIn(part)
+		if pos >= floor {
+			c.next = at
+			return
+		}
+
+		// Some events may be lost: those up to the next one that is kept.
+		through := max(w, floor)
+		if ev, gone := k.read(next); ev != nil {
+			through = ev.pos() - 1
+		} else if gone || k.tail() != tail {
+			continue
+		}
+		c.next = next
+		if through > pos {
+			s.miss(i, pos, through, Missing{})
+		}
+		return
+	}
+}
+
+// miss notes a missing range of a cursor, between internal positions of the present epoch.
+func (s *Subscriber) miss(i int, after, through uint64, m Missing) {
+	l := s.log
+	part := &l.parts[l.heads[i].part]
+	m.Partition, m.Epoch = part.p.index, part.generation.epoch
+	m.After, m.Through = after-part.generation.offset, through-part.generation.offset
+	if m.All = i == len(s.cursors); !m.All {
+		m.Key = s.cursors[i].key.name
+	}
+	l.missing = append(l.missing, missingRange{Missing: m, head: i, after: after, through: through})
+}
+
+// loseInLog sets the cursors of a partition to everything that is kept of the present epoch, after a gap for each key.
+func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
+	l := s.log
+	part := &l.parts[slot]
+	part.pos, part.lost = part.generation.first, true
+	noted := false
+	for i := range l.heads {
+		if l.heads[i].part != slot {
+			continue
+		}
+		c := s.cursorOf(i)
+		c.next = c.key.firstKeptFrom(c.key.seek(part.pos, c.key.tail()))
+		if i == len(s.cursors) && noted {
+			continue // the gap of a key says it
+		}
+		before := part.watermark()
+		if ev, _ := c.key.read(c.next); ev != nil {
+			before = ev.pos() - 1
+		}
+		s.noteGapInLog(i, Gap{Reason: reason, Missed: -1, After: id, Next: part.p.position(before)})
+		noted = true
+	}
+}
+
+// resumeByOwnID sets the cursors to the place after the event with this id of its publisher. In one partition this is the
+// place for all keys. If several events have the id, the first one is right: events after it may be sent twice, but none
+// is skipped.
+func (s *Subscriber) resumeByOwnID(id string) Resumed {
+	l := s.log
+	result := ResumedExact
+	for slot := range l.parts {
+		part := &l.parts[slot]
+		found := uint64(0)
+		for i := range l.heads {
+			if int(l.heads[i].part) != slot {
+				continue
+			}
+			k := s.cursorOf(i).key
+			if seq, ok := k.findID(id, k.firstKept(), k.tail()); ok {
+				if pos, known := k.posAt(seq); known && (found == 0 || pos < found) {
+					found = pos
+				}
+			}
+		}
+		switch {
+		case found == 0:
+			s.loseInLog(int32(slot), GapUnknown, id)
+			result = ResumedGap
+		case found < part.generation.offset:
+			s.loseInLog(int32(slot), GapEpoch, id)
+			result = ResumedGap
+		default:
+			s.resumeAtSeq(int32(slot), found-part.generation.offset, id)
+		}
+	}
+	return result
+}
