@@ -45,7 +45,8 @@ func startNode(t testing.TB, name, url string, o fleetOptions) *node {
 		Log: &engine.LogOptions{Partitions: o.partitions, PartitionOf: func(key string) int { return cluster.PartitionOf(key, max(o.partitions, 1)) }},
 	})
 	var err error
-	n.Node, err = cluster.NewNode(cluster.Options{Name: name, Engine: n.eng, Log: n.log, Bus: n.log.Bus(), Logger: slog.New(slog.NewTextHandler(testWriter{t, name}, nil))})
+	n.Node, err = cluster.NewNode(cluster.Options{Name: name, Engine: n.eng, Log: n.log, Bus: n.log.Bus(), Logger: slog.New(slog.NewTextHandler(testWriter{t, name}, nil)),
+		EpochNotice: func() engine.Frame { return notice("gap epoch") }, HoleNotice: func() engine.Frame { return notice("gap hole") }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +61,12 @@ func startNode(t testing.TB, name, url string, o fleetOptions) *node {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func notice(text string) engine.Frame {
+	f := frame(text)
+	f.Notice = true
+	return f
 }
 
 type testWriter struct {
@@ -197,6 +204,7 @@ func (c *client) open(n *node) {
 			events, err := n.Older(ctx, m)
 			cancel()
 			s.Fill(i, events, err == nil)
+			c.t.Logf("DEBUG %s at %s id %s: missing %+v: %d %v", c.name, n.name, c.id, m, len(events), err)
 		}
 		for {
 			for it, ok := s.Next(true); ok && s.Closing() == 0; it, ok = s.Next(true) {
@@ -216,9 +224,14 @@ func (c *client) note(s *engine.Subscriber, it engine.Item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := c.keys[it.Key]
-	if it.Gap != nil {
+	switch {
+	case it.Gap != nil:
 		c.got[key] = append(c.got[key], "gap "+it.Gap.Reason.String())
-	} else {
+	case it.Event.Notice():
+		for _, key := range c.keys {
+			c.got[key] = append(c.got[key], dataOf(engine.Frame{Bytes: it.Event.Bytes()}))
+		}
+	default:
 		c.got[key] = append(c.got[key], dataOf(engine.Frame{Bytes: it.Event.Bytes()}))
 	}
 	c.id = string(s.Positions(nil))

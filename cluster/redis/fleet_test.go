@@ -62,17 +62,15 @@ func (f *fleet) finish(at *node) map[string]int {
 	return sum
 }
 
-func (f *fleet) noGaps(gaps map[string]int) {
+// gaps checks the reasons of gaps. A client on a busy machine may be too slow (lag).
+func (f *fleet) gaps(gaps map[string]int, epoch bool) {
 	f.t.Helper()
-	if len(gaps) > 0 {
-		f.t.Errorf("gaps: %v", gaps)
+	delete(gaps, "lag")
+	if epoch != (gaps["epoch"] > 0) {
+		f.t.Errorf("gaps: %v, want some of epochs: %v", gaps, epoch)
 	}
-}
-
-func (f *fleet) epochGaps(gaps map[string]int) {
-	f.t.Helper()
-	if gaps["epoch"] == 0 || len(gaps) > 1 {
-		f.t.Errorf("gaps: %v, want some with the reason epoch only", gaps)
+	if delete(gaps, "epoch"); len(gaps) > 0 {
+		f.t.Errorf("gaps: %v", gaps)
 	}
 }
 
@@ -97,7 +95,7 @@ func TestFleetMoves(t *testing.T) {
 				f.clients[i].move(f.nodes[i%2])
 			}
 			f.nodes[2].stop()
-			f.noGaps(f.finish(f.nodes[0]))
+			f.gaps(f.finish(f.nodes[0]), false)
 		})
 	}
 }
@@ -112,7 +110,7 @@ func TestFleetKillDurable(t *testing.T) {
 		flows(t, 20, f.publishers...)
 		f.shuffle(round)
 	}
-	f.noGaps(f.finish(f.nodes[0]))
+	f.gaps(f.finish(f.nodes[0]), false)
 }
 
 // Redis is killed under load, and loses what it has: every client gets a gap, and no id means two events.
@@ -127,7 +125,7 @@ func TestFleetKillNotDurable(t *testing.T) {
 				flows(t, 20, f.publishers...)
 				f.shuffle(round)
 			}
-			f.epochGaps(f.finish(f.nodes[0]))
+			f.gaps(f.finish(f.nodes[0]), true)
 		})
 	}
 }
@@ -162,7 +160,7 @@ func TestFleetPromotion(t *testing.T) {
 	old.do("REPLICAOF", "127.0.0.1", proctest.Port(replica.Addr))
 	eventually.True(t, "the nodes are in the same epoch", func() bool { return a.eng.Applied(0).Epoch == b.eng.Applied(0).Epoch })
 	flows(t, 50, f.publishers...)
-	f.epochGaps(f.finish(b))
+	f.gaps(f.finish(b), true)
 }
 
 // Sentinels promote the replica of a primary that is killed under load.
@@ -176,5 +174,5 @@ func TestFleetSentinel(t *testing.T) {
 	replica.awaitInfo("role:master")
 	flows(t, 20, f.publishers...)
 	f.shuffle(1)
-	f.epochGaps(f.finish(f.nodes[0]))
+	f.gaps(f.finish(f.nodes[0]), true)
 }
