@@ -153,7 +153,7 @@ func (st *Stream) dropAll() {
 // dueID reports whether the client needs a newer id. The events of its keys are the only ones that come with one, and a
 // client of a quiet key would come back with an id that is far behind in the log, which the rings may not reach.
 func (st *Stream) dueID() bool {
-	return st.follows() && !st.more.waits && !st.hub.config.Load().PlainIDs && st.hub.clock.Load()-st.more.lastID >= st.hub.idInterval.Milliseconds()
+	return st.follows() && !st.more.waits && !st.hub.config.Load().PlainIDs && st.hub.clock.Load()-st.more.lastID >= st.hub.IDInterval.Milliseconds()
 }
 
 // noteID notes that the client gets an id with an event.
@@ -216,7 +216,7 @@ func (f *fetches) join(m engine.Missing, st *Stream) *fetch {
 // begin makes a range and has it fetched. The caller holds mu.
 func (f *fetches) begin(m engine.Missing) *fetch {
 	r := &fetch{missing: m, streams: map[*Stream]int{}}
-	r.ctx, r.cancel = context.WithTimeout(context.Background(), f.hub.olderTimeout)
+	r.ctx, r.cancel = context.WithTimeout(context.Background(), f.hub.OlderTimeout)
 	r.stop = context.AfterFunc(r.ctx, func() { f.end(r, nil, r.ctx.Err()) }) // also while it waits for its turn
 	if f.ranges == nil {
 		f.ranges = map[engine.Missing]*fetch{}
