@@ -122,3 +122,17 @@ func TestLogMissing(t *testing.T) {
 	s = subscribe(t, e, logID(0, 20), "a", "b")
 	want(t, "not filled", drain(s)[:2], []string{"gap a history -1", "gap b history -1"})
 }
+
+// TestLogCloseBeforeEvent: a subscriber that is closing has left its keys, so a key without events is retired, and the
+// next event goes to another key. The position must not pass that event.
+func TestLogCloseBeforeEvent(t *testing.T) {
+	e := startLog(t, Options{}, 1, nil)
+	apply(t, e, 1, "a")
+	s := subscribe(t, e, "", "quiet", "a")
+	apply(t, e, 2, "a")
+	s.Close(ReasonAge)
+	apply(t, e, 3, "quiet")
+	apply(t, e, 4, "a")
+	want(t, "events", drain(s), []string{"a2"})
+	want(t, "position", positions(s), logID(0, 2))
+}
