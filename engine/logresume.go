@@ -80,6 +80,10 @@ func (s *Subscriber) startReading() {
 		s.Fill(i, nil, false)
 	}
 	l.missing = nil
+	// Look at the rings before anything is taken from a backlog: events of other keys come in between.
+	for slot := range l.parts {
+		s.look(int32(slot))
+	}
 }
 
 // resumeInLog sets the cursors, which have joined their keys, to the place after the id that the client gave.
