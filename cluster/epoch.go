@@ -145,6 +145,21 @@ func (p *partition) beginEpoch(ctx context.Context, state State, known engine.Po
 	return nil
 }
 
+// checkEpoch fails if what was fetched from the log may be of another epoch than the given one: it has ended, or the log has
+// gone back and the reader does not know yet.
+func (p *partition) checkEpoch(ctx context.Context, epoch uint64) error {
+	known := p.position()
+	state, err := p.n.o.Log.State(ctx, p.index)
+	if err != nil {
+		return err
+	}
+	now, _ := p.current()
+	if now != epoch || state.Epoch != epoch || known.Epoch == epoch && state.Last < known.Seq {
+		return errEpochChanged
+	}
+	return nil
+}
+
 // unchanged reports whether a log without an epoch is still in the one that this node follows.
 func (p *partition) unchanged(state State, known engine.Position, suspect bool) bool {
 	epoch, epochSeq := p.current()
@@ -195,13 +210,17 @@ func (n *Node) repeatEpochs() {
 
 func (p *partition) repeatIfOld() {
 	p.mu.Lock()
-	epoch, at, seq := p.epoch, p.epochAt, p.epochEntry
+	epoch, at, seq, stop := p.epoch, p.epochAt, p.epochEntry, p.stop
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(p.n.ctx, stateTimeout)
 	defer cancel()
 	state, err := p.n.o.Log.State(ctx, p.index)
-	if err != nil || epoch == 0 || state.Epoch != epoch {
-		return // the reader's session finds out
+	switch {
+	case err != nil || epoch == 0:
+		return
+	case state.Epoch != epoch || state.Unsynced:
+		stop(errChanged) // the next session finds out
+		return
 	}
 	kept := state.Last - min(state.Last, state.First)
 	if time.Since(at) > p.n.o.ReadBack/2 || kept > repeatEntries && seq < state.First+kept/2 {
@@ -224,7 +243,8 @@ func (p *partition) follow(ctx context.Context, state State) error {
 		after := max(first, 1) - 1
 		after = max(min(after, state.Last), state.EpochSeq, max(state.First, 1)-1)
 		p.target = state.Last
-		p.n.engine.SetEpoch(p.index, state.Epoch, after, engine.Frame{}) // there are no subscribers yet
+		p.n.engine.SetEpoch(p.index, state.Epoch, state.EpochSeq, engine.Frame{}) // there are no subscribers yet
+		p.n.engine.StartAt(p.index, after)
 		p.setEpoch(state.Epoch, state.EpochSeq, after)
 	default:
 		p.enterEpoch(state.Epoch, state.EpochSeq)

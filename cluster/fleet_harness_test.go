@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/internal/test/memlog"
@@ -56,6 +58,13 @@ func (r *recorder) Advance(partition int, seq uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.applied[partition] = max(r.applied[partition], seq)
+}
+
+func (r *recorder) StartAt(partition int, seq uint64) {
+	if len(r.records()) > 0 {
+		r.faults = append(r.faults, "StartAt after an event")
+	}
+	r.Advance(partition, seq)
 }
 
 func (r *recorder) SetEpoch(partition int, epoch, seq uint64, notice engine.Frame) {
@@ -219,4 +228,27 @@ type counting struct {
 func (c *counting) State(ctx context.Context, partition int) (cluster.State, error) {
 	c.states.Add(1)
 	return c.Log.State(ctx, partition)
+}
+
+// metric returns the value of a metric, the sum of all its series.
+func metric(t *testing.T, registry *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		found = true
+		for _, m := range family.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	if !found {
+		t.Errorf("there is no metric %s", name)
+	}
+	return sum
 }

@@ -79,6 +79,7 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 type follower interface {
 	Apply(engine.LogEntry) error
 	Advance(partition int, seq uint64)
+	StartAt(partition int, seq uint64)
 	SetEpoch(partition int, epoch, seq uint64, notice engine.Frame)
 	NewLogEvent(engine.LogEntry) *engine.Event
 }

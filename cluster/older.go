@@ -19,7 +19,8 @@ const (
 	olderTimeout = 10 * time.Second // of one fetch
 	// olderGrain widens a fetch to multiples of this many entries, so that clients at slightly different positions share it.
 	olderGrain    = 1024
-	olderAttempts = 8 // how many fetches one call waits for
+	olderGather   = 2 * time.Millisecond // how long a flight waits for others that want to take part
+	olderAttempts = 8                    // how many fetches one call waits for
 )
 
 // errEpochChanged is returned for positions of an epoch that has ended meanwhile.
@@ -75,8 +76,11 @@ type flight struct {
 	done           chan struct{}
 }
 
-func (s *span) covers(epoch, after, through uint64) bool {
-	return s.epoch == epoch && s.after <= after && through <= s.through
+// covers reports whether the span has all events of a range or, with newest > 0, the newest so many. Then those at the end
+// of the span are not those at the end of a shorter range.
+func (s *span) covers(epoch, after, through uint64, newest int) bool {
+	return s.epoch == epoch && s.after <= after && through <= s.through &&
+		(newest == 0 || through == s.through || len(s.events) < newest)
 }
 
 // part returns the events of a range.
@@ -110,8 +114,19 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 		k.since = m.Since.Unix()
 	}
 	p := o.n.partitions[m.Partition]
+	done, cancel := p.waitApplied(engine.Position{Epoch: m.Epoch}) // the engine enters an epoch before the node does
+	select {
+	case <-done:
+	case <-ctx.Done():
+		cancel()
+		return nil, "", ctx.Err()
+	}
 	epoch, epochSeq := p.current()
+	if m.Epoch != epoch {
+		return nil, "", errEpochChanged
+	}
 	after := max(m.After, epochSeq)
+	m.Through = min(m.Through, p.newestOf(m.Key, m.All))
 	if !k.rewind() && after < m.Through && m.Through-after > uint64(o.n.o.OlderMaxEvents) {
 		return nil, "", ErrTooOld
 	}
@@ -128,7 +143,7 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 			o.keys[k] = s
 		}
 		s.used = time.Now()
-		if s.span.covers(epoch, after, m.Through) {
+		if s.span.covers(epoch, after, m.Through, m.Newest) {
 			events = s.span.part(after, m.Through)
 			o.mu.Unlock()
 			if k.rewind() {
@@ -196,6 +211,7 @@ func trim(events []*engine.Event, m engine.Missing) []*engine.Event {
 func (o *older) fly(k olderKey, s *olderState, f *flight) {
 	ctx, cancel := context.WithTimeout(o.n.ctx, olderTimeout)
 	defer cancel()
+	time.Sleep(olderGather)
 	err := ctx.Err()
 	select {
 	case o.turn <- struct{}{}:
@@ -218,8 +234,8 @@ func (o *older) fly(k olderKey, s *olderState, f *flight) {
 	} else if err == nil {
 		fresh, err = o.fetchMissing(ctx, k, old, want, epochSeq)
 	}
-	if now, _ := p.current(); err == nil && now != epoch {
-		err = errEpochChanged // the events may be of either epoch
+	if err == nil {
+		err = p.checkEpoch(ctx, epoch)
 	}
 
 	o.mu.Lock()
@@ -318,8 +334,12 @@ func (o *older) fetch(ctx context.Context, k olderKey, s *span, after, through u
 			return errors.New("the log has returned entries that are not in order")
 		}
 		last = e.Seq
+		event := o.n.engine.NewLogEvent(e.entry())
+		if event == nil {
+			return nil // no engine delivers it
+		}
 		s.seqs = append(s.seqs, e.Seq)
-		s.events = append(s.events, o.n.engine.NewLogEvent(e.entry()))
+		s.events = append(s.events, event)
 		s.bytes += int64(len(e.Frame.Bytes)) + overhead
 		return nil
 	})

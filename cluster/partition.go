@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"hash/fnv"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,11 @@ type partition struct {
 	waiters  []*waiter     // of waitApplied
 	sessions chan struct{} // closed and replaced when the reader has compared the log's state with its own
 
+	// newestSeqs has the newest sequence of the keys of each hash: no key with this hash has an event after it. The reader
+	// raises it before the engine gets the event.
+	newestSeqs [newestSize]atomic.Uint64
+	newestAll  atomic.Uint64 // the same for broadcasts
+
 	// The remaining fields belong to the reader.
 
 	created     string // State.Created of the epoch
@@ -64,6 +70,27 @@ type partition struct {
 func newPartition(n *Node, index int) *partition {
 	return &partition{n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {}}
 }
+
+const newestSize = 4096
+
+// touch notes that an entry concerns a key, or all keys.
+func (p *partition) touch(e *engine.LogEntry) {
+	if e.All {
+		p.newestAll.Store(e.Seq)
+	} else {
+		p.newestSeqs[maphash.String(keySeed, e.Key)%newestSize].Store(e.Seq)
+	}
+}
+
+// newestOf returns a sequence after which the key, or all, had no events. What this node did not read may be anything.
+func (p *partition) newestOf(key string, all bool) uint64 {
+	if all {
+		return p.newestAll.Load()
+	}
+	return p.newestSeqs[maphash.String(keySeed, key)%newestSize].Load()
+}
+
+var keySeed = maphash.MakeSeed()
 
 // waiter waits until a place has been applied.
 type waiter struct {
@@ -132,8 +159,12 @@ func (p *partition) setApplied(seq uint64) {
 	p.wakeLocked()
 }
 
-// setEpoch begins an epoch after seq.
+// setEpoch begins to follow an epoch after seq.
 func (p *partition) setEpoch(epoch, epochSeq, seq uint64) {
+	p.newestAll.Store(seq)
+	for i := range p.newestSeqs {
+		p.newestSeqs[i].Store(seq)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.epoch, p.epochSeq, p.applied = epoch, epochSeq, seq

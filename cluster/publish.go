@@ -125,9 +125,12 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 	got := make([]Result, len(p.pending))
 	for i, at := range p.pending {
 		batch[i] = p.messages[at]
+		got[i] = Result{Err: ErrAway}
 	}
 	p.places = p.n.places()
-	p.n.o.Log.Append(attemptCtx, batch, got)
+	if p.n.o.Log.Connected() { // otherwise Append would wait
+		p.n.o.Log.Append(attemptCtx, batch, got)
+	}
 
 	left := p.pending[:0]
 	for i, at := range p.pending {

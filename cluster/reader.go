@@ -203,6 +203,7 @@ func (e *Entry) entry() engine.LogEntry {
 
 // apply gives an entry to the engine. An entry that the engine refuses keeps its place.
 func (p *partition) apply(entry engine.LogEntry) {
+	p.touch(&entry)
 	if err := p.n.engine.Apply(entry); err != nil {
 		p.n.metrics.invalid.Inc()
 		p.n.limited.Log(p.n.log, slog.LevelWarn, "refused", "the engine refuses an entry of the log: it is not delivered",

@@ -153,11 +153,20 @@ test_clients() {
     go_test -count=1 -timeout "$timeout" ./...
 }
 
+# The Helm chart and the compose file, with Helm's own engine and the types of their APIs: a module of its own.
+test_manifests() {
+    cd deploy/check
+    go vet ./...
+    go run "$staticcheck" ./...
+    go_test -count=1 -timeout "$timeout" ./...
+}
+
 # These mostly wait, for processes to start and for time to pass, so they run beside the tests that compute.
 test_programs() {
     (test_k6)
     (test_clients)
     (test_peers)
+    (test_manifests)
 }
 
 step "packages: install what the tests need" scripts/install.sh
@@ -165,7 +174,7 @@ step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
 step "import arrows, sizes and names of files" go_test -count=1 .
 step "static checks: vet, the other systems, staticcheck, govulncheck" side_by_side check_vet check_staticcheck check_vulnerabilities
-step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers" side_by_side test_race_libraries test_race_programs test_egg_plugin test_programs
+step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_programs test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 [ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh

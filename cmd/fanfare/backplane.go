@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanfare/cluster"
-	"fanfare/cluster/embedded"
 	"fanfare/cluster/nats"
 	"fanfare/cluster/redis"
 	"fanfare/cmd/fanfare/config"
@@ -48,6 +47,7 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 	}
 	b := &backplane{log: log, name: name, metrics: prometheus.NewRegistry()}
 	o := nodeOptions(c)
+	o.EpochNotice, o.HoleNotice = notice("epoch"), notice("log")
 	o.Name, o.Engine, o.Log, o.Bus, o.Logger, o.Registerer = name, eng, log, bus, logger, b.metrics
 	if b.node, err = cluster.NewNode(o); err != nil {
 		log.Close()
@@ -61,15 +61,7 @@ func openLog(ctx context.Context, c *config.Config, logger *slog.Logger) (cluste
 	logger = logger.With("source", "backplane")
 	switch c.Backplane {
 	case config.BackplaneEmbedded:
-		fsync, err := embedded.ParseFsync(c.Fsync)
-		if err != nil {
-			return nil, nil, err
-		}
-		log, err := embedded.Open(ctx, embedded.Options{Dir: c.DataDir, Fsync: fsync, Log: natsOptions(c, logger)})
-		if err != nil {
-			return nil, nil, err
-		}
-		return log, nil, nil
+		return openEmbedded(ctx, c, logger)
 	case config.BackplaneNATS:
 		log, err := nats.Open(ctx, natsOptions(c, logger))
 		if err != nil {
@@ -143,8 +135,6 @@ func nodeOptions(c *config.Config) cluster.Options {
 		OlderConcurrency: c.OlderConcurrency,
 		OlderMaxEvents:   c.OlderMaxEvents,
 		FleetTimeout:     c.FleetTimeout,
-		EpochNotice:      notice("epoch"),
-		HoleNotice:       notice("log"),
 	}
 }
 

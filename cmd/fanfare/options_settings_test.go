@@ -21,7 +21,7 @@ var readElsewhere = map[string]string{
 	"RedisURL": "redis.go", "RedisChannels": "redis.go", "RedisStreams": "redis.go", "RedisKeys": "redis.go",
 	"RedisPayload": "redis.go", "RedisTimeout": "redis.go", "RedisMaxStreams": "redis.go",
 	"Schedules": "schedules.go",
-	"DataDir":   "backplane.go", "Fsync": "backplane.go", "RetentionAge": "backplane.go", "RetentionBytes": "backplane.go", "RetentionPerKey": "backplane.go",
+	"DataDir":   "backplane.go", "Fsync": "embedded.go", "RetentionAge": "backplane.go", "RetentionBytes": "backplane.go", "RetentionPerKey": "backplane.go",
 	"NodeName": "nodename.go", "RedisPrefix": "backplane.go", "RedisPartitions": "backplane.go",
 	"NATSSubjects": "nats.go", "NATSPayload": "nats.go", "NATSURL": "backplane.go", "NATSCredentials": "backplane.go", "NATSStream": "backplane.go", "NATSReplicas": "backplane.go", "NATSPartitions": "backplane.go",
 	"TLSCert": "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",

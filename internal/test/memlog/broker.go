@@ -36,6 +36,7 @@ type Broker struct {
 	loseAcks, drop, refuse               int
 	refuseErr                            error
 	fetches                              int
+	largest                              int
 }
 
 type partition struct {
@@ -176,6 +177,13 @@ func (b *Broker) Fetches() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.fetches
+}
+
+// LargestBusMessage returns the size of the largest message that was sent on the bus, in bytes.
+func (b *Broker) LargestBusMessage() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.largest
 }
 
 func (p *partition) put(e entry) uint64 {
