@@ -154,3 +154,17 @@ func TestLogMissingOfOneKey(t *testing.T) {
 	s.Fill(0, events, true)
 	want(t, "filled", drain(s), all)
 }
+
+// TestLogCloseBeforeEvent: a subscriber that is closing has left its keys, so a key without events is retired, and the
+// next event goes to another key. The position must not pass that event.
+func TestLogCloseBeforeEvent(t *testing.T) {
+	e := startLog(t, Options{}, 1, nil)
+	apply(t, e, 1, "a")
+	s := subscribe(t, e, "", "quiet", "a")
+	apply(t, e, 2, "a")
+	s.Close(ReasonAge)
+	apply(t, e, 3, "quiet")
+	apply(t, e, 4, "a")
+	want(t, "events", drain(s), []string{"a2"})
+	want(t, "position", positions(s), logID(0, 2))
+}
