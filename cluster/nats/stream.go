@@ -26,6 +26,9 @@ type streamInfo struct {
 		Messages uint64 `json:"messages"`
 		First    uint64 `json:"first_seq"`
 		Last     uint64 `json:"last_seq"`
+		// Lost counts the sequences between First and Last that have no message, and LostSeqs has them if they were asked for.
+		Lost     int      `json:"num_deleted"`
+		LostSeqs []uint64 `json:"deleted"`
 	} `json:"state"`
 }
 
