@@ -28,10 +28,11 @@ const maxIDLen = 1<<16 - 1
 
 // AppendHeader appends the header of a message to dst. A log stores it beside the frame's bytes, which are the payload:
 //
-//	1 e 13 0        an event whose frame has room for an id at byte 13
-//	1 b 13 4 n      a broadcast with an id of 4 bytes at byte 13, and a notice
-//	1 e -1 0 sn     a silent event without an id, and a notice
-//	1 x mf3k2a9x1b  the beginning of an epoch, which is in base 36
+//	1 e 13 0            an event whose frame has room for an id at byte 13
+//	1 b 13 4 n          a broadcast with an id of 4 bytes at byte 13, and a notice
+//	1 e -1 0 sn         a silent event without an id, and a notice
+//	1 x mf3k2a9x1b 0    the beginning of an epoch, which is in base 36
+//	1 x mf3k2a9x1b 42   the epoch that began at sequence 42
 //
 // The key, the message's ID and its condition (After) are not in it: a log has places of its own for them.
 func AppendHeader(dst []byte, m *Message) []byte {
@@ -40,7 +41,9 @@ func AppendHeader(dst []byte, m *Message) []byte {
 	switch m.Op {
 	case OpEpoch:
 		dst = append(dst, letterEpoch+" "...)
-		return strconv.AppendUint(dst, m.Epoch, 36)
+		dst = strconv.AppendUint(dst, m.Epoch, 36)
+		dst = append(dst, ' ')
+		return strconv.AppendUint(dst, m.Begun, 10)
 	case OpBroadcast:
 		dst = append(dst, letterBroadcast+" "...)
 	default:
@@ -65,22 +68,22 @@ func AppendHeader(dst []byte, m *Message) []byte {
 	return dst
 }
 
-// Decode sets Op, Frame, Epoch and Err of an entry from the header and the payload that the log has stored. The frame's
-// bytes may alias the payload.
+// Decode sets Op, Frame, Epoch, EpochSeq and Err of an entry from the header and the payload that the log has stored. The
+// frame's bytes may alias the payload. Set Seq before.
 //
 // A message without a header ("") comes from another program, such as `nats pub ff.0.news hello`. Its payload is the data
 // of an event, or a whole event as JSON, by the rules of bridge/payload. Its Op stays as the log has set it.
 //
 // An entry that cannot be read becomes OpInvalid, and Err says why. It keeps its place in the log.
 func Decode(header string, data []byte, e *Entry) {
-	e.Epoch, e.Err = 0, nil
+	e.Epoch, e.EpochSeq, e.Err = 0, 0, nil
 	if header == "" {
 		e.Frame, e.Err = foreignFrame(data)
 	} else {
 		e.Err = e.parse(header, data)
 	}
 	if e.Err != nil {
-		e.Op, e.Frame, e.Epoch = OpInvalid, engine.Frame{}, 0
+		e.Op, e.Frame, e.Epoch, e.EpochSeq = OpInvalid, engine.Frame{}, 0, 0
 	}
 }
 
@@ -109,11 +112,16 @@ func (e *Entry) parse(header string, data []byte) error {
 	op, rest, _ := strings.Cut(rest, " ")
 	switch op {
 	case letterEpoch:
-		epoch, ok := parseUint(rest, 36)
-		if !ok || epoch == 0 || len(data) > 0 {
+		text, begun, _ := strings.Cut(rest, " ")
+		epoch, ok := parseUint(text, 36)
+		seq, okSeq := parseUint(begun, 10)
+		if !ok || !okSeq || epoch == 0 || seq > e.Seq || len(data) > 0 {
 			return headerError(header)
 		}
-		e.Op, e.Epoch, e.Frame = OpEpoch, epoch, engine.Frame{}
+		if seq == 0 {
+			seq = e.Seq
+		}
+		e.Op, e.Epoch, e.EpochSeq, e.Frame = OpEpoch, epoch, seq, engine.Frame{}
 		return nil
 	case letterEvent:
 		e.Op = OpEvent

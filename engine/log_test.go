@@ -104,7 +104,7 @@ func TestLogMissing(t *testing.T) {
 	}
 	s := subscribe(t, e, logID(0, 20), "a", "b")
 	m := s.Missing()
-	want(t, "missing", m, []Missing{{Key: "a", After: 20, Through: 25}, {Key: "b", After: 20, Through: 24}})
+	want(t, "missing", m, []Missing{{Key: "a", Epoch: testEpoch, After: 20, Through: 25}, {Key: "b", Epoch: testEpoch, After: 20, Through: 24}})
 	for i, m := range m {
 		var events []*Event
 		for seq := m.After + 1; seq <= m.Through; seq++ {

@@ -10,7 +10,10 @@ type Missing struct {
 	Partition int
 	Key       string
 	All       bool // the events of all keys
-	// After and Through bound the sequences in the log: After < seq <= Through. All are of the current epoch.
+	// Epoch is the epoch of the sequences. If the log has gone back and this engine does not know yet, the log may have other
+	// events at these sequences: fill nothing then.
+	Epoch uint64
+	// After and Through bound the sequences in the log: After < seq <= Through.
 	After, Through uint64
 	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
 	Newest int
@@ -237,7 +240,8 @@ func (s *Subscriber) resumeAt(i int, pos uint64) {
 func (s *Subscriber) miss(i int, after, through uint64, m Missing) {
 	l := s.log
 	part := &l.parts[l.heads[i].part]
-	m.Partition, m.After, m.Through = part.p.index, after-part.generation.offset, through-part.generation.offset
+	m.Partition, m.Epoch = part.p.index, part.generation.epoch
+	m.After, m.Through = after-part.generation.offset, through-part.generation.offset
 	if m.All = i == len(s.cursors); !m.All {
 		m.Key = s.cursors[i].key.name
 	}

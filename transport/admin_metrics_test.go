@@ -182,6 +182,7 @@ func TestMetrics(t *testing.T) {
 	step("maxClients", func() { r.stream("connectKey=secret-name").Rest() },
 		map[string]float64{"rejected_total,maxClients": 1})
 	step("bad request", func() { w := r.dial(); w.Send(r.get("connectKey=%FF")); w.ReadHead() }, map[string]float64{"rejected_total,request": 1})
+	step("rewind", func() { w := r.dial(); w.Send(r.get("rewind=1000000")); w.ReadHead() }, map[string]float64{"rejected_total,maxRewindEvents": 1})
 	step("gone", func() { second.Close(); r.waitOpen(1) }, map[string]float64{"connections": -1, "connections_closed_total,gone": 1})
 	step("closed", func() { r.call("POST", "/close?key=secret-name", ""); r.waitOpen(0) },
 		map[string]float64{"connections": -1, "connections_closed_total,closed": 1})
@@ -214,12 +215,13 @@ func TestMetrics(t *testing.T) {
 	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
 	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, TestConnectionsPerSubject,
 	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go,
-	// publishers_test.go, tls_test.go and package abuse have them.
+	// publishers_test.go, tls_test.go, backplane_older_test.go and package abuse have them.
 	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "rejected_total,maxConnectionsPerSubject",
 		"rejected_total,maxConnectRate", "rejected_total,maxConnectRatePerAddress", "rejected_total,maxAuthorizing", "authorizing",
 		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected",
 		"rejected_total,maxPublishRate", "tls_handshakes_total,ok", "tls_handshakes_total,failed", "tls_handshakes_total,timeout",
-		"http2_errors_total,over_max_streams", "http2_errors_total,too_many_early_resets"} {
+		"http2_errors_total,over_max_streams", "http2_errors_total,too_many_early_resets",
+		"connections_waiting", "older_bytes", "rejected_total,maxOlderBytes"} {
 		tested[series] = true
 	}
 	for series := range r.values() {

@@ -159,7 +159,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	req, problem := o.parse(ctx.QueryArgs(), string(ctx.Request.Header.Peek("Last-Event-ID")))
 	if problem != "" {
-		s.metrics.Refused["request"].Inc()
+		s.metrics.Refused[req.refusedBy()].Inc()
 		ctx.Error(problem+"\n", fasthttp.StatusBadRequest)
 		return
 	}

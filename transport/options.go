@@ -91,6 +91,13 @@ type Options struct {
 	MaxKeysPerConnection int
 	// MaxKeyBytes bounds the length of a key. Default 1024.
 	MaxKeyBytes int
+	// MaxRewindEvents bounds the past events of a key that a new stream may begin with, by
+	// the parameter rewind. Default 10,000.
+	MaxRewindEvents int
+	// MaxOlderBytes bounds the bytes of the events that were fetched from the log of the
+	// Backplane for streams that have not read them yet. Beyond it such a stream gets a gap.
+	// Default 256 MiB.
+	MaxOlderBytes int64
 	// MaxEventBytes bounds one finished frame. Default 2 MiB.
 	MaxEventBytes int
 	// MaxIDBytes bounds a publisher's own id, at most 4096: clients come back with

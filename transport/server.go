@@ -62,7 +62,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, turns: newTurns(), stop: make(chan struct{})}
-	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Authorizing: func() int { return s.authorizing.len() }, Limit: set.MaxConnections})
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Authorizing: func() int { return s.authorizing.len() }, Limit: set.MaxConnections, Waiting: streams.Waiting, OlderBytes: streams.OlderBytes})
 	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
 	s.api = api.New(eng, o.Backplane, m, s.log, set.api())
 	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
@@ -71,6 +71,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	s.api.Disconnect, s.api.Presence = s.disconnectHere, s.streams.Presence
 	if o.Backplane != nil {
 		o.Backplane.OnQuestion(s.api.Answer)
+		streams.Follow(o.Backplane.Older)
 	}
 	streams.Run(m, s.log)
 	return s, nil

@@ -67,6 +67,8 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.MaxKeysPerConnection, 16)
 	setDefault(&o.MaxStreamsPerConnection, 250)
 	setDefault(&o.MaxKeyBytes, 1024)
+	setDefault(&o.MaxRewindEvents, 10_000)
+	setDefault(&o.MaxOlderBytes, 256<<20)
 	setDefault(&o.MaxEventBytes, 2<<20)
 	setDefault(&o.MaxBodyBytes, 16<<20)
 	setDefault(&o.MaxBodyTotalBytes, max(4*o.MaxBodyBytes, o.MaxBodyBytes))
@@ -126,6 +128,7 @@ func newSettings(o Options) (*settings, error) {
 		proxies:  proxies,
 		stream: &stream.Config{
 			PlainIDs:      o.PlainIDs,
+			MaxOlderBytes: o.MaxOlderBytes,
 			PingInterval:  o.PingInterval,
 			WriteTimeout:  o.WriteTimeout,
 			MaxLife:       o.MaxLife,
@@ -202,7 +205,7 @@ func (o *Options) checkSigns() error {
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
 		"maxPublishRate": int64(o.MaxPublishRate), "maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
-		"duplicateWindow": int64(o.DuplicateWindow), "maxIdempotencyKeys": int64(o.MaxIdempotencyKeys),
+		"duplicateWindow": int64(o.DuplicateWindow), "maxIdempotencyKeys": int64(o.MaxIdempotencyKeys), "maxRewindEvents": int64(o.MaxRewindEvents), "maxOlderBytes": o.MaxOlderBytes,
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)

@@ -193,9 +193,9 @@ func (j *job) publish(ctx context.Context, at time.Time) (result string, err err
 		return "", errLate
 	}
 	if j.All {
-		_, _, err = j.r.o.PublishAll(j.message(at), ev)
+		err = j.r.o.PublishAll(j.message(at), ev)
 	} else {
-		_, err = j.r.o.Publish(j.message(at), j.Key, ev)
+		err = j.r.o.Publish(j.message(at), j.Key, ev)
 	}
 	if err != nil {
 		return "", &failure{reasonPublish, err}

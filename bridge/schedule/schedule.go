@@ -14,7 +14,6 @@ import (
 
 	"fanfare/bridge/payload"
 	"fanfare/codec"
-	"fanfare/engine"
 )
 
 // Schedule says what to publish, and when. Do not change it after Apply.
@@ -62,8 +61,8 @@ type Schedule struct {
 type Options struct {
 	// Publish and PublishAll publish an event. message identifies it: of several events with the same one, published by any
 	// server of the fleet within Window, one is stored. It is "" for an event without a twin.
-	Publish    func(message, key string, ev codec.Event) (engine.Published, error)
-	PublishAll func(message string, ev codec.Event) (keys, subscribers int, err error)
+	Publish    func(message, key string, ev codec.Event) error
+	PublishAll func(message string, ev codec.Event) error
 	// Window is how long the fleet recognizes a message, if other servers run the same schedules: each of them publishes,
 	// and one of the events is stored. 0 means that this server is alone.
 	Window time.Duration

@@ -16,7 +16,6 @@ import (
 	"go.uber.org/goleak"
 
 	"fanfare/codec"
-	"fanfare/engine"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 )
@@ -34,12 +33,12 @@ type record struct {
 	idle     bool
 }
 
-func (r *record) publish(message, key string, ev codec.Event) (engine.Published, error) {
+func (r *record) publish(message, key string, ev codec.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.messages = append(r.messages, message)
 	if r.fail != nil {
-		return engine.Published{}, r.fail
+		return r.fail
 	}
 	text := fmt.Sprintf("%s %s=%s", time.Since(r.begin), key, ev.Data)
 	for name, value := range map[string]string{"event": ev.Event, "id": ev.ID, "retry": ev.Retry} {
@@ -49,7 +48,7 @@ func (r *record) publish(message, key string, ev codec.Event) (engine.Published,
 	}
 	r.events = append(r.events, text)
 	time.Sleep(r.slow)
-	return engine.Published{}, nil
+	return nil
 }
 
 func (r *record) take() []string {
@@ -81,12 +80,9 @@ func newFleetRig(t *testing.T, window time.Duration) *rig {
 	r := &rig{record: rec, t: t, registry: prometheus.NewRegistry(), log: new(proctest.Log)}
 	var err error
 	r.Runner, err = New(Options{
-		Publish: rec.publish,
-		PublishAll: func(message string, ev codec.Event) (int, int, error) {
-			_, err := rec.publish(message, "*", ev)
-			return 1, 1, err
-		},
-		Window: window,
+		Publish:    rec.publish,
+		PublishAll: func(message string, ev codec.Event) error { return rec.publish(message, "*", ev) },
+		Window:     window,
 		Watched: func(key string, all bool) bool {
 			rec.mu.Lock()
 			defer rec.mu.Unlock()

@@ -218,7 +218,10 @@ func (l *Log) address(o *outgoing, m *cluster.Message) {
 
 // tooLarge refuses what the server would close the connection for.
 func (l *Log) tooLarge(msg *natsgo.Msg) error {
-	size := int64(len(msg.Data)) + headerRoom + int64(len(first(msg.Header, keyHeader))+len(first(msg.Header, idHeader)))
+	size := int64(len("NATS/1.0\r\n\r\n") + len(msg.Data))
+	for name, values := range msg.Header {
+		size += int64(len(name) + len(": \r\n") + len(values[0]))
+	}
 	if limit := int64(l.MaxBytes() + headerRoom); size > limit {
 		return fmt.Errorf("%w: %d bytes of at most %d", cluster.ErrTooLarge, len(msg.Data), l.MaxBytes())
 	}

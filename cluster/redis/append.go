@@ -113,7 +113,7 @@ func (l *Log) Append(ctx context.Context, messages []cluster.Message, results []
 func newItem(m *cluster.Message, p *partition, call *appendCall) *item {
 	it := &item{call: call}
 	kind, epoch := "m", ""
-	if m.Op == cluster.OpEpoch {
+	if m.Op == cluster.OpEpoch && m.Begun == 0 { // an entry that repeats an epoch is like any other
 		kind, epoch = "x", strconv.FormatUint(m.Epoch, 36)
 	}
 	if m.ID != "" {
@@ -275,7 +275,7 @@ func (a *appender) send(c *appendLink) (err error) {
 	var answers []string
 	defer func() { a.answer(batch, answers, err) }()
 	defer a.l.recovered(&err)
-	keys, args := a.call(c.synced, batch)
+	keys, args := a.call(batch)
 	ctx, cancel := context.WithTimeout(a.l.ctx, a.l.o.Timeout)
 	defer cancel()
 	m, err := appendScript.run(ctx, c.DedicatedClient, keys, args)
@@ -289,11 +289,11 @@ func (a *appender) send(c *appendLink) (err error) {
 }
 
 // call returns the keys and the arguments of append.lua.
-func (a *appender) call(synced bool, batch []*item) (keys, args []string) {
+func (a *appender) call(batch []*item) (keys, args []string) {
 	keys = append(keys, a.p.stream, a.p.facts)
 	args = make([]string, 0, 3+8*len(batch))
 	args = append(args, strconv.FormatInt(a.l.o.RetentionEntries, 10),
-		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(synced))
+		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(a.l.synced.Load()))
 	for _, it := range batch {
 		if it.id != "" {
 			keys = append(keys, it.id)

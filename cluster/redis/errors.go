@@ -16,10 +16,25 @@ var errEpoch = errors.New("redis was restarted or another server was promoted, a
 // errMoved ends a Read of a log that is not the one that its caller knows.
 var errMoved = errors.New("redis: the log has gone back or has a new epoch: read its state")
 
+// partitionsError is the answer to a node that is set to another number of partitions than the log has.
+type partitionsError struct {
+	has   string
+	wants int
+}
+
+func (e *partitionsError) Error() string {
+	return fmt.Sprintf("redis: the log has %s partitions, and this node is set to %d: the number cannot change; use that number, or another name for the log",
+		e.has, e.wants)
+}
+
 // stays reports whether a connection is still good after err. Redis answers with an error then, and the reason is not that
 // this is the wrong server.
 func stays(err error) bool {
 	if err == nil || rueidis.IsRedisNil(err) {
+		return true
+	}
+	var partitions *partitionsError
+	if errors.As(err, &partitions) {
 		return true
 	}
 	re, ok := rueidis.IsRedisErr(err)

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +33,7 @@ type server struct {
 // startServer runs redis-server until the end of the test. It saves nothing, unless args say so.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
+	args = append([]string{"--repl-diskless-sync-delay", "0"}, args...)
 	s := &server{Redis: (&proctest.Redis{T: t, Args: args}).Start()}
 	s.connect()
 	return s
@@ -41,11 +45,18 @@ var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 func (s *server) connect() {
 	s.T.Helper()
 	var err error
-	s.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true})
+	s.client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true, Password: s.password()})
 	if err != nil {
 		s.T.Fatal(err)
 	}
 	s.T.Cleanup(s.client.Close)
+}
+
+func (s *server) password() string {
+	if i := slices.Index(s.Args, "--requirepass"); i >= 0 {
+		return s.Args[i+1]
+	}
+	return ""
 }
 
 // restart kills the server and starts it again.
@@ -85,7 +96,8 @@ func (s *server) replicate(of *server) {
 func (s *server) awaitInfo(field string) {
 	s.T.Helper()
 	eventually.Holds(s.T, field, func() (bool, string) {
-		text, err := s.do("INFO", "replication").ToString()
+		m, _ := s.try("INFO", "replication") // Sentinels cut clients off
+		text, err := m.ToString()
 		return strings.Contains(text, field+"\r"), fmt.Sprint(text, err)
 	})
 }
@@ -168,13 +180,18 @@ func put(t testing.TB, l *Log, messages ...cluster.Message) []cluster.Result {
 	return results
 }
 
-// store appends events that must be stored, and returns the sequence of the last one. It repeats what could not be sent.
+var storeIDs atomic.Uint64
+
+// store appends events that must be stored, and returns the sequence of the last one. It repeats what has no answer, as a node does.
 func store(t testing.TB, l *Log, messages ...cluster.Message) (seq uint64) {
 	t.Helper()
 	for _, m := range messages {
+		if m.ID == "" {
+			m.ID = "store" + strconv.FormatUint(storeIDs.Add(1), 10)
+		}
 		eventually.NoError(t, "an event is stored", func() error {
 			r := put(t, l, m)[0]
-			if r.Err != nil && !errors.Is(r.Err, cluster.ErrAway) {
+			if r.Err != nil && !errors.Is(r.Err, cluster.ErrAway) && !errors.Is(r.Err, cluster.ErrUnknown) {
 				t.Fatalf("%s: %v", m.Key, r.Err)
 			}
 			seq = r.Seq

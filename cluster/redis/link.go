@@ -21,7 +21,6 @@ const oldestVersion = "6.2"
 type link struct {
 	rueidis.Client
 	hangUp context.CancelFunc
-	synced bool // Redis confirms only what is on disk
 }
 
 func (k *link) close() {
@@ -31,9 +30,21 @@ func (k *link) close() {
 
 var errReplica = errors.New("this server is a replica, and a log needs the primary: name the primary in redisURL, or the Sentinels (?master_set=NAME)")
 
-// dial connects to the primary. The connection ends with ctx. oneNode asks for a connection to any one node of a Redis
-// Cluster: a message that is published on one of them reaches the subscribers of all.
+// dial connects to the primary, at the first address that leads to it. The connection ends with ctx. oneNode asks for a connection
+// to any one node of a Redis Cluster: a message that is published on one of them reaches the subscribers of all.
 func (l *Log) dial(ctx context.Context, oneNode bool) (k *link, err error) {
+	if l.client.Sentinel.MasterSet != "" { // rueidis tries the Sentinels in turn
+		return l.dialAt(ctx, l.client.InitAddress, oneNode)
+	}
+	for _, address := range l.client.InitAddress {
+		if k, err = l.dialAt(ctx, []string{address}, oneNode); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return k, err
+}
+
+func (l *Log) dialAt(ctx context.Context, addresses []string, oneNode bool) (k *link, err error) {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -43,11 +54,7 @@ func (l *Log) dial(ctx context.Context, oneNode bool) (k *link, err error) {
 	defer l.recovered(&err)
 	o := l.client
 	o.DialCtxFn = redisconn.Dialer(ctx, l.client)
-	if o.Sentinel.MasterSet == "" {
-		// The addresses take turns.
-		o.ForceSingleClient = true
-		o.InitAddress = []string{o.InitAddress[int(l.attempts.Add(1)-1)%len(o.InitAddress)]}
-	}
+	o.InitAddress, o.ForceSingleClient = addresses, true
 	client, err := rueidis.NewClient(o)
 	if err != nil {
 		return nil, err
@@ -102,11 +109,15 @@ func (k *link) hello(ctx context.Context, l *Log) (cluster bool, err error) {
 	if !cluster && infoField(replication, "role") != "master" {
 		return false, errReplica
 	}
-	// Who may not ask for the configuration gets a new epoch after each restart. In a cluster the answer is one node's only.
-	if config, err := results[2].AsStrMap(); err == nil && !cluster {
-		k.synced = config["appendonly"] == "yes" && config["appendfsync"] == "always"
-	}
+	l.setSynced(cluster, results[2])
 	return cluster, results[2].NonRedisError()
+}
+
+// setSynced reads the answer to CONFIG GET append*. Who may not ask gets a new epoch after each restart. So does who uses a Redis
+// Cluster, where the answer is that of any one node.
+func (l *Log) setSynced(cluster bool, r rueidis.RedisResult) {
+	config, err := r.AsStrMap()
+	l.synced.Store(err == nil && !cluster && config["appendonly"] == "yes" && config["appendfsync"] == "always")
 }
 
 // infoField returns a field of the answer to INFO, "" if it has none.

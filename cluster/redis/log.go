@@ -23,11 +23,11 @@ import (
 type Log struct {
 	o          Options
 	client     rueidis.ClientOption
-	attempts   atomic.Uint64 // connections tried, so that the addresses take turns
 	partitions []*partition
 	bus        *bus
 	limiter    *ratelog.Limiter
 	connected  atomic.Bool // as the keeper saw it last
+	synced     atomic.Bool // Redis confirms only what is on disk, as the newest connection or the keeper saw it last
 
 	ctx   context.Context // done after Close
 	close context.CancelFunc
@@ -180,6 +180,14 @@ func (l *Log) keep() {
 }
 
 func (l *Log) tick() error {
+	err := l.use(l.ctx, func(ctx context.Context, k *link) error {
+		r := k.Do(ctx, k.B().ConfigGet().Parameter("append*").Build()) // it can change while Redis runs
+		l.setSynced(k.Mode() == rueidis.ClientModeCluster, r)
+		return r.NonRedisError()
+	})
+	if err != nil {
+		return err
+	}
 	for _, p := range l.partitions {
 		if _, err := l.read(l.ctx, p, 0); err != nil {
 			return err

@@ -31,7 +31,6 @@ type reader struct {
 	l      *Log
 	p      *partition
 	c      rueidis.DedicatedClient
-	synced bool
 	last   uint64 // handed over, or reported as lost
 	epoch  string // that entries must have
 	page   int
@@ -53,7 +52,7 @@ func (l *Log) Read(ctx context.Context, partition int, after uint64, handle func
 	defer release()
 	defer c.Close()
 	defer k.hangUp()
-	r := &reader{l: l, p: l.partitions[partition], c: c, synced: k.synced, last: after, page: firstPage, handle: handle}
+	r := &reader{l: l, p: l.partitions[partition], c: c, last: after, page: firstPage, handle: handle}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ func (r *reader) state(ctx context.Context) (s state, err error) {
 	defer r.l.recovered(&err)
 	ctx, cancel := context.WithTimeout(ctx, r.l.o.Timeout)
 	defer cancel()
-	return r.l.readBy(ctx, r.c, r.synced, r.p, r.last)
+	return r.l.readBy(ctx, r.c, r.p, r.last)
 }
 
 // follow hands over entries until an error.

@@ -36,20 +36,19 @@ func (l *Log) State(ctx context.Context, partition int) (cluster.State, error) {
 // read reads the state by the shared link.
 func (l *Log) read(ctx context.Context, p *partition, after uint64) (s state, err error) {
 	err = l.use(ctx, func(ctx context.Context, k *link) error {
-		s, err = l.readBy(ctx, k, k.synced, p, after)
+		s, err = l.readBy(ctx, k, p, after)
 		return err
 	})
 	return s, err
 }
 
 // readBy reads the state by a connection.
-func (l *Log) readBy(ctx context.Context, c doer, synced bool, p *partition, after uint64) (state, error) {
+func (l *Log) readBy(ctx context.Context, c doer, p *partition, after uint64) (state, error) {
 	m, err := stateScript.run(ctx, c, []string{p.stream, p.facts}, []string{
-		strconv.FormatUint(rand.Uint64(), 36), strconv.Itoa(l.o.Partitions), flag(synced), strconv.FormatUint(after, 10),
+		strconv.FormatUint(rand.Uint64(), 36), strconv.Itoa(l.o.Partitions), flag(l.synced.Load()), strconv.FormatUint(after, 10),
 	})
 	if re, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(re.Error(), "PARTITIONS ") {
-		return state{}, fmt.Errorf("redis: %s, and this node is set to %d: the number cannot change, use another name for the log",
-			strings.TrimPrefix(re.Error(), "PARTITIONS "), l.o.Partitions)
+		return state{}, &partitionsError{strings.TrimPrefix(re.Error(), "PARTITIONS "), l.o.Partitions}
 	}
 	if err != nil {
 		return state{}, err
@@ -86,7 +85,7 @@ func (l *Log) readBy(ctx context.Context, c doer, synced bool, p *partition, aft
 func (l *Log) SeqAt(ctx context.Context, partition int, t time.Time) (seq uint64, err error) {
 	p := l.partitions[partition]
 	err = l.use(ctx, func(ctx context.Context, k *link) error {
-		s, err := l.readBy(ctx, k, k.synced, p, 0) // before the search: what is added in between is newer than t, or found
+		s, err := l.readBy(ctx, k, p, 0) // before the search: what is added in between is newer than t, or found
 		if err != nil {
 			return err
 		}

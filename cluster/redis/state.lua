@@ -20,7 +20,7 @@ if not created then
   redis.call('HSET', facts, 'created', created, 'partitions', partitions)
 end
 if partitions ~= ARGV[2] then
-  return redis.error_reply('PARTITIONS the log has ' .. partitions .. ' partitions')
+  return redis.error_reply('PARTITIONS ' .. partitions)
 end
 
 -- Nothing that was confirmed is lost if every confirmation waited for the disk, nobody else had a copy, and nobody was promoted.

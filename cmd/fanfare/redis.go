@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -45,11 +43,7 @@ func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *tran
 		Engine: srv.Engine(),
 		Publish: func(key string, ev codec.Event) error {
 			_, err := srv.Publish(key, ev)
-			var size *transport.SizeError
-			if errors.As(err, &size) {
-				return fmt.Errorf("%w: %w", redis.ErrTooLarge, err)
-			}
-			return err
+			return sizeError(err, redis.ErrTooLarge)
 		},
 		Registerer: srv.Registry(),
 		Logger:     logger,

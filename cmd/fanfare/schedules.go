@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -17,10 +18,17 @@ import (
 )
 
 // newScheduleRunner makes the runner of schedules. They publish like the publish API, with the same limits and metrics.
-func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
-	return schedule.New(schedule.Options{
-		Publish:    func(_, key string, ev codec.Event) (engine.Published, error) { return srv.Publish(key, ev) },
-		PublishAll: func(_ string, ev codec.Event) (keys, subscribers int, err error) { return srv.PublishAll(ev) },
+func newScheduleRunner(c *config.Config, srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
+	publish := func(m transport.Message) transport.Receipt {
+		return srv.PublishMessages(context.Background(), []transport.Message{m})[0]
+	}
+	o := schedule.Options{
+		Publish: func(message, key string, ev codec.Event) error {
+			return publish(transport.Message{ID: message, Key: key, Event: ev}).Err
+		},
+		PublishAll: func(message string, ev codec.Event) error {
+			return publish(transport.Message{ID: message, All: true, Event: ev}).Err
+		},
 		Watched: func(key string, all bool) bool {
 			if all {
 				return srv.Open() > 0
@@ -29,7 +37,11 @@ func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Ru
 		},
 		Registerer: srv.Registry(),
 		Logger:     logger,
-	})
+	}
+	if c.Fleet() {
+		o.Window = c.DuplicateWindow
+	}
+	return schedule.New(o)
 }
 
 // schedules converts the settings.

@@ -1,11 +1,8 @@
 package config
 
 import (
-	"net"
-	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -43,6 +40,8 @@ var onlyWith = []struct {
 	{"fleetTimeout", []string{BackplaneNATS, BackplaneRedis}},
 	{"nodeName", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"readyWithoutBroker", []string{BackplaneNATS, BackplaneRedis}},
+	{"redisPrefix", []string{BackplaneRedis}},
+	{"redisPartitions", []string{BackplaneRedis}},
 	{"natsStream", []string{BackplaneNATS}},
 	{"natsReplicas", []string{BackplaneNATS}},
 	{"natsPartitions", []string{BackplaneNATS}},
@@ -72,6 +71,15 @@ func checkBackplane(c *Config, at place) {
 	at.v.relation(byName["maxEventBytes"], byName["retentionBytes"])
 }
 
+// redisPrefixes are the names that a fleet may have in Redis. Braces would be a hash tag.
+var redisPrefixes = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,59}$`)
+
+func checkRedisPrefix(c *Config, at place) {
+	if !redisPrefixes.MatchString(c.RedisPrefix) {
+		at.fail("%s is not a name for keys: write up to 60 letters, digits, dots, colons, hyphens and underscores", quoteShort(c.RedisPrefix))
+	}
+}
+
 // nodeNames are the names that a node may have. They are parts of subjects of NATS, and of channels of Redis.
 var nodeNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
@@ -79,56 +87,4 @@ func checkNodeName(c *Config, at place) {
 	if c.NodeName != "" && !nodeNames.MatchString(c.NodeName) {
 		at.fail("%s is not a name of a node: write up to 100 letters, digits, dots, hyphens and underscores", quoteShort(c.NodeName))
 	}
-}
-
-// streamNames are what JetStream takes as the name of a stream, with room for the number of a partition.
-var streamNames = regexp.MustCompile(`^[A-Za-z0-9_-]{1,60}$`)
-
-func checkNATSStream(c *Config, at place) {
-	if !streamNames.MatchString(c.NATSStream) {
-		at.fail("%s is not a name of a stream: write up to 60 letters, digits, hyphens and underscores", quoteShort(c.NATSStream))
-	}
-}
-
-func checkNATSReplicas(c *Config, at place) {
-	if c.NATSReplicas == 2 || c.NATSReplicas == 4 {
-		at.fail("%d does not survive more failures than %d: write 1, 3 or 5", c.NATSReplicas, c.NATSReplicas-1)
-	}
-}
-
-func checkNATSURL(c *Config, at place) {
-	if c.NATSURL == "" {
-		if c.NATSCredentials != "" {
-			at.v.at("natsCredentials").fail("needs natsURL (environment %s), the server that they are for", byName["natsURL"].Env)
-		}
-		return
-	}
-	if problem := natsURLProblem(string(c.NATSURL)); problem != "" {
-		at.fail("%s", problem)
-	} else if c.Backplane != BackplaneNATS {
-		at.fail("is set, but nothing uses it: set backplane to nats")
-	}
-}
-
-// natsURLProblem returns what is wrong with a list of URLs of NATS servers, or "". It never repeats a part of them, which may
-// be the password.
-func natsURLProblem(text string) string {
-	for one := range strings.SplitSeq(text, ",") {
-		u, err := url.Parse(strings.TrimSpace(one))
-		if err != nil {
-			return "is not a valid URL: write nats://[USER:PASSWORD@]HOST[:PORT], with %-escapes for special characters of the password (%40 for @, %2F for /)"
-		}
-		if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return "must begin with nats:// or tls:// (TLS), also each one after a comma"
-		}
-		if u.Hostname() == "" {
-			return "has no host: write nats://HOST:PORT"
-		}
-		if _, port, err := net.SplitHostPort(u.Host); err == nil {
-			if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-				return "has no valid port: write a number from 1 to 65535"
-			}
-		}
-	}
-	return ""
 }

@@ -140,6 +140,11 @@ var samples = map[string]struct{ text, yaml string }{
 	"readyWithoutBroker":       {"false", "false"},
 	"natsURL":                  {"nats://u:p@nats.internal:4222", "'nats://u:p@nats.internal:4222'"},
 	"natsCredentials":          {"fanfare.creds", "fanfare.creds"},
+	"redisPrefix":              {"app:events", "'app:events'"},
+	"redisPartitions":          {"2", "2"},
+	"maxIdempotencyKeys":       {"500", "500"},
+	"natsSubjects":             {"news,app.*.> -> {1}/{2}", "[news, 'app.*.> -> {1}/{2}']"},
+	"natsPayload":              {"json", "json"},
 	"natsStream":               {"events", "events"},
 	"natsReplicas":             {"3", "3"},
 	"natsPartitions":           {"4", "4"},
@@ -195,6 +200,9 @@ var companions = map[string]struct{ setting, flag string }{
 	"natsReplicas":       {"backplane natsURL", "--backplane=nats --nats-url=nats://h"},
 	"natsPartitions":     {"backplane natsURL", "--backplane=nats --nats-url=nats://h"},
 	"natsURL":            {"backplane", "--backplane=nats"},
+	"redisPrefix":        {"backplane redisURL", "--backplane=redis --redis-url=redis://h"},
+	"redisPartitions":    {"backplane redisURL", "--backplane=redis --redis-url=redis://h"},
+	"natsSubjects":       {"natsURL", "--nats-url=nats://h"},
 }
 
 func TestEverySettingInAllWays(t *testing.T) {

@@ -36,6 +36,7 @@ type Broker struct {
 	loseAcks, drop, refuse               int
 	refuseErr                            error
 	fetches                              int
+	largest                              int
 }
 
 type partition struct {
@@ -178,6 +179,13 @@ func (b *Broker) Fetches() int {
 	return b.fetches
 }
 
+// LargestBusMessage returns the size of the largest message that was sent on the bus, in bytes.
+func (b *Broker) LargestBusMessage() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.largest
+}
+
 func (p *partition) put(e entry) uint64 {
 	p.last++
 	p.entries[p.last] = e
@@ -208,7 +216,9 @@ func (p *partition) state(creations int) cluster.State {
 	s := cluster.State{First: p.first, Last: p.last, Created: strconv.Itoa(creations), Unsynced: p.unsynced}
 	for seq := p.last; seq >= p.first && seq > 0; seq-- {
 		if e, ok := p.entries[seq]; ok && e.m.Op == cluster.OpEpoch {
-			s.Epoch, s.EpochSeq = e.m.Epoch, seq
+			var out cluster.Entry
+			e.decode(&out, 0, seq)
+			s.Epoch, s.EpochSeq = out.Epoch, out.EpochSeq
 			break
 		}
 	}
@@ -270,4 +280,3 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 	}
 	return found, nil
 }
-

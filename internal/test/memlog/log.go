@@ -256,6 +256,7 @@ func (bus *Bus) Send(to string, data []byte) error {
 		bus.b.mu.Unlock()
 		return errAway
 	}
+	bus.b.largest = max(bus.b.largest, len(data))
 	var handles []func([]byte)
 	for _, other := range bus.b.buses {
 		if other.handle != nil && !other.cut && (to == "" || to == other.name) {

@@ -60,6 +60,10 @@ type Streams struct {
 	Limit   int          // maxConnections
 	// Authorizing are the requests that wait to be authorized.
 	Authorizing func() int
+	// Waiting are the streams that wait for older events from the log, and OlderBytes
+	// those events' bytes.
+	Waiting    func() int
+	OlderBytes func() int64
 }
 
 // Admin are the figures of the admin listener that are computed when they are read.
@@ -79,7 +83,7 @@ func (m *Metrics) Serve(a Admin) {
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxIdempotencyKeys", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxIdempotencyKeys", "maxRewindEvents", "maxOlderBytes", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -101,6 +105,8 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_authorizing", "Requests for streams that wait to be authorized (maxAuthorizing).", func() float64 { return float64(streams.Authorizing()) })
 	m.IdleEvicted = r.counter("fanfare_idle_connections_closed_total", "Connections without a request that were closed because there were too many (maxIdleConnections).")
 	r.gauge("fanfare_pinned_bytes", "Bytes of events that the history has dropped and slow clients keep in memory (maxPinnedBytes).", func() float64 { return float64(streams.Pinned()) })
+	r.gauge("fanfare_connections_waiting", "Streams that wait for older events from the log of the backplane.", func() float64 { return float64(streams.Waiting()) })
+	r.gauge("fanfare_older_bytes", "Bytes of older events that were fetched from the log of the backplane and streams have not read yet (maxOlderBytes).", func() float64 { return float64(streams.OlderBytes()) })
 	m.Handshakes = r.counters("fanfare_tls_handshakes_total", "result", "TLS handshakes on stream listeners, by result: ok, failed, timeout.")
 	for _, result := range []string{"ok", "failed", "timeout"} {
 		m.Handshakes.WithLabelValues(result)

@@ -1,0 +1,204 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+
+	"fanfare/cluster/nats"
+)
+
+const (
+	// readyTimeout bounds how long the server may take to read its files.
+	readyTimeout = 10 * time.Minute
+	// consumersMemory bounds what readers need; events are on disk.
+	consumersMemory = 64 << 20
+)
+
+// Log is a cluster.Log and a cluster.Bus with a server in this process. Make one with Open.
+type Log struct {
+	*nats.Log
+	server *server.Server
+	disk   *disk
+	lock   *os.File
+
+	closeOnce sync.Once
+}
+
+// Open starts the server on the directory and opens the log. It returns an error that says what to do if another process has the
+// directory, or if it cannot be written.
+func Open(ctx context.Context, o Options) (*Log, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("dataDir %s: %w", o.Dir, err)
+	}
+	lock, err := acquire(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{lock: lock}
+	if l.disk, err = openDisk(o); err != nil {
+		l.abort()
+		return nil, err
+	}
+	if l.server, err = start(ctx, o); err != nil {
+		l.abort()
+		return nil, err
+	}
+	o.Log.Disk = l.disk
+	if l.Log, err = nats.Open(ctx, o.Log.WithConnection(natsgo.InProcessServer(l.server))); err != nil {
+		l.abort()
+		return nil, fmt.Errorf("dataDir %s: %w", o.Dir, err)
+	}
+	l.disk.begin()
+	return l, nil
+}
+
+// Close ends the connection and the server, and notes that everything is on disk.
+func (l *Log) Close() {
+	l.closeOnce.Do(func() {
+		l.Log.Close()
+		l.server.Shutdown()
+		l.server.WaitForShutdown()
+		l.disk.end()
+		_ = l.lock.Close()
+	})
+}
+
+// abort undoes what Open has done. The directory stays marked as it was.
+func (l *Log) abort() {
+	if l.server != nil {
+		l.server.Shutdown()
+		l.server.WaitForShutdown()
+	}
+	if l.disk != nil {
+		l.disk.abandon()
+	}
+	_ = l.lock.Close()
+}
+
+// start runs a server that listens to nobody.
+func start(ctx context.Context, o Options) (*server.Server, error) {
+	interval := serverInterval
+	if o.Fsync == FsyncInterval {
+		interval = o.Interval
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "fanfare", DontListen: true, NoSigs: true,
+		JetStream: true, StoreDir: o.Dir, JetStreamMaxMemory: consumersMemory,
+		SyncAlways: o.Fsync == FsyncAlways, SyncInterval: interval,
+		MaxPayload: int32(max(minPayload, o.Log.MaxEventBytes) + payloadRoom),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dataDir %s: %w", o.Dir, err)
+	}
+	messages := &serverLog{log: o.Log.Logger}
+	s.SetLoggerV2(messages, false, false, false)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Start()
+	}()
+	ready := s.ReadyForConnections(timeout(ctx))
+	if ready && s.JetStreamEnabled() {
+		<-done
+		return s, nil
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	<-done
+	if err := messages.fatal(); err != nil {
+		return nil, fmt.Errorf("dataDir %s: the log cannot be opened: %w", o.Dir, err)
+	}
+	return nil, fmt.Errorf("dataDir %s: the log has not been read in time", o.Dir)
+}
+
+func timeout(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(time.Until(deadline), readyTimeout)
+	}
+	return readyTimeout
+}
+
+// serverLog gets what the server logs. Its notices about every step of a start are not for a program that contains it.
+type serverLog struct {
+	log *slog.Logger
+	mu  sync.Mutex
+	err error
+}
+
+func (s *serverLog) text(format string, v []any) string { return fmt.Sprintf(format, v...) }
+
+func (s *serverLog) Noticef(string, ...any) {}
+func (s *serverLog) Debugf(string, ...any)  {}
+func (s *serverLog) Tracef(string, ...any)  {}
+
+func (s *serverLog) Warnf(format string, v ...any) {
+	s.log.Warn("the embedded NATS server warns", "message", s.text(format, v))
+}
+
+func (s *serverLog) Errorf(format string, v ...any) {
+	s.log.Error("the embedded NATS server reports an error", "message", s.text(format, v))
+}
+
+func (s *serverLog) Fatalf(format string, v ...any) {
+	s.mu.Lock()
+	s.err = errors.New(s.text(format, v))
+	s.mu.Unlock()
+}
+
+func (s *serverLog) fatal() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// blocks is the folder with the messages of a stream.
+func blocks(dir, stream string) string {
+	return filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
+}
+
+// newestBlock returns the number of the newest block in a folder, and whether there is one.
+func newestBlock(folder string) (newest int, ok bool, err error) {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	for _, entry := range entries {
+		if n, block := blockNumber(entry.Name()); block && (!ok || n > newest) {
+			newest, ok = n, true
+		}
+	}
+	return newest, ok, nil
+}
+
+// blockNumber reads the number of a name such as 12.blk.
+func blockNumber(name string) (n int, ok bool) {
+	text, ok := strings.CutSuffix(name, ".blk")
+	if !ok || text == "" || len(text) > 9 {
+		return 0, false
+	}
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + int(text[i]-'0')
+	}
+	return n, true
+}
