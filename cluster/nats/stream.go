@@ -203,6 +203,11 @@ func createdText(info *streamInfo) string { return info.Created.UTC().Format(tim
 // State returns the state of a partition as the leader of its stream knows it.
 func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 	info, err := l.info(ctx, p)
+	if isCode(err, codeStreamNotFound) { // it was deleted: without another one nothing could be published
+		if info, err = l.ensureStream(ctx, p); err == nil {
+			l.log.Error("the stream was gone and has been made anew: its events are lost", "stream", l.o.streamName(p))
+		}
+	}
 	if err != nil {
 		return cluster.State{}, err
 	}
