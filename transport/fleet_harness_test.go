@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,8 +25,19 @@ type fleet struct {
 type fleetNode struct {
 	*rig
 	node *cluster.Node
-	log  *memlog.Log
+	log  *countedLog
 	bus  *memlog.Bus
+}
+
+// countedLog counts the appends of a node.
+type countedLog struct {
+	*memlog.Log
+	appends atomic.Int64
+}
+
+func (l *countedLog) Append(ctx context.Context, messages []cluster.Message, results []cluster.Result) {
+	l.appends.Add(1)
+	l.Log.Append(ctx, messages, results)
 }
 
 // fleetOptions are what startFleet makes a fleet of.
@@ -61,7 +74,7 @@ func startFleet(t testing.TB, o fleetOptions) *fleet {
 // add starts one more server.
 func (f *fleet) add(o fleetOptions) *fleetNode {
 	f.t.Helper()
-	n := &fleetNode{log: f.broker.Log(), bus: f.broker.Bus()}
+	n := &fleetNode{log: &countedLog{Log: f.broker.Log()}, bus: f.broker.Bus()}
 	partitions := n.log.Partitions()
 	o.Engine.Log = &engine.LogOptions{Partitions: partitions, PartitionOf: func(key string) int { return cluster.PartitionOf(key, partitions) }}
 	name := fmt.Sprintf("node-%d", len(f.nodes)+1)
