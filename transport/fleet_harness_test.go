@@ -79,7 +79,7 @@ func (f *fleet) add(o fleetOptions) *fleetNode {
 	o.Engine.Log = &engine.LogOptions{Partitions: partitions, PartitionOf: func(key string) int { return cluster.PartitionOf(key, partitions) }}
 	name := fmt.Sprintf("node-%d", len(f.nodes)+1)
 	o.backplane = func(eng *engine.Engine) *cluster.Node {
-		options := cluster.Options{Name: name, Engine: eng, Log: n.log, Bus: n.bus, Logger: slog.New(slog.DiscardHandler)}
+		options := cluster.Options{Name: name, Engine: eng, Log: n.log, Bus: n.bus, Logger: slog.New(slog.DiscardHandler), FleetTimeout: eventually.Patience / 2}
 		if o.node != nil {
 			o.node(&options)
 		}
@@ -119,7 +119,5 @@ func (f *fleet) waitApplied() {
 	}
 }
 
-// short makes nodes wait for less time.
-func short(o *cluster.Options) {
-	o.PublishTimeout, o.FleetTimeout = 300*time.Millisecond, 300*time.Millisecond
-}
+// short makes nodes wait for less time, for tests in which they wait in vain.
+func short(o *cluster.Options) { o.PublishTimeout, o.FleetTimeout = 2*time.Second, 2*time.Second }
