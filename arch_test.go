@@ -62,7 +62,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/nats-io/nats.go", "github.com/goccy/go-json", "golang.org/x/sync"},
 	},
 	"cluster/embedded": { // the only importer of the server
-		own:    []string{"cluster"},
+		own:    []string{"cluster", "internal/ratelog"},
 		others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "golang.org/x/sys"},
 	},
 	"cluster/redis": {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},

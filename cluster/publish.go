@@ -101,11 +101,7 @@ func (p *publication) store(ctx context.Context) {
 		if len(p.pending) == 0 {
 			return
 		}
-		switch away := p.away(); {
-		case away && p.n.o.Queue:
-			p.n.queue.add(p)
-			return
-		case away && p.n.longAway():
+		if p.away() && (p.n.o.Queue || p.n.longAway()) {
 			p.giveUp()
 			return
 		}
@@ -127,8 +123,8 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 		batch[i] = p.messages[at]
 		got[i] = Result{Err: ErrAway}
 	}
-	p.places = p.n.places()
-	if p.n.o.Log.Connected() { // otherwise Append would wait
+	if p.n.canAppend(attemptCtx) {
+		p.places = p.n.places()
 		p.n.o.Log.Append(attemptCtx, batch, got)
 	}
 
@@ -161,6 +157,30 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 	}
 }
 
+// canAppend waits until the readers of all partitions have agreed with the log about the epoch since the connection was
+// interrupted. Otherwise this node could store events under sequences that are in use, before anybody has seen that the log
+// has gone back. It returns false if the broker is away, or ctx is done.
+func (n *Node) canAppend(ctx context.Context) bool {
+	for _, p := range n.partitions {
+		p.mu.Lock()
+		for !p.agreed {
+			session := p.sessions
+			p.mu.Unlock()
+			if !n.o.Log.Connected() {
+				return false // Append would wait
+			}
+			select {
+			case <-session:
+			case <-ctx.Done():
+				return false
+			}
+			p.mu.Lock()
+		}
+		p.mu.Unlock()
+	}
+	return n.o.Log.Connected()
+}
+
 // failOvertaken makes pending messages final if a later message of the same key is stored. A broadcast is of every key.
 func (p *publication) failOvertaken() {
 	byKey := map[string]int{}
@@ -186,7 +206,7 @@ func (p *publication) failOvertaken() {
 	})
 }
 
-// away reports whether the broker is away: none of the pending messages could be sent.
+// away reports whether the broker is away, and none of the pending messages could be sent.
 func (p *publication) away() bool {
 	if p.n.o.Log.Connected() {
 		p.n.awaySince.Store(0)
@@ -205,6 +225,10 @@ func (n *Node) longAway() bool {
 
 // giveUp makes the pending messages final.
 func (p *publication) giveUp() {
+	if p.n.o.Queue && p.away() {
+		p.n.queue.add(p)
+		return
+	}
 	for _, at := range p.pending {
 		p.fail(at)
 	}

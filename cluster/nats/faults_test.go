@@ -255,6 +255,13 @@ func TestEditedStream(t *testing.T) {
 		t.Errorf("%q, want %q", got, want[5:])
 	}
 
+	for after, tooOld := range map[uint64]bool{2: true, 4: true, 8: false} {
+		q := cluster.Query{Key: "news", After: after, Through: 9, Max: 100, Scan: 100, Bytes: 1000}
+		if got, err := fetchAll(t, l, q); errors.Is(err, cluster.ErrTooOld) != tooOld {
+			t.Errorf("after %d: %q, %v", after, got, err)
+		}
+	}
+
 	// After a purge the newest sequences have no entry, and no message comes that would show it.
 	if err := l.request(patient(t), "STREAM.PURGE.fanfare", nil, &ok); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,9 @@ type streamInfo struct {
 		Messages uint64 `json:"messages"`
 		First    uint64 `json:"first_seq"`
 		Last     uint64 `json:"last_seq"`
+		// Lost counts the sequences between First and Last that have no message, and LostSeqs has them if they were asked for.
+		Lost     int      `json:"num_deleted"`
+		LostSeqs []uint64 `json:"deleted"`
 	} `json:"state"`
 }
 
@@ -199,6 +202,11 @@ func createdText(info *streamInfo) string { return info.Created.UTC().Format(tim
 // State returns the state of a partition as the leader of its stream knows it.
 func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 	info, err := l.info(ctx, p)
+	if isCode(err, codeStreamNotFound) { // it was deleted: without another one nothing could be published
+		if info, err = l.ensureStream(ctx, p); err == nil {
+			l.log.Error("the stream was gone and has been made anew: its events are lost", "stream", l.o.streamName(p))
+		}
+	}
 	if err != nil {
 		return cluster.State{}, err
 	}

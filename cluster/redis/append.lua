@@ -7,14 +7,15 @@
 -- Returns for each message: 's' and its sequence, 'd' and the sequence of the message that was stored before with the same ID,
 -- or the error that prevented it: CONFLICT, EPOCH, or one of Redis's.
 --
--- The run is the replication ID: it changes when the server starts and when a replica is promoted, and never comes back. An epoch
--- belongs to one run. So an epoch and a sequence name one entry, whatever a failover loses.
+-- A run is what one server does from its start, or its promotion, to its end or its next promotion. Its name is the server's run ID,
+-- and the replication ID that the server had before it was promoted. An epoch belongs to one run, in which sequences only grow. So an
+-- epoch and a sequence name one entry, whatever a failover loses.
 local stream, facts = KEYS[1], KEYS[2]
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
   return redis.error_reply('READONLY this server is a replica')
 end
-local run = string.match(info, 'master_replid:(%w+)')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') .. ':' .. string.match(info, 'master_replid2:(%w+)')
 local alone = string.find(info, 'connected_slaves:0\r', 1, true)
 
 local function text(n) return string.format('%.0f', n) end

@@ -2,11 +2,14 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/rueidis"
 
@@ -16,35 +19,55 @@ import (
 // oldestVersion is the first Redis with XTRIM MINID and XADD's options, which the scripts need.
 const oldestVersion = "6.2"
 
-// link is a connection to Redis that belongs to one user. It never connects again: after an error the user closes it and dials
-// anew, so that a Sentinel is asked again, and another address gets its turn.
+// link is a connection to Redis. It never connects again, although rueidis would: after an error the user closes it and dials anew,
+// so that a Sentinel is asked again, and the addresses are tried from the first one.
 type link struct {
 	rueidis.Client
-	hangUp context.CancelFunc
+	dedicated rueidis.DedicatedClient // nil unless dial was asked for it
+	release   func()
+	hangUp    context.CancelFunc
+	sealed    atomic.Bool
+	users     int  // guarded by Log.sharing, for the shared link
+	retired   bool // likewise: close it when it has no users
 }
 
 func (k *link) close() {
 	k.hangUp() // before Close, which then has nothing to wait for
+	if k.dedicated != nil {
+		k.dedicated.Close()
+		k.release()
+	}
 	k.Client.Close()
 }
 
+// errSealed is why rueidis cannot connect again.
+var errSealed = errors.New("the connection to redis was lost, or Sentinels know another primary")
+
 var errReplica = errors.New("this server is a replica, and a log needs the primary: name the primary in redisURL, or the Sentinels (?master_set=NAME)")
 
-// dial connects to the primary, at the first address that leads to it. The connection ends with ctx. oneNode asks for a connection
-// to any one node of a Redis Cluster: a message that is published on one of them reaches the subscribers of all.
-func (l *Log) dial(ctx context.Context, oneNode bool) (k *link, err error) {
+// linkKind says what a link is for.
+type linkKind uint8
+
+const (
+	linkShared    linkKind = iota
+	linkDedicated          // with a connection of its own
+	linkBus                // likewise, and to any one node of a Redis Cluster: what is published there reaches the subscribers of all
+)
+
+// dial connects to the primary, at the first address that leads to it. The connection ends with ctx.
+func (l *Log) dial(ctx context.Context, kind linkKind) (k *link, err error) {
 	if l.client.Sentinel.MasterSet != "" { // rueidis tries the Sentinels in turn
-		return l.dialAt(ctx, l.client.InitAddress, oneNode)
+		return l.dialAt(ctx, l.client.InitAddress, kind)
 	}
 	for _, address := range l.client.InitAddress {
-		if k, err = l.dialAt(ctx, []string{address}, oneNode); err == nil || ctx.Err() != nil {
+		if k, err = l.dialAt(ctx, []string{address}, kind); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
 	return k, err
 }
 
-func (l *Log) dialAt(ctx context.Context, addresses []string, oneNode bool) (k *link, err error) {
+func (l *Log) dialAt(ctx context.Context, addresses []string, kind linkKind) (k *link, err error) {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -52,27 +75,36 @@ func (l *Log) dialAt(ctx context.Context, addresses []string, oneNode bool) (k *
 		}
 	}()
 	defer l.recovered(&err)
+	k = &link{hangUp: hangUp}
+	dial := redisconn.Dialer(ctx, l.client)
 	o := l.client
-	o.DialCtxFn = redisconn.Dialer(ctx, l.client)
+	o.DialCtxFn = func(attempt context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+		if k.sealed.Load() {
+			hangUp() // the user must know
+			return nil, errSealed
+		}
+		return dial(attempt, addr, d, config)
+	}
 	o.InitAddress, o.ForceSingleClient = addresses, true
-	client, err := rueidis.NewClient(o)
-	if err != nil {
+	if k.Client, err = rueidis.NewClient(o); err != nil {
 		return nil, err
 	}
-	k = &link{Client: client, hangUp: hangUp}
 	cluster, err := k.hello(ctx, l)
 	if err != nil {
 		k.close()
 		return nil, err
 	}
-	if !cluster || oneNode {
-		return k, nil
+	if cluster && kind != linkBus {
+		k.Client.Close()
+		o.ForceSingleClient = false
+		if k.Client, err = rueidis.NewClient(o); err != nil {
+			return nil, err
+		}
 	}
-	client.Close()
-	o.ForceSingleClient = false
-	if k.Client, err = rueidis.NewClient(o); err != nil {
-		return nil, err
+	if kind != linkShared {
+		k.dedicated, k.release = k.Dedicate()
 	}
+	k.sealed.Store(!cluster) // the client of a cluster connects to its nodes when it needs them
 	return k, nil
 }
 

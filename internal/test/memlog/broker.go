@@ -31,6 +31,8 @@ type Broker struct {
 	logs      []*Log
 	buses     []*Bus
 
+	history [][]Stored // by partition, see History
+
 	// Faults, see the methods that set them.
 	down, stalled, holdAcks, holdFetches bool
 	loseAcks, drop, refuse               int
@@ -44,6 +46,7 @@ type partition struct {
 	first, last uint64
 	ids         map[string]stored
 	unsynced    bool
+	history     *[]Stored
 }
 
 type entry struct {
@@ -69,9 +72,25 @@ func New(partitions int) *Broker {
 func (b *Broker) create(partitions int) {
 	b.creations++
 	b.parts = nil
-	for range partitions {
-		b.parts = append(b.parts, &partition{entries: map[uint64]entry{}, first: 1, ids: map[string]stored{}})
+	if b.history == nil {
+		b.history = make([][]Stored, partitions)
 	}
+	for i := range partitions {
+		b.parts = append(b.parts, &partition{entries: map[uint64]entry{}, first: 1, ids: map[string]stored{}, history: &b.history[i]})
+	}
+}
+
+// Stored is an entry that a partition has, or had before it went back.
+type Stored struct {
+	Seq     uint64
+	Message cluster.Message
+}
+
+// History returns everything that a partition has ever stored, in the order in which it was stored.
+func (b *Broker) History(partition int) []Stored {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.history[partition])
 }
 
 // change runs f and wakes everybody who waits.
@@ -189,6 +208,7 @@ func (b *Broker) LargestBusMessage() int {
 func (p *partition) put(e entry) uint64 {
 	p.last++
 	p.entries[p.last] = e
+	*p.history = append(*p.history, Stored{p.last, e.m})
 	if e.m.Op == cluster.OpEpoch {
 		p.unsynced = false
 	}
