@@ -13,7 +13,7 @@ import (
 type Fsync uint8
 
 const (
-	// FsyncGroup syncs before publishes are answered, once for all that wait.
+	// FsyncGroup syncs before publishes are answered and events are delivered, once for all that wait.
 	FsyncGroup Fsync = iota
 	// FsyncAlways makes the server sync each event on its own.
 	FsyncAlways

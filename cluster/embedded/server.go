@@ -177,21 +177,26 @@ func blocks(dir, stream string) string {
 	return filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
 }
 
-// newestBlock returns the number of the newest block in a folder, and whether there is one.
-func newestBlock(folder string) (newest int, ok bool, err error) {
+// blockRange returns the numbers of the oldest and the newest block in a folder, and whether there is one.
+func blockRange(folder string) (oldest, newest int, ok bool, err error) {
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false, nil
+		return 0, 0, false, nil
 	}
 	if err != nil {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	for _, entry := range entries {
-		if n, block := blockNumber(entry.Name()); block && (!ok || n > newest) {
-			newest, ok = n, true
+		n, block := blockNumber(entry.Name())
+		if !block {
+			continue
 		}
+		if !ok {
+			oldest, newest, ok = n, n, true
+		}
+		oldest, newest = min(oldest, n), max(newest, n)
 	}
-	return newest, ok, nil
+	return oldest, newest, ok, nil
 }
 
 // blockNumber reads the number of a name such as 12.blk.
