@@ -88,6 +88,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.serverBytes = o.fit()
 	l := &Log{o: o, lock: lock, host: &host{}, messages: newServerLog(o.Log.Logger), stop: make(chan struct{})}
 	if l.disk, err = openDisk(o); err != nil {
 		l.abort()
@@ -138,7 +139,7 @@ func start(ctx context.Context, o Options, messages *serverLog) (*server.Server,
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "fanfare", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: o.Dir, JetStreamMaxMemory: consumersMemory,
+		JetStream: true, StoreDir: o.Dir, JetStreamMaxMemory: consumersMemory, JetStreamMaxStore: o.serverBytes,
 		SyncAlways: o.Fsync == FsyncAlways, SyncInterval: interval,
 		MaxPayload: int32(max(minPayload, o.Log.MaxEventBytes) + payloadRoom),
 	})
