@@ -245,14 +245,29 @@ func (p *publication) fail(at int) {
 // confirm checks what the log says about a stored message. A new entry must be above everything that was known before it
 // was sent. If it is not, the log has gone back: its reader finds out in which epoch the entry is. An entry before the
 // current epoch reaches nobody, so it is not confirmed.
+//
+// An entry that was stored before may have any place that is known. The log may have gone back all the same, and another node
+// may have stored the entry there before anybody noticed: the log's state says so.
 func (n *Node) confirm(ctx context.Context, m *Message, r Result, places []engine.Position) Result {
 	p := n.partitionOf(m)
 	before := places[p.index]
 	epoch, epochSeq := p.current()
 	switch {
 	case r.Duplicate:
-		r.Epoch = epoch
-		return r
+		state, err := n.o.Log.State(ctx, p.index)
+		if err != nil {
+			return Result{Err: ErrUnknown}
+		}
+		if epoch, epochSeq = p.current(); state.Epoch == epoch && state.Last >= before.Seq {
+			if r.Seq <= epochSeq {
+				return Result{Err: ErrUnknown}
+			}
+			r.Epoch = epoch
+			return r
+		}
+		if epoch == before.Epoch {
+			epoch, epochSeq = p.recheck(ctx, epoch)
+		}
 	case epoch == before.Epoch && r.Seq > before.Seq:
 		p.learn(engine.Position{Epoch: epoch, Seq: r.Seq})
 		r.Epoch = epoch

@@ -13,9 +13,9 @@ import (
 	"fanfare/transport"
 )
 
-// redisNames returns the channels and streams of the configuration, or nil without Redis.
+// redisNames returns the channels and streams of the configuration, or nil if there are none: Redis may be the backplane only.
 func redisNames(c *config.Config) (*redis.Names, error) {
-	if c.RedisURL == "" {
+	if c.RedisURL == "" || len(c.RedisChannels) == 0 && len(c.RedisStreams) == 0 {
 		return nil, nil
 	}
 	return redis.NewNames(c.RedisChannels, c.RedisStreams, c.RedisKeys)
