@@ -62,7 +62,7 @@ var arrows = map[string]struct{ own, others []string }{
 		others: []string{"github.com/nats-io/nats.go", "github.com/goccy/go-json", "golang.org/x/sync"},
 	},
 	"cluster/embedded": { // the only importer of the server
-		own:    []string{"cluster"},
+		own:    []string{"cluster", "internal/ratelog"},
 		others: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "golang.org/x/sys"},
 	},
 	"cluster/redis": {own: []string{"cluster", "internal/ratelog", "internal/redisconn"}, others: []string{"github.com/redis/rueidis"}},
@@ -101,6 +101,7 @@ var arrows = map[string]struct{ own, others []string }{
 	testPackages:           {own: []string{"codec"}},
 	"internal/test/memlog": {own: []string{"cluster"}},
 	"chaos":                {own: []string{"codec"}}, // knows the server by its wire alone
+	"bench/capacity":       {},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"slices"
@@ -26,6 +27,7 @@ const maxQuestions = 256
 // Kinds of bus messages.
 const (
 	kindHello    = "hello"
+	kindWho      = "who" // asks everybody for a hello
 	kindBye      = "bye"
 	kindQuestion = "question"
 	kindAnswer   = "answer"
@@ -96,7 +98,7 @@ func (f *fleet) start() {
 		ticker := time.NewTicker(announceInterval)
 		defer ticker.Stop()
 		for {
-			f.announce()
+			f.announce("")
 			select {
 			case <-ticker.C:
 			case <-f.n.ctx.Done():
@@ -107,8 +109,39 @@ func (f *fleet) start() {
 	})
 }
 
-// announce sends a hello to all nodes.
-func (f *fleet) announce() {
+// learnTimeout bounds the wait for what other nodes know.
+const learnTimeout = 500 * time.Millisecond
+
+// learn asks the known nodes what they know to be stored, and waits for it a short time.
+func (f *fleet) learn(ctx context.Context) {
+	if f.n.o.Bus == nil {
+		return
+	}
+	began := time.Now()
+	if f.send("", busMessage{Kind: kindWho}) != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		f.mu.Lock()
+		waiting := false
+		for _, other := range f.members {
+			waiting = waiting || other.heard.Before(began)
+		}
+		f.mu.Unlock()
+		if !waiting {
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// announce sends a hello to a node, or to all.
+func (f *fleet) announce(to string) {
 	hello := busMessage{Kind: kindHello}
 	for _, p := range f.n.partitions {
 		at := p.position()
@@ -126,7 +159,7 @@ func (f *fleet) announce() {
 		}
 	}
 	f.mu.Unlock()
-	_ = f.send("", hello) // the metric of the connection shows an error
+	_ = f.send(to, hello) // the metric of the connection shows an error
 }
 
 // hearOwn gets an announcement of this node: the bus works, and the others have got it too.
@@ -179,6 +212,8 @@ func (f *fleet) receive(data []byte) {
 	switch m.Kind {
 	case kindHello:
 		f.hear(m)
+	case kindWho:
+		f.announce(m.Node)
 	case kindBye:
 		f.mu.Lock()
 		if other := f.members[m.Node]; other != nil && other.instance == m.Instance {

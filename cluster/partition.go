@@ -50,7 +50,10 @@ type partition struct {
 	suspect  bool          // an answer of the log contradicts known: the reader must look at the state
 	stop     func(error)   // ends the current Read
 	waiters  []*waiter     // of waitApplied
-	sessions chan struct{} // closed and replaced when the reader has compared the log's state with its own
+	agreed   bool          // a session has compared the log's state with what is known, and has not ended
+	sessions chan struct{} // closed and replaced when agreed becomes true
+
+	meeting meeting // see Meet
 
 	// newestSeqs has the newest sequence of the keys of each hash: no key with this hash has an event after it. The reader
 	// raises it before the engine gets the event.

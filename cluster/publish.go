@@ -101,11 +101,7 @@ func (p *publication) store(ctx context.Context) {
 		if len(p.pending) == 0 {
 			return
 		}
-		switch away := p.away(); {
-		case away && p.n.o.Queue:
-			p.n.queue.add(p)
-			return
-		case away && p.n.longAway():
+		if p.away() && (p.n.o.Queue || p.n.longAway()) {
 			p.giveUp()
 			return
 		}
@@ -127,8 +123,8 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 		batch[i] = p.messages[at]
 		got[i] = Result{Err: ErrAway}
 	}
-	p.places = p.n.places()
-	if p.n.o.Log.Connected() { // otherwise Append would wait
+	if p.n.canAppend(attemptCtx) {
+		p.places = p.n.places()
 		p.n.o.Log.Append(attemptCtx, batch, got)
 	}
 
@@ -161,6 +157,30 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 	}
 }
 
+// canAppend waits until the readers of all partitions have agreed with the log about the epoch since the connection was
+// interrupted. Otherwise this node could store events under sequences that are in use, before anybody has seen that the log
+// has gone back. It returns false if the broker is away, or ctx is done.
+func (n *Node) canAppend(ctx context.Context) bool {
+	for _, p := range n.partitions {
+		p.mu.Lock()
+		for !p.agreed {
+			session := p.sessions
+			p.mu.Unlock()
+			if !n.o.Log.Connected() {
+				return false // Append would wait
+			}
+			select {
+			case <-session:
+			case <-ctx.Done():
+				return false
+			}
+			p.mu.Lock()
+		}
+		p.mu.Unlock()
+	}
+	return n.o.Log.Connected()
+}
+
 // failOvertaken makes pending messages final if a later message of the same key is stored. A broadcast is of every key.
 func (p *publication) failOvertaken() {
 	byKey := map[string]int{}
@@ -186,7 +206,7 @@ func (p *publication) failOvertaken() {
 	})
 }
 
-// away reports whether the broker is away: none of the pending messages could be sent.
+// away reports whether the broker is away, and none of the pending messages could be sent.
 func (p *publication) away() bool {
 	if p.n.o.Log.Connected() {
 		p.n.awaySince.Store(0)
@@ -205,6 +225,10 @@ func (n *Node) longAway() bool {
 
 // giveUp makes the pending messages final.
 func (p *publication) giveUp() {
+	if p.n.o.Queue && p.away() {
+		p.n.queue.add(p)
+		return
+	}
 	for _, at := range p.pending {
 		p.fail(at)
 	}
@@ -221,14 +245,29 @@ func (p *publication) fail(at int) {
 // confirm checks what the log says about a stored message. A new entry must be above everything that was known before it
 // was sent. If it is not, the log has gone back: its reader finds out in which epoch the entry is. An entry before the
 // current epoch reaches nobody, so it is not confirmed.
+//
+// An entry that was stored before may have any place that is known. The log may have gone back all the same, and another node
+// may have stored the entry there before anybody noticed: the log's state says so.
 func (n *Node) confirm(ctx context.Context, m *Message, r Result, places []engine.Position) Result {
 	p := n.partitionOf(m)
 	before := places[p.index]
 	epoch, epochSeq := p.current()
 	switch {
 	case r.Duplicate:
-		r.Epoch = epoch
-		return r
+		state, err := n.o.Log.State(ctx, p.index)
+		if err != nil {
+			return Result{Err: ErrUnknown}
+		}
+		if epoch, epochSeq = p.current(); state.Epoch == epoch && state.Last >= before.Seq {
+			if r.Seq <= epochSeq {
+				return Result{Err: ErrUnknown}
+			}
+			r.Epoch = epoch
+			return r
+		}
+		if epoch == before.Epoch {
+			epoch, epochSeq = p.recheck(ctx, epoch)
+		}
 	case epoch == before.Epoch && r.Seq > before.Seq:
 		p.learn(engine.Position{Epoch: epoch, Seq: r.Seq})
 		r.Epoch = epoch

@@ -108,6 +108,7 @@ func TestPublishGivesUp(t *testing.T) {
 			t.Errorf("unknown, then away: %+v, want ErrUnknown", r)
 		}
 		b.Up()
+		time.Sleep(2 * time.Second)
 		b.Drop(1)
 		time.AfterFunc(10*time.Millisecond, func() { b.Refuse(1, cluster.ErrFull) })
 		if r := a.publish(event("k", "6"))[0]; !errors.Is(r.Err, cluster.ErrUnknown) {
@@ -124,6 +125,27 @@ func TestPublishGivesUp(t *testing.T) {
 			t.Errorf("a large event: %+v, want ErrTooLarge", r)
 		}
 		equal(t, "stored", stored(b, 0), "1 4")
+	})
+}
+
+// After an interruption nothing is published before the reader has looked whether the log has gone back: the first event
+// could get a sequence that was used before.
+func TestPublishWaitsUntilTheReaderAgrees(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a := startNode(t, b, "a", nil)
+		a.settle(t)
+		for i := range 10 {
+			a.must(t, event("k", fmt.Sprint(i)))
+		}
+		b.Down()
+		time.Sleep(time.Second)
+		b.GoBack(0, 5)
+		b.Up()
+		a.must(t, event("k", "after"))
+		messages := b.Messages(0)
+		equal(t, "entries", len(messages), 8)
+		equal(t, "the entry after those that are left", messages[6].Op, cluster.OpEpoch)
 	})
 }
 

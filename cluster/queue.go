@@ -152,7 +152,7 @@ func (q *queue) drain() {
 	defer pause.Stop()
 	for {
 		failed := true
-		if q.n.o.Log.Connected() {
+		if q.canAppend() {
 			batch := q.next()
 			if batch == nil {
 				return
@@ -167,6 +167,12 @@ func (q *queue) drain() {
 			}
 		}
 	}
+}
+
+func (q *queue) canAppend() bool {
+	ctx, cancel := context.WithTimeout(q.n.ctx, q.n.o.PublishTimeout)
+	defer cancel()
+	return q.n.canAppend(ctx)
 }
 
 // next returns the next batch: the oldest message of each key, and a broadcast only alone. It returns nil, and drain must

@@ -78,14 +78,15 @@ func (p *partition) session(ctx context.Context) error {
 	p.stop = cancel
 	p.mu.Unlock()
 
+	if p.epoch != 0 {
+		p.n.fleet.learn(ctx) // others may know more than this node did when the connection was interrupted
+	}
 	if err := p.agree(ctx); err != nil {
 		return cause(ctx, err)
 	}
-	p.mu.Lock()
-	close(p.sessions)
-	p.sessions = make(chan struct{})
+	p.setAgreed(true)
+	defer p.setAgreed(false)
 	after := p.applied
-	p.mu.Unlock()
 	p.settle()
 
 	// Read the newest applied entry once more: if it is another one now, the log has gone back and on since.
@@ -114,6 +115,16 @@ func (p *partition) session(ctx context.Context) error {
 			p.idle(last)
 		})
 	return cause(ctx, err)
+}
+
+func (p *partition) setAgreed(agreed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agreed = agreed
+	if agreed {
+		close(p.sessions)
+		p.sessions = make(chan struct{})
+	}
 }
 
 // cause returns why ctx was canceled, if it was, otherwise err.

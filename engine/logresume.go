@@ -42,7 +42,7 @@ func (s *Subscriber) Missing() []Missing {
 }
 
 // Fill gives the subscriber the events of Missing()[i], in ascending order, or, with ok false, makes it report a gap in
-// their place. Events outside of the range, or from before another epoch began, count as ok false. The subscriber keeps
+// their place. Events outside of the range count as ok false, and so does everything if another epoch has begun. The subscriber keeps
 // the slice, and does not change it. Owner only, before the first call of Next.
 func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	l := s.log
@@ -53,6 +53,7 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	m.filled = true
 	part := &l.parts[l.heads[m.head].part]
 	last := m.after
+	ok = ok && part.p.current() == part.generation
 	for _, ev := range events {
 		pos := ev.pos()
 		ok = ok && pos > last && pos <= m.through
@@ -72,10 +73,9 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	}
 	l.backlogs[m.head] = backlog{events: events}
 	part.pos = min(part.pos, events[0].pos()-1)
-	l.heads[m.head].pos = events[0].pos()
 }
 
-// startReading is called by the first Next.
+// startReading is called by the first Next. It looks at the heads of all cursors before an event of one is returned.
 func (s *Subscriber) startReading() {
 	l := s.log
 	l.started = true
@@ -83,6 +83,10 @@ func (s *Subscriber) startReading() {
 		s.Fill(i, nil, false)
 	}
 	l.missing = nil
+	// Look at the rings before anything is taken from a backlog: events of other keys come in between.
+	for slot := range l.parts {
+		s.look(int32(slot))
+	}
 }
 
 // resumeInLog sets the cursors, which have joined their keys, to the place after the id that the client gave.
@@ -102,7 +106,11 @@ func (s *Subscriber) resumeInLog(e *Engine, id string, rewind Rewind) Resumed {
 		}
 		result := s.placeInLog(id, rewind)
 		racePoint()
-		if !slices.ContainsFunc(l.parts, func(part readPosition) bool { return part.generation != part.p.current() }) {
+		same := true
+		for i := range l.parts {
+			same = same && l.parts[i].generation == l.parts[i].p.current()
+		}
+		if same {
 			return result
 		}
 	}

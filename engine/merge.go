@@ -1,5 +1,7 @@
 package engine
 
+import "sync/atomic"
+
 // logReader is what a Subscriber has in log mode. All of it belongs to the subscriber's owner.
 //
 // The subscriber reads its keys and the internal key of broadcasts in merged order: within a partition, by position. So
@@ -37,8 +39,9 @@ type readPosition struct {
 	// pos is the position of the client: it has received every event of its keys up to here, or a gap for it.
 	pos uint64
 	// seen is the watermark that was loaded before the heads were looked at. Next returns nothing above it.
-	seen  uint64
-	limit uint64 // where a graceful close ends
+	seen uint64
+	// limit is where a graceful close ends. Whoever closes the subscriber sets it, see setLimits.
+	limit atomic.Uint64
 	// ahead is the position with which the client came, if that was above the watermark.
 	ahead uint64
 	// lost says that the client came with an id that is no place in this partition, and has yet to be told.
@@ -107,12 +110,7 @@ func (s *Subscriber) nextInLog(gaps bool) (Item, bool) {
 		if !r.Graceful() {
 			return Item{}, false
 		}
-		if !s.limitsSet {
-			s.limitsSet = true
-			for i := range l.parts {
-				l.parts[i].limit = l.parts[i].p.applied.Load()
-			}
-		}
+		s.limitsSet = true
 	}
 	for {
 		// A gap that was noted comes first.
@@ -173,13 +171,25 @@ func (s *Subscriber) readPart(slot int32, gaps bool) (Item, readResult) {
 	}
 }
 
+// setLimits is called before the subscriber gets a reason to end, and so before it leaves its keys. After that, a key may
+// be retired, and events may go to another key of the same name, which the cursor does not read.
+func (l *logReader) setLimits() {
+	for i := range l.parts {
+		l.parts[i].limit.CompareAndSwap(0, max(l.parts[i].p.applied.Load(), 1))
+	}
+}
+
 // look loads the watermark of a partition, and then looks at the heads. It returns false if the watermark is still the
 // same.
+//
+// The reason is loaded after the watermark. If an event up to the watermark went to another key because the subscriber had
+// left this one, then the subscriber had a reason before, and a limit before that, which is below the event.
 func (s *Subscriber) look(slot int32) bool {
 	part := &s.log.parts[slot]
 	w := part.p.applied.Load()
-	if s.limitsSet {
-		w = min(w, part.limit)
+	racePoint()
+	if s.reason.Load() != 0 {
+		w = min(w, part.limit.Load())
 	}
 	if w <= part.seen {
 		return false
@@ -201,7 +211,9 @@ func (s *Subscriber) lookAt(i int) {
 	part := &l.parts[h.part]
 	if l.backlogs != nil {
 		if b := &l.backlogs[i]; b.at < len(b.events) {
-			h.pos = b.events[b.at].pos()
+			if h.pos = b.events[b.at].pos(); h.pos > part.seen {
+				h.pos = 0
+			}
 			return
 		}
 	}

@@ -23,7 +23,9 @@ func (s *Subscriber) handleLapInLog(i int, part *readPosition) bool {
 	if gone {
 		return false // lapped again
 	}
-	missed, before := int64(next-at), part.seen
+	// The gap ends before the next event. If none is kept, it ends with the newest one that was dropped, which may be above
+	// the watermark that this subscriber has seen.
+	missed, before := int64(next-at), max(part.seen, k.extra.Load().floor.Load())
 	if ev != nil {
 		before = ev.pos() - 1
 	}
@@ -31,7 +33,7 @@ func (s *Subscriber) handleLapInLog(i int, part *readPosition) bool {
 	if ev != nil && ev.pos() <= part.pos {
 		return false // the client has them
 	}
-	if part.pos <= part.ahead || s.limitsSet && (ev == nil || ev.pos() > part.limit) {
+	if part.pos <= part.ahead || s.limitsSet && (ev == nil || ev.pos() > part.limit.Load()) {
 		missed = -1
 	}
 	s.noteGapInLog(i, Gap{
@@ -153,7 +155,7 @@ func (s *Subscriber) lagInLog() (events uint64) {
 		c := s.cursorOf(i)
 		end := c.key.tail() + 1
 		if s.limitsSet {
-			end = c.key.seek(l.parts[l.heads[i].part].limit, end-1)
+			end = c.key.seek(l.parts[l.heads[i].part].limit.Load(), end-1)
 		}
 		if end > c.next {
 			events += end - c.next

@@ -142,6 +142,9 @@ func (s *Subscriber) Close(r Reason) bool {
 	if r == 0 || r >= NumReasons {
 		r = ReasonError
 	}
+	if s.log != nil {
+		s.log.setLimits()
+	}
 	for {
 		old := Reason(s.reason.Load())
 		if old != 0 && (!old.Graceful() || r.Graceful()) {

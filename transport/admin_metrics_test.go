@@ -344,7 +344,7 @@ func (r *rig) waitAccepting() {
 }
 
 // slowStream opens a stream with a receive buffer that fills at once.
-func (r *rig) slowStream(query string) *wiretest.Conn {
+func (r *rig) slowStream(query string, header ...string) *wiretest.Conn {
 	r.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
@@ -354,7 +354,7 @@ func (r *rig) slowStream(query string) *wiretest.Conn {
 		r.t.Fatal(err)
 	}
 	w := wiretest.New(r.t, c)
-	w.Send(r.get(query))
+	w.Send(r.get(query, header...))
 	if w.ReadHead(); w.Status != 200 {
 		r.t.Fatal(w.Status)
 	}

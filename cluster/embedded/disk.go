@@ -35,7 +35,8 @@ type disk struct {
 	next     *group // publishes that wait for the next sync
 	last     []uint64
 	unsynced []bool
-	changed  bool // last or unsynced differ from the record
+	changed  bool  // last or unsynced differ from the record
+	failure  error // why events cannot be stored now
 
 	folders []folder // of each partition. Owned by run, and by Opened before and end after it.
 
@@ -171,6 +172,19 @@ func (d *disk) Sync(partitions []bool) error {
 	case <-d.stop:
 		return errClosed
 	}
+}
+
+// Err returns why events cannot be stored now, or nil.
+func (d *disk) Err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failure
+}
+
+func (d *disk) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failure = err
 }
 
 // Unsynced reports whether the partition needs a new epoch.

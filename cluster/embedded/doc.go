@@ -22,5 +22,7 @@
 // less than was confirmed (a damaged file, a copy of earlier), State says Unsynced, and the node begins a new epoch. Then clients that
 // come back are told of a gap, and no id stands for two events.
 //
+// While the disk is full or broken, events are refused (cluster.ErrFull). The server is started again when the disk can be written.
+//
 // A copy of the whole directory that is put back cannot be noticed: it is consistent. Remove the file record from it.
 package embedded

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,11 +28,50 @@ const (
 // Log is a cluster.Log and a cluster.Bus with a server in this process. Make one with Open.
 type Log struct {
 	*nats.Log
-	server *server.Server
-	disk   *disk
-	lock   *os.File
+	o    Options
+	disk *disk
+	lock *os.File
+	host *host
+	// messages tells of errors, so that supervise looks at the server.
+	messages *serverLog
 
+	stop      chan struct{}
+	done      sync.WaitGroup
 	closeOnce sync.Once
+}
+
+// host has the server that runs now: after an error of the disk another takes its place.
+type host struct {
+	mu     sync.Mutex
+	server *server.Server
+}
+
+func (h *host) get() *server.Server {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.server
+}
+
+func (h *host) set(s *server.Server) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.server = s
+}
+
+// InProcessConn makes a connection for the client.
+func (h *host) InProcessConn() (net.Conn, error) {
+	if s := h.get(); s != nil {
+		return s.InProcessConn()
+	}
+	return nil, errClosed
+}
+
+func (h *host) shutdown() {
+	if s := h.get(); s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		h.set(nil)
+	}
 }
 
 // Open starts the server on the directory and opens the log. It returns an error that says what to do if another process has the
@@ -49,30 +88,34 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{lock: lock}
+	l := &Log{o: o, lock: lock, host: &host{}, messages: newServerLog(o.Log.Logger), stop: make(chan struct{})}
 	if l.disk, err = openDisk(o); err != nil {
 		l.abort()
 		return nil, err
 	}
-	if l.server, err = start(ctx, o); err != nil {
+	s, err := start(ctx, o, l.messages)
+	if err != nil {
 		l.abort()
 		return nil, err
 	}
+	l.host.set(s)
 	o.Log.Disk = l.disk
-	if l.Log, err = nats.Open(ctx, o.Log.WithConnection(natsgo.InProcessServer(l.server))); err != nil {
+	if l.Log, err = nats.Open(ctx, o.Log.WithConnection(natsgo.InProcessServer(l.host))); err != nil {
 		l.abort()
 		return nil, fmt.Errorf("dataDir %s: %w", o.Dir, err)
 	}
 	l.disk.begin()
+	l.done.Go(l.supervise)
 	return l, nil
 }
 
 // Close ends the connection and the server, and notes that everything is on disk.
 func (l *Log) Close() {
 	l.closeOnce.Do(func() {
+		close(l.stop)
+		l.done.Wait()
 		l.Log.Close()
-		l.server.Shutdown()
-		l.server.WaitForShutdown()
+		l.host.shutdown()
 		l.disk.end()
 		_ = l.lock.Close()
 	})
@@ -80,10 +123,7 @@ func (l *Log) Close() {
 
 // abort undoes what Open has done. The directory stays marked as it was.
 func (l *Log) abort() {
-	if l.server != nil {
-		l.server.Shutdown()
-		l.server.WaitForShutdown()
-	}
+	l.host.shutdown()
 	if l.disk != nil {
 		l.disk.abandon()
 	}
@@ -91,7 +131,7 @@ func (l *Log) abort() {
 }
 
 // start runs a server that listens to nobody.
-func start(ctx context.Context, o Options) (*server.Server, error) {
+func start(ctx context.Context, o Options, messages *serverLog) (*server.Server, error) {
 	interval := serverInterval
 	if o.Fsync == FsyncInterval {
 		interval = o.Interval
@@ -105,7 +145,6 @@ func start(ctx context.Context, o Options) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dataDir %s: %w", o.Dir, err)
 	}
-	messages := &serverLog{log: o.Log.Logger}
 	s.SetLoggerV2(messages, false, false, false)
 	done := make(chan struct{})
 	go func() {
@@ -131,39 +170,6 @@ func timeout(ctx context.Context) time.Duration {
 		return min(time.Until(deadline), readyTimeout)
 	}
 	return readyTimeout
-}
-
-// serverLog gets what the server logs. Its notices about every step of a start are not for a program that contains it.
-type serverLog struct {
-	log *slog.Logger
-	mu  sync.Mutex
-	err error
-}
-
-func (s *serverLog) text(format string, v []any) string { return fmt.Sprintf(format, v...) }
-
-func (s *serverLog) Noticef(string, ...any) {}
-func (s *serverLog) Debugf(string, ...any)  {}
-func (s *serverLog) Tracef(string, ...any)  {}
-
-func (s *serverLog) Warnf(format string, v ...any) {
-	s.log.Warn("the embedded NATS server warns", "message", s.text(format, v))
-}
-
-func (s *serverLog) Errorf(format string, v ...any) {
-	s.log.Error("the embedded NATS server reports an error", "message", s.text(format, v))
-}
-
-func (s *serverLog) Fatalf(format string, v ...any) {
-	s.mu.Lock()
-	s.err = errors.New(s.text(format, v))
-	s.mu.Unlock()
-}
-
-func (s *serverLog) fatal() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // blocks is the folder with the messages of a stream.

@@ -13,6 +13,8 @@ import (
 	"fanfare/internal/test/proctest"
 )
 
+var errStop = errors.New("read enough")
+
 func patient(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	t.Cleanup(cancel)
@@ -64,7 +66,6 @@ func stateOf(t testing.TB, l cluster.Log, p int) cluster.State {
 func readAll(t testing.TB, l cluster.Log, p int) map[uint64]string {
 	t.Helper()
 	frames, last := map[uint64]string{}, stateOf(t, l, p).Last
-	errStop := errors.New("read enough")
 	if last == 0 {
 		return frames
 	}
@@ -83,7 +84,7 @@ func readAll(t testing.TB, l cluster.Log, p int) map[uint64]string {
 	return frames
 }
 
-// small makes blocks that are full soon: the server chooses their size by the limit of the stream.
+// small makes blocks of 4 MiB instead of 8: the server chooses their size by the limit of the stream.
 func small(dir string, f Fsync) Options {
-	return Options{Dir: dir, Fsync: f, Log: nats.Options{MaxBytes: 64 << 20}}
+	return Options{Dir: dir, Fsync: f, Log: nats.Options{MaxBytes: 30 << 20}}
 }

@@ -233,9 +233,15 @@ func (l *Log) exchange(ctx context.Context, c *call, out []outgoing, results []c
 	stored = make([]bool, l.o.Partitions)
 	open := len(out) // messages whose result is not known
 	for pause := firstRepeat; open > 0; pause = repeat {
+		if l.o.Disk != nil {
+			if err := l.o.Disk.Err(); err != nil {
+				giveUp(out, results, fmt.Errorf("%w: %w", cluster.ErrFull, err))
+				return stored
+			}
+		}
 		link, ok := l.awaitLink(ctx)
 		if !ok {
-			l.giveUp(out, results)
+			giveUp(out, results, cluster.ErrAway)
 			return stored
 		}
 		open -= l.send(ctx, out, results)
@@ -261,7 +267,7 @@ func (l *Log) exchange(ctx context.Context, c *call, out []outgoing, results []c
 			case <-ctx.Done():
 				timer.Stop()
 				l.collect(c, out, results, stored)
-				l.giveUp(out, results)
+				giveUp(out, results, cluster.ErrAway)
 				return stored
 			}
 		}
@@ -353,8 +359,8 @@ func (l *Log) collect(c *call, out []outgoing, results []cluster.Result, stored 
 	return settled, again
 }
 
-// giveUp sets the results that are not known when nobody waits any longer.
-func (l *Log) giveUp(out []outgoing, results []cluster.Result) {
+// giveUp sets the results that are not known when nobody waits any longer. reason is that of messages that were not sent.
+func giveUp(out []outgoing, results []cluster.Result, reason error) {
 	for i := range out {
 		o := &out[i]
 		switch {
@@ -363,9 +369,9 @@ func (l *Log) giveUp(out []outgoing, results []cluster.Result) {
 		case o.sent || o.doubt:
 			results[i].Err = cluster.ErrUnknown
 		case results[i].Err != nil: // the last answer was a refusal
-			results[i].Err = fmt.Errorf("%w: %w", cluster.ErrAway, results[i].Err)
+			results[i].Err = fmt.Errorf("%w: %w", reason, results[i].Err)
 		default:
-			results[i].Err = cluster.ErrAway
+			results[i].Err = reason
 		}
 		o.settled = true
 	}
@@ -395,7 +401,7 @@ func (l *Log) secure(stored []bool, messages []cluster.Message, out []outgoing, 
 		case err != nil:
 			results[i] = cluster.Result{Err: fmt.Errorf("%w: %w", cluster.ErrUnknown, err)}
 		default:
-			l.o.Disk.Stored(out[i].partition, results[i].Seq, messages[i].Op == cluster.OpEpoch)
+			l.o.Disk.Stored(out[i].partition, results[i].Seq, messages[i].Op == cluster.OpEpoch && messages[i].Begun == 0)
 		}
 	}
 }

@@ -255,6 +255,13 @@ func TestEditedStream(t *testing.T) {
 		t.Errorf("%q, want %q", got, want[5:])
 	}
 
+	for after, tooOld := range map[uint64]bool{2: true, 4: true, 8: false} {
+		q := cluster.Query{Key: "news", After: after, Through: 9, Max: 100, Scan: 100, Bytes: 1000}
+		if got, err := fetchAll(t, l, q); errors.Is(err, cluster.ErrTooOld) != tooOld {
+			t.Errorf("after %d: %q, %v", after, got, err)
+		}
+	}
+
 	// After a purge the newest sequences have no entry, and no message comes that would show it.
 	if err := l.request(patient(t), "STREAM.PURGE.fanfare", nil, &ok); err != nil {
 		t.Fatal(err)
@@ -369,6 +376,28 @@ func TestAway(t *testing.T) {
 	}
 	// What has no ID is not sent again after the connection, so it is answered when that is found to be dead.
 	if r := appendOne(patient(t), l, event("news", "5")); !errors.Is(r.Err, cluster.ErrUnknown) && !errors.Is(r.Err, cluster.ErrAway) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestNobodyAnswers has no stream for a while, which a server answers as it does while a stream has no leader.
+func TestNobodyAnswers(t *testing.T) {
+	l, _ := openNew(t, Options{})
+	var ok struct{}
+	if err := l.request(patient(t), "STREAM.DELETE.fanfare", nil, &ok); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if r := appendOne(short, l, event("news", "1")); !errors.Is(r.Err, cluster.ErrAway) || errors.Is(r.Err, cluster.ErrUnknown) {
+		t.Errorf("%+v: nothing was stored", r)
+	}
+	done := make(chan cluster.Result, 1)
+	go func() { done <- appendOne(patient(t), l, event("news", "2")) }()
+	if err := l.ensureStreamsAnew(); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-done; r.Err != nil || r.Seq != 1 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -97,8 +97,9 @@ func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) erro
 
 // checkRetention returns ErrTooOld if entries of an exact range may have been removed. n is how many are kept.
 //
-// A range that begins before the oldest entry of the partition may have had more. So may one of a key that has as many
-// entries as retentionPerKey allows: if older ones were removed, all that are kept are newer than they.
+// A range that begins before the oldest entry of the partition may have had more, and one from which the log has lost entries of
+// whatever key. So may one of a key that has as many entries as retentionPerKey allows: if older ones were removed, all that are
+// kept are newer than they.
 func (f *fetch) checkRetention(ctx context.Context, n int) error {
 	if !f.q.Since.IsZero() || f.q.Newest > 0 {
 		return nil // what is kept was asked for
@@ -116,6 +117,18 @@ func (f *fetch) checkRetention(ctx context.Context, n int) error {
 	}
 	if f.q.After+1 < min(oldest, f.q.Through+1) {
 		return fmt.Errorf("%w: the oldest has sequence %d", cluster.ErrTooOld, oldest)
+	}
+	if info.State.Lost == 0 || f.l.o.MaxPerKey > 0 {
+		return nil // with a limit for each key, entries in between are removed all the time
+	}
+	// Slow path: the stream was edited or damaged.
+	if err := f.l.request(ctx, "STREAM.INFO."+f.l.o.streamName(f.q.Partition), map[string]bool{"deleted_details": true}, info); err != nil {
+		return err
+	}
+	for _, seq := range info.State.LostSeqs {
+		if f.q.After < seq && seq <= f.q.Through {
+			return fmt.Errorf("%w: sequence %d is lost", cluster.ErrTooOld, seq)
+		}
 	}
 	return nil
 }

@@ -51,11 +51,13 @@ type Options struct {
 type Disk interface {
 	// Sync returns when everything that the log has acknowledged in these partitions is as safe as the fsync setting says.
 	Sync(partitions []bool) error
+	// Err returns why nothing can be stored now, such as a full disk, or nil.
+	Err() error
 	// Opened is called once, when the streams exist. last has the newest sequence of each partition.
 	Opened(last []uint64) error
 	// Unsynced reports whether entries that the log had confirmed may be lost, see cluster.State.
 	Unsynced(partition int) bool
-	// Stored is called after an entry of the partition was stored; epoch says that it begins an epoch.
+	// Stored is called after an entry of the partition was stored; epoch says that an epoch begins there.
 	Stored(partition int, seq uint64, epoch bool)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ type streamInfo struct {
 		Messages uint64 `json:"messages"`
 		First    uint64 `json:"first_seq"`
 		Last     uint64 `json:"last_seq"`
+		// Lost counts the sequences between First and Last that have no message, and LostSeqs has them if they were asked for.
+		Lost     int      `json:"num_deleted"`
+		LostSeqs []uint64 `json:"deleted"`
 	} `json:"state"`
 }
 
@@ -42,7 +46,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 	for p := range l.o.Partitions {
 		info, err := l.ensureStream(ctx, p)
 		for temporary(err) && ctx.Err() == nil { // a cluster that has just started has no leader yet
-			l.log.Warn("JetStream is not ready: trying again", "stream", l.o.streamName(p), "err", err)
+			l.limiter.Log(l.log, slog.LevelWarn, "prepare", "JetStream is not ready: trying again", "stream", l.o.streamName(p), "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(prepareRetry):
@@ -199,6 +203,11 @@ func createdText(info *streamInfo) string { return info.Created.UTC().Format(tim
 // State returns the state of a partition as the leader of its stream knows it.
 func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 	info, err := l.info(ctx, p)
+	if isCode(err, codeStreamNotFound) { // it was deleted: without another one nothing could be published
+		if info, err = l.ensureStream(ctx, p); err == nil {
+			l.log.Error("the stream was gone and has been made anew: its events are lost", "stream", l.o.streamName(p))
+		}
+	}
 	if err != nil {
 		return cluster.State{}, err
 	}

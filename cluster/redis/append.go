@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/rueidis"
 
@@ -30,6 +31,8 @@ type appender struct {
 	l    *Log
 	p    *partition
 	wake chan struct{} // has room for one: the queue is not empty
+	// renew asks for another connection before the next batch, see Log.renew.
+	renew atomic.Bool
 
 	mu    sync.Mutex
 	queue []*item
@@ -170,10 +173,10 @@ func (it *item) finish(r cluster.Result) {
 
 // run appends until the log is closed.
 func (a *appender) run() {
-	var c *appendLink
+	var k *link
 	defer func() {
-		if c != nil {
-			c.close()
+		if k != nil {
+			k.close()
 		}
 		a.fail(cluster.ErrAway)
 	}()
@@ -184,47 +187,27 @@ func (a *appender) run() {
 		case <-a.wake:
 		}
 		for a.waiting() && a.l.ctx.Err() == nil {
-			if c == nil {
+			if a.renew.Swap(false) && k != nil {
+				k.close()
+				k = nil
+			}
+			if k == nil {
 				var err error
-				if c, err = a.dial(); err != nil {
-					c = nil
+				if k, err = a.l.dial(a.l.ctx, linkDedicated); err != nil {
+					k = nil
 					a.l.connected.Store(false)
 					a.l.explain(err)
 					a.fail(fmt.Errorf("%w: redis: %w", cluster.ErrAway, err))
 					break
 				}
 			}
-			if err := a.send(c); !stays(err) {
+			if err := a.send(k); !stays(err) {
 				a.l.explain(err)
-				c.close()
-				c = nil
+				k.close()
+				k = nil
 			}
 		}
 	}
-}
-
-// appendLink is the connection of an appender.
-type appendLink struct {
-	*link
-	rueidis.DedicatedClient
-	release func()
-}
-
-func (c *appendLink) close() {
-	c.hangUp()
-	c.DedicatedClient.Close()
-	c.release()
-	c.link.close()
-}
-
-func (a *appender) dial() (*appendLink, error) {
-	k, err := a.l.dial(a.l.ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	c := &appendLink{link: k}
-	c.DedicatedClient, c.release = k.Dedicate()
-	return c, nil
 }
 
 func (a *appender) waiting() bool {
@@ -267,7 +250,7 @@ func (a *appender) take() (batch []*item) {
 }
 
 // send appends a batch. An error that is not about single messages is returned.
-func (a *appender) send(c *appendLink) (err error) {
+func (a *appender) send(k *link) (err error) {
 	batch := a.take()
 	if len(batch) == 0 {
 		return nil
@@ -275,10 +258,10 @@ func (a *appender) send(c *appendLink) (err error) {
 	var answers []string
 	defer func() { a.answer(batch, answers, err) }()
 	defer a.l.recovered(&err)
-	keys, args := a.call(batch)
+	keys, args := a.call(batch, k.now())
 	ctx, cancel := context.WithTimeout(a.l.ctx, a.l.o.Timeout)
 	defer cancel()
-	m, err := appendScript.run(ctx, c.DedicatedClient, keys, args)
+	m, err := appendScript.run(ctx, k.dedicated, keys, args)
 	if err == nil {
 		answers, err = m.AsStrSlice()
 	}
@@ -289,11 +272,12 @@ func (a *appender) send(c *appendLink) (err error) {
 }
 
 // call returns the keys and the arguments of append.lua.
-func (a *appender) call(batch []*item) (keys, args []string) {
+func (a *appender) call(batch []*item, now int64) (keys, args []string) {
 	keys = append(keys, a.p.stream, a.p.facts)
-	args = make([]string, 0, 3+8*len(batch))
+	args = make([]string, 0, 4+8*len(batch))
 	args = append(args, strconv.FormatInt(a.l.o.RetentionEntries, 10),
-		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(a.l.synced.Load()))
+		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(a.l.synced.Load()),
+		strconv.FormatInt(now, 10))
 	for _, it := range batch {
 		if it.id != "" {
 			keys = append(keys, it.id)

@@ -90,14 +90,12 @@ func (b *bus) own(name string) string { return b.channel + ":" + name }
 // session receives and sends until an error.
 func (b *bus) session(name string, handle func(data []byte)) (err error) {
 	defer b.l.recovered(&err)
-	k, err := b.l.dial(b.l.ctx, true)
+	k, err := b.l.dial(b.l.ctx, linkBus)
 	if err != nil {
 		return err
 	}
 	defer k.close()
-	c, release := k.Dedicate()
-	defer release()
-	defer c.Close()
+	c := k.dedicated
 	ended := c.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { handle([]byte(m.Message)) },
 	})

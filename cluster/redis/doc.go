@@ -22,8 +22,9 @@
 // Redis replicates asynchronously: a replica that is promoted may lack entries that were confirmed. The log has gone back then,
 // and sequences are given a second time. So that an epoch and a sequence never name two entries:
 //
-//  1. An epoch belongs to one run of the server, which Redis names by its replication ID. append.lua compares the two before
-//     it adds an entry, in the same step. In another run nothing but the beginning of a new epoch can be added.
+//  1. An epoch belongs to one run of one server: from its start or promotion to its end or next promotion. append.lua
+//     compares the two before it adds an entry, in the same step. In another run nothing but the beginning of a new epoch
+//     can be added.
 //  2. State reports a new run as Unsynced, so that a Node begins a new epoch.
 //  3. Each entry names its epoch. Read compares it with the epoch that its caller knows, and fails instead of handing over an
 //     entry of another one.

@@ -76,7 +76,7 @@ func New(o Options) (*Log, error) {
 func (l *Log) Close() {
 	l.close()
 	l.done.Wait()
-	l.drop(nil)
+	l.retire(nil)
 }
 
 // Partitions is the number of streams.
@@ -125,35 +125,58 @@ func (l *Log) use(ctx context.Context, do func(ctx context.Context, k *link) err
 		return err
 	}
 	defer func() {
-		if !stays(err) && !(errors.Is(err, context.Canceled) && l.ctx.Err() == nil) {
-			l.drop(k)
+		if !stays(err) && !errors.Is(err, context.Canceled) {
+			l.retire(k)
+			k.hangUp() // for its other users, too
 		}
+		l.unshare(k)
 	}()
 	defer l.recovered(&err)
 	return do(ctx, k)
 }
 
+// share returns the shared link. Its user calls unshare.
 func (l *Log) share() (*link, error) {
 	l.sharing.Lock()
 	defer l.sharing.Unlock()
-	if l.shared != nil {
-		return l.shared, nil
-	}
-	k, err := l.dial(l.ctx, false)
-	if err == nil {
+	if l.shared == nil {
+		k, err := l.dial(l.ctx, linkShared)
+		if err != nil {
+			return nil, err
+		}
 		l.shared = k
 	}
-	return k, err
+	l.shared.users++
+	return l.shared, nil
 }
 
-// drop closes the shared link if it is still k, or whatever it is if k is nil.
-func (l *Log) drop(k *link) {
+func (l *Log) unshare(k *link) {
 	l.sharing.Lock()
 	defer l.sharing.Unlock()
-	if l.shared != nil && (k == nil || l.shared == k) {
-		l.shared.close()
-		l.shared = nil
+	if k.users--; k.users == 0 && k.retired {
+		k.close()
 	}
+}
+
+// retire makes the next user dial anew, if k is the shared link; nil is whichever it is. The link is closed when nobody uses it any
+// more.
+func (l *Log) retire(k *link) {
+	l.sharing.Lock()
+	defer l.sharing.Unlock()
+	if l.shared == nil || k != nil && k != l.shared {
+		return
+	}
+	k, l.shared = l.shared, nil
+	if k.retired = true; k.users == 0 {
+		k.close()
+	}
+}
+
+// renew makes everything of a partition connect anew, after a Read has ended. The reader may have come to another server than the
+// one that the other connections lead to: both may think that they are the primary. State must be asked where Read has been.
+func (l *Log) renew(p *partition) {
+	p.appender.renew.Store(true)
+	l.retire(nil)
 }
 
 // keep applies the retention, notices a lost connection, and tells by State that a server is not safe any more.

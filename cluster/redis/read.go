@@ -43,16 +43,14 @@ func (l *Log) Read(ctx context.Context, partition int, after uint64, handle func
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	k, err := l.dial(ctx, false)
+	k, err := l.dial(ctx, linkDedicated)
 	if err != nil {
 		return err
 	}
 	defer k.close()
-	c, release := k.Dedicate()
-	defer release()
-	defer c.Close()
-	defer k.hangUp()
-	r := &reader{l: l, p: l.partitions[partition], c: c, last: after, page: firstPage, handle: handle}
+	p := l.partitions[partition]
+	defer l.renew(p)
+	r := &reader{l: l, p: p, c: k.dedicated, last: after, page: firstPage, handle: handle}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}

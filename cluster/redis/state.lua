@@ -9,8 +9,9 @@ local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
   return redis.error_reply('READONLY this server is a replica')
 end
-local run = string.match(info, 'master_replid:(%w+)')
-local promoted = not string.match(info, 'master_replid2:0+\r')
+local before = string.match(info, 'master_replid2:(%w+)')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') .. ':' .. before
+local promoted = not string.match(before, '^0+$')
 local alone = string.find(info, 'connected_slaves:0\r', 1, true)
 
 local f = redis.call('HMGET', facts, 'created', 'partitions', 'epoch', 'epochseq', 'run', 'safe', 'last')

@@ -13,7 +13,7 @@ import (
 	"fanfare/transport"
 )
 
-// redisNames returns the channels and streams of the configuration, or nil if there are none.
+// redisNames returns the channels and streams of the configuration, or nil if there are none: Redis may be the backplane only.
 func redisNames(c *config.Config) (*redis.Names, error) {
 	if c.RedisURL == "" || len(c.RedisChannels) == 0 && len(c.RedisStreams) == 0 {
 		return nil, nil

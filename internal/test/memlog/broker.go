@@ -31,6 +31,8 @@ type Broker struct {
 	logs      []*Log
 	buses     []*Bus
 
+	history [][]Stored // by partition, see History
+
 	// Faults, see the methods that set them.
 	down, stalled, holdAcks, holdFetches bool
 	loseAcks, drop, refuse               int
@@ -44,6 +46,7 @@ type partition struct {
 	first, last uint64
 	ids         map[string]stored
 	unsynced    bool
+	history     *[]Stored
 }
 
 type entry struct {
@@ -68,10 +71,30 @@ func New(partitions int) *Broker {
 
 func (b *Broker) create(partitions int) {
 	b.creations++
-	b.parts = nil
-	for range partitions {
-		b.parts = append(b.parts, &partition{entries: map[uint64]entry{}, first: 1, ids: map[string]stored{}})
+	for _, p := range b.parts {
+		p.forget(0)
 	}
+	b.parts = nil
+	if b.history == nil {
+		b.history = make([][]Stored, partitions)
+	}
+	for i := range partitions {
+		b.parts = append(b.parts, &partition{entries: map[uint64]entry{}, first: 1, ids: map[string]stored{}, history: &b.history[i]})
+	}
+}
+
+// Stored is an entry that a partition has, or had before it went back.
+type Stored struct {
+	Seq     uint64
+	Message cluster.Message
+	Gone    bool // the log has gone back behind it
+}
+
+// History returns everything that a partition has ever stored, in the order in which it was stored.
+func (b *Broker) History(partition int) []Stored {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.history[partition])
 }
 
 // change runs f and wakes everybody who waits.
@@ -115,6 +138,7 @@ func (b *Broker) GoBack(partition, n int) {
 			delete(p.entries, p.last)
 			p.last--
 		}
+		p.forget(p.last)
 		p.first = min(p.first, p.last+1)
 		maps.DeleteFunc(p.ids, func(_ string, s stored) bool { return s.seq > p.last })
 	})
@@ -186,9 +210,19 @@ func (b *Broker) LargestBusMessage() int {
 	return b.largest
 }
 
+// forget marks the entries after seq as gone.
+func (p *partition) forget(seq uint64) {
+	for i := range *p.history {
+		if e := &(*p.history)[i]; e.Seq > seq {
+			e.Gone = true
+		}
+	}
+}
+
 func (p *partition) put(e entry) uint64 {
 	p.last++
 	p.entries[p.last] = e
+	*p.history = append(*p.history, Stored{Seq: p.last, Message: e.m})
 	if e.m.Op == cluster.OpEpoch {
 		p.unsynced = false
 	}

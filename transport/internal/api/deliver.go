@@ -85,15 +85,9 @@ func (p *Publisher) append(ctx context.Context, messages []Message, receipts []R
 			entries[i].Op, entries[i].Key = cluster.OpBroadcast, ""
 		}
 	}
-	epochs := p.epochs()
 	p.backplane.Publish(ctx, entries, results)
-	for i, now := range p.epochs() {
-		if now != epochs[i] {
-			epochs[i] = 0 // in which of the two the event is cannot be told
-		}
-	}
 	for i := range results {
-		receipts[i] = p.receiptOf(&messages[i], &results[i], epochs)
+		receipts[i] = p.receiptOf(&messages[i], &results[i])
 	}
 }
 
@@ -104,32 +98,21 @@ func (p *Publisher) appendOne(ctx context.Context, m Message) Receipt {
 	return receipts[0]
 }
 
-// epochs are those of the partitions now.
-func (p *Publisher) epochs() []uint64 {
-	epochs := make([]uint64, len(p.backplane.Positions()))
-	for i := range epochs {
-		epochs[i] = p.eng.Applied(i).Epoch
-	}
-	return epochs
-}
-
 // receiptOf makes a receipt of what the backplane says.
-func (p *Publisher) receiptOf(m *Message, result *cluster.Result, epochs []uint64) Receipt {
+func (p *Publisher) receiptOf(m *Message, result *cluster.Result) Receipt {
 	if result.Err != nil {
 		return Receipt{Err: result.Err}
 	}
 	r := Receipt{Queued: result.Queued, Duplicate: result.Duplicate}
-	partition := 0
 	if m.All {
 		r.Keys, r.Subscribers = int(p.eng.Stats().Keys), p.eng.CountAll()
 	} else {
 		r.Subscribers = p.eng.Count(m.Key)
-		partition = cluster.PartitionOf(m.Key, len(epochs))
 	}
-	if epoch := epochs[partition]; epoch != 0 && !r.Queued {
-		r.Position = engine.Position{Epoch: epoch, Seq: result.Seq}
+	if !r.Queued {
+		r.Position = engine.Position{Epoch: result.Epoch, Seq: result.Seq}
 	}
-	if r.Position != (engine.Position{}) || m.Frame.IDLen > 0 {
+	if !r.Queued || m.Frame.IDLen > 0 {
 		r.ID = idOf(m.Frame, r.Position)
 	}
 	if r.Queued {

@@ -92,7 +92,7 @@ type Hub struct {
 	fetches    fetches      // of older events from the log
 	waiting    atomic.Int64 // streams that wait for older events
 
-	olderTimeout, idInterval time.Duration // the constants, except in tests
+	OlderTimeout, IDInterval time.Duration // the constants, except in tests
 
 	pinned atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
@@ -117,8 +117,8 @@ func NewHub(eng *engine.Engine, limit int, c *Config) (*Hub, error) {
 		rates:   connectRates{start: time.Now()},
 		stop:    make(chan struct{}),
 
-		olderTimeout: olderTimeout,
-		idInterval:   idInterval,
+		OlderTimeout: olderTimeout,
+		IDInterval:   idInterval,
 	}
 	h.fetches.hub = h
 	h.config.Store(c)
@@ -150,6 +150,13 @@ func (h *Hub) Pinned() int64 { return h.pinned.Load() }
 
 // Waiting returns the number of open streams that wait for older events from the log.
 func (h *Hub) Waiting() int { return int(h.waiting.Load()) }
+
+// Fetching returns the number of ranges of the log that streams wait for.
+func (h *Hub) Fetching() int {
+	h.fetches.mu.Lock()
+	defer h.fetches.mu.Unlock()
+	return len(h.fetches.ranges)
+}
 
 // OlderBytes returns the bytes of the older events that were fetched, and that streams have not read yet.
 func (h *Hub) OlderBytes() int64 { return h.fetches.bytes.Load() }

@@ -11,16 +11,15 @@ import (
 )
 
 // A stream that resumes where the rings do not reach back to needs events from the log. It has a head and heartbeats while
-// it waits for them, and no goroutine: the hub has a few, which fetch a range each. Streams that need the same range
-// share it, also those that come shortly after it was fetched, so a reconnect storm of one key costs the broker one fetch.
+// it waits for them, and no goroutine: the hub has a few, which fetch a range each. Streams that need the same range at
+// the same time share it. The backplane keeps what it has fetched for a while, so a reconnect storm of one key costs the
+// broker one fetch.
 //
 // What cannot be fetched in time, or would take too much memory, is a gap of the stream.
 
 const (
 	olderWorkers = 8                // fetches at once; the backplane has a limit of its own
 	olderTimeout = 30 * time.Second // for a fetch, with the time that it waits for its turn
-	// olderKept is how long a range is kept for those who come later.
-	olderKept = 2 * time.Second
 	// idInterval is how long a stream goes without an id: see dueID.
 	idInterval = time.Minute
 )
@@ -154,7 +153,7 @@ func (st *Stream) dropAll() {
 // dueID reports whether the client needs a newer id. The events of its keys are the only ones that come with one, and a
 // client of a quiet key would come back with an id that is far behind in the log, which the rings may not reach.
 func (st *Stream) dueID() bool {
-	return st.follows() && !st.more.waits && !st.hub.config.Load().PlainIDs && st.hub.clock.Load()-st.more.lastID >= st.hub.idInterval.Milliseconds()
+	return st.follows() && !st.more.waits && !st.hub.config.Load().PlainIDs && st.hub.clock.Load()-st.more.lastID >= st.hub.IDInterval.Milliseconds()
 }
 
 // noteID notes that the client gets an id with an event.
@@ -175,7 +174,9 @@ type fetches struct {
 	ranges map[engine.Missing]*fetch
 	queue  []*fetch // those that no worker has taken
 	busy   int      // workers
-	bytes  atomic.Int64
+	// held counts the ranges that have an event. Ranges share events, so bytes are those of the memory that they take.
+	held  map[*engine.Event]int
+	bytes atomic.Int64
 }
 
 // fetch is a range of the log. Its events and err are set before a stream that waits for it is told.
@@ -186,11 +187,10 @@ type fetch struct {
 	stop    func() bool // ends the watch of ctx
 	events  []*engine.Event
 	err     error
-	bytes   int64
 
 	// Under fetches.mu.
 	streams map[*Stream]int // that wait for it, and how often
-	holders int             // streams that have it or wait for it, and 1 while it is kept
+	holders int             // streams that have it or wait for it
 	done    bool
 }
 
@@ -208,21 +208,15 @@ func (f *fetches) join(m engine.Missing, st *Stream) *fetch {
 		r = f.begin(m)
 	}
 	r.holders++
-	done := r.done
-	if !done {
-		r.streams[st]++
-	}
+	r.streams[st]++
 	f.mu.Unlock()
-	if done {
-		st.arrived()
-	}
 	return r
 }
 
 // begin makes a range and has it fetched. The caller holds mu.
 func (f *fetches) begin(m engine.Missing) *fetch {
 	r := &fetch{missing: m, streams: map[*Stream]int{}}
-	r.ctx, r.cancel = context.WithTimeout(context.Background(), f.hub.olderTimeout)
+	r.ctx, r.cancel = context.WithTimeout(context.Background(), f.hub.OlderTimeout)
 	r.stop = context.AfterFunc(r.ctx, func() { f.end(r, nil, r.ctx.Err()) }) // also while it waits for its turn
 	if f.ranges == nil {
 		f.ranges = map[engine.Missing]*fetch{}
@@ -265,30 +259,26 @@ func (f *fetches) getSafely(r *fetch) (events []*engine.Event, err error) {
 
 // end tells those who wait for a range how it ended. Only the first call counts.
 func (f *fetches) end(r *fetch, events []*engine.Event, err error) {
-	var size int64
-	for _, ev := range events {
-		size += int64(len(ev.Bytes()))
-	}
 	f.mu.Lock()
 	if r.done {
 		f.mu.Unlock()
 		return
 	}
 	r.done = true
-	if limit := f.hub.config.Load().MaxOlderBytes; err == nil && size > 0 && f.bytes.Load()+size > limit {
-		f.hub.metrics.Refused[LimitOlder].Inc()
-		events, size, err = nil, 0, errOlderBytes
+	f.forget(r)
+	if err == nil && r.holders > 0 {
+		f.hold(events)
+		if f.bytes.Load() > f.hub.config.Load().MaxOlderBytes {
+			f.drop(events)
+			f.hub.metrics.Refused[LimitOlder].Inc()
+			err = errOlderBytes
+		}
 	}
-	r.events, r.err, r.bytes = events, err, size
-	f.bytes.Add(size)
+	if r.err = err; err == nil {
+		r.events = events
+	}
 	streams := r.streams
 	r.streams = nil
-	if err == nil {
-		r.holders++
-		time.AfterFunc(olderKept, func() { f.forget(r) })
-	} else if f.ranges[r.missing] == r {
-		delete(f.ranges, r.missing)
-	}
 	f.mu.Unlock()
 	r.stop()
 	r.cancel()
@@ -299,35 +289,50 @@ func (f *fetches) end(r *fetch, events []*engine.Event, err error) {
 	}
 }
 
-// forget ends the time for which a range is kept.
+// forget lets those who come later begin another fetch. The caller holds mu.
 func (f *fetches) forget(r *fetch) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.ranges[r.missing] == r {
 		delete(f.ranges, r.missing)
 	}
-	f.release(r)
 }
 
-// leave ends a stream's hold of a range, and its wait.
+// hold counts a range with these events. The caller holds mu.
+func (f *fetches) hold(events []*engine.Event) {
+	if f.held == nil {
+		f.held = map[*engine.Event]int{}
+	}
+	for _, ev := range events {
+		if f.held[ev]++; f.held[ev] == 1 {
+			f.bytes.Add(int64(len(ev.Bytes())))
+		}
+	}
+}
+
+// drop takes back what hold has counted. The caller holds mu.
+func (f *fetches) drop(events []*engine.Event) {
+	for _, ev := range events {
+		if f.held[ev]--; f.held[ev] == 0 {
+			delete(f.held, ev)
+			f.bytes.Add(-int64(len(ev.Bytes())))
+		}
+	}
+	if len(f.held) == 0 {
+		f.held = nil // a map does not shrink
+	}
+}
+
+// leave ends a stream's hold of a range, and its wait. A fetch for which nobody waits any more is given up.
 func (f *fetches) leave(r *fetch, st *Stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(r.streams, st)
-	f.release(r)
-}
-
-// release gives back one hold of a range. Nobody waits any more for one without holds: it is given up. The caller holds mu.
-func (f *fetches) release(r *fetch) {
 	if r.holders--; r.holders > 0 {
 		return
 	}
-	f.bytes.Add(-r.bytes)
-	r.bytes = 0
+	f.drop(r.events)
+	r.events = nil
 	if !r.done {
-		if f.ranges[r.missing] == r {
-			delete(f.ranges, r.missing)
-		}
+		f.forget(r)
 		r.cancel()
 	}
 }
