@@ -43,7 +43,8 @@ func (b *backplane) newestIDs(ctx context.Context, eng *engine.Engine, key strin
 		}
 	}
 	partition := cluster.PartitionOf(key, b.log.Partitions())
-	events, err := b.node.Older(ctx, engine.Missing{Partition: partition, Key: key, Through: eng.Applied(partition).Seq, Newest: n})
+	end := eng.Applied(partition)
+	events, err := b.node.Older(ctx, engine.Missing{Partition: partition, Key: key, Epoch: end.Epoch, Through: end.Seq, Newest: n})
 	if errors.Is(err, cluster.ErrTooOld) {
 		err = fmt.Errorf("%w: %w", redis.ErrTooOld, err)
 	}
