@@ -101,6 +101,7 @@ var arrows = map[string]struct{ own, others []string }{
 	testPackages:           {own: []string{"codec"}},
 	"internal/test/memlog": {own: []string{"cluster"}},
 	"chaos":                {own: []string{"codec"}}, // knows the server by its wire alone
+	"bench/capacity":       {},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},

@@ -43,18 +43,23 @@ import (
 // epochBit is the highest bit of every epoch: it is set and none above it, as the engine's epochs are.
 const epochBit = 61
 
+// randomBits is how many of the low bits of an epoch are random. Those above have the time in seconds.
+const randomBits = epochBit - 32
+
 // newEpoch returns an epoch above the given one. It consists of the time in seconds and random bits.
 func newEpoch(above uint64) uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	random := binary.NativeEndian.Uint64(b[:])
-	const timeBits = 32
-	epoch := 1<<epochBit | uint64(uint32(time.Now().Unix()))<<(epochBit-timeBits) | random>>(64-(epochBit-timeBits))
+	epoch := 1<<epochBit | uint64(uint32(time.Now().Unix()))<<randomBits | random>>(64-randomBits)
 	if epoch <= above { // the clock is behind
 		epoch = above + 1 + random%(1<<16)
 	}
 	return epoch
 }
+
+// beganAt returns about when newEpoch has made an epoch.
+func beganAt(epoch uint64) time.Time { return time.Unix(int64(uint32(epoch>>randomBits)), 0) }
 
 // stateTimeout bounds the calls of the log at the beginning of a session.
 const stateTimeout = 5 * time.Second

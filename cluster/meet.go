@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -9,108 +10,92 @@ import (
 	"fanfare/engine"
 )
 
-// How long Meet waits for the reader to meet an epoch on its own, and in all.
+// How often Meet looks at the log's state, and how long it waits in all.
 const (
-	meetPatience = 200 * time.Millisecond
+	meetInterval = 200 * time.Millisecond
 	meetTimeout  = 2 * time.Second
 )
+
+// clockSkew is how far the clock of the node that began an epoch may be ahead of the one here.
+const clockSkew = time.Minute
 
 // meeting is what the log said last about the epoch of a partition.
 type meeting struct {
 	mu    sync.Mutex
 	began time.Time // when the log was asked
-	epoch uint64    // what it said
-	err   error
+	epoch uint64    // what it said, or 0
 }
 
-// Meet waits, for up to two seconds, until this node has met the epochs of a client's last id. Call it before the client
-// subscribes. It returns at once unless the id has an epoch that may be newer than this node's.
+// Meet waits, for up to two seconds, until this node has met the epochs of a client's last id. Call it before a client of
+// these keys subscribes. It returns at once unless the id has an epoch that is newer than this node's.
 //
 // A client that comes from another node can know of an epoch before this node does. If it subscribed at once, this node
 // would not know its position, and would send it, after a gap, events of the last epoch that it already has.
-func (n *Node) Meet(ctx context.Context, lastID string) {
+func (n *Node) Meet(ctx context.Context, keys []string, lastID string) {
 	if lastID == "" {
 		return
 	}
-	arrived := time.Now()
+	partitions := []int{0}
+	for _, key := range keys {
+		if at := PartitionOf(key, len(n.partitions)); !slices.Contains(partitions, at) {
+			partitions = append(partitions, at)
+		}
+	}
+	slices.Sort(partitions)
+	parts := strings.Split(lastID, ",")
+	if len(parts) != len(partitions) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
-	for part := range strings.SplitSeq(lastID, ",") {
+	for i, part := range parts {
+		p := n.partitions[partitions[i]]
 		at, ok := engine.ParsePosition(part)
-		if !ok || !n.mayBeNewer(at.Epoch) {
-			continue // fast path
-		}
-		for _, p := range n.partitions {
-			if p.begins(ctx, at.Epoch, arrived) {
-				p.meet(ctx, at.Epoch)
-			}
+		if epoch, _ := p.current(); ok && at.Epoch > epoch && plausible(at.Epoch) { // slow path
+			p.meet(ctx, at.Epoch)
 		}
 	}
 }
 
-// begins reports whether the partition has the epoch. While the broker is away it waits.
-func (p *partition) begins(ctx context.Context, epoch uint64, arrived time.Time) bool {
-	for {
-		newest, err := p.newestEpoch(ctx, arrived)
-		if err == nil || p.position().Epoch == epoch { // another node has announced it
-			return newest == epoch || err != nil
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(meetPatience):
-			arrived = time.Now()
-		}
-	}
+// plausible reports whether an epoch can have begun: newEpoch has made it, and not in the future.
+func plausible(epoch uint64) bool {
+	return epoch>>epochBit == 1 && beganAt(epoch).Before(time.Now().Add(clockSkew))
 }
 
-// mayBeNewer reports whether an epoch is none of this node's, and newer than one of them.
-func (n *Node) mayBeNewer(epoch uint64) bool {
-	newer := false
-	for _, p := range n.partitions {
-		current, _ := p.current()
-		if current == epoch {
-			return false
-		}
-		newer = newer || epoch > current
-	}
-	return newer && epoch>>epochBit == 1
-}
-
-// newestEpoch returns the epoch that the log has. All calls that wait for an answer share the next one, so that any number
-// of clients with old ids makes one question at a time.
-func (p *partition) newestEpoch(ctx context.Context, arrived time.Time) (uint64, error) {
-	p.meeting.mu.Lock()
-	defer p.meeting.mu.Unlock()
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	if p.meeting.began.Before(arrived) {
-		p.meeting.began = time.Now()
-		var state State
-		state, p.meeting.err = p.n.o.Log.State(ctx, p.index)
-		p.meeting.epoch = state.Epoch
-	}
-	return p.meeting.epoch, p.meeting.err
-}
-
-// meet waits until the reader is in the epoch. A reader that waits for sequences which the log has no more must look at the
-// state first.
+// meet waits until the reader is in the epoch, or in a newer one. A reader that waits for sequences which the log has no
+// more must look at the state first.
 func (p *partition) meet(ctx context.Context, epoch uint64) {
 	done, cancel := p.waitApplied(engine.Position{Epoch: epoch})
 	defer cancel()
-	timer := time.NewTimer(meetPatience)
-	defer timer.Stop()
+	ticker := time.NewTicker(meetInterval)
+	defer ticker.Stop()
 	for {
+		if newest := p.newestEpoch(ctx, time.Now()); newest != 0 {
+			if p.mu.Lock(); p.epoch < newest {
+				p.stop(errChanged)
+			}
+			p.mu.Unlock()
+		}
 		select {
 		case <-done:
 			return
 		case <-ctx.Done():
 			return
-		case <-timer.C:
-			p.mu.Lock()
-			p.stop(errChanged)
-			p.mu.Unlock()
+		case <-ticker.C:
 		}
 	}
+}
+
+// newestEpoch returns the epoch that the log has, or 0 if it does not answer. All calls that wait for an answer share the
+// next one, so that any number of clients makes one question at a time.
+func (p *partition) newestEpoch(ctx context.Context, arrived time.Time) uint64 {
+	p.meeting.mu.Lock()
+	defer p.meeting.mu.Unlock()
+	if ctx.Err() == nil && p.meeting.began.Before(arrived) {
+		p.meeting.began, p.meeting.epoch = time.Now(), 0
+		if state, err := p.n.o.Log.State(ctx, p.index); err == nil {
+			p.meeting.epoch = state.Epoch
+		}
+	}
+	return p.meeting.epoch
 }

@@ -16,7 +16,8 @@ const (
 	olderTotal = 64 << 20 // of the frames that are kept for others
 	// olderTTL is how long fetched events are kept after their last use: the clients of a key come back within seconds.
 	olderTTL     = 10 * time.Second
-	olderTimeout = 10 * time.Second // of one fetch
+	olderTimeout = 10 * time.Second // of one fetch, with repetitions
+	olderRetry   = 200 * time.Millisecond
 	// olderGrain widens a fetch to multiples of this many entries, so that clients at slightly different positions share it.
 	olderGrain    = 1024
 	olderGather   = 2 * time.Millisecond // how long a flight waits for others that want to take part
@@ -228,14 +229,25 @@ func (o *older) fly(k olderKey, s *olderState, f *flight) {
 	want := span{epoch: epoch, after: f.after, through: f.through}
 	o.mu.Unlock()
 
+	// Fetch. If the broker cannot be reached, try again: to wait is better than a gap.
 	fresh := span{}
-	if err == nil && k.rewind() {
-		fresh, err = o.fetchRewind(ctx, k, want, epochSeq)
-	} else if err == nil {
-		fresh, err = o.fetchMissing(ctx, k, old, want, epochSeq)
-	}
-	if err == nil {
-		err = p.checkEpoch(ctx, epoch)
+	for err == nil {
+		if k.rewind() {
+			fresh, err = o.fetchRewind(ctx, k, want, epochSeq)
+		} else {
+			fresh, err = o.fetchMissing(ctx, k, old, want, epochSeq)
+		}
+		if err == nil {
+			err = p.checkEpoch(ctx, epoch)
+		}
+		if err == nil || errors.Is(err, ErrTooOld) || errors.Is(err, errEpochChanged) {
+			break
+		}
+		select {
+		case <-time.After(olderRetry):
+			err = nil
+		case <-ctx.Done():
+		}
 	}
 
 	o.mu.Lock()

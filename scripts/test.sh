@@ -41,11 +41,15 @@ readonly govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The same everywhere, whatever the environment or `go env -w` says. No build needs the commit, and git refuses to report it in a
 # checkout that belongs to another user.
-export GOFLAGS=-buildvcs=false
+# `go test` vets nothing, because check_vet and the nested modules' `go vet ./...` do, with all of vet's checks.
+export GOFLAGS='-buildvcs=false -vet=off'
 
 # Tests hold thousands of sockets. The soft limit is often 1024; the hard one may be as low as 20,000 in a container.
 ulimit -S -n "$(ulimit -H -n)" || true
 echo "open files: $(ulimit -S -n)"
+
+# It mostly waits for the network, and the static checks beside it need Go and a C compiler alone.
+install_npm_packages() { scripts/install.sh npm; }
 
 check_gofmt() {
     local unformatted
@@ -90,20 +94,23 @@ check_platforms() {
 # race_test PACKAGE... runs the tests of one package at a time: some hold thousands of sockets, or all the memory they may.
 race_test() { go_test -race -count=1 -p 1 -timeout "$timeout" "$@"; }
 
-# Two halves, so that one waits for its programs while the other one computes.
+# Three lanes, so that one waits for its programs while another one computes.
 test_race_libraries() {
     local packages
     packages=$(go list ./... | grep -vE "$of_programs")
     # shellcheck disable=SC2086 # one word for each package
     race_test $packages
 }
-test_race_programs() {
-    local packages
-    packages=$(go list ./... | grep -E "$of_programs")
-    # shellcheck disable=SC2086 # one word for each package
-    race_test $packages
-}
+test_race_commands() { race_test ./cmd/...; }
 readonly of_programs='^fanfare(/(abuse|cmd|deploy|docs|scripts)(/|$)|$)'
+
+# These run the binary, as it is released, and have hardly any code of their own: the race detector would find races of attackers
+# and readers only, for twice the processor time. In the long form it is in the binary that abuse attacks.
+test_documents() {
+    if [ -n "${FANFARE_LONG:-}" ]; then race_test ./abuse/... ./deploy/... ./docs/... ./scripts/...; else
+        go_test -count=1 -p 1 -timeout "$timeout" ./abuse/... ./deploy/... ./docs/... ./scripts/...
+    fi
+}
 
 # Tests of allocations, stacks, memory and delays depend on the race detector, which changes all of these. They run once more without
 # it, and no others: scripts/without_race.sh says which. Packages with programs run the programs without it anyway.
@@ -169,12 +176,12 @@ test_programs() {
     (test_manifests)
 }
 
-step "packages: install what the tests need" scripts/install.sh
+step "packages: install what the tests need" scripts/install.sh debian
 step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
 step "import arrows, sizes and names of files" go_test -count=1 .
-step "static checks: vet, the other systems, staticcheck, govulncheck" side_by_side check_vet check_staticcheck check_vulnerabilities
-step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_programs test_egg_plugin test_programs
+step "static checks: vet, the other systems, staticcheck, govulncheck; npm packages" side_by_side install_npm_packages check_vet check_staticcheck check_vulnerabilities
+step "tests with the race detector; the Egg plugin; documents, attacks; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_commands test_documents test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 [ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh

@@ -47,6 +47,11 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	if counted != nil {
 		defer counted.state.CompareAndSwap(handling, answering)
 	}
+	defer func() {
+		if s.adminConns.draining.Load() { // looked at after the event is published: DrainAdmin may have begun meanwhile
+			ctx.SetConnectionClose()
+		}
+	}()
 	s.api.Handle(ctx, s.certificateOf(ctx.Conn()), func() {
 		if counted != nil {
 			counted.state.Store(handling)

@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,8 +25,19 @@ type fleet struct {
 type fleetNode struct {
 	*rig
 	node *cluster.Node
-	log  *memlog.Log
+	log  *countedLog
 	bus  *memlog.Bus
+}
+
+// countedLog counts the appends of a node.
+type countedLog struct {
+	*memlog.Log
+	appends atomic.Int64
+}
+
+func (l *countedLog) Append(ctx context.Context, messages []cluster.Message, results []cluster.Result) {
+	l.appends.Add(1)
+	l.Log.Append(ctx, messages, results)
 }
 
 // fleetOptions are what startFleet makes a fleet of.
@@ -61,12 +74,12 @@ func startFleet(t testing.TB, o fleetOptions) *fleet {
 // add starts one more server.
 func (f *fleet) add(o fleetOptions) *fleetNode {
 	f.t.Helper()
-	n := &fleetNode{log: f.broker.Log(), bus: f.broker.Bus()}
+	n := &fleetNode{log: &countedLog{Log: f.broker.Log()}, bus: f.broker.Bus()}
 	partitions := n.log.Partitions()
 	o.Engine.Log = &engine.LogOptions{Partitions: partitions, PartitionOf: func(key string) int { return cluster.PartitionOf(key, partitions) }}
 	name := fmt.Sprintf("node-%d", len(f.nodes)+1)
 	o.backplane = func(eng *engine.Engine) *cluster.Node {
-		options := cluster.Options{Name: name, Engine: eng, Log: n.log, Bus: n.bus, Logger: slog.New(slog.DiscardHandler)}
+		options := cluster.Options{Name: name, Engine: eng, Log: n.log, Bus: n.bus, Logger: slog.New(slog.DiscardHandler), FleetTimeout: eventually.Patience / 2}
 		if o.node != nil {
 			o.node(&options)
 		}
@@ -106,7 +119,5 @@ func (f *fleet) waitApplied() {
 	}
 }
 
-// short makes nodes wait for less time.
-func short(o *cluster.Options) {
-	o.PublishTimeout, o.FleetTimeout = 300*time.Millisecond, 300*time.Millisecond
-}
+// short makes nodes wait for less time, for tests in which they wait in vain.
+func short(o *cluster.Options) { o.PublishTimeout, o.FleetTimeout = 2*time.Second, 2*time.Second }

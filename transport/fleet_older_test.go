@@ -175,7 +175,9 @@ func TestOlderFails(t *testing.T) {
 		} {
 			t.Run(via+" "+name, func(t *testing.T) {
 				o := fleetOptions{via: via, nodes: 1, rigOptions: rigOptions{Engine: smallRings, Options: fail.options}}
-				o.prepare = func(s *Server) { s.streams.OlderTimeout = 300 * time.Millisecond }
+				if name == "timeout" {
+					o.prepare = func(s *Server) { s.streams.OlderTimeout = 300 * time.Millisecond }
+				}
 				f := startFleet(t, o)
 				n := f.nodes[0]
 				ids := f.fill("k", 0, 49)

@@ -401,7 +401,7 @@ func (l *Log) secure(stored []bool, messages []cluster.Message, out []outgoing, 
 		case err != nil:
 			results[i] = cluster.Result{Err: fmt.Errorf("%w: %w", cluster.ErrUnknown, err)}
 		default:
-			l.o.Disk.Stored(out[i].partition, results[i].Seq, messages[i].Op == cluster.OpEpoch)
+			l.o.Disk.Stored(out[i].partition, results[i].Seq, messages[i].Op == cluster.OpEpoch && messages[i].Begun == 0)
 		}
 	}
 }

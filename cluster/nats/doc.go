@@ -29,6 +29,30 @@
 //
 // # Permissions
 //
-// A user needs to publish to ff.>, $JS.API.STREAM.*.fanfare*, $JS.API.STREAM.MSG.GET.fanfare*, $JS.API.DIRECT.GET.fanfare* and
-// $JS.API.CONSUMER.> (fanfare stands for natsStream), and to subscribe to ff.bus.> and _INBOX.>.
+// A user of the server needs these, where fanfare stands for natsStream and ff for what its subjects begin with. CREATE and UPDATE of
+// streams are not needed if the streams exist with the same settings.
+//
+//	publish:   ff.>, $JS.API.STREAM.INFO.fanfare*, $JS.API.STREAM.CREATE.fanfare*, $JS.API.STREAM.UPDATE.fanfare*,
+//	           $JS.API.STREAM.MSG.GET.fanfare*, $JS.API.DIRECT.GET.fanfare*, $JS.API.CONSUMER.CREATE.fanfare*.*,
+//	           $JS.API.CONSUMER.MSG.NEXT.fanfare*.*, $JS.API.CONSUMER.DELETE.fanfare*.*
+//	subscribe: ff.bus.>, _INBOX.>
+//
+// NATS has no wildcards within a token: write each stream's name instead of fanfare*, which is more than one only with several partitions.
+//
+// # Figures
+//
+// Two cores, which the tests of a whole team shared (load 20 to 30), so read ratios and processor times, not rates. nats-server 2.15.3 as a
+// process of its own, one server, file storage, 64 bytes; by `go test -run '^$' -bench . ./cluster/nats`:
+//
+//	                                              broker CPU   node CPU
+//	an event, 1 publisher waits for each              90 us      70 us    p50 0.12 ms
+//	an event, 64 publishers wait                      15 us      15 us    p50 1.7 ms
+//	an event in batches of 100                        16 us       9 us
+//	an event that is read while catching up          3.3 us     3.6 us    75,000 a second
+//	Fetch that finds nothing newer                   0.23 ms    0.23 ms
+//	Fetch of 10 events that follow each other        0.8 ms     0.5 ms
+//	Fetch of 10 events among 100,000 others          4.5 ms     1.1 ms
+//
+// Fetch by an ephemeral consumer with a filter costs the broker as much (0.7 ms and 5.0 ms), and in a cluster each consumer is a
+// decision of all servers. Direct reads are none.
 package nats

@@ -379,3 +379,25 @@ func TestAway(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestNobodyAnswers has no stream for a while, which a server answers as it does while a stream has no leader.
+func TestNobodyAnswers(t *testing.T) {
+	l, _ := openNew(t, Options{})
+	var ok struct{}
+	if err := l.request(patient(t), "STREAM.DELETE.fanfare", nil, &ok); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if r := appendOne(short, l, event("news", "1")); !errors.Is(r.Err, cluster.ErrAway) || errors.Is(r.Err, cluster.ErrUnknown) {
+		t.Errorf("%+v: nothing was stored", r)
+	}
+	done := make(chan cluster.Result, 1)
+	go func() { done <- appendOne(patient(t), l, event("news", "2")) }()
+	if err := l.ensureStreamsAnew(); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-done; r.Err != nil || r.Seq != 1 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -57,7 +57,7 @@ type Disk interface {
 	Opened(last []uint64) error
 	// Unsynced reports whether entries that the log had confirmed may be lost, see cluster.State.
 	Unsynced(partition int) bool
-	// Stored is called after an entry of the partition was stored; epoch says that it begins an epoch.
+	// Stored is called after an entry of the partition was stored; epoch says that an epoch begins there.
 	Stored(partition int, seq uint64, epoch bool)
 }
 

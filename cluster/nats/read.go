@@ -127,6 +127,11 @@ func (r *reader) run(ctx context.Context) error {
 				return err
 			}
 		}
+		select {
+		case <-r.link: // the caller looks at the state before it goes on, even if messages still come
+			return errLost
+		default:
+		}
 		var msg *natsgo.Msg
 		select {
 		case msg = <-r.messages: // fast path

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +46,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 	for p := range l.o.Partitions {
 		info, err := l.ensureStream(ctx, p)
 		for temporary(err) && ctx.Err() == nil { // a cluster that has just started has no leader yet
-			l.log.Warn("JetStream is not ready: trying again", "stream", l.o.streamName(p), "err", err)
+			l.limiter.Log(l.log, slog.LevelWarn, "prepare", "JetStream is not ready: trying again", "stream", l.o.streamName(p), "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(prepareRetry):

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanfare/cluster"
 	"fanfare/internal/test/natstest"
 )
 
@@ -112,6 +113,43 @@ func TestLoginIsRefused(t *testing.T) {
 	refused(t, Options{URL: "nats://fanfare:wrong@" + s.Addr}, strings.Replace(want, "nats://", "nats://xxxxx@", 1))
 	refused(t, Options{URL: s.URL(), Credentials: "/nowhere/fanfare.creds"}, "natsURL "+s.URL()+": ")
 	open(t, Options{URL: "nats://fanfare:p%40ss@" + s.Addr})
+}
+
+// TestPermissions has a user with the permissions that the package comment names, and no others.
+func TestPermissions(t *testing.T) {
+	s := (&natstest.Server{T: t, Config: `authorization: {users: [{user: fanfare, password: secret, permissions: {
+		publish: ["ff.>", "$JS.API.STREAM.INFO.fanfare", "$JS.API.STREAM.CREATE.fanfare", "$JS.API.STREAM.UPDATE.fanfare",
+			"$JS.API.STREAM.MSG.GET.fanfare", "$JS.API.DIRECT.GET.fanfare", "$JS.API.CONSUMER.CREATE.fanfare.*",
+			"$JS.API.CONSUMER.MSG.NEXT.fanfare.*", "$JS.API.CONSUMER.DELETE.fanfare.*"],
+		subscribe: ["ff.bus.>", "_INBOX.>"]}}]}`}).Start()
+	url := "nats://fanfare:secret@" + s.Addr
+	open(t, Options{URL: url})
+	l, text := open(t, Options{URL: url, MaxAge: time.Hour})
+	for range 3 {
+		appendAll(t, l, event("news", "x"))
+	}
+	if got := readTo(t, l, 0, 0, 3); len(got) != 3 {
+		t.Errorf("%q", got)
+	}
+	for _, q := range []cluster.Query{{Key: "news", Through: 3}, {Key: "news", Through: 3, Newest: 2}, {Key: "news", Through: 3, Since: time.Now()}} {
+		q.Max, q.Scan, q.Bytes = 10, 10, 1000
+		if _, err := fetchAll(t, l, q); err != nil {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+	if _, err := l.State(patient(t), 0); err != nil {
+		t.Error(err)
+	}
+	got := make(chan string, 10)
+	if err := l.Receive("a", func(data []byte) { got <- string(data) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Send("a", []byte("x")); err != nil || <-got != "x" {
+		t.Error(err)
+	}
+	if r := text.Find("NATS reports an error"); r != nil {
+		t.Errorf("%v", r)
+	}
 }
 
 func TestSmallPayloads(t *testing.T) {

@@ -258,7 +258,7 @@ func (a *appender) send(k *link) (err error) {
 	var answers []string
 	defer func() { a.answer(batch, answers, err) }()
 	defer a.l.recovered(&err)
-	keys, args := a.call(batch)
+	keys, args := a.call(batch, k.now())
 	ctx, cancel := context.WithTimeout(a.l.ctx, a.l.o.Timeout)
 	defer cancel()
 	m, err := appendScript.run(ctx, k.dedicated, keys, args)
@@ -272,11 +272,12 @@ func (a *appender) send(k *link) (err error) {
 }
 
 // call returns the keys and the arguments of append.lua.
-func (a *appender) call(batch []*item) (keys, args []string) {
+func (a *appender) call(batch []*item, now int64) (keys, args []string) {
 	keys = append(keys, a.p.stream, a.p.facts)
-	args = make([]string, 0, 3+8*len(batch))
+	args = make([]string, 0, 4+8*len(batch))
 	args = append(args, strconv.FormatInt(a.l.o.RetentionEntries, 10),
-		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(a.l.synced.Load()))
+		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(a.l.synced.Load()),
+		strconv.FormatInt(now, 10))
 	for _, it := range batch {
 		if it.id != "" {
 			keys = append(keys, it.id)

@@ -1,9 +1,10 @@
 -- Appends messages to the stream of a partition, each under the next sequence.
 --
 -- KEYS: the stream, its facts, and one key for each message that has an ID
--- ARGV: the largest length ('0': none), the duplicate window in milliseconds, '1' if Redis confirms only what is on disk,
---       then for each message: kind ('m', or 'x' for the beginning of an epoch), the place of its ID in KEYS ('0': none), three
---       random digits, its key, its header, its frame, the sequence that it must get ('0': any), the epoch that it begins
+-- ARGV: the largest length ('0': none), the duplicate window in milliseconds, '1' if Redis confirms only what is on disk, when this
+--       was sent in microseconds of this server's clock ('0': unknown), then for each message: kind ('m', or 'x' for the beginning of
+--       an epoch), the place of its ID in KEYS ('0': none), three random digits, its key, its header, its frame, the sequence that it
+--       must get ('0': any), the epoch that it begins
 -- Returns for each message: 's' and its sequence, 'd' and the sequence of the message that was stored before with the same ID,
 -- or the error that prevented it: CONFLICT, EPOCH, or one of Redis's.
 --
@@ -37,7 +38,12 @@ if safe == '1' and (not alone or ARGV[3] ~= '1') then
 end
 
 local now = redis.call('TIME')
-at = math.max(at, now[1] * 1000000 + now[2]) -- the times of the entries never go back
+now = now[1] * 1000000 + now[2]
+-- What the network has held for long may have been repeated by another connection, and the window that would show it has ended.
+if ARGV[4] ~= '0' and now - ARGV[4] > ARGV[2] * 500 then
+  return redis.error_reply('LATE the messages were sent more than half a duplicate window ago')
+end
+at = math.max(at, now) -- the times of the entries never go back
 
 local function add(digits, key, header, frame)
   for try = 1, 2 do
@@ -59,7 +65,7 @@ local function add(digits, key, header, frame)
 end
 
 local results, stored = {}, false
-for i = 4, #ARGV, 8 do
+for i = 5, #ARGV, 8 do
   local kind, place, digits, key, header, frame, want, newEpoch = unpack(ARGV, i, i + 7)
   local result
   local before = place ~= '0' and redis.call('GET', KEYS[tonumber(place)])

@@ -63,6 +63,7 @@ func TestUnixSocket(t *testing.T) {
 
 // A replica cannot be written to. With several addresses the primary is found.
 func TestReplicaIsRefused(t *testing.T) {
+	t.Parallel()
 	s, replica := startServer(t), startServer(t)
 	replica.replicate(s)
 	l := startLog(t, Options{URL: replica.URL()})
@@ -76,6 +77,7 @@ func busPort(s *server) string { return s.Args[len(s.Args)-1] }
 
 // In a Redis Cluster each partition is on the node of its slot, and the bus is everywhere.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	const nodes, slots = 3, 16384
 	var servers []*server
 	for range nodes {
@@ -145,6 +147,7 @@ func sentinels(t *testing.T, primary *server, n int) (url string) {
 
 // The primary is killed, and Sentinels promote its replica.
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	primary, replica := startServer(t), startServer(t)
 	replica.replicate(primary)
 	url := sentinels(t, primary, 3)

@@ -43,7 +43,7 @@ func stays(err error) bool {
 	}
 	code, _, _ := strings.Cut(re.Error(), " ")
 	switch code {
-	case "READONLY", "UNBLOCKED", "MASTERDOWN", "LOADING", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "NOAUTH", "WRONGPASS":
+	case "READONLY", "UNBLOCKED", "MASTERDOWN", "LOADING", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LATE", "NOAUTH", "WRONGPASS":
 		return false
 	}
 	return true

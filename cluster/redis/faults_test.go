@@ -95,6 +95,7 @@ func TestKillNotDurable(t *testing.T) {
 
 // A server that has had a replica may have been replaced by it: its next run is another one, however durable it is.
 func TestReplicaEndsTrust(t *testing.T) {
+	t.Parallel()
 	s, replica := startServer(t, durable...), startServer(t)
 	l := startEpoch(t, Options{URL: s.URL()})
 	store(t, l, event("news", "a"))
@@ -127,6 +128,7 @@ func (s *server) safe() string {
 
 // A replica is promoted while the old primary still answers, and both are written to. No epoch and sequence name two events.
 func TestPromotion(t *testing.T) {
+	t.Parallel()
 	old, replica := startServer(t, durable...), startServer(t, durable...)
 	replica.replicate(old)
 	a := startEpoch(t, Options{URL: old.URL()})
@@ -217,6 +219,7 @@ func TestReadSkipsToTheNewestEpoch(t *testing.T) {
 }
 
 func TestDeletedLog(t *testing.T) {
+	t.Parallel()
 	for _, command := range []string{"FLUSHALL", "DEL {fanfare:0} {fanfare:0}:facts", "DEL {fanfare:0}:facts"} {
 		t.Run(command, func(t *testing.T) {
 			s := startServer(t)
@@ -246,6 +249,7 @@ func TestDeletedLog(t *testing.T) {
 
 // Entries that were trimmed or deleted before they were read are reported as a hole.
 func TestHoles(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	l := startEpoch(t, Options{URL: s.URL()})
 	for i := 2; i <= 20; i++ {
@@ -316,6 +320,7 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]Options{
 		"age":     {RetentionAge: 300 * time.Millisecond},
 		"bytes":   {RetentionBytes: 50_000},
@@ -391,6 +396,7 @@ func TestMemoryFull(t *testing.T) {
 
 // An answer that does not come in time is unknown, and the repetition with the same ID is stored once.
 func TestUnknown(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	p := wiretest.NewProxy(t, s.Addr)
 	l := startEpoch(t, Options{URL: "redis://" + p.Addr()})
@@ -437,6 +443,26 @@ func TestUnknown(t *testing.T) {
 		return r.Duplicate && r.Seq == 4, fmt.Sprint(r)
 	})
 	eventually.True(t, "the log is back", l.Connected)
+}
+
+// What the network holds for longer than the duplicate window is not stored when it comes after all: the node has repeated it.
+func TestLateMessages(t *testing.T) {
+	s := startServer(t)
+	l := startEpoch(t, Options{URL: s.URL(), DuplicateWindow: time.Hour})
+	k, err := l.dial(within(t), linkDedicated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.close()
+	p := l.partitions[0]
+	m := event("news", "a")
+	for _, age := range []time.Duration{0, 29 * time.Minute, 31 * time.Minute} {
+		keys, args := p.appender.call([]*item{newItem(&m, p, nil)}, k.now()-age.Microseconds())
+		_, err := appendScript.run(within(t), k.dedicated, keys, args)
+		if late := age > time.Hour/2; late != (err != nil && strings.HasPrefix(err.Error(), "LATE ")) || !late && err != nil {
+			t.Errorf("after %s: %v", age, err)
+		}
+	}
 }
 
 func TestOldVersion(t *testing.T) {

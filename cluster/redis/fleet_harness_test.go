@@ -204,7 +204,6 @@ func (c *client) open(n *node) {
 			events, err := n.Older(ctx, m)
 			cancel()
 			s.Fill(i, events, err == nil)
-			c.t.Logf("DEBUG %s at %s id %s: missing %+v: %d %v", c.name, n.name, c.id, m, len(events), err)
 		}
 		for {
 			for it, ok := s.Next(true); ok && s.Closing() == 0; it, ok = s.Next(true) {
@@ -249,7 +248,8 @@ func (c *client) await(key string, number int) {
 }
 
 // check compares what the client got with what was published: every number once and in order, and every confirmed number that
-// is missing after the first one is in a place where there was a gap. It returns the gaps by reason.
+// is missing after the first one is in a place where there was a gap. After a gap of an epoch the client begins anew. It returns
+// the gaps by reason.
 func (c *client) check(p *publisher) (gaps map[string]int) {
 	c.t.Helper()
 	c.mu.Lock()
@@ -259,7 +259,9 @@ func (c *client) check(p *publisher) (gaps map[string]int) {
 	for i, text := range c.got[p.key] {
 		if reason, ok := strings.CutPrefix(text, "gap "); ok {
 			gaps[reason]++
-			gap = true
+			if gap = true; reason == "epoch" {
+				last = 0
+			}
 			continue
 		}
 		number, err := strconv.Atoi(text)

@@ -81,14 +81,14 @@ func TestFleetMoves(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
 			f := startFleet(t, fleetOptions{partitions: partitions, history: 50}, s.URL(), s.URL(), s.URL())
-			for round := range 10 {
+			for round := range 4 {
 				f.shuffle(round)
-				flows(t, 20, f.publishers...)
+				flows(t, 10, f.publishers...)
 			}
 			// A client that was away for longer than the rings remember is served from the log.
 			away := f.clients[1]
 			away.leave()
-			flows(t, 200, f.publishers...)
+			flows(t, 100, f.publishers...)
 			away.open(f.nodes[0])
 			f.publishers[2].stop()
 			for i := range f.clients {

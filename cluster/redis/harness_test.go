@@ -22,7 +22,10 @@ import (
 	"fanfare/internal/test/proctest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The client of a Redis Cluster looks at the nodes again up to a second after its end.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+}
 
 // server is a redis-server with a client of the test's own.
 type server struct {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -27,8 +28,11 @@ type link struct {
 	release   func()
 	hangUp    context.CancelFunc
 	sealed    atomic.Bool
-	users     int  // guarded by Log.sharing, for the shared link
-	retired   bool // likewise: close it when it has no users
+	// clock is by how much the server's clock was ahead of this machine's, or a little more. It is unknown for a cluster.
+	clock      time.Duration
+	clockKnown bool
+	users      int  // guarded by Log.sharing, for the shared link
+	retired    bool // likewise: close it when it has no users
 }
 
 func (k *link) close() {
@@ -83,7 +87,9 @@ func (l *Log) dialAt(ctx context.Context, addresses []string, kind linkKind) (k 
 			hangUp() // the user must know
 			return nil, errSealed
 		}
-		return dial(attempt, addr, d, config)
+		conn, err := dial(attempt, addr, d, config)
+		abandonable(conn)
+		return conn, err
 	}
 	o.InitAddress, o.ForceSingleClient = addresses, true
 	if k.Client, err = rueidis.NewClient(o); err != nil {
@@ -108,6 +114,16 @@ func (l *Log) dialAt(ctx context.Context, addresses []string, kind linkKind) (k 
 	return k, nil
 }
 
+// abandonable makes Close discard what was not sent yet. Otherwise the kernel would go on trying to send it, for minutes.
+func abandonable(conn net.Conn) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}
+
 // recovered turns a panic into an error; defer it. rueidis panics on some answers that no Redis gives, and something else that
 // listens at the address must not end the process.
 func (l *Log) recovered(err *error) {
@@ -121,10 +137,12 @@ func (l *Log) recovered(err *error) {
 func (k *link) hello(ctx context.Context, l *Log) (cluster bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.o.Timeout)
 	defer cancel()
+	asked := time.Now()
 	results := k.DoMulti(ctx,
 		k.B().Info().Section("server").Build(),
 		k.B().Info().Section("replication").Build(),
-		k.B().ConfigGet().Parameter("append*").Build())
+		k.B().ConfigGet().Parameter("append*").Build(),
+		k.B().Time().Build())
 	server, err := results[0].ToString()
 	if err != nil {
 		return false, err
@@ -142,7 +160,19 @@ func (k *link) hello(ctx context.Context, l *Log) (cluster bool, err error) {
 		return false, errReplica
 	}
 	l.setSynced(cluster, results[2])
-	return cluster, results[2].NonRedisError()
+	clock, err := results[3].AsIntSlice()
+	if err == nil && len(clock) == 2 && !cluster {
+		k.clockKnown, k.clock = true, time.Unix(clock[0], clock[1]*1000).Sub(asked)
+	}
+	return cluster, err
+}
+
+// now is the time by the server's clock in Unix microseconds, or a little later; 0 if it is unknown.
+func (k *link) now() int64 {
+	if !k.clockKnown {
+		return 0
+	}
+	return time.Now().Add(k.clock).UnixMicro()
 }
 
 // setSynced reads the answer to CONFIG GET append*. Who may not ask gets a new epoch after each restart. So does who uses a Redis

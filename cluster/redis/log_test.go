@@ -17,6 +17,7 @@ import (
 )
 
 func TestAppendAndRead(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	l := startEpoch(t, Options{URL: s.URL()})
 	r := read(t, l, 0, 0)
@@ -140,7 +141,7 @@ func TestDuplicates(t *testing.T) {
 
 func TestDuplicateWindowEnds(t *testing.T) {
 	s := startServer(t)
-	l := startEpoch(t, Options{URL: s.URL(), DuplicateWindow: 50 * time.Millisecond})
+	l := startEpoch(t, Options{URL: s.URL(), DuplicateWindow: time.Second})
 	m := event("news", "a")
 	m.ID = "k:1"
 	first := put(t, l, m)[0]
@@ -208,6 +209,7 @@ func TestNoEpoch(t *testing.T) {
 }
 
 func TestSeqAt(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, "--stream-node-max-entries", "10")
 	l := startEpoch(t, Options{URL: s.URL()})
 	for i := range 300 {
@@ -241,6 +243,7 @@ func TestSeqAt(t *testing.T) {
 }
 
 func TestFetch(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	l := startEpoch(t, Options{URL: s.URL()})
 	var messages []cluster.Message

@@ -303,6 +303,10 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 		p.nats.Close()
 	}
 	p.srv.Drain(ctx)
+	// Answer what is being published. With a backplane that may take a while.
+	answering, stop := context.WithTimeout(ctx, p.cfg.PublishTimeout)
+	defer stop()
+	p.srv.DrainAdmin(answering)
 	if ctx.Err() != nil {
 		p.logger.Warn("stopped at once by a second signal")
 	}

@@ -71,6 +71,9 @@ func New(partitions int) *Broker {
 
 func (b *Broker) create(partitions int) {
 	b.creations++
+	for _, p := range b.parts {
+		p.forget(0)
+	}
 	b.parts = nil
 	if b.history == nil {
 		b.history = make([][]Stored, partitions)
@@ -84,6 +87,7 @@ func (b *Broker) create(partitions int) {
 type Stored struct {
 	Seq     uint64
 	Message cluster.Message
+	Gone    bool // the log has gone back behind it
 }
 
 // History returns everything that a partition has ever stored, in the order in which it was stored.
@@ -134,6 +138,7 @@ func (b *Broker) GoBack(partition, n int) {
 			delete(p.entries, p.last)
 			p.last--
 		}
+		p.forget(p.last)
 		p.first = min(p.first, p.last+1)
 		maps.DeleteFunc(p.ids, func(_ string, s stored) bool { return s.seq > p.last })
 	})
@@ -205,10 +210,19 @@ func (b *Broker) LargestBusMessage() int {
 	return b.largest
 }
 
+// forget marks the entries after seq as gone.
+func (p *partition) forget(seq uint64) {
+	for i := range *p.history {
+		if e := &(*p.history)[i]; e.Seq > seq {
+			e.Gone = true
+		}
+	}
+}
+
 func (p *partition) put(e entry) uint64 {
 	p.last++
 	p.entries[p.last] = e
-	*p.history = append(*p.history, Stored{p.last, e.m})
+	*p.history = append(*p.history, Stored{Seq: p.last, Message: e.m})
 	if e.m.Op == cluster.OpEpoch {
 		p.unsynced = false
 	}

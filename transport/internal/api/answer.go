@@ -31,7 +31,7 @@ type failure struct {
 	// Field names the field, header or setting at fault.
 	Field string `json:"field,omitempty"`
 	// Code says why somebody may not do this: one of the codes of package auth, or "later". Or it says what became of an
-	// event: codeUnconfirmed, codeAway or codeFull.
+	// event: codeUnconfirmed, codeAway, codeFull or codeSkipped.
 	Code string `json:"code,omitempty"`
 	// IDs are those of the events of the request, "" for one that is not stored or not confirmed.
 	IDs []string `json:"ids,omitempty"`
@@ -48,6 +48,7 @@ const (
 	codeUnconfirmed = "unconfirmed" // it may be stored
 	codeAway        = "away"
 	codeFull        = "full"
+	codeSkipped     = "skipped" // an earlier line of the batch is not stored
 )
 
 // describe returns the status and body for an error of publishing. repeatable says that the publisher has sent an
@@ -71,6 +72,8 @@ func describe(err error, repeatable bool) (int, failure) {
 		return fasthttp.StatusServiceUnavailable, failure{Error: le.Error(), Field: le.Limit}
 	case errors.Is(err, errRepeats):
 		return fasthttp.StatusServiceUnavailable, failure{Error: err.Error(), Field: limitRepeats}
+	case errors.Is(err, errHalted):
+		return fasthttp.StatusServiceUnavailable, failure{Error: err.Error(), Code: codeSkipped}
 	case errors.Is(err, cluster.ErrUnknown):
 		text := "the log has not confirmed the event in time (publishTimeout): it may be stored or not; "
 		if repeatable {

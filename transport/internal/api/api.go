@@ -15,6 +15,7 @@
 //	batch.go     POST /batch; batch_run.go: with a backplane many lines are published at once
 //	token.go     POST /token: tokens for subscribers
 //	keys.go      closing, counting, listing keys; fleet.go: on all nodes
+//	history.go   GET /history: past events
 //	health.go    /healthz and /readyz
 //	answer.go    answers, errors, and the JSON of both
 //	pprof.go     profiles
@@ -122,8 +123,9 @@ type route struct {
 	scope  scope
 	// whole is set if only those who may do everything may do this.
 	whole bool
-	// param is the one query parameter that the resource takes, "" for none.
+	// param is the query parameter that the resource takes, "" for none; more are others.
 	param string
+	more  []string
 	// open resources need no token: load balancers and orchestrators request them.
 	open bool
 	// publishes is set if the body is what to publish, and typed if its type matters.
@@ -149,6 +151,7 @@ var routes = map[string]route{
 	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken, rights: one(auth.RightMint), scope: ofBody},
 	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, rights: one(auth.RightDisconnect), scope: ofAll, param: "subject"},
 	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, rights: one(auth.RightRead), scope: ofKey, param: "key"},
+	"/history":    {method: fasthttp.MethodGet, serve: (*API).serveHistory, rights: one(auth.RightRead), scope: ofKey, param: "key", more: []string{"limit", "after"}},
 	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, rights: one(auth.RightRead), scope: ofBody, param: "top"},
 	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, rights: one(auth.RightRead), scope: ofAll, param: anyParam},
 	"/healthz":    {method: fasthttp.MethodGet, serve: serveHealth("/healthz"), open: true, param: anyParam},
