@@ -65,6 +65,7 @@ func (d *disk) losePower(processes ...*proctest.Process) {
 	}
 	d.run("umount", d.Folder)
 	d.run("mount", "-o", "loop", after, d.Folder)
+	d.image = after // the next loss is one of this disk
 }
 
 // TestPowerLoss: what was confirmed with fsync group or always is there after a power loss, and no client gets a gap. Otherwise an
