@@ -87,6 +87,8 @@ func TestCluster(t *testing.T) {
 		servers = append(servers, s)
 	}
 	for i, s := range servers {
+		s.do(append([]string{"ACL", "SETUSER", "fanfare", "on", ">pw"}, strings.Fields(permissions)...)...)
+		s.do("ACL", "SETUSER", "fanfare", "+cluster")
 		s.do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 		s.do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/nodes), strconv.Itoa((i+1)*slots/nodes-1))
 		if i > 0 {
@@ -99,7 +101,8 @@ func TestCluster(t *testing.T) {
 			return strings.Contains(text, "cluster_state:ok"), fmt.Sprint(text, err)
 		})
 	}
-	a := checkLog(t, Options{URL: servers[0].URL(), Partitions: 8})
+	checkLog(t, Options{URL: "redis://fanfare:pw@" + servers[0].Addr}).Close()
+	a := checkLog(t, Options{URL: servers[0].URL(), Partitions: 8, Name: "fleet"})
 	used := 0
 	for _, s := range servers {
 		if n, _ := s.do("DBSIZE").AsInt64(); n > 0 {
@@ -109,7 +112,7 @@ func TestCluster(t *testing.T) {
 	if used < 2 {
 		t.Errorf("%d of %d nodes have partitions", used, nodes)
 	}
-	b := startLog(t, Options{URL: servers[2].URL(), Partitions: 8})
+	b := startLog(t, Options{URL: servers[2].URL(), Partitions: 8, Name: "fleet"})
 	checkBus(t, a, b)
 	// A node that restarts may have lost entries.
 	for _, s := range servers {
@@ -206,7 +209,7 @@ func TestPermissions(t *testing.T) {
 	s.do("ACL", "SETUSER", "fanfare", "-config")
 	checkLog(t, o)
 	s.do("ACL", "SETUSER", "fanfare", "-xadd")
-	if r := put(t, a, event("news", "x"))[0]; !errors.Is(r.Err, cluster.ErrAway) || !strings.Contains(r.Err.Error(), "xadd") {
+	if r := put(t, a, event("news", "x"))[0]; !errors.Is(r.Err, cluster.ErrAway) || !strings.Contains(r.Err.Error(), "can't run this command") {
 		t.Errorf("without +xadd: %+v", r)
 	}
 }
