@@ -52,6 +52,7 @@ var operations = map[string]operation{
 	"/count":       {"GET", "/count", "", []auth.Right{auth.RightRead}, true, false},
 	"/countAll":    {"GET", "/countAll", "", []auth.Right{auth.RightRead}, false, true},
 	"/presence":    {"GET", "/presence", "", []auth.Right{auth.RightRead}, true, false},
+	"/history":     {"GET", "/history", "", []auth.Right{auth.RightRead}, true, false},
 	"/keys":        {"GET", "/keys", "", []auth.Right{auth.RightRead}, false, false},
 	"/metrics":     {"GET", "/metrics", "", []auth.Right{auth.RightRead}, false, true},
 	"/disconnect":  {"POST", "/disconnect?subject=nobody", "", []auth.Right{auth.RightDisconnect}, false, true},
