@@ -250,6 +250,7 @@ func TestOlderGracefulEnd(t *testing.T) {
 
 // TestOlderBytes: events that several streams wait to read count once, and until the last of them has read them.
 func TestOlderBytes(t *testing.T) {
+	plainOnly(t)
 	f := startFleet(t, fleetOptions{nodes: 1, broker: memlog.New(1), rigOptions: rigOptions{Engine: smallRings}})
 	n := f.nodes[0]
 	large := strings.Repeat("x", 100<<10)
