@@ -48,10 +48,20 @@ func startFleet(t testing.TB, n int, args ...string) []server {
 	for i := range nodes {
 		nodes[i] = start(t, append(slices.Clone(args), "--node-name", fmt.Sprintf("node-%d", i))...)
 	}
-	for _, s := range nodes {
-		eventually.Equal(t, "nodes of the fleet", n, func() int { return s.ask(http.MethodGet, "/countAll").Nodes })
-	}
+	awaitNodes(t, nodes...)
 	return nodes
+}
+
+// awaitNodes waits until each of the nodes knows all of them, and no other.
+func awaitNodes(t testing.TB, nodes ...server) {
+	t.Helper()
+	want := fmt.Sprintf("\nfanfare_fleet_nodes %d\n", len(nodes))
+	for _, s := range nodes {
+		eventually.Holds(t, "the node knows the fleet", func() (bool, string) {
+			_, metrics := s.Get("/metrics")
+			return strings.Contains(metrics, want), want
+		})
+	}
 }
 
 // backplanes runs a test with each broker.
@@ -118,14 +128,14 @@ func TestFleet(t *testing.T) {
 		if code := nodes[2].Stop(syscall.SIGTERM); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
-		eventually.Equal(t, "nodes of the fleet", 1, func() int { return nodes[0].ask(http.MethodGet, "/countAll").Nodes })
+		awaitNodes(t, nodes[0])
 
 		// Restarted nodes have the history, and close reaches all.
 		nodes[1].Restart()
 		nodes[2].Restart()
 		late := nodes[2].resume("news", ids[n-1])
 		late.WantData("once")
-		eventually.Equal(t, "nodes of the fleet", 3, func() int { return nodes[0].ask(http.MethodGet, "/countAll").Nodes })
+		awaitNodes(t, nodes...)
 		nodes[1].PublishText("news", "last")
 		if a := nodes[1].ask(http.MethodPost, "/close?key=news"); a.Closed != 2 || a.Nodes != 3 {
 			t.Errorf("close: %+v", a)
@@ -236,18 +246,27 @@ func TestFleetReadsRedisChannels(t *testing.T) {
 	r := startRedis(t)
 	nodes := startFleet(t, 2, "--backplane", "redis", "--redis-url", r.URL(), "--redis-channels", "news")
 	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
-	leader := -1
-	eventually.True(t, "a node leads", func() bool {
+	// At the start both may lead for a moment.
+	leader, polls := -1, 0
+	eventually.True(t, "one node leads for a second", func() bool {
+		leaders := 0
 		for i, s := range nodes {
-			if s.Log.Find("this node publishes the channels of redis for the fleet") != nil {
+			if _, metrics := s.Get("/metrics"); strings.Contains(metrics, `fanfare_redis_leads{source="pubsub"} 1`) {
+				leaders++
 				leader = i
 			}
 		}
-		return leader >= 0
+		if polls++; leaders != 1 {
+			polls = 0
+		}
+		return polls > 200
 	})
+	r.cli("PUBLISH", "news", "begin")
 	for _, s := range streams {
-		if g := s.Next().Gap(t); g.Reason != "source" {
-			t.Errorf("%+v", g)
+		for m := s.Next(); m.Data != "begin"; m = s.Next() {
+			if g := m.Gap(t); g.Reason != "source" { // of a node that has begun to lead
+				t.Errorf("%+v", g)
+			}
 		}
 	}
 	for i := range 20 {
