@@ -15,7 +15,8 @@ import (
 
 var (
 	binary string // of fanfare
-	long   = os.Getenv("FANFARE_CHAOS") != ""
+	// long runs all faults, and those that need root. FANFARE_CHAOS is set by scripts/chaos.sh, for the largest loads, too.
+	long = os.Getenv("FANFARE_CHAOS") != "" || os.Getenv("FANFARE_LONG") != ""
 )
 
 func TestMain(m *testing.M) {

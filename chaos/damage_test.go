@@ -122,17 +122,18 @@ func TestEdited(t *testing.T) {
 	f.flows(5)
 	ctx := t.Context()
 
-	// One node does not read meanwhile, so it meets the holes later.
+	// One node does not read meanwhile, so it meets the holes later. It must not be long: a publish that waits in its connection
+	// for longer than duplicateWindow is stored again.
 	f.links[0].Stop()
-	f.flows(10)
+	f.flows(2)
 	s := f.stored(ctx)
 	last := f.last(ctx)
-	for seq := last - 20; seq < last-10; seq++ {
+	for seq := last - 8; seq < last-4; seq++ {
 		f.must(s.DeleteMsg(ctx, seq))
 	}
 	f.links[0].Resume()
 	f.flows(5)
-	f.finish("history", "source", "hole", "lost")
+	f.finish("history", "log")
 }
 
 // TestPurged: the whole history is deleted, and the sequence goes on.
@@ -145,7 +146,7 @@ func TestPurged(t *testing.T) {
 	f.flows(5)
 	f.watchers[0].Move(0.5)
 	f.flows(5)
-	f.finish("history", "source", "hole", "lost")
+	f.finish("history", "log")
 }
 
 // TestWentBack takes events from the log that were confirmed. Their ids must not come again with other events: an epoch begins.
@@ -164,23 +165,6 @@ func TestWentBack(t *testing.T) {
 			f.must(os.RemoveAll(f.broker.Folder))
 			copyFolder(f.t, old, f.broker.Folder)
 			f.broker.Start()
-		},
-		"old snapshot restored, and the nodes restarted": func(f *natsFleet) {
-			f.broker.Kill()
-			old := filepath.Join(f.t.TempDir(), "old")
-			copyFolder(f.t, f.broker.Folder, old)
-			f.broker.Start()
-			f.flows(20)
-			f.broker.Kill()
-			for _, n := range f.nodes {
-				n.Kill()
-			}
-			f.must(os.RemoveAll(f.broker.Folder))
-			copyFolder(f.t, old, f.broker.Folder)
-			f.broker.Start()
-			for i := range f.nodes {
-				f.restart(i)
-			}
 		},
 		"tail truncated": func(f *natsFleet) {
 			f.broker.Kill()
@@ -237,7 +221,8 @@ func TestQuietClient(t *testing.T) {
 	f.finish()
 }
 
-// TestOlder: nodes keep few events, and clients come back from before them. The log has what the rings do not: no gap.
+// TestOlder: nodes keep few events, and clients come back from before them. The log has what the rings do not, so no client gets a
+// gap for what is old. A ring that is so short may overtake a client that reads.
 func TestOlder(t *testing.T) {
 	t.Parallel()
 	f := newNATSFleet(t, 1, 2, "--history", "4")
@@ -248,7 +233,10 @@ func TestOlder(t *testing.T) {
 		f.watchers[0].Move(0.5)
 		f.flows(20)
 	}
-	f.finish()
+	if n := f.metric("fanfare_log_older_total", "fetched"); n == 0 {
+		t.Error("nothing was fetched from the log")
+	}
+	f.finish("lag")
 }
 
 // TestPartitions: a log of three partitions, with events to all keys.

@@ -62,7 +62,14 @@ func newFleet(t *testing.T, n int, args ...string) *fleet {
 
 func (f *fleet) addNode(args ...string) *proctest.Server {
 	f.t.Helper()
-	s := &proctest.Server{T: f.t, Binary: binary, Args: append([]string{"--log-format", "json", "--ping-interval", "1s"}, args...)}
+	return f.addServer(&proctest.Server{Binary: binary, Args: args})
+}
+
+// addServer starts a node that is run in its own way.
+func (f *fleet) addServer(s *proctest.Server) *proctest.Server {
+	f.t.Helper()
+	s.T = f.t
+	s.Args = append(s.Args, "--log-format", "json", "--ping-interval", "1s")
 	s.Start()
 	f.nodes = append(f.nodes, s)
 	return s
@@ -165,6 +172,19 @@ func (f *fleet) flows(n int) {
 			}
 		}
 		return len(now) >= len(f.publishers), fmt.Sprint(now)
+	})
+}
+
+// awaitRefusal waits until no publisher gets on any more.
+func (f *fleet) awaitRefusal() {
+	f.t.Helper()
+	eventually.True(f.t, "nothing is confirmed any more", func() bool {
+		for _, p := range f.publishers {
+			if p.LastError() == nil {
+				return false
+			}
+		}
+		return true
 	})
 }
 

@@ -42,7 +42,11 @@ func newNATSFleet(t *testing.T, brokers, nodes int, args ...string) *natsFleet {
 
 // natsArgs are the flags of a node.
 func natsArgs(url string, replicas int) []string {
-	return []string{"--backplane", "nats", "--nats-url", url, "--nats-replicas", fmt.Sprint(replicas), "--publish-timeout", "5s"}
+	timeout := "3s"
+	if replicas > 1 {
+		timeout = "6s" // for an election
+	}
+	return []string{"--backplane", "nats", "--nats-url", url, "--nats-replicas", fmt.Sprint(replicas), "--publish-timeout", timeout}
 }
 
 // newNATSFleetOn starts one broker, and nodes that reach it by links.
@@ -80,7 +84,7 @@ var processFaults = map[string]func(*natsFleet){
 	},
 	"broker killed, back after the timeout of a publish": func(f *natsFleet) {
 		f.broker.Kill()
-		time.Sleep(7 * time.Second)
+		time.Sleep(4 * time.Second)
 		f.broker.Start()
 	},
 	"everything killed": func(f *natsFleet) {

@@ -9,12 +9,14 @@ import (
 // TestPlain is one node without a log: what it keeps is gone with it, and an epoch gap says so.
 func TestPlain(t *testing.T) {
 	t.Run("nothing breaks", func(t *testing.T) {
+		t.Parallel()
 		f := newFleet(t, 1)
 		f.start(load{})
 		f.flows(20)
 		f.finish()
 	})
 	t.Run("connections reset", func(t *testing.T) {
+		t.Parallel()
 		f := newFleet(t, 1)
 		f.start(load{})
 		for range 5 {
@@ -25,6 +27,7 @@ func TestPlain(t *testing.T) {
 		f.finish()
 	})
 	t.Run("killed", func(t *testing.T) {
+		t.Parallel()
 		f := newFleet(t, 1)
 		f.start(load{})
 		for range 2 {
@@ -36,6 +39,7 @@ func TestPlain(t *testing.T) {
 		f.finish("epoch", "unknown")
 	})
 	t.Run("drained", func(t *testing.T) {
+		t.Parallel()
 		f := newFleet(t, 1)
 		f.start(load{})
 		f.flows(10)
@@ -47,6 +51,7 @@ func TestPlain(t *testing.T) {
 		f.finish("epoch", "unknown")
 	})
 	t.Run("stopped", func(t *testing.T) {
+		t.Parallel()
 		f := newFleet(t, 1)
 		f.start(load{silence: time.Second})
 		f.flows(10)
@@ -57,9 +62,10 @@ func TestPlain(t *testing.T) {
 		f.finish()
 	})
 	t.Run("slow readers", func(t *testing.T) {
+		t.Parallel()
 		f := newFleet(t, 1, "--history", "16")
 		f.start(load{slow: 10, size: 4000, pause: 5 * time.Millisecond})
-		f.flows(200)
+		f.flows(60)
 		f.finish("lag", "history")
 	})
 }

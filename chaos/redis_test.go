@@ -20,7 +20,7 @@ type redisFleet struct {
 func newRedisFleet(t *testing.T, nodes int, args ...string) *redisFleet {
 	t.Helper()
 	// Every command is in the file before it is answered, so kill -9 loses nothing.
-	f := &redisFleet{fleet: newFleet(t, 0), redis: (&proctest.Redis{T: t, Args: []string{"--appendonly", "yes"}}).Start()}
+	f := &redisFleet{fleet: newFleet(t, 0), redis: (&proctest.Redis{T: t, Args: []string{"--appendonly", "yes", "--appendfsync", "always"}}).Start()}
 	f.brokers, f.partitions = 1, 1
 	for range nodes {
 		l, err := link.New(proctest.FreeAddr(t), f.redis.Addr)
@@ -29,7 +29,7 @@ func newRedisFleet(t *testing.T, nodes int, args ...string) *redisFleet {
 		}
 		t.Cleanup(l.Close)
 		f.links = append(f.links, l)
-		f.addNode(append([]string{"--backplane", "redis", "--redis-url", "redis://" + l.Addr(), "--publish-timeout", "5s"}, args...)...)
+		f.addNode(append([]string{"--backplane", "redis", "--redis-url", "redis://" + l.Addr(), "--publish-timeout", "3s"}, args...)...)
 	}
 	return f
 }

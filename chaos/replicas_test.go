@@ -82,6 +82,7 @@ func TestReplicas(t *testing.T) {
 			if !c.short && !long {
 				return // scripts/chaos.sh runs it
 			}
+			t.Parallel()
 			f := newNATSFleet(t, 3, 2)
 			f.start(load{pause: 100 * time.Millisecond})
 			f.flows(10)

@@ -59,10 +59,14 @@ func TestStorm(t *testing.T) {
 	if long {
 		subscribers, workers, spread = 18000, 2, 10*time.Second
 	}
+	pause := 100 * time.Millisecond
+	if long {
+		pause = 500 * time.Millisecond
+	}
 	for name, history := range map[string]int{"within history": 1024, "history too short": 2} {
 		t.Run(name, func(t *testing.T) {
 			f := newNATSFleet(t, 1, 3, "--history", fmt.Sprint(history))
-			f.start(load{subscribers: subscribers, workers: workers, perStream: 1, keys: 20, pause: 500 * time.Millisecond, pin: 1})
+			f.start(load{subscribers: subscribers, workers: workers, perStream: 1, keys: 20, pause: pause, pin: 1})
 			f.flows(3)
 			for _, w := range f.watchers {
 				w.Spread(spread)
@@ -84,7 +88,11 @@ func TestStorm(t *testing.T) {
 			if history < 1000 && fetched == 0 {
 				t.Errorf("no fetch from the log: nothing was tested")
 			}
-			f.finish()
+			if history > 1000 {
+				f.finish()
+			} else {
+				f.finish("lag") // a ring that is so short may overtake a client that reads
+			}
 		})
 	}
 }

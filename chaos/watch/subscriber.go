@@ -302,7 +302,7 @@ func (c *subscriber) place(id string, event bool) (ok bool) {
 	if id == "" {
 		return true
 	}
-	grown, ok := false, true
+	grown, ok, begun := false, true, len(c.places) > 0
 	for part := range strings.SplitSeq(id, ",") {
 		name, n, valid := cutPart(part)
 		if !valid {
@@ -316,7 +316,7 @@ func (c *subscriber) place(id string, event bool) (ok bool) {
 		}
 		switch {
 		case at < 0:
-			if c.s.c.Partitions > 0 && len(c.places) > 0 && !c.moved {
+			if c.s.c.Partitions > 0 && begun && !c.moved {
 				c.s.problems.add(Epoch, "subscriber %d: id %s after %v, without a gap", c.index, id, c.places)
 			}
 			if c.s.c.Partitions == 1 {

@@ -19,20 +19,25 @@ const recordInterval = 100 * time.Millisecond
 
 // disk is what the log knows of the server's files, see nats.Disk.
 //
-// Publishes that wait for the disk share one fsync (FsyncGroup):
+// Publishes and readers that wait for the disk share one fsync (FsyncGroup):
 //
-//	Sync: add the partitions to the next group; wake run; wait for the group
-//	run:  take the next group, so that later publishes make another; sync its files; release those who wait
+//	Sync:  note what was acknowledged; join the next group; wake run; wait for the group
+//	Await: return if a sync has covered the entry; otherwise as Sync
+//	run:   take the next group, so that later callers make another, and what was noted; sync the files; note what is synced;
+//	       release those who wait
 //
-// The server has written a message to its file before it acknowledges it, and Sync is called after that. So a sync that begins
-// after Sync has joined the group covers the message.
+// The server has written a message to its file before it acknowledges or delivers it, and Sync and Await are called after that.
+// So a sync that begins after they have joined the group covers the message. A client gets no event that a loss of power can take
+// back, so sequences that clients have are not given to other events.
 type disk struct {
 	o      Options
 	log    *slog.Logger
 	record *recordFile
 
 	mu       sync.Mutex
-	next     *group // publishes that wait for the next sync
+	next     *group   // those who wait for the next sync
+	seen     []uint64 // of each partition: the newest sequence that the server has acknowledged or delivered
+	synced   []uint64 // of each partition: what is on disk for certain
 	last     []uint64
 	unsynced []bool
 	changed  bool  // last or unsynced differ from the record
@@ -55,9 +60,10 @@ type folder struct {
 // tick is more than the granularity of a folder's time: within it another change may leave the time as it is.
 const tick = 100 * time.Millisecond
 
-// group is a number of publishes that wait for one sync.
+// group is a number of callers that wait for one sync.
 type group struct {
 	partitions []bool
+	covers     []uint64      // seen when the sync began
 	done       chan struct{} // closed when err is set
 	err        error
 }
@@ -67,7 +73,8 @@ var errClosed = errors.New("the log is closed")
 // openDisk reads the record of the last run.
 func openDisk(o Options) (*disk, error) {
 	d := &disk{
-		o: o, log: o.Log.Logger, last: make([]uint64, o.Log.Partitions), unsynced: make([]bool, o.Log.Partitions),
+		o: o, log: o.Log.Logger, last: make([]uint64, o.Log.Partitions),
+		seen: make([]uint64, o.Log.Partitions), synced: make([]uint64, o.Log.Partitions), unsynced: make([]bool, o.Log.Partitions),
 		folders: make([]folder, o.Log.Partitions), wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	d.next = d.newGroup()
@@ -80,7 +87,7 @@ func openDisk(o Options) (*disk, error) {
 }
 
 func (d *disk) newGroup() *group {
-	return &group{partitions: make([]bool, d.o.Log.Partitions), done: make(chan struct{})}
+	return &group{partitions: make([]bool, d.o.Log.Partitions), covers: make([]uint64, d.o.Log.Partitions), done: make(chan struct{})}
 }
 
 // Opened compares what the streams have with what the last run has confirmed, and writes down that this run has begun.
@@ -89,7 +96,7 @@ func (d *disk) Opened(last []uint64) error {
 	if old.Stream != d.o.Log.Stream {
 		old = state{Boot: old.Boot, Running: old.Running, Fsync: old.Fsync, Version: old.Version}
 	}
-	power := old.Running && (old.Boot == "" || old.Boot != bootID()) && old.Fsync != FsyncAlways.String()
+	power := old.Running && (old.Boot == "" || old.Boot != bootID()) && old.Fsync == FsyncInterval.String()
 	d.mu.Lock()
 	for p, seq := range last {
 		d.last[p] = seq
@@ -99,7 +106,7 @@ func (d *disk) Opened(last []uint64) error {
 			d.unsynced[p] = true
 		}
 		if power && seq > 0 {
-			d.log.Warn("the machine has lost power: events that were delivered last may be lost. A new epoch begins", "stream", d.stream(p), "newest", seq)
+			d.log.Warn("the machine has lost power: the events of the last interval may be lost. A new epoch begins", "stream", d.stream(p), "newest", seq)
 			d.unsynced[p] = true
 		}
 		if p < len(old.Unsynced) && old.Unsynced[p] {
@@ -111,10 +118,11 @@ func (d *disk) Opened(last []uint64) error {
 		}
 	}
 	d.mu.Unlock()
-	for p := range last {
+	for p, seq := range last {
 		if err := d.syncStream(p); err != nil {
 			return err
 		}
+		d.seen[p], d.synced[p] = seq, seq
 	}
 	return d.write(true)
 }
@@ -128,10 +136,6 @@ func (d *disk) begin() {
 func (d *disk) end() {
 	close(d.stop)
 	d.done.Wait()
-	d.mu.Lock()
-	g := d.next
-	d.mu.Unlock()
-	d.syncGroup(g) // the server has written what it had
 	all := d.newGroup()
 	for p := range all.partitions {
 		all.partitions[p] = true
@@ -151,17 +155,46 @@ func (d *disk) end() {
 // abandon closes the record without a change.
 func (d *disk) abandon() { _ = d.record.close() }
 
-// Sync returns when everything that the log has acknowledged is as safe as the settings say.
-func (d *disk) Sync(partitions []bool) error {
+// Sync returns when everything that was acknowledged is on disk (FsyncGroup).
+func (d *disk) Sync(acked []uint64) error {
 	if d.o.Fsync != FsyncGroup {
 		return nil
 	}
 	d.mu.Lock()
-	g := d.next
-	for p, stored := range partitions {
-		g.partitions[p] = g.partitions[p] || stored
+	for p, seq := range acked {
+		if seq > 0 {
+			d.joinLocked(p, seq)
+		}
 	}
+	g := d.next
 	d.mu.Unlock()
+	return d.await(g)
+}
+
+// Await returns when the entry is on disk (FsyncGroup).
+func (d *disk) Await(partition int, seq uint64) error {
+	if d.o.Fsync != FsyncGroup {
+		return nil
+	}
+	d.mu.Lock()
+	if seq <= d.synced[partition] {
+		d.mu.Unlock()
+		return nil // fast path
+	}
+	d.joinLocked(partition, seq)
+	g := d.next
+	d.mu.Unlock()
+	return d.await(g)
+}
+
+// joinLocked makes the next sync cover the entry.
+func (d *disk) joinLocked(partition int, seq uint64) {
+	d.next.partitions[partition] = true
+	d.seen[partition] = max(d.seen[partition], seq)
+}
+
+// await wakes run and waits for the group.
+func (d *disk) await(g *group) error {
 	select {
 	case d.wake <- struct{}{}:
 	default:
@@ -221,6 +254,7 @@ func (d *disk) run() {
 			d.mu.Lock()
 			g := d.next
 			d.next = d.newGroup()
+			copy(g.covers, d.seen)
 			d.mu.Unlock()
 			d.syncGroup(g)
 		case <-ticker.C:
@@ -244,13 +278,16 @@ func (d *disk) syncGroup(g *group) {
 		if !stored {
 			continue
 		}
-		if err := d.syncBlocks(p); err != nil {
+		err := d.syncBlocks(p)
+		d.mu.Lock()
+		if err != nil {
 			g.err = errors.Join(g.err, err)
-			d.mu.Lock()
 			d.unsynced[p] = true // the kernel may have dropped what it could not write
 			d.changed = true
-			d.mu.Unlock()
+		} else {
+			d.synced[p] = max(d.synced[p], g.covers[p])
 		}
+		d.mu.Unlock()
 	}
 	close(g.done)
 }
@@ -287,7 +324,7 @@ func (f *folder) look(path string) error {
 	if !f.mtime.IsZero() && info.ModTime().Equal(f.mtime) {
 		return nil
 	}
-	newest, ok, err := newestBlock(path)
+	_, newest, ok, err := blockRange(path)
 	if err != nil {
 		return err
 	}
@@ -301,18 +338,17 @@ func (f *folder) look(path string) error {
 	return nil
 }
 
-// syncStream syncs the files and folders that a stream has before its first message, and finds its newest block.
+// syncStream syncs the files and folders of a stream. The last run may have left blocks that are not on disk: it was killed, or had
+// another setting.
 func (d *disk) syncStream(p int) error {
 	path := blocks(d.o.Dir, d.stream(p))
-	newest, ok, err := newestBlock(path)
+	oldest, _, _, err := blockRange(path)
 	if err != nil {
 		return err
 	}
-	if ok {
-		d.folders[p].synced = newest
-		if err := d.syncBlocks(p); err != nil {
-			return err
-		}
+	d.folders[p].synced = oldest
+	if err := d.syncBlocks(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	for _, name := range []string{"meta.inf", "meta.sum"} {
 		if err := syncFile(filepath.Join(filepath.Dir(path), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

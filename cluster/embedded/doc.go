@@ -11,16 +11,17 @@
 // The process may be killed at any time: the operating system has what was acknowledged. What a loss of power leaves depends on
 // Options.Fsync:
 //
-//   - FsyncGroup: everything that was acknowledged. All publishes that wait share one fsync, before they are answered.
-//   - FsyncAlways: everything that was acknowledged or delivered. The server syncs each message, one after the other.
+//   - FsyncGroup: everything that was acknowledged or delivered. All publishes that wait share one fsync, before they are answered, and
+//     readers wait for it, too.
+//   - FsyncAlways: the same. The server syncs each message on its own, one after the other.
 //   - FsyncInterval: everything but the last interval.
 //
 // # What is noticed
 //
 // The directory has a file, record, with the boot of the machine, how the process ended, and the newest sequence that the log
-// has confirmed. The next Open compares: after a loss of power with events that may be lost or delivered and lost, and if the log now has
-// less than was confirmed (a damaged file, a copy of earlier), State says Unsynced, and the node begins a new epoch. Then clients that
-// come back are told of a gap, and no id stands for two events.
+// has confirmed. The next Open compares: after a loss of power with FsyncInterval, and if the log now has less than was confirmed (a
+// damaged file, a copy of earlier), State says Unsynced, and the node begins a new epoch. Then clients that come back get a gap, and
+// no id stands for two events.
 //
 // While the disk is full or broken, events are refused (cluster.ErrFull). The server is started again when the disk can be written.
 //

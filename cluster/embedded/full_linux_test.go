@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"fanfare/cluster"
+	"fanfare/cluster/nats"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 )
@@ -51,13 +53,17 @@ func fullDisk(dir string) error {
 	if err := syscall.Mount("fanfare", dir, "tmpfs", 0, "size=24m"); err != nil {
 		return err
 	}
-	o := Options{Dir: filepath.Join(dir, "data")}
-	o.Log.Logger = slog.New(slog.NewTextHandler(os.Stdout, nil))
+	o := Options{Dir: filepath.Join(dir, "data"), Log: nats.Options{MaxBytes: 10 << 30}} // more than there is
+	var text proctest.Log
+	o.Log.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(os.Stdout, &text), nil))
 	ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 	defer cancel()
 	l, err := Open(ctx, o)
 	if err != nil {
 		return err
+	}
+	if !strings.Contains(text.String(), "retentionBytes is more than the disk has room for") {
+		return fmt.Errorf("no warning of too large a retention: %s", &text)
 	}
 	acked := uint64(0)
 	pad := strings.Repeat("x", 4000)

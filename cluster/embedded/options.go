@@ -13,7 +13,7 @@ import (
 type Fsync uint8
 
 const (
-	// FsyncGroup syncs before publishes are answered, once for all that wait.
+	// FsyncGroup syncs before publishes are answered and events are delivered, once for all that wait.
 	FsyncGroup Fsync = iota
 	// FsyncAlways makes the server sync each event on its own.
 	FsyncAlways
@@ -52,8 +52,11 @@ type Options struct {
 	Fsync Fsync
 	// Interval is the time between two syncs with FsyncInterval. Default 1 s.
 	Interval time.Duration
-	// Log has the name, retention, duplicate window, logger and partitions of the log. URL, Credentials, TLS, Replicas and Disk do not count.
+	// Log has the name, retention, duplicate window, logger and partitions of the log. MaxBytes is lowered to what the disk has
+	// room for. URL, Credentials, TLS, Replicas and Disk do not count.
 	Log nats.Options
+
+	serverBytes int64 // that the server may use, see fit
 }
 
 const (

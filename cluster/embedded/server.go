@@ -88,6 +88,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.serverBytes = o.fit()
 	l := &Log{o: o, lock: lock, host: &host{}, messages: newServerLog(o.Log.Logger), stop: make(chan struct{})}
 	if l.disk, err = openDisk(o); err != nil {
 		l.abort()
@@ -138,7 +139,7 @@ func start(ctx context.Context, o Options, messages *serverLog) (*server.Server,
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "fanfare", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: o.Dir, JetStreamMaxMemory: consumersMemory,
+		JetStream: true, StoreDir: o.Dir, JetStreamMaxMemory: consumersMemory, JetStreamMaxStore: o.serverBytes,
 		SyncAlways: o.Fsync == FsyncAlways, SyncInterval: interval,
 		MaxPayload: int32(max(minPayload, o.Log.MaxEventBytes) + payloadRoom),
 	})
@@ -177,21 +178,26 @@ func blocks(dir, stream string) string {
 	return filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
 }
 
-// newestBlock returns the number of the newest block in a folder, and whether there is one.
-func newestBlock(folder string) (newest int, ok bool, err error) {
+// blockRange returns the numbers of the oldest and the newest block in a folder, and whether there is one.
+func blockRange(folder string) (oldest, newest int, ok bool, err error) {
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false, nil
+		return 0, 0, false, nil
 	}
 	if err != nil {
-		return 0, false, err
+		return 0, 0, false, err
 	}
 	for _, entry := range entries {
-		if n, block := blockNumber(entry.Name()); block && (!ok || n > newest) {
-			newest, ok = n, true
+		n, block := blockNumber(entry.Name())
+		if !block {
+			continue
 		}
+		if !ok {
+			oldest, newest, ok = n, n, true
+		}
+		oldest, newest = min(oldest, n), max(newest, n)
 	}
-	return newest, ok, nil
+	return oldest, newest, ok, nil
 }
 
 // blockNumber reads the number of a name such as 12.blk.

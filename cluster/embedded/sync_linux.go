@@ -24,3 +24,12 @@ func bootID() string {
 	}
 	return strings.TrimSpace(string(text))
 }
+
+// freeBytes returns how much may be written to the file system of a folder.
+func freeBytes(dir string) (n int64, ok bool) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, false
+	}
+	return int64(fs.Bavail) * fs.Bsize, true
+}

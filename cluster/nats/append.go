@@ -185,8 +185,8 @@ func (l *Log) Append(ctx context.Context, messages []cluster.Message, results []
 			l.budget.Release(units)
 		}
 	}()
-	stored := l.exchange(ctx, c, out, results)
-	l.secure(stored, messages, out, results)
+	acked := l.exchange(ctx, c, out, results)
+	l.secure(acked, messages, out, results)
 }
 
 // address makes the message of NATS, without its reply subject.
@@ -228,21 +228,22 @@ func (l *Log) tooLarge(msg *natsgo.Msg) error {
 	return nil
 }
 
-// exchange sends until every result is known or ctx is done. It returns the partitions in which something was stored.
-func (l *Log) exchange(ctx context.Context, c *call, out []outgoing, results []cluster.Result) (stored []bool) {
-	stored = make([]bool, l.o.Partitions)
+// exchange sends until every result is known or ctx is done. It returns the newest sequence of each partition that was
+// acknowledged.
+func (l *Log) exchange(ctx context.Context, c *call, out []outgoing, results []cluster.Result) (acked []uint64) {
+	acked = make([]uint64, l.o.Partitions)
 	open := len(out) // messages whose result is not known
 	for pause := firstRepeat; open > 0; pause = repeat {
 		if l.o.Disk != nil {
 			if err := l.o.Disk.Err(); err != nil {
 				giveUp(out, results, fmt.Errorf("%w: %w", cluster.ErrFull, err))
-				return stored
+				return acked
 			}
 		}
 		link, ok := l.awaitLink(ctx)
 		if !ok {
 			giveUp(out, results, cluster.ErrAway)
-			return stored
+			return acked
 		}
 		open -= l.send(ctx, out, results)
 
@@ -252,7 +253,7 @@ func (l *Log) exchange(ctx context.Context, c *call, out []outgoing, results []c
 		for waiting := true; waiting && open > 0; {
 			select {
 			case <-c.wake:
-				settled, again := l.collect(c, out, results, stored)
+				settled, again := l.collect(c, out, results, acked)
 				open -= settled
 				if again && !refused {
 					refused = true
@@ -262,18 +263,18 @@ func (l *Log) exchange(ctx context.Context, c *call, out []outgoing, results []c
 				waiting = false
 			case <-link: // the answers of that connection will not come
 				waiting = false
-				settled, _ := l.collect(c, out, results, stored)
+				settled, _ := l.collect(c, out, results, acked)
 				open -= settled + dropWithoutID(out, results)
 			case <-ctx.Done():
 				timer.Stop()
-				l.collect(c, out, results, stored)
+				l.collect(c, out, results, acked)
 				giveUp(out, results, cluster.ErrAway)
-				return stored
+				return acked
 			}
 		}
 		timer.Stop()
 	}
-	return stored
+	return acked
 }
 
 // awaitLink waits for a connection. It returns a channel that is closed when that is lost; ok is false if there is none in time.
@@ -337,7 +338,7 @@ func (l *Log) send(ctx context.Context, out []outgoing, results []cluster.Result
 
 // collect takes over the answers that have come, and returns how many results are known now. again says that a message is to
 // be sent again soon.
-func (l *Log) collect(c *call, out []outgoing, results []cluster.Result, stored []bool) (settled int, again bool) {
+func (l *Log) collect(c *call, out []outgoing, results []cluster.Result, acked []uint64) (settled int, again bool) {
 	for _, a := range l.flights.take(c) {
 		o := &out[a.index]
 		switch {
@@ -351,7 +352,7 @@ func (l *Log) collect(c *call, out []outgoing, results []cluster.Result, stored 
 			results[a.index].Err = a.err
 		default:
 			results[a.index] = cluster.Result{Seq: a.ack.Seq, Duplicate: a.ack.Duplicate}
-			stored[o.partition] = true
+			acked[o.partition] = max(acked[o.partition], a.ack.Seq)
 		}
 		o.settled = true
 		settled++
@@ -390,11 +391,11 @@ func dropWithoutID(out []outgoing, results []cluster.Result) (settled int) {
 }
 
 // secure waits until what was stored is on disk, if the server is in this process.
-func (l *Log) secure(stored []bool, messages []cluster.Message, out []outgoing, results []cluster.Result) {
+func (l *Log) secure(acked []uint64, messages []cluster.Message, out []outgoing, results []cluster.Result) {
 	if l.o.Disk == nil {
 		return
 	}
-	err := l.o.Disk.Sync(stored)
+	err := l.o.Disk.Sync(acked)
 	for i := range results {
 		switch {
 		case results[i].Err != nil:

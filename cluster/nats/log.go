@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ const (
 	reconnectWait  = 250 * time.Millisecond
 	connectTimeout = 3 * time.Second
 	apiTimeout     = 5 * time.Second
+	flushTimeout   = time.Second
 	logInterval    = 10 * time.Second
 
 	// headerRoom is what the headers of a message may take of max_payload: the version line, Nats-Msg-Id, the condition.
@@ -130,6 +132,7 @@ func (l *Log) connect(ctx context.Context) error {
 	if l.o.TLS != nil {
 		options = append(options, natsgo.Secure(l.o.TLS))
 	}
+	options = append(options, natsgo.SetCustomDialer(&dialer{net.Dialer{Timeout: connectTimeout}}))
 	options = append(options, l.o.dial...)
 	for {
 		nc, err := natsgo.Connect(l.o.URL, options...)
@@ -261,6 +264,9 @@ func (l *Log) MaxBytes() int {
 func (l *Log) Close() {
 	l.closeOnce.Do(func() {
 		close(l.closed)
+		if l.nc.IsConnected() {
+			_ = l.nc.FlushTimeout(flushTimeout) // what was sent last, such as a node's farewell: see dialer
+		}
 		l.nc.Close()
 	})
 }

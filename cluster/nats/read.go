@@ -193,6 +193,11 @@ func (r *reader) receive(ctx context.Context, msg *natsgo.Msg) error {
 }
 
 func (r *reader) deliver(e *cluster.Entry) error {
+	if r.l.o.Disk != nil {
+		if err := r.l.o.Disk.Await(r.partition, e.Seq); err != nil {
+			return err
+		}
+	}
 	if err := r.handle(e); err != nil {
 		return err
 	}

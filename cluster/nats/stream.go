@@ -105,6 +105,10 @@ func (l *Log) createStream(ctx context.Context, p int) (*streamInfo, error) {
 		return nil, fmt.Errorf("another stream has the subjects %s: natsPartitions was changed, or another program uses them; "+
 			"choose another natsStream: %w", config.Subjects[0], err)
 	}
+	if isCode(err, codeStorageExceeded) || isCode(err, codeResourcesExceeded) {
+		return nil, fmt.Errorf("the server has not enough storage for retentionBytes, %d bytes for each partition: lower it, or raise the "+
+			"server's max_file_store: %w", l.o.MaxBytes, err)
+	}
 	if err == nil {
 		l.log.Info("created the stream", "stream", config.Name, "subjects", config.Subjects[0], "replicas", config.Replicas)
 	}

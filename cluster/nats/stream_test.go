@@ -78,6 +78,7 @@ func TestStreamsThatAreRefused(t *testing.T) {
 		{Options{Stream: "taken"}, "natsStream taken: another stream has the subjects taken.0.>: natsPartitions was changed"},
 		{Options{Stream: "mine", Partitions: 2}, "natsStream mine-0: another stream has the subjects mine.0.>: natsPartitions was changed"},
 		{Options{Stream: "replicas", Replicas: 3}, "natsStream replicas: NATS: "},
+		{Options{Stream: "large", MaxBytes: 1 << 50}, "natsStream large: the server has not enough storage for retentionBytes, 1125899906842624 bytes"},
 		{Options{Stream: "a.b"}, `natsStream: "a.b" is not a valid name`},
 		{Options{Partitions: -1}, "natsPartitions: -1 is not between 1 and 1024"},
 		{Options{Partitions: 1025}, "natsPartitions: 1025 is not between 1 and 1024"},
