@@ -284,3 +284,88 @@ func TestFleetReadsRedisChannels(t *testing.T) {
 	r.cli("PUBLISH", "news", "after")
 	streams[1-leader].WantData("after")
 }
+
+// While the broker is away streams stay open and events are refused, or kept in memory, as the settings say. fanfare pub repeats
+// what was refused. When the broker is back each event has been stored once.
+func TestFleetBrokerAway(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	args := []string{"--backplane", "nats", "--nats-url", broker.URL(), "--publish-timeout", "500ms", "--ready-without-broker=false"}
+	refuses := start(t, append(args, "--node-name", "refuses")...)
+	queues := start(t, append(args, "--node-name", "queues", "--away", "queue", "--ready-without-broker")...)
+	stream := refuses.subscribe("news")
+	queues.PublishText("news", "before")
+	broker.Kill()
+
+	eventually.Equal(t, "/readyz of the node that needs the broker", http.StatusServiceUnavailable, func() int {
+		status, _ := refuses.Get("/readyz")
+		return status
+	})
+	if status, body := queues.Get("/readyz"); status != http.StatusOK || !strings.Contains(body, "broker: disconnected") {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	if status, text := refuses.Do(http.MethodPost, "/publish?key=news", "text/plain", "refused"); status != http.StatusServiceUnavailable || !strings.Contains(text, `"code":`) {
+		t.Errorf("%d %s", status, text)
+	}
+	code, _, problem := run(t, nil, "pub", "news", "given up", "--server", refuses.Admin, "--repeat", "0s")
+	if code != 1 || !strings.Contains(problem, "repeat the request") {
+		t.Errorf("%d %s", code, problem)
+	}
+	if status, text := queues.Do(http.MethodPost, "/publish?key=news", "text/plain", "queued"); status != http.StatusAccepted || !strings.Contains(text, `"stored":false`) {
+		t.Errorf("%d %s", status, text)
+	}
+	repeated := make(chan string)
+	go func() {
+		code, _, problem := run(t, nil, "pub", "news", "repeated", "--server", refuses.Admin, "--repeat", "2m")
+		repeated <- fmt.Sprint(code, " ", problem)
+	}()
+	eventually.True(t, "pub repeats", func() bool {
+		_, metrics := refuses.Get("/metrics")
+		return strings.Contains(metrics, "\nfanfare_publish_errors_total 3\n") || strings.Contains(metrics, "\nfanfare_publish_errors_total 4\n")
+	})
+
+	broker.Start()
+	if got := <-repeated; !strings.HasPrefix(got, "0 fanfare: the log cannot be reached") {
+		t.Errorf("fanfare pub: %s", got)
+	}
+	refuses.PublishText("news", "end")
+	var got []string
+	for m := stream.Next(); m.Data != "end"; m = stream.Next() {
+		got = append(got, m.Data)
+	}
+	slices.Sort(got)
+	if want := []string{"before", "queued", "repeated"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A publish that waits for the broker when a drain begins is answered before the process ends.
+func TestFleetDrainAnswers(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	s := start(t, "--backplane", "nats", "--nats-url", broker.URL())
+	s.PublishText("news", "first")
+	broker.Pause()
+	answered := make(chan int)
+	go func() {
+		resp, err := http.Post(s.Admin+"/publish?key=news", "text/plain", strings.NewReader("waits"))
+		if err != nil {
+			t.Error(err)
+			answered <- 0
+			return
+		}
+		_ = resp.Body.Close()
+		answered <- resp.StatusCode
+	}()
+	eventually.Holds(t, "the publish is under way", func() (bool, string) { // as a connection beside that of this question
+		_, metrics := s.Get("/metrics")
+		return strings.Contains(metrics, "\nfanfare_admin_connections 2\n") || strings.Contains(metrics, "\nfanfare_admin_connections 3\n"), metrics
+	})
+	s.Signal(syscall.SIGTERM)
+	eventually.True(t, "the drain begins", func() bool { return s.Log.Find("draining: a second signal stops at once") != nil })
+	broker.Resume()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	if code := s.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
