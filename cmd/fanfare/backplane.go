@@ -17,6 +17,7 @@ import (
 	"fanfare/cmd/fanfare/config"
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/redisconn"
 )
 
 // backplane is this node's part in the fleet, and the log that it reads. A nil backplane is that of a server without one: its
@@ -83,7 +84,30 @@ func openLog(ctx context.Context, c *config.Config, logger *slog.Logger) (cluste
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := checkRedis(ctx, log); err != nil {
+		log.Close()
+		return nil, nil, err
+	}
 	return log, log.Bus(), nil
+}
+
+// checkRedis waits until Redis answers, and returns an error if it refuses this server for a reason that stays. The log in Redis logs
+// other reasons itself.
+func checkRedis(ctx context.Context, log *redis.Log) error {
+	for {
+		err := log.Check(ctx)
+		if err == nil {
+			return nil
+		}
+		if reason, hint := redisconn.Explain(err); reason == redisconn.Login || reason == redisconn.Permission {
+			return fmt.Errorf("redisURL: %s: %w", hint, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // natsOptions converts the settings of a log in JetStream.
