@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	natsgo "github.com/nats-io/nats.go"
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
@@ -242,17 +245,15 @@ func TestFleetReadsRedis(t *testing.T) {
 	again.WantData("8")
 }
 
-// A channel's message is published once by a fleet.
-func TestFleetReadsRedisChannels(t *testing.T) {
-	r := startRedis(t)
-	nodes := startFleet(t, 2, "--backplane", "redis", "--redis-url", r.URL(), "--redis-channels", "news")
-	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
-	// At the start both may lead for a moment.
-	leader, polls := -1, 0
+// awaitLeader waits until one of the nodes publishes for the fleet, by this metric, and returns it. At the start both may lead
+// for a moment.
+func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
+	t.Helper()
+	polls := 0
 	eventually.True(t, "one node leads for a second", func() bool {
 		leaders := 0
 		for i, s := range nodes {
-			if _, metrics := s.Get("/metrics"); strings.Contains(metrics, `fanfare_redis_leads{source="pubsub"} 1`) {
+			if _, metrics := s.Get("/metrics"); strings.Contains(metrics, "\n"+metric+" 1\n") {
 				leaders++
 				leader = i
 			}
@@ -262,7 +263,14 @@ func TestFleetReadsRedisChannels(t *testing.T) {
 		}
 		return polls > 200
 	})
-	r.cli("PUBLISH", "news", "begin")
+	return leader
+}
+
+// A message of a source without a memory is published once by a fleet, in order, and the next node that leads reports a gap.
+func testLedSource(t *testing.T, nodes []server, metric string, publish func(text string)) {
+	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
+	leader := awaitLeader(t, nodes, metric)
+	publish("begin")
 	for _, s := range streams {
 		for m := s.Next(); m.Data != "begin"; m = s.Next() {
 			if g := m.Gap(t); g.Reason != "source" { // of a node that has begun to lead
@@ -271,7 +279,7 @@ func TestFleetReadsRedisChannels(t *testing.T) {
 		}
 	}
 	for i := range 20 {
-		r.cli("PUBLISH", "news", strconv.Itoa(i))
+		publish(strconv.Itoa(i))
 	}
 	for _, s := range streams {
 		for i := range 20 {
@@ -282,8 +290,29 @@ func TestFleetReadsRedisChannels(t *testing.T) {
 	if g := streams[1-leader].Next().Gap(t); g.Reason != "source" || g.Key != "news" {
 		t.Errorf("%+v", g)
 	}
-	r.cli("PUBLISH", "news", "after")
+	publish("after")
 	streams[1-leader].WantData("after")
+}
+
+func TestFleetReadsRedisChannels(t *testing.T) {
+	r := startRedis(t)
+	nodes := startFleet(t, 2, "--backplane", "redis", "--redis-url", r.URL(), "--redis-channels", "news")
+	testLedSource(t, nodes, `fanfare_redis_leads{source="pubsub"}`, func(text string) { r.cli("PUBLISH", "news", text) })
+}
+
+func TestFleetReadsNATS(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	nodes := startFleet(t, 2, "--backplane", "nats", "--nats-url", broker.URL(), "--nats-subjects", "app.*.* -> {2}")
+	nc, err := natsgo.Connect(broker.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	testLedSource(t, nodes, "fanfare_nats_leads", func(text string) {
+		if err := errors.Join(nc.Publish("app.shop.news", []byte(text)), nc.Flush()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // While the broker is away streams stay open and events are refused, or kept in memory, as the settings say. fanfare pub repeats
