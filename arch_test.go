@@ -83,7 +83,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
-		own: []string{"bridge/payload", "engine", "codec", "internal/ratelog", "internal/redisconn"},
+		own: []string{"bridge/payload", "bridge/relay", "engine", "codec", "internal/ratelog", "internal/redisconn"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},

@@ -50,6 +50,8 @@ var commands = []how{
 	{start: "FANFARE_PUBLISH_TOKEN=$(openssl rand -hex 16) fanfare", with: []string{"--admin :", "--admin 127.0.0.1:"}, until: "oauth2-bearer"},
 	{start: "fanfare --redis-url redis://127.0.0.1:6379", until: "curl"},
 	{start: "go run ./cmd/fanfare --redis-url", until: "curl"},
+	{start: "go tool nats-server", with: []string{"--jetstream", "--jetstream --addr 127.0.0.1 --port -1"}, until: "Server is ready"},
+	{start: "go run ./cmd/fanfare --backplane nats", with: []string{":8090", "127.0.0.1:0", "127.0.0.1:8091", "127.0.0.1:0"}, until: "curl"},
 	{start: "fanfare --nats-url nats://127.0.0.1:4222", until: "curl"},
 	{start: "nats pub ", in: "../cmd/fanfare/e2e_nats_test.go:TestNATSDocument"},
 

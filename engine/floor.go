@@ -16,6 +16,36 @@ func (k *key) floorIn(part *readPosition) uint64 {
 	return max(k.extra.Load().floor.Load(), part.p.follows.Load())
 }
 
+// keptEvents is what a ring keeps after a position.
+type keptEvents struct {
+	at     uint64 // the first sequence after the position, kept or not
+	next   uint64 // the first one that is kept, or the sequence of the next event
+	before uint64 // the position before the event next. What was lost from at on is not above it.
+	floor  uint64 // as of after the other fields: everything that was lost until then is not above it
+	tail   uint64
+}
+
+// keptAfter looks for the events after an internal position. The watermark is loaded first and the floor last.
+func (k *key) keptAfter(part *readPosition, pos uint64) (kept keptEvents) {
+	for {
+		w, tail := part.watermark(), k.tail()
+		racePoint()
+		kept = keptEvents{at: k.seek(pos, tail), tail: tail}
+		kept.next = k.firstKeptFrom(kept.at)
+		racePoint()
+		kept.floor = k.floorIn(part)
+		ev, gone := k.read(kept.next)
+		switch {
+		case ev != nil:
+			kept.before = ev.pos() - 1
+			return kept
+		case !gone && k.tail() == tail:
+			kept.before = max(w, kept.floor)
+			return kept
+		}
+	}
+}
+
 // noteLost records that an event is in no ring, because there is no room for its key. It returns true, and records
 // nothing, if the key exists after all. Otherwise the next key of this name has the floor, because both happen under the
 // lock of the map.

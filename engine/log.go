@@ -122,6 +122,17 @@ func (p *partition) current() generation {
 	return list[len(list)-1]
 }
 
+// before returns the internal position before that of an event. Before the notice of a new epoch this is the end of the
+// earlier epoch: a client that has not received the notice must come back with an id of that epoch.
+func (p *partition) before(internal uint64) uint64 {
+	for _, g := range *p.generations.Load() {
+		if internal == g.first {
+			return g.offset - epochGap
+		}
+	}
+	return internal - 1
+}
+
 // position returns the position that clients see for an internal one.
 func (p *partition) position(internal uint64) Position {
 	list := *p.generations.Load()

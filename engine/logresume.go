@@ -209,38 +209,20 @@ func (s *Subscriber) resumeAtSeq(slot int32, seq uint64, id string) bool {
 // between the two becomes a missing range. See floor.go for the argument.
 func (s *Subscriber) resumeAt(i int, pos uint64) {
 	part, c := &s.log.parts[s.log.heads[i].part], s.cursorOf(i)
-	k := c.key
-	for {
-		// Find the event, then load the floor.
-		w, tail := part.watermark(), k.tail()
-		racePoint()
-		at := k.seek(pos, tail)
-		next := k.firstKeptFrom(at)
-		racePoint()
-		if next == at && at > 1 {
-			if before, known := k.posAt(at - 1); known && before <= pos {
-				c.next = at // the event before it is at or before pos, and sequences have no holes
-				return
-			}
-		}
-		floor := k.floorIn(part)
-		if pos >= floor {
-			c.next = at
+	kept := c.key.keptAfter(part, pos)
+	if kept.at > 1 && kept.next == kept.at {
+		if before, known := c.key.posAt(kept.at - 1); known && before <= pos {
+			c.next = kept.at // the event before it is at or before pos, and sequences have no holes
 			return
 		}
-
-		// Some events may be lost: those up to the next one that is kept.
-		through := max(w, floor)
-		if ev, gone := k.read(next); ev != nil {
-			through = ev.pos() - 1
-		} else if gone || k.tail() != tail {
-			continue
-		}
-		c.next = next
-		if through > pos {
-			s.miss(i, pos, through, Missing{})
-		}
+	}
+	if pos >= kept.floor {
+		c.next = kept.at
 		return
+	}
+	c.next = kept.next
+	if kept.before > pos {
+		s.miss(i, pos, kept.before, Missing{})
 	}
 }
 
@@ -267,15 +249,12 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 			continue
 		}
 		c := s.cursorOf(i)
-		c.next = c.key.firstKeptFrom(c.key.seek(part.pos, c.key.tail()))
+		kept := c.key.keptAfter(part, part.pos)
+		c.next = kept.next
 		if i == len(s.cursors) && noted {
 			continue // the gap of a key says it
 		}
-		before := part.watermark()
-		if ev, _ := c.key.read(c.next); ev != nil {
-			before = ev.pos() - 1
-		}
-		s.noteGapInLog(i, Gap{Reason: reason, Missed: -1, After: id, Next: part.p.position(before)})
+		s.noteGapInLog(i, Gap{Reason: reason, Missed: -1, After: id, Next: part.p.position(kept.before)})
 		noted = true
 	}
 }

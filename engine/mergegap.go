@@ -27,7 +27,7 @@ func (s *Subscriber) handleLapInLog(i int, part *readPosition) bool {
 	// the watermark that this subscriber has seen.
 	missed, before := int64(next-at), max(part.seen, k.extra.Load().floor.Load())
 	if ev != nil {
-		before = ev.pos() - 1
+		before = part.p.before(ev.pos())
 	}
 	c.next = next
 	if ev != nil && ev.pos() <= part.pos {
@@ -88,7 +88,7 @@ func (s *Subscriber) passGaps() {
 		switch {
 		case first == lapped:
 		case first != 0:
-			part.pos = max(part.pos, first-1)
+			part.pos = max(part.pos, part.p.before(first))
 		default:
 			part.pos = max(part.pos, part.seen)
 		}
@@ -109,7 +109,8 @@ func (s *Subscriber) unreadInLog(items []Item) {
 			s.cursorOf(i).next = it.Event.seq
 		}
 		h.pos = it.Event.pos()
-		l.parts[h.part].pos = h.pos - 1
+		part := &l.parts[h.part]
+		part.pos = part.p.before(h.pos)
 		l.turn = int32(it.skipped)
 	}
 }

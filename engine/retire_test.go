@@ -121,3 +121,21 @@ func TestRetireUnderTraffic(t *testing.T) {
 		t.Errorf("%d bytes are left", got)
 	}
 }
+
+// TestReadAfterRetirement: a subscriber that is closing may still read a key that is retired. What the retire marker has
+// displaced was published and is lost, like what was evicted.
+func TestReadAfterRetirement(t *testing.T) {
+	e, k := bareKey(KeyOptions{History: 8})
+	for n := range 8 {
+		put(e, k, text(fmt.Sprint(n)))
+	}
+	k.evict(e, 9, func(*Event) bool { return true })
+	if !k.retire(e) {
+		t.Fatal("not retired")
+	}
+	for seq := uint64(1); seq <= 9; seq++ {
+		if ev, lapped := k.read(seq); ev != nil || lapped != (seq < 9) {
+			t.Errorf("event %d: %v, lapped %v", seq, ev, lapped)
+		}
+	}
+}

@@ -68,39 +68,29 @@ func (s *Subscriber) rewindInLog(r Rewind) {
 	l := s.log
 	for i := range l.heads {
 		part, c := &l.parts[l.heads[i].part], s.cursorOf(i)
-		k, g := c.key, part.generation
-		for {
-			// Find the place in the ring, then load the floor.
-			w, tail := part.watermark(), k.tail()
-			first := k.firstKeptFrom(k.seek(g.first, tail))
-			next := r.place(k, first, tail)
-			racePoint()
-			floor := k.floorIn(part)
-			through := max(w, floor)
-			ev, gone := k.read(next)
-			if ev != nil {
-				through = ev.pos() - 1
-			} else if gone || k.tail() != tail {
-				continue
+		first := part.generation.first
+		kept := c.key.keptAfter(part, first)
+		next, before := r.place(c.key, kept.next, kept.tail), kept.before
+		if next > kept.next {
+			if ev, _ := c.key.read(next); ev != nil {
+				before = ev.pos() - 1
 			}
-			if next < c.next {
-				c.next = next
-				part.pos = min(part.pos, through)
-			}
+		}
+		if next < c.next {
+			c.next = next
+			part.pos = min(part.pos, before)
+		}
 
-			// Ask for what the ring has lost of it.
-			m := Missing{Since: r.Since}
-			wanted := next == first
-			if !r.Earliest && r.Since.IsZero() {
-				have := int(tail + 1 - next)
-				m.Newest = r.Events - have
-				wanted = m.Newest > 0
-			}
-			if wanted && floor > g.first && through > g.first {
-				s.dropMissing(i)
-				s.miss(i, g.first, through, m)
-			}
-			break
+		// Ask for what the ring has lost of it.
+		m := Missing{Since: r.Since}
+		wanted := next == kept.next
+		if !r.Earliest && r.Since.IsZero() {
+			m.Newest = r.Events - int(kept.tail+1-next)
+			wanted = wanted && m.Newest > 0
+		}
+		if wanted && kept.floor > first && before > first {
+			s.dropMissing(i)
+			s.miss(i, first, before, m)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func (k *key) read(s uint64) (ev *Event, lapped bool) {
 		}
 		switch {
 		case ev.seq > s:
-			return nil, ev.kind != kindRetired
+			return nil, true
 		case ev.kind == kindEvent:
 			return ev, false
 		default:

@@ -215,7 +215,7 @@ func TestMetrics(t *testing.T) {
 	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
 	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, TestConnectionsPerSubject,
 	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go,
-	// publishers_test.go, tls_test.go, backplane_older_test.go and package abuse have them.
+	// publishers_test.go, tls_test.go, fleet_older_test.go and package abuse have them.
 	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "rejected_total,maxConnectionsPerSubject",
 		"rejected_total,maxConnectRate", "rejected_total,maxConnectRatePerAddress", "rejected_total,maxAuthorizing", "authorizing",
 		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected",

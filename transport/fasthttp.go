@@ -105,7 +105,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Header.Set("Allow", "GET, HEAD")
 			return
 		}
-		s.api.ServeHealth(ctx, path)
+		s.api.ServeHealth(ctx, path, false)
 	case "/":
 		if !o.NoPage {
 			s.api.ServePage(ctx)

@@ -240,6 +240,12 @@ func TestFleetHealth(t *testing.T) {
 	if got := n.healthLines("/readyz"); got["status"] != "200" || got["first"] != "ok" || got["broker"] != "connected" || got["behind"] != "0" || got["queued"] != "0" || got["node"] != "node-1" {
 		t.Errorf("%v", got)
 	}
+	w := wiretest.Dial(t, n.addr) // strangers do not need to know
+	w.Send(wiretest.Request("GET", "/readyz", "Connection: close"))
+	w.ReadHead()
+	if body := w.Rest(); body != "ok\n" {
+		t.Errorf("%q on the stream listener", body)
+	}
 	f.broker.Down()
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if got := n.healthLines(path); got["status"] != "200" || got["first"] != "ok" || got["broker"] != "disconnected" {

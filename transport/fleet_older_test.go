@@ -93,6 +93,9 @@ func TestOlderStorm(t *testing.T) {
 		streams[i] = n.stream("connectKey=k", "Last-Event-ID: "+ids[i%2])
 	}
 	eventually.Equal(t, "streams that wait", clients, n.srv.streams.Waiting)
+	if got := n.metric("fanfare_connections_waiting"); got != clients {
+		t.Errorf("fanfare_connections_waiting is %v", got)
+	}
 	if now := runtime.NumGoroutine(); now > before+clients/4 {
 		t.Errorf("%d goroutines, %d before", now, before)
 	}
@@ -243,8 +246,8 @@ func TestOlderBytes(t *testing.T) {
 	first, second := n.slowStream("connectKey=k", "Last-Event-ID: "+ids[0]), n.slowStream("connectKey=k", "Last-Event-ID: "+ids[1])
 	eventually.Equal(t, "blocked streams", 2, n.srv.streams.Blocked)
 	// 51 events of 100 kB are in the log alone after the first id.
-	if got := n.srv.streams.OlderBytes(); got < 50*100<<10 || got > 53*101<<10 {
-		t.Errorf("%d bytes", got)
+	if got := n.metric("fanfare_older_bytes"); got < 50*100<<10 || got > 53*101<<10 {
+		t.Errorf("%v bytes", got)
 	}
 	first.Reset()
 	n.waitOpen(1)

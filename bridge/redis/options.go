@@ -15,7 +15,7 @@ import (
 	"fanfare/internal/redisconn"
 )
 
-// Options says where Redis is and what to read from it. URL, Names, Engine and Publish are required.
+// Options says where Redis is and what to read from it. URL, Names, Engine, and Publish or Fleet are required.
 type Options struct {
 	// URL is the server's address; see CheckURL for its form.
 	URL string
@@ -37,6 +37,9 @@ type Options struct {
 	// Publish publishes an event. It must not keep the event's Data. Errors are counted by their kind: ErrTooLarge,
 	// *engine.LimitError, and all others as invalid.
 	Publish func(key string, ev codec.Event) error
+
+	// Fleet, unless it is nil, says that other servers read the same channels and streams, and is used in place of Publish.
+	Fleet *Fleet
 
 	// Registerer registers the metrics. Nil: no metrics.
 	Registerer prometheus.Registerer

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"fanfare/bridge/relay"
 	"fanfare/internal/ratelog"
 	"fanfare/internal/redisconn"
 )
@@ -23,6 +24,7 @@ type worker struct {
 	metrics sourceMetrics
 	logger  *slog.Logger
 	limiter *ratelog.Limiter
+	relay   *relay.Relay // of the channels, in a fleet; otherwise nil
 
 	// session uses a connection until an error ends it, and returns that error. It calls live once the source works.
 	// hangUp closes the connection at once.

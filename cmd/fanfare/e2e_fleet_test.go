@@ -163,3 +163,105 @@ func TestFleetSchedules(t *testing.T) {
 		t.Errorf("%d events in %d seconds", events, most)
 	}
 }
+
+// In a fleet every node reads Redis, and each message and entry is published once; when the node that publishes stops, another
+// one goes on, with a gap for channels, and exactly for streams.
+func TestFleetReadsRedis(t *testing.T) {
+	r := startRedis(t, "--appendonly", "yes")
+	broker := (&natstest.Server{T: t}).Start()
+	r.cli("XADD", "orders", "*", "data", "0") // before the fleet begins
+	nodes := startFleet(t, 2, "--backplane", "nats", "--nats-url", broker.URL(), "--redis-url", r.URL(), "--redis-streams", "orders", "--redis-channels", "news")
+	leads := func(what string) (leader int) {
+		t.Helper()
+		eventually.True(t, "a node leads for "+what, func() bool {
+			for i, s := range nodes {
+				if s.Log.Find("this node "+what+" of redis for the fleet") != nil {
+					leader = i
+					return true
+				}
+			}
+			return false
+		})
+		return leader
+	}
+	reads := leads("reads the streams")
+	stream := nodes[1-reads].subscribe("orders")
+	var ids []string
+	add := func(data int) { ids = append(ids, r.cli("XADD", "orders", "*", "data", strconv.Itoa(data))) }
+	for i := 1; i <= 3; i++ {
+		add(i)
+	}
+	// Those that came before the subscription are in the log.
+	for next := stream.Next(); next.Data != "3"; next = stream.Next() {
+		if next.Type != "message" {
+			t.Errorf("%v", next)
+		}
+	}
+	if id := stream.LastID(); id != ids[2] {
+		t.Errorf("the id is %s, that of the entry %s", id, ids[2])
+	}
+
+	// Another node goes on after what is stored, although entries were added while none led.
+	nodes[reads].Stop(syscall.SIGKILL)
+	for i := 4; i <= 6; i++ {
+		add(i)
+	}
+	for i := 4; i <= 6; i++ {
+		if m := stream.Next(); m.Type != "message" || m.Data != strconv.Itoa(i) || m.ID != ids[i-1] {
+			t.Fatalf("entry %d is %v", i, m)
+		}
+	}
+	nodes[reads].Restart()
+	resumed := nodes[reads].resume("orders", ids[3])
+	resumed.WantData("5", "6")
+	add(7)
+	stream.WantData("7")
+	resumed.WantData("7")
+
+	// A restart of all publishes nothing again.
+	for _, s := range nodes {
+		s.Stop(syscall.SIGTERM)
+	}
+	for i := range nodes {
+		nodes[i].Restart()
+	}
+	again := nodes[0].resume("orders", ids[5])
+	again.WantData("7")
+	add(8)
+	again.WantData("8")
+}
+
+// A channel's message is published once by a fleet.
+func TestFleetReadsRedisChannels(t *testing.T) {
+	r := startRedis(t)
+	nodes := startFleet(t, 2, "--backplane", "redis", "--redis-url", r.URL(), "--redis-channels", "news")
+	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
+	leader := -1
+	eventually.True(t, "a node leads", func() bool {
+		for i, s := range nodes {
+			if s.Log.Find("this node publishes the channels of redis for the fleet") != nil {
+				leader = i
+			}
+		}
+		return leader >= 0
+	})
+	for _, s := range streams {
+		if g := s.Next().Gap(t); g.Reason != "source" {
+			t.Errorf("%+v", g)
+		}
+	}
+	for i := range 20 {
+		r.cli("PUBLISH", "news", strconv.Itoa(i))
+	}
+	for _, s := range streams {
+		for i := range 20 {
+			s.WantData(strconv.Itoa(i))
+		}
+	}
+	nodes[leader].Stop(syscall.SIGTERM)
+	if g := streams[1-leader].Next().Gap(t); g.Reason != "source" || g.Key != "news" {
+		t.Errorf("%+v", g)
+	}
+	r.cli("PUBLISH", "news", "after")
+	streams[1-leader].WantData("after")
+}

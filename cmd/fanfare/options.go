@@ -162,6 +162,8 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxBatchLines:            c.MaxBatchLines,
 		MaxAdminConnections:      c.MaxAdminConnections,
 		MaxIdempotencyKeys:       c.MaxIdempotencyKeys,
+		MaxRewindEvents:          c.MaxRewindEvents,
+		MaxOlderBytes:            int64(c.MaxOlderBytes),
 		DuplicateWindow:          c.DuplicateWindow,
 		ReadyNeedsBroker:         !c.ReadyWithoutBroker,
 		MaxHeadBytes:             int(c.MaxHeadBytes),

@@ -22,7 +22,7 @@ func redisNames(c *config.Config) (*redis.Names, error) {
 }
 
 // newRedis makes the bridge to Redis, or returns nil without names.
-func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *transport.Server, logger *slog.Logger) (*redis.Bridge, error) {
+func newRedis(c *config.Config, names *redis.Names, eo engine.Options, b *backplane, srv *transport.Server, logger *slog.Logger) (*redis.Bridge, error) {
 	if names == nil {
 		return nil, nil
 	}
@@ -45,6 +45,7 @@ func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *tran
 			_, err := srv.Publish(key, ev)
 			return sizeError(err, redis.ErrTooLarge)
 		},
+		Fleet:      redisFleet(b, srv),
 		Registerer: srv.Registry(),
 		Logger:     logger,
 	})

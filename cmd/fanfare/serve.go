@@ -126,7 +126,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		p.nats.Start()
 		defer p.nats.Close()
 	}
-	if p.redis, err = newRedis(cfg, p.names, eo, p.srv, p.logger); err != nil {
+	if p.redis, err = newRedis(cfg, p.names, eo, p.backplane, p.srv, p.logger); err != nil {
 		return err
 	}
 	if p.redis != nil {

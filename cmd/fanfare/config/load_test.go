@@ -143,6 +143,8 @@ var samples = map[string]struct{ text, yaml string }{
 	"redisPrefix":              {"app:events", "'app:events'"},
 	"redisPartitions":          {"2", "2"},
 	"maxIdempotencyKeys":       {"500", "500"},
+	"maxRewindEvents":          {"700", "700"},
+	"maxOlderBytes":            {"8MiB", "8MiB"},
 	"natsSubjects":             {"news,app.*.> -> {1}/{2}", "[news, 'app.*.> -> {1}/{2}']"},
 	"natsPayload":              {"json", "json"},
 	"natsStream":               {"events", "events"},

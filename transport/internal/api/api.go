@@ -159,7 +159,7 @@ var routes = map[string]route{
 }
 
 func serveHealth(path string) func(*API, *fasthttp.RequestCtx, auth.Publisher) {
-	return func(a *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { a.ServeHealth(ctx, path) }
+	return func(a *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { a.ServeHealth(ctx, path, true) }
 }
 
 // anyParam allows every parameter: probes and scrapers add their own.

@@ -7,17 +7,21 @@ import (
 )
 
 // ServeHealth answers /healthz, which says that the process answers, and /readyz,
-// which says that it takes streams: /readyz fails first when the server drains.
-func (a *API) ServeHealth(ctx *fasthttp.RequestCtx, path string) {
+// which says that it takes streams: /readyz fails first when the server drains. On the admin listener (whole) they also
+// say how this node stands to the log, which is not for everybody.
+func (a *API) ServeHealth(ctx *fasthttp.RequestCtx, path string, whole bool) {
 	ctx.SetContentType("text/plain; charset=utf-8")
+	body := "ok\n"
 	if path == "/readyz" {
 		if reason := a.unready(); reason != "" {
 			ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
-			ctx.SetBodyString(reason + "\n" + a.backplaneHealth())
-			return
+			body = reason + "\n"
 		}
 	}
-	ctx.SetBodyString("ok\n" + a.backplaneHealth())
+	if whole {
+		body += a.backplaneHealth()
+	}
+	ctx.SetBodyString(body)
 }
 
 // unready says why new streams should go to another server, or "". A server that has lost the broker goes on serving: its
