@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
 	"fanfare/internal/test/proctest"
 )
@@ -58,6 +60,12 @@ func (d *disk) losePower(processes ...*proctest.Process) {
 	for _, p := range processes { // all at once: none may write or answer after another one has stopped
 		p.Signal(syscall.SIGSTOP)
 	}
+	for _, p := range processes {
+		eventually.True(d.t, "the process is stopped", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Cmd.Process.Pid))
+			return err == nil && strings.Contains(string(stat), ") T ")
+		})
+	}
 	d.losses++
 	after := filepath.Join(d.dir, fmt.Sprintf("image-%d", d.losses))
 	d.run("cp", "--sparse=always", d.image, after)
@@ -65,8 +73,8 @@ func (d *disk) losePower(processes ...*proctest.Process) {
 		p.Kill()
 	}
 	d.run("umount", d.Folder)
-	d.image = after
-	d.run("mount", "-o", "loop", d.image, d.Folder)
+	d.run("mount", "-o", "loop", after, d.Folder)
+	d.image = after // the next loss is one of this disk
 }
 
 // TestPowerLoss: what was confirmed with fsync group or always is there after a power loss, and no client gets a gap. Otherwise an
