@@ -6,6 +6,6 @@
 // What the rings do not hold any more is fetched from the Log. What concerns streams (counts, close, disconnect) is asked
 // of all nodes by a Bus.
 //
-// The package knows neither NATS nor Redis, neither HTTP nor the syntax of events. Its folders cluster/nats and
+// The package knows neither NATS nor Redis nor HTTP. Its folders cluster/nats and
 // cluster/redis have the logs, cluster/embedded a NATS server in the same process.
 package cluster

@@ -16,10 +16,12 @@ const (
 	OpEvent Op = iota
 	// OpBroadcast is an event of all keys (PublishAll). It is in partition 0.
 	OpBroadcast
-	// OpEpoch begins an epoch: ids of earlier epochs of the partition mean nothing any more, see Node.
+	// OpEpoch begins an epoch: ids of earlier epochs of the partition mean nothing any more, see epoch.go.
 	OpEpoch
 	// OpHole stands for entries that the log has lost, up to Entry.Seq: it was edited or damaged. Append never stores one.
 	OpHole
+	// OpInvalid is an entry that this node cannot read, see Decode. Append never stores one.
+	OpInvalid
 )
 
 // Message is what a node appends to the log.
@@ -27,8 +29,10 @@ type Message struct {
 	Op    Op     // OpEvent, OpBroadcast or OpEpoch
 	Key   string // of OpEvent
 	Frame engine.Frame
-	// Epoch is the new epoch, with OpEpoch.
-	Epoch uint64
+	// Epoch is an epoch of Partition, with OpEpoch only. Begun is 0 if it begins here. Otherwise the entry repeats what an
+	// earlier one has said, so that retention does not remove it: the epoch began at the sequence Begun.
+	Epoch, Begun uint64
+	Partition    int
 	// ID identifies the message: the log stores only one of several messages of a partition with the same ID within its
 	// duplicate window. "" means that the message has none.
 	ID string
@@ -41,6 +45,8 @@ type Message struct {
 type Result struct {
 	// Seq is its place in its partition, from 1.
 	Seq uint64
+	// Epoch is the partition's epoch that Seq belongs to. Node.Publish sets it, Log.Append does not.
+	Epoch uint64
 	// Duplicate says that a message with the same ID was stored before, at Seq.
 	Duplicate bool
 	// Queued says that the message is neither stored nor lost yet: it waits in this process for the broker (away: queue).
@@ -72,6 +78,8 @@ type Entry struct {
 	Key       string
 	Frame     engine.Frame // valid during the call that gets the Entry
 	Epoch     uint64       // of OpEpoch
+	EpochSeq  uint64       // of OpEpoch: where the epoch began: Seq, unless the entry only repeats it
+	Err       error        // of OpInvalid: why the entry cannot be read
 }
 
 // State is the state of one partition of a log.
@@ -80,9 +88,9 @@ type State struct {
 	// Created identifies this creation of the log: one that was deleted and made anew has another.
 	Created string
 	// Unsynced says that entries which the log had confirmed may be lost, because the machine lost power (or the like)
-	// before they were on disk.
+	// before they were on disk. The next OpEpoch ends it.
 	Unsynced bool
-	// Epoch and EpochSeq are those of the newest OpEpoch entry; zeros if there is none.
+	// Epoch and EpochSeq are those that Decode returns for the newest OpEpoch entry; zeros if there is none.
 	Epoch, EpochSeq uint64
 }
 
@@ -117,6 +125,9 @@ type Log interface {
 	// handle returns an error, or the log cannot be read; then it returns the error. The caller reads on with another call.
 	// Entries that are lost for good are reported by one OpHole. idle is called at least once a second while there is
 	// nothing to read, with the newest sequence that the broker has.
+	//
+	// Read ends with an error when the connection was interrupted, or the broker may have restarted, even if it could go
+	// on: the log may have gone back meanwhile, and the caller finds out before it reads on.
 	Read(ctx context.Context, partition int, after uint64, handle func(*Entry) error, idle func(last uint64)) error
 	// State returns the state of a partition as its leader knows it.
 	State(ctx context.Context, partition int) (State, error)

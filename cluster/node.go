@@ -2,26 +2,33 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanfare/engine"
+	"fanfare/internal/ratelog"
 )
 
 // Options configure a Node. Engine, Log and Name are required. The zero value of every other field is its default.
 type Options struct {
-	// Name identifies this node in the fleet (nodeName).
+	// Name identifies this node in the fleet (nodeName). No two nodes may have the same one.
 	Name   string
 	Engine *engine.Engine // with engine.Options.Log set
-	Log    Log
-	Bus    Bus // nil: there are no other nodes
+	Log    Log            // the caller closes it after Node.Close
+	Bus    Bus            // nil: there are no other nodes
 	Logger *slog.Logger
 	// Registerer gets the metrics. nil: none.
 	Registerer prometheus.Registerer
 
-	// PublishTimeout is how long a publish waits for the log (publishTimeout). Default 15 s.
+	// PublishTimeout is how long a publish waits for the log (publishTimeout). Default 15 s. The log's duplicate window
+	// must be longer, so that what this node repeats while it waits is stored once.
 	PublishTimeout time.Duration
 	// Queue accepts events while the broker is away: they are kept in memory, up to QueueBytes, and answered as Queued
 	// (away: queue). By default they are refused with ErrAway.
@@ -42,58 +49,168 @@ type Options struct {
 	HoleNotice func() engine.Frame
 }
 
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.PublishTimeout, 15*time.Second)
+	setDefault(&o.QueueBytes, 64<<20)
+	setDefault(&o.ReadBack, 5*time.Minute)
+	setDefault(&o.OlderConcurrency, 4)
+	setDefault(&o.OlderMaxEvents, 100_000)
+	setDefault(&o.FleetTimeout, 2*time.Second)
+	noNotice := func() engine.Frame { return engine.Frame{} }
+	if o.EpochNotice == nil {
+		o.EpochNotice = noNotice
+	}
+	if o.HoleNotice == nil {
+		o.HoleNotice = noNotice
+	}
+	return o
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// follower is what a Node does with its engine. Tests record the calls.
+type follower interface {
+	Apply(engine.LogEntry) error
+	Advance(partition int, seq uint64)
+	StartAt(partition int, seq uint64)
+	SetEpoch(partition int, epoch, seq uint64, notice engine.Frame)
+	NewLogEvent(engine.LogEntry) *engine.Event
+}
+
 // Node is this process in the fleet. All methods may be called concurrently.
-type Node struct{ o Options }
+type Node struct {
+	o       Options
+	engine  follower
+	log     *slog.Logger
+	limited *ratelog.Limiter // of log, for what may happen many times a second
+	metrics *metrics
+
+	partitions []*partition
+	queue      queue
+	older      older
+	fleet      fleet
+
+	idPrefix string // of the IDs that this node gives to messages without one
+	idCount  atomic.Uint64
+
+	// awaySince is when a call first found the broker away, in Unix nanoseconds; 0 while it is not.
+	awaySince atomic.Int64
+
+	ctx    context.Context // done when Close begins
+	cancel context.CancelFunc
+	start  sync.Once
+
+	// The goroutines that Close waits for. mu lets none begin after it has begun to wait.
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// spawn runs f in a goroutine that Close waits for. It returns false if the node is closed.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.wg.Go(f)
+	return true
+}
 
 // NewNode checks the options. Start connects it.
-func NewNode(o Options) (*Node, error) { panic("soon") }
-
-// Start begins to read, in goroutines that Close ends. Settled returns when the node has read back what ReadBack says, in
-// every partition, or ctx is done. Open the listeners after it.
-func (n *Node) Start()                            { panic("soon") }
-func (n *Node) Settled(ctx context.Context) error { panic("soon") }
-
-// Close stops reading and ends what waits.
-func (n *Node) Close() { panic("soon") }
-
-// Publish appends the messages to the log in their order, each to its partition, and sets results[i] for messages[i]. It
-// returns when every message is stored or has failed, at the latest after PublishTimeout.
-func (n *Node) Publish(ctx context.Context, messages []Message, results []Result) { panic("soon") }
-
-// Older fetches the events that a subscriber misses in the rings. Several calls for the same range of a key share one
-// fetch, and at most OlderConcurrency run at once. An error means that not all of them can be had: then the subscriber
-// gets a gap.
-func (n *Node) Older(ctx context.Context, m engine.Missing) ([]*engine.Event, error) { panic("soon") }
-
-// Question is a question to all nodes. After has the positions that a node must have applied before it acts, one for each
-// partition, 0 for none: what was published before is delivered first.
-type Question struct {
-	Op      string   `json:"op"` // count, countAll, close, closeAll, disconnect, presence
-	Key     string   `json:"key,omitempty"`
-	Subject string   `json:"subject,omitempty"`
-	After   []uint64 `json:"after,omitempty"`
+func NewNode(o Options) (*Node, error) {
+	switch {
+	case o.Engine == nil:
+		return nil, errors.New("cluster: Options.Engine is nil: a node needs an engine")
+	case o.Log == nil:
+		return nil, errors.New("cluster: Options.Log is nil: a node needs a log")
+	case o.Name == "" || len(o.Name) > maxNodeName:
+		return nil, fmt.Errorf("nodeName %.80q has %d bytes: use 1 to %d, and another name for each node", o.Name, len(o.Name), maxNodeName)
+	}
+	n := newNode(o, o.Engine)
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(n.metrics); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
 }
 
-// Answer is what one node says.
-type Answer struct {
-	Node     string         `json:"node"`
-	Count    int            `json:"count"`
-	Subjects map[string]int `json:"subjects,omitempty"`
+func newNode(o Options, follow follower) *Node {
+	n := &Node{o: o.withDefaults(), engine: follow, limited: ratelog.New(10 * time.Second), idPrefix: "n:" + rand.Text() + "-"}
+	n.log = n.o.Logger
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	for i := range o.Log.Partitions() {
+		n.partitions = append(n.partitions, newPartition(n, i))
+	}
+	n.metrics = newMetrics(n)
+	n.queue.init(n)
+	n.older.init(n)
+	n.fleet.init(n)
+	return n
 }
 
-// OnQuestion sets what answers questions on this node. It is called in a goroutine of its own, after the positions of
-// Question.After have been applied. Call it before Start.
-func (n *Node) OnQuestion(answer func(Question) Answer) { panic("soon") }
-
-// Ask asks all nodes, this one too, and returns their answers, and the names of those that are known and have not
-// answered within FleetTimeout.
-func (n *Node) Ask(ctx context.Context, q Question) (answers []Answer, silent []string) {
-	panic("soon")
+// Start begins to read, in goroutines that Close ends. Call OnQuestion before it.
+func (n *Node) Start() {
+	n.start.Do(func() {
+		for _, p := range n.partitions {
+			n.spawn(p.run)
+		}
+		n.spawn(n.older.run)
+		n.spawn(n.repeatEpochs)
+		n.fleet.start()
+	})
 }
 
-// Positions returns what Publish has stored last and what is known to be stored, for Question.After: the newest sequence
-// of every partition that this node knows of.
-func (n *Node) Positions() []uint64 { panic("soon") }
+// Settled returns when the node has read back what ReadBack says, in every partition, or ctx is done. Open the listeners
+// after it: before, a client could get a gap for events that the node is about to read.
+func (n *Node) Settled(ctx context.Context) error {
+	for _, p := range n.partitions {
+		select {
+		case <-p.settled:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.ctx.Done():
+			return errClosed
+		}
+	}
+	return nil
+}
+
+// errClosed is returned by what waits when the node is closed.
+var errClosed = errors.New("cluster: the node is closed")
+
+// closeDrain is how long Close waits for queued events to be stored, if the broker is there.
+const closeDrain = 5 * time.Second
+
+// Close stops reading, ends what waits, and tells the fleet that this node leaves. Events that are still queued are lost,
+// and the log says how many: Close waits for them up to five seconds if the broker is there.
+func (n *Node) Close() {
+	n.queue.close(closeDrain)
+	n.cancel()
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	n.wg.Wait()
+	n.fleet.leave() // after the last announcement
+}
+
+// Positions returns the newest sequence of every partition that this node knows to be stored, for Question.After. What
+// Publish of this node has stored is in it.
+func (n *Node) Positions() []uint64 {
+	all := make([]uint64, len(n.partitions))
+	for i, p := range n.partitions {
+		all[i] = p.position().Seq
+	}
+	return all
+}
 
 // Status is the state of a node, for health and the console.
 type Status struct {
@@ -101,12 +218,25 @@ type Status struct {
 	Connected bool
 	Settled   bool
 	Behind    uint64   // entries that the broker has and this node has not applied, of all partitions
-	Nodes     []string // of the fleet that were heard of within the last seconds
+	Nodes     []string // of the fleet that were heard of within the last seconds, this one too, sorted
 	Queued    int      // events that wait for the broker
 }
 
 // Status returns the current state.
-func (n *Node) Status() Status { panic("soon") }
+func (n *Node) Status() Status {
+	s := Status{
+		Name: n.o.Name, Connected: n.o.Log.Connected(), Settled: true, Nodes: n.fleet.names(), Queued: n.queue.len(),
+	}
+	for _, p := range n.partitions {
+		s.Behind += p.behind()
+		select {
+		case <-p.settled:
+		default:
+			s.Settled = false
+		}
+	}
+	return s
+}
 
 // MaxBytes is the largest frame that the log takes, in bytes.
 func (n *Node) MaxBytes() int { return n.o.Log.MaxBytes() }

@@ -22,7 +22,7 @@ func (u *unknownMembers) check(name string) error {
 		u.add(name)
 		return nil
 	}
-	for _, k := range [...]string{fieldData, fieldEvent, fieldID, fieldRetry, "key", "connectKey", "lastEventId", "op", "frame"} {
+	for _, k := range [...]string{fieldData, fieldEvent, fieldID, fieldRetry, "key", "connectKey", "lastEventId", "op", "frame", "idempotencyKey"} {
 		switch {
 		case strings.EqualFold(k, name):
 			return u.refuse(name, k)
@@ -48,6 +48,8 @@ func (u *unknownMembers) refuse(name, known string) error {
 		reason = "is not a member of an event; did you mean " + known + "?"
 	case known == "key" || known == "connectKey":
 		reason = "is not a member of an event; name the key outside of the event, as in POST /publish?key=KEY"
+	case known == "idempotencyKey":
+		reason = "is not a member of an event; send it as the header field Idempotency-Key"
 	}
 	return &Error{Field: name, Offset: -1, Reason: reason}
 }

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/natstest"
 	"fanfare/internal/test/proctest"
 )
 
 // documents are those whose commands are run. The plugin's are run by its own tests, recipes by TestRecipes.
 var documents = []string{
-	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "operations.md",
-	"performance.md", "protocol.md", "redis.md", "schedule.md", "securing.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
+	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "nats.md", "operations.md",
+	"performance.md", "protocol.md", "redis.md", "scaling.md", "schedule.md", "securing.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
 }
 
 // how says what is done with a command that begins with start. Others are run as they stand, but for the ports of the server,
@@ -49,6 +50,10 @@ var commands = []how{
 	{start: "FANFARE_PUBLISH_TOKEN=$(openssl rand -hex 16) fanfare", with: []string{"--admin :", "--admin 127.0.0.1:"}, until: "oauth2-bearer"},
 	{start: "fanfare --redis-url redis://127.0.0.1:6379", until: "curl"},
 	{start: "go run ./cmd/fanfare --redis-url", until: "curl"},
+	{start: "go tool nats-server", with: []string{"--jetstream", "--jetstream --addr 127.0.0.1 --port -1"}, until: "Server is ready"},
+	{start: "go run ./cmd/fanfare --backplane nats", with: []string{":8090", "127.0.0.1:0", "127.0.0.1:8091", "127.0.0.1:0"}, until: "curl"},
+	{start: "fanfare --nats-url nats://127.0.0.1:4222", until: "curl"},
+	{start: "nats pub ", in: "../cmd/fanfare/e2e_nats_test.go:TestNATSDocument"},
 
 	// Less of the same.
 	{start: "go test -race ./engine/...", with: []string{"-race", "-list ."}},
@@ -162,6 +167,7 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	redis := (&proctest.Redis{T: t}).Start()
+	broker := (&natstest.Server{T: t}).Start()
 	go publishTicks(t, fanfare.Admin)
 
 	used := map[string]bool{}
@@ -190,7 +196,7 @@ func TestCommands(t *testing.T) {
 				}
 				text := strings.NewReplacer(h.with...).Replace(command)
 				text = strings.NewReplacer("http://localhost:8080", s, "http://127.0.0.1:8080", s, "http://127.0.0.1:8081", a,
-					":8081", ":0", "redis://127.0.0.1:6379", redis.URL(), "redis-cli ", "redis-cli -p "+proctest.Port(redis.Addr)+" ",
+					":8081", ":0", "redis://127.0.0.1:6379", redis.URL(), "nats://127.0.0.1:4222", broker.URL(), "redis-cli ", "redis-cli -p "+proctest.Port(redis.Addr)+" ",
 					"./fanload open ", "./fanload open --base "+s+" --publish-base "+a+" ", "./fanload closed ", "./fanload closed --base "+s+" --publish-base "+a+" ").Replace(text)
 				if own { // the reader has typed the next line when the server is up
 					text = regexp.MustCompile(`(?m)^(\./fanfare .*)$`).ReplaceAllString(text, "$1\nuntil curl -sf "+s+"/healthz; do sleep 0.1; done")

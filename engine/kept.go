@@ -1,65 +1,80 @@
 package engine
 
-import (
-	"cmp"
-	"slices"
-)
-
-// Kept is an event of a key's history.
-type Kept struct {
+// Past is an event that an engine keeps, with its position.
+type Past struct {
 	*Event
-	// Position is the position of the event. Its text is the id with which a client gets what came after the event.
-	Position Position
+	Position
+	// All says that it is an event of all keys, in log mode. Otherwise each key has its own copy.
+	All bool
 }
 
-// History returns the newest events that the engine keeps for a key, at most limit, the oldest first. In log mode this
-// includes broadcasts. It returns nil for a key that does not exist. Silent events and notices are among them.
-func (e *Engine) History(name string, limit int) []Kept {
-	k, ok := e.shard(name).Load(name)
-	if !ok || limit <= 0 {
-		return nil
+// Kept calls visit for the events of a key that the rings hold, the newest first, until visit returns false. In log mode the
+// events of all keys are among them, of the same partition in the order of the log, otherwise by time. It does not create the
+// key and does not count as a subscriber. Events that are published or dropped meanwhile may be left out.
+func (e *Engine) Kept(name string, visit func(Past) bool) {
+	var sources []*pastReader
+	if k, ok := e.shard(name).Load(name); ok {
+		sources = append(sources, newPastReader(k, false))
 	}
-	list := e.newest(k, limit)
-	if e.log == nil {
-		return list
-	}
-	samePartition := k.extra.Load().part.index == 0
-	list = append(list, e.newest(e.log.all, limit)...)
-	slices.SortStableFunc(list, func(a, b Kept) int {
-		if samePartition {
-			return cmp.Compare(a.pos(), b.pos())
-		}
-		return cmp.Compare(a.at, b.at)
-	})
-	return list[max(0, len(list)-limit):]
-}
-
-// newest returns the newest events of one ring, at most limit, the oldest first.
-func (e *Engine) newest(k *key, limit int) (list []Kept) {
-	tail := k.tail()
-	first := k.firstKept()
-	if n := uint64(limit); tail >= n {
-		first = max(first, tail-n+1)
-	}
-	for seq := first; seq <= tail; seq++ {
-		ev, _ := k.read(seq)
-		switch {
-		case ev == nil:
-		case e.log == nil:
-			list = append(list, Kept{ev, Position{k.epoch, seq}})
-		default:
-			list = append(list, Kept{ev, k.extra.Load().part.position(ev.pos())})
-		}
-	}
-	return list
-}
-
-// Audience returns how many keys and how many subscribers an event of all keys reaches. In log mode a subscriber of
-// several keys counts once; otherwise it counts for each key, as in PublishAll, and Audience visits every key.
-func (e *Engine) Audience() (keys, subscribers int) {
-	keys = int(e.keys.Load())
 	if e.log != nil {
-		return keys, int(e.log.all.subscribers.Load())
+		sources = append(sources, newPastReader(e.log.all, true))
 	}
-	return keys, e.CountAll()
+	for {
+		// Take the newest one.
+		var newest *pastReader
+		for _, r := range sources {
+			if r.event != nil && (newest == nil || r.newer(newest)) {
+				newest = r
+			}
+		}
+		if newest == nil || !visit(Past{newest.event, newest.position(), newest.all}) {
+			return
+		}
+		newest.advance()
+	}
+}
+
+// pastReader reads the ring of a key backwards.
+type pastReader struct {
+	key   *key
+	all   bool
+	part  *partition // nil without a log
+	first uint64
+	next  uint64
+	event *Event // the newest one that was not visited
+}
+
+func newPastReader(k *key, all bool) *pastReader {
+	r := &pastReader{key: k, all: all, first: k.firstKept(), next: k.tail()}
+	if x := k.extra.Load(); x != nil {
+		r.part = x.part
+	}
+	r.advance()
+	return r
+}
+
+// advance reads the event before. Tombstones and what was lost meanwhile are passed.
+func (r *pastReader) advance() {
+	for r.event = nil; r.event == nil && r.next >= r.first && r.next > 0; r.next-- {
+		r.event, _ = r.key.read(r.next)
+	}
+}
+
+func (r *pastReader) position() Position {
+	if r.part == nil {
+		return Position{r.key.epoch, r.event.seq}
+	}
+	return r.part.position(r.event.pos())
+}
+
+func (r *pastReader) newer(than *pastReader) bool {
+	return newer(r.event, than.event, r.part == than.part)
+}
+
+// PartitionOf returns the partition of the log that has the events of a key, 0 without a log.
+func (e *Engine) PartitionOf(key string) int {
+	if e.log == nil {
+		return 0
+	}
+	return e.log.of(key)
 }

@@ -123,6 +123,38 @@ func TestLogMissing(t *testing.T) {
 	want(t, "not filled", drain(s)[:2], []string{"gap a history -1", "gap b history -1"})
 }
 
+// TestLogMissingOfOneKey: what the rings of the other keys have comes between the events that were fetched.
+func TestLogMissingOfOneKey(t *testing.T) {
+	e := startLog(t, Options{Key: KeyOptions{History: 8}}, 1, nil)
+	key := func(seq uint64) string {
+		switch seq {
+		case 22, 24:
+			return "b"
+		case 23, 26:
+			return "*"
+		}
+		return "a"
+	}
+	var all []string
+	for seq := uint64(1); seq <= 40; seq++ {
+		apply(t, e, seq, key(seq))
+		if seq > 20 {
+			all = append(all, fmt.Sprint(key(seq), seq))
+		}
+	}
+	s := subscribe(t, e, logID(0, 20), "a", "b")
+	m := s.Missing()
+	want(t, "missing", m, []Missing{{Key: "a", After: 20, Through: 32}})
+	var events []*Event
+	for seq := m[0].After + 1; seq <= m[0].Through; seq++ {
+		if key(seq) == "a" {
+			events = append(events, e.NewLogEvent(logEntry(0, seq, "a")))
+		}
+	}
+	s.Fill(0, events, true)
+	want(t, "filled", drain(s), all)
+}
+
 // TestLogCloseBeforeEvent: a subscriber that is closing has left its keys, so a key without events is retired, and the
 // next event goes to another key. The position must not pass that event.
 func TestLogCloseBeforeEvent(t *testing.T) {

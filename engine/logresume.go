@@ -83,6 +83,7 @@ func (s *Subscriber) startReading() {
 		s.Fill(i, nil, false)
 	}
 	l.missing = nil
+	// Look at the rings before anything is taken from a backlog: events of other keys come in between.
 	for slot := range l.parts {
 		s.look(int32(slot))
 	}

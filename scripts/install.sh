@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages. With FANFARE_LONG=1
-# it installs what the long form of the tests needs, too.
+# Installs what the tests need beside Go and git: Debian packages (only those that are missing) and npm packages, or one kind alone:
+# scripts/install.sh [debian|npm]. With FANFARE_LONG=1 it installs what the long form of the tests needs, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -102,5 +102,12 @@ install_npm_packages() {
     done
 }
 
-install_debian_packages
-install_npm_packages
+case ${1:-all} in
+all)
+    install_debian_packages
+    install_npm_packages
+    ;;
+debian) install_debian_packages ;;
+npm) install_npm_packages ;;
+*) fail "unknown argument \"$1\": write debian, npm or nothing" ;;
+esac

@@ -249,7 +249,7 @@ func TestVerdictKillsWhatStays(t *testing.T) {
 // TestVerdictStopsWhatIsLeft: a step that leaves a process behind passes, and the process is named and stopped.
 func TestVerdictStopsWhatIsLeft(t *testing.T) {
 	t.Parallel()
-	s := begin(t, head+"f() { setsid sleep 61 & until grep -q ^sleep /proc/$!/cmdline; do sleep 0.01; done; echo \"left $!\"; }\nstep a f\nrun_steps\nverdict\n")
+	s := begin(t, head+"f() { setsid sleep 61 & until grep -qa ^sleep /proc/$!/cmdline; do sleep 0.01; done; echo \"left $!\"; }\nstep a f\nrun_steps\nverdict\n")
 	pid := s.line("left ")
 	if last, status := s.end(); status != 0 || !strings.HasPrefix(last, "PASS: all 1 of 1 steps") {
 		t.Errorf("status %d, %q", status, last)

@@ -41,11 +41,15 @@ readonly govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The same everywhere, whatever the environment or `go env -w` says. No build needs the commit, and git refuses to report it in a
 # checkout that belongs to another user.
-export GOFLAGS=-buildvcs=false
+# `go test` vets nothing, because check_vet and the nested modules' `go vet ./...` do, with all of vet's checks.
+export GOFLAGS='-buildvcs=false -vet=off'
 
 # Tests hold thousands of sockets. The soft limit is often 1024; the hard one may be as low as 20,000 in a container.
 ulimit -S -n "$(ulimit -H -n)" || true
 echo "open files: $(ulimit -S -n)"
+
+# It mostly waits for the network, and the static checks beside it need Go and a C compiler alone.
+install_npm_packages() { scripts/install.sh npm; }
 
 check_gofmt() {
     local unformatted
@@ -90,30 +94,35 @@ check_platforms() {
 # race_test PACKAGE... runs the tests of one package at a time: some hold thousands of sockets, or all the memory they may.
 race_test() { go_test -race -count=1 -p 1 -timeout "$timeout" "$@"; }
 
-# Two halves, so that one waits for its programs while the other one computes.
+# Lanes, so that one waits for its programs while another one computes.
 test_race_libraries() {
     local packages
     packages=$(go list ./... | grep -vE "$of_programs")
     # shellcheck disable=SC2086 # one word for each package
     race_test $packages
 }
-test_race_programs() {
-    local packages
-    packages=$(go list ./... | grep -E "$of_programs")
-    # shellcheck disable=SC2086 # one word for each package
-    race_test $packages
-}
-readonly of_programs='^fanfare(/(abuse|cmd|deploy|docs|scripts)(/|$)|$)'
+test_race_commands() { race_test ./cmd/...; }
+readonly of_programs='^fanfare(/(abuse|chaos|cmd|deploy|docs|scripts)(/|$)|$)'
 
-# Tests of allocations, stacks and memory are built without the race detector only, which changes all three.
+# These run the binary, as it is released, and have hardly any code of their own: the race detector would find races of attackers
+# and readers only, for twice the processor time. In the long form it is in the binary that abuse attacks.
+run_programs() {
+    if [ -n "${FANFARE_LONG:-}" ]; then race_test "$@"; else go_test -count=1 -p 1 -timeout "$timeout" "$@"; fi
+}
+test_documents() { run_programs ./abuse/... ./deploy/... ./docs/... ./scripts/...; }
+test_chaos() { run_programs ./chaos/...; }
+
+# Tests of allocations, stacks, memory and delays depend on the race detector, which changes all of these. They run once more without
+# it, and no others: scripts/without_race.sh says which. Packages with programs run the programs without it anyway.
 test_without_race_detector() {
-    local packages
-    packages=$(go list -f '{{.Dir}}' ./... | while read -r dir; do
-        if grep -qsE '^//go:build .*!race' "$dir"/*.go; then echo "$dir"; fi
-    done) # of this module, not of those inside it
-    [ -n "$packages" ] || { echo "no package has a file for it, and some must have" >&2; return 1; }
-    # shellcheck disable=SC2086 # one word for each package
-    go_test -count=1 -p 1 -timeout "$timeout" $packages
+    local package tests packages=0
+    while read -r package; do
+        tests=$(scripts/without_race.sh ".${package#fanfare}")
+        [ -n "$tests" ] || continue
+        packages=$((packages + 1))
+        go_test -count=1 -timeout "$timeout" -run "$tests" "$package" || return
+    done < <(go list ./... | grep -vE "$of_programs")
+    [ "$packages" -gt 0 ] || { echo "no package has a test for it, and some must have" >&2; return 1; }
 }
 
 # The tests of streams once more, over TLS: the same assertions, other bytes.
@@ -151,19 +160,28 @@ test_clients() {
     go_test -count=1 -timeout "$timeout" ./...
 }
 
+# The Helm chart and the compose file, with Helm's own engine and the types of their APIs: a module of its own.
+test_manifests() {
+    cd deploy/check
+    go vet ./...
+    go run "$staticcheck" ./...
+    go_test -count=1 -timeout "$timeout" ./...
+}
+
 # These mostly wait, for processes to start and for time to pass, so they run beside the tests that compute.
 test_programs() {
     (test_k6)
     (test_clients)
     (test_peers)
+    (test_manifests)
 }
 
-step "packages: install what the tests need" scripts/install.sh
+step "packages: install what the tests need" scripts/install.sh debian
 step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
 step "import arrows, sizes and names of files" go_test -count=1 .
-step "static checks: vet, the other systems, staticcheck, govulncheck" side_by_side check_vet check_staticcheck check_vulnerabilities
-step "tests with the race detector; the Egg plugin; k6, other people's clients, the peers" side_by_side test_race_libraries test_race_programs test_egg_plugin test_programs
+step "static checks: vet, the other systems, staticcheck, govulncheck; npm packages" side_by_side install_npm_packages check_vet check_staticcheck check_vulnerabilities
+step "tests with the race detector; the Egg plugin; documents, attacks, chaos; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_commands test_chaos test_documents test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 [ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh

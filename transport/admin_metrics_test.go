@@ -82,7 +82,7 @@ func TestMetrics(t *testing.T) {
 	var b bug
 	policies := map[string]engine.Policy{"skip": engine.Skip, "latest": engine.Latest, "disconnect": engine.Disconnect}
 	r := startRig(t, viaFast, rigOptions{
-		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
+		Options: Options{MaxConnections: 12, MaxEventBytes: 1 << 20, MaxBodyBytes: 4 << 20, MaxBodyTotalBytes: 5 << 20, MaxBatchLines: 1000, MaxIdempotencyKeys: 2, DuplicateWindow: time.Hour, MaxAdminConnections: 20, PingInterval: 800 * time.Millisecond, WriteTimeout: 4 * time.Second},
 		Engine: engine.Options{
 			MaxKeys: 20, MaxSubscriberKeys: 17, KeyTotalBytes: 1200,
 			Key: engine.KeyOptions{History: 8, MaxSubscribers: 2},
@@ -143,6 +143,13 @@ func TestMetrics(t *testing.T) {
 	step("refused", func() { r.call("POST", "/publish", "x") }, map[string]float64{"publish_errors_total": 1})
 	step("large event", func() { r.call("POST", "/publish", strings.Repeat("x", 1<<20), "Content-Type: text/plain") },
 		map[string]float64{"rejected_total,maxEventBytes": 1, "publish_errors_total": 1})
+	repeat := func(key string) {
+		r.call("POST", "/publish?key=repeats", "x", "Content-Type: text/plain", "Idempotency-Key: "+key)
+	}
+	step("idempotency key", func() { repeat("1") }, map[string]float64{"idempotency_keys": 1, "events_total": 1})
+	step("duplicate", func() { repeat("1") }, map[string]float64{"duplicate_events_total": 1})
+	step("maxIdempotencyKeys", func() { repeat("2"); repeat("3") },
+		map[string]float64{"rejected_total,maxIdempotencyKeys": 1, "publish_errors_total": 1})
 	step("maxIdBytes", func() {
 		r.call("POST", "/publish?key=k", "data: x\nid: "+strings.Repeat("i", 1025)+"\n\n", "Content-Type: text/event-stream")
 	},
@@ -175,6 +182,7 @@ func TestMetrics(t *testing.T) {
 	step("maxClients", func() { r.stream("connectKey=secret-name").Rest() },
 		map[string]float64{"rejected_total,maxClients": 1})
 	step("bad request", func() { w := r.dial(); w.Send(r.get("connectKey=%FF")); w.ReadHead() }, map[string]float64{"rejected_total,request": 1})
+	step("rewind", func() { w := r.dial(); w.Send(r.get("rewind=1000000")); w.ReadHead() }, map[string]float64{"rejected_total,maxRewindEvents": 1})
 	step("gone", func() { second.Close(); r.waitOpen(1) }, map[string]float64{"connections": -1, "connections_closed_total,gone": 1})
 	step("closed", func() { r.call("POST", "/close?key=secret-name", ""); r.waitOpen(0) },
 		map[string]float64{"connections": -1, "connections_closed_total,closed": 1})
@@ -207,12 +215,13 @@ func TestMetrics(t *testing.T) {
 	}, map[string]float64{"idle_connections": 0, "idle_connections_closed_total": 0})
 	// These take whole seconds, or other options: TestMinReadRate, TestPinnedBytes, TestMaxLife, TestConnectionsPerAddress, TestConnectionsPerSubject,
 	// TestConnectRates, TestMaxAuthorizing, TestProxyProtocolRefused and those of authorize_test.go,
-	// publishers_test.go, tls_test.go and package abuse have them.
+	// publishers_test.go, tls_test.go, fleet_older_test.go and package abuse have them.
 	for _, series := range []string{"rejected_total,minReadRate", "rejected_total,maxPinnedBytes", "pinned_bytes", "rejected_total,maxConnectionsPerAddress", "rejected_total,maxConnectionsPerSubject",
 		"rejected_total,maxConnectRate", "rejected_total,maxConnectRatePerAddress", "rejected_total,maxAuthorizing", "authorizing",
 		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected",
 		"rejected_total,maxPublishRate", "tls_handshakes_total,ok", "tls_handshakes_total,failed", "tls_handshakes_total,timeout",
-		"http2_errors_total,over_max_streams", "http2_errors_total,too_many_early_resets"} {
+		"http2_errors_total,over_max_streams", "http2_errors_total,too_many_early_resets",
+		"connections_waiting", "older_bytes", "rejected_total,maxOlderBytes"} {
 		tested[series] = true
 	}
 	for series := range r.values() {
@@ -335,7 +344,7 @@ func (r *rig) waitAccepting() {
 }
 
 // slowStream opens a stream with a receive buffer that fills at once.
-func (r *rig) slowStream(query string) *wiretest.Conn {
+func (r *rig) slowStream(query string, header ...string) *wiretest.Conn {
 	r.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
@@ -345,7 +354,7 @@ func (r *rig) slowStream(query string) *wiretest.Conn {
 		r.t.Fatal(err)
 	}
 	w := wiretest.New(r.t, c)
-	w.Send(r.get(query))
+	w.Send(r.get(query, header...))
 	if w.ReadHead(); w.Status != 200 {
 		r.t.Fatal(w.Status)
 	}

@@ -35,6 +35,8 @@ type adminConns struct {
 	conns list.List // of *adminConn; the one that has done nothing for the longest is first
 	// refusing are the goroutines that wait for a refused client to read why.
 	refusing atomic.Int32
+	// draining says that each connection is closed after its answer, see DrainAdmin.
+	draining atomic.Bool
 }
 
 // What a connection does.

@@ -180,10 +180,18 @@ func hostOf(remote string) string {
 // Disconnect ends the streams of a subject, see auth.Grant, and returns how many
 // there were. A stream that is being authorized ends, too, as soon as it begins.
 // The clients come back, and are authorized anew.
+//
+// With Options.Backplane it ends those on all nodes. Nodes that do not answer in time
+// do not count; cluster.Node.Ask names them.
 func (s *Server) Disconnect(subject string) int {
 	if subject == "" {
 		return 0
 	}
+	return s.api.DisconnectAll(subject)
+}
+
+// disconnectHere ends the streams of a subject on this node.
+func (s *Server) disconnectHere(subject string) int {
 	if forget := s.settings.Load().Forget; forget != nil {
 		forget(subject)
 	}
@@ -191,5 +199,6 @@ func (s *Server) Disconnect(subject string) int {
 }
 
 // Presence returns the subjects that have streams on a key, and how many streams
-// each has. Streams without a subject are not among them.
-func (s *Server) Presence(key string) map[string]int { return s.streams.Presence(key) }
+// each has. Streams without a subject are not among them. With Options.Backplane it
+// asks all nodes, as Disconnect does.
+func (s *Server) Presence(key string) map[string]int { return s.api.PresenceOfAll(key) }

@@ -52,6 +52,28 @@
 // Options.PlainIDs there is no position, a gap has no id, and an id comes before
 // the data, as with egg-sse.
 //
+// # A fleet
+//
+// Several servers are one fleet with Options.Backplane, a node of package cluster:
+// what is published at one is stored in a log that all of them read, so a client
+// resumes at any of them. Make the engine with engine.Options.Log, then the node,
+// then the server, and open the listeners when the node has read the log:
+//
+//	eng := engine.New(engine.Options{Log: &engine.LogOptions{}})
+//	node, err := cluster.NewNode(cluster.Options{Name: "a", Engine: eng, Log: log, Bus: bus})
+//	srv, err := transport.NewServer(eng, transport.Options{Backplane: node})
+//	node.Start()
+//	err = node.Settled(ctx)
+//	go srv.Serve(ln)
+//
+// In the end close the server, the node, the log and the engine, in this order.
+//
+// Server.Publish then returns when the log has stored the event, or with an error
+// of package cluster. [Server.PublishMessages] publishes many events at once, and
+// gives each a message ID by which a repetition is recognized. A stream that comes
+// back from where the rings do not reach waits, without a goroutine, until its
+// events were fetched from the log; if that fails it gets a gap.
+//
 // # Caveats
 //
 // The engine is the caller's: close it after the server.
@@ -70,7 +92,8 @@
 // or set a token.
 //
 // Server.Publish has encoded and copied the event when it returns, and has not
-// waited for a subscriber. It may be called from any goroutine. Events of one key
+// waited for a subscriber; with a Backplane it has waited for the log. It may be
+// called from any goroutine. Events of one key
 // arrive in the order of the calls only if each call began after the one before
 // had returned.
 //

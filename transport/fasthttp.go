@@ -47,6 +47,11 @@ func (s *Server) handleAdmin(ctx *fasthttp.RequestCtx) {
 	if counted != nil {
 		defer counted.state.CompareAndSwap(handling, answering)
 	}
+	defer func() {
+		if s.adminConns.draining.Load() { // looked at after the event is published: DrainAdmin may have begun meanwhile
+			ctx.SetConnectionClose()
+		}
+	}()
 	s.api.Handle(ctx, s.certificateOf(ctx.Conn()), func() {
 		if counted != nil {
 			counted.state.Store(handling)
@@ -100,7 +105,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Header.Set("Allow", "GET, HEAD")
 			return
 		}
-		s.api.ServeHealth(ctx, path)
+		s.api.ServeHealth(ctx, path, false)
 	case "/":
 		if !o.NoPage {
 			s.api.ServePage(ctx)
@@ -159,7 +164,7 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	}
 	req, problem := o.parse(ctx.QueryArgs(), string(ctx.Request.Header.Peek("Last-Event-ID")))
 	if problem != "" {
-		s.metrics.Refused["request"].Inc()
+		s.metrics.Refused[req.refusedBy()].Inc()
 		ctx.Error(problem+"\n", fasthttp.StatusBadRequest)
 		return
 	}

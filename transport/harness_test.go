@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/internal/test/certtest"
 	"fanfare/internal/test/eventually"
@@ -65,6 +66,8 @@ type rigOptions struct {
 	Engine engine.Options
 	// prepare, if set, runs before anything is served.
 	prepare func(*Server)
+	// backplane, if set, makes the node that the server is part of. startFleet checks for leaks.
+	backplane func(*engine.Engine) *cluster.Node
 	// listen, if set, opens the stream listener.
 	listen func() (net.Listener, error)
 }
@@ -73,7 +76,9 @@ type rigOptions struct {
 // and no descriptor may be left.
 func startRig(t testing.TB, via string, o rigOptions) *rig {
 	t.Helper()
-	checkLeaks(t)
+	if o.backplane == nil {
+		checkLeaks(t)
+	}
 	r := &rig{t: t, via: via, log: &proctest.Log{}}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -87,6 +92,9 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 		r.tls = &tls.Config{RootCAs: cert.Roots, ServerName: "localhost"}
 	}
 	r.eng = engine.New(o.Engine)
+	if o.backplane != nil {
+		o.Backplane = o.backplane(r.eng)
+	}
 	srv, err := NewServer(r.eng, o.Options)
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +103,9 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 	r.path = srv.settings.Load().Path
 	if o.prepare != nil {
 		o.prepare(srv)
+	}
+	if o.Backplane != nil {
+		o.Backplane.Start()
 	}
 	if o.listen == nil {
 		o.listen = func() (net.Listener, error) { return Listen(context.Background(), "127.0.0.1:0") }
@@ -139,6 +150,9 @@ func startRig(t testing.TB, via string, o rigOptions) *rig {
 	r.stop = sync.OnceFunc(func() {
 		srv.Close()
 		closeStreams()
+		if o.Backplane != nil {
+			o.Backplane.Close()
+		}
 		r.eng.Close()
 		served.Wait()
 	})

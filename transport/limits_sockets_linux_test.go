@@ -85,7 +85,8 @@ func TestOptionsThatMeanNothing(t *testing.T) {
 		"minReadRate": {MinReadRate: -1}, "maxPinnedBytes": {MaxPinnedBytes: -1}, "maxLife": {MaxLife: -1}, "maxBodyTotalBytes": {MaxBodyTotalBytes: -1}, "maxBatchLines": {MaxBatchLines: -1},
 		"maxAdminConnections": {MaxAdminConnections: -1}, "maxHeadBytes": {MaxHeadBytes: -1}, "maxConnectionsPerAddress": {MaxConnectionsPerAddress: -1},
 		"maxConnectionsPerSubject": {MaxConnectionsPerSubject: -1}, "maxConnectRate": {MaxConnectRate: -1}, "maxConnectRatePerAddress": {MaxConnectRatePerAddress: -1},
-		"maxAuthorizing": {MaxAuthorizing: -1},
+		"maxAuthorizing": {MaxAuthorizing: -1}, "duplicateWindow": {DuplicateWindow: -1}, "maxIdempotencyKeys": {MaxIdempotencyKeys: -1},
+		"maxRewindEvents": {MaxRewindEvents: -1}, "maxOlderBytes": {MaxOlderBytes: -1},
 	} {
 		_, err := NewServer(eng, o)
 		if err == nil || !strings.Contains(err.Error(), name+" -1") {

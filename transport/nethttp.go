@@ -55,7 +55,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	query.Parse(r.URL.RawQuery)
 	req, problem := o.parse(&query, r.Header.Get("Last-Event-ID"))
 	if problem != "" {
-		s.metrics.Refused["request"].Inc()
+		s.metrics.Refused[req.refusedBy()].Inc()
 		setFields(header, o.cors(origin))
 		s.log.Refused(clientlog.Refusal{
 			Kind: "handler 400", Listener: "handler", Status: http.StatusBadRequest, Method: r.Method, Path: r.URL.Path, Reason: problem, Remote: remote,

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"fanfare/auth"
+	"fanfare/cluster"
 )
 
 // Options configure a Server. The zero value of every field is its default.
-// All but MaxConnections and Logger can be changed while serving, see
+// All but MaxConnections, Backplane and Logger can be changed while serving, see
 // Server.Reconfigure.
 type Options struct {
 	// Path is where streams are. Default "/stream".
@@ -90,6 +91,13 @@ type Options struct {
 	MaxKeysPerConnection int
 	// MaxKeyBytes bounds the length of a key. Default 1024.
 	MaxKeyBytes int
+	// MaxRewindEvents bounds the past events of a key that a new stream may begin with, by
+	// the parameter rewind. Default 10,000.
+	MaxRewindEvents int
+	// MaxOlderBytes bounds the bytes of the events that were fetched from the log of the
+	// Backplane for streams that have not read them yet. Beyond it such a stream gets a gap.
+	// Default 256 MiB.
+	MaxOlderBytes int64
 	// MaxEventBytes bounds one finished frame. Default 2 MiB.
 	MaxEventBytes int
 	// MaxIDBytes bounds a publisher's own id, at most 4096: clients come back with
@@ -156,6 +164,13 @@ type Options struct {
 	// auth.Publisher.MaxRate has another value. A publisher can be one second ahead.
 	// Default no limit.
 	MaxPublishRate int
+	// DuplicateWindow is how long a message ID (Idempotency-Key) is remembered: a
+	// repetition within that time is not published again. Default 30 s. With a Backplane
+	// the log remembers, for a time of its own.
+	DuplicateWindow time.Duration
+	// MaxIdempotencyKeys bounds the events with a message ID within DuplicateWindow. One
+	// more is refused. Default 100,000, which take about 20 MB. Not with a Backplane.
+	MaxIdempotencyKeys int
 	// AdminOrigins are the browser origins ("https://example.com") that may call
 	// the admin listener, besides that of the built-in page; "*" is any, and needs a
 	// PublishToken or IdentifyPublisher, and no client certificates, which a browser
@@ -213,6 +228,16 @@ type Options struct {
 	// return soon and may be called from many goroutines at once.
 	OnConnect    func(Info)
 	OnDisconnect func(info Info, reason string, lasted time.Duration)
+	// Backplane connects this server to others: events are published to its log, and
+	// the engine, which must be that of the node, gets them from there. Questions about
+	// streams are asked of all nodes. Make the node, then the server, then call the
+	// node's Start, wait for Settled, and open the listeners; in the end close the server,
+	// the node, and the engine. Default nil: this server alone.
+	Backplane *cluster.Node
+	// ReadyNeedsBroker makes /readyz fail while the broker of the Backplane cannot be
+	// reached. By default it does not: the streams stay open, and a load balancer that
+	// refuses clients ends their EventSource for good.
+	ReadyNeedsBroker bool
 	// Logger is where the server logs. Default slog.Default().
 	Logger *slog.Logger
 }

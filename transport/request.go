@@ -1,13 +1,16 @@
 package transport
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
+	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/stream"
 )
@@ -23,6 +26,8 @@ type request struct {
 	wait time.Duration
 	// close is set if the client asked for "Connection: close".
 	close bool
+	// limit is the limit that parse has found the request to be over, "" for none.
+	limit string
 }
 
 // parse reads a request's query and Last-Event-ID header. problem is the error
@@ -33,7 +38,7 @@ func (o *settings) parse(query *fasthttp.Args, header string) (req request, prob
 		switch string(k) {
 		case "connectKey":
 			values = append(values, string(v))
-		case "lastEventId", "envelope", "token", "":
+		case "lastEventId", "envelope", "token", "rewind", "":
 		default:
 			if req.unknown == "" {
 				req.unknown = clientlog.Cut(strings.ToValidUTF8(string(k), "\uFFFD"))
@@ -50,8 +55,57 @@ func (o *settings) parse(query *fasthttp.Args, header string) (req request, prob
 		return req, fmt.Sprintf("envelope %q is unknown: use envelope=key, for a first data line with the key of each event", clientlog.Cut(v))
 	}
 	req.LastID = lastEventID(header, string(lastValue(query, "lastEventId")), len(req.Keys))
-	return req, problem
+	if problem = o.parseRewind(&req, query.PeekMulti("rewind")); problem != "" {
+		return req, problem
+	}
+	if req.LastID != "" {
+		req.Rewind = engine.Rewind{} // an EventSource comes back with the URL that it began with
+	}
+	return req, ""
 }
+
+// rewindEarliest asks for everything that is kept.
+const rewindEarliest = "earliest"
+
+// parseRewind reads the parameter rewind: a number of events, a duration, or "earliest".
+func (o *settings) parseRewind(req *request, values [][]byte) (problem string) {
+	if len(values) == 0 {
+		return ""
+	}
+	if len(values) > 1 {
+		return fmt.Sprintf("rewind is given %d times: give it once", len(values))
+	}
+	v := string(values[0])
+	if v == rewindEarliest {
+		req.Rewind.Earliest = true
+		return ""
+	}
+	if v != "" && strings.Trim(v, "0123456789") == "" {
+		n, err := strconv.Atoi(v)
+		switch {
+		case n == 0:
+			return "rewind 0 asks for no past events: leave the parameter out, or ask for one or more"
+		case err != nil || n > o.MaxRewindEvents:
+			req.limit = limitRewind
+			return fmt.Sprintf("rewind %s is more than %d events (maxRewindEvents): ask for fewer, or raise the limit", clientlog.Cut(v), o.MaxRewindEvents)
+		}
+		req.Rewind.Events = n
+		return ""
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		v = clientlog.Cut(strings.ToValidUTF8(v, "\uFFFD"))
+		return fmt.Sprintf("rewind %q is neither a number of events (rewind=10) nor a time above 0 (rewind=5m) nor rewind=%s: use one of these", v, rewindEarliest)
+	}
+	req.Rewind.Since = time.Now().Add(-d)
+	return ""
+}
+
+// limitRewind is the limit on the events that a stream begins with.
+const limitRewind = "maxRewindEvents"
+
+// refusedBy is the limit that a request counts for which parse refuses.
+func (req *request) refusedBy() string { return cmp.Or(req.limit, "request") }
 
 // lastValue returns the last value of a parameter: polyfills append theirs to a
 // URL that may have one already.

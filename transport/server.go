@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
-	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/transport/internal/api"
 	"fanfare/transport/internal/clientlog"
@@ -48,7 +47,8 @@ type Server struct {
 }
 
 // NewServer returns a server over eng, which stays the caller's to close, after
-// the server. Errors name the option at fault.
+// the server. With Options.Backplane call it before the node's Start. Errors name
+// the option at fault.
 func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if eng == nil {
 		return nil, errors.New("transport: the engine is nil: give NewServer what engine.New returned")
@@ -62,13 +62,18 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{eng: eng, streams: streams, requestTimeout: requestTimeout, turns: newTurns(), stop: make(chan struct{})}
-	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Authorizing: func() int { return s.authorizing.len() }, Limit: set.MaxConnections})
+	m := metrics.New(eng, metrics.Streams{Open: streams.Open, Blocked: streams.Blocked, Pinned: streams.Pinned, Idle: func() int { return s.idle.Len(streams.Poller()) }, Authorizing: func() int { return s.authorizing.len() }, Limit: set.MaxConnections, Waiting: streams.Waiting, OlderBytes: streams.OlderBytes})
 	s.metrics, s.log = m, clientlog.New(set.Logger, m.Panics)
-	s.api = api.New(eng, m, s.log, set.api())
+	s.api = api.New(eng, o.Backplane, m, s.log, set.api())
 	s.idle = &socket.Idle{Max: s.maxIdle, Evicted: m.IdleEvicted.Inc}
 	s.settings.Store(set)
-	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes})
-	s.api.Disconnect, s.api.Presence = s.Disconnect, s.Presence
+	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes, IdempotencyKeys: s.api.IdempotencyKeys})
+	s.api.Disconnect, s.api.Presence = s.disconnectHere, s.streams.Presence
+	if o.Backplane != nil {
+		o.Backplane.OnQuestion(s.api.Answer)
+		streams.Follow(o.Backplane.Older)
+		streams.Meet = o.Backplane.Meet
+	}
 	streams.Run(m, s.log)
 	return s, nil
 }
@@ -84,12 +89,12 @@ func (s *Server) maxIdle() int {
 	return max(min(o.MaxIdleConnections, o.MaxConnections-s.streams.Open()-s.authorizing.len()), minIdle)
 }
 
-// Reconfigure replaces the options, except MaxConnections and Logger, for new
+// Reconfigure replaces the options, except MaxConnections, Backplane and Logger, for new
 // streams and, where that has a meaning, for the open ones. On an error nothing
 // changes.
 func (s *Server) Reconfigure(o Options) error {
 	old := s.settings.Load()
-	o.MaxConnections, o.Logger = old.MaxConnections, old.Logger
+	o.MaxConnections, o.Logger, o.Backplane = old.MaxConnections, old.Logger, old.Backplane
 	set, err := newSettings(o)
 	if err != nil {
 		return err
@@ -211,35 +216,3 @@ func (s *Server) Registry() *prometheus.Registry { return s.metrics.Registry }
 
 // Open returns the number of streams that are open.
 func (s *Server) Open() int { return s.streams.Open() }
-
-// SizeError reports an event that is larger than a limit.
-type SizeError struct {
-	Limit string // the setting: "maxEventBytes"
-	Size  int    // bytes
-	Max   int    // bytes
-}
-
-func (e *SizeError) Error() string { return (*api.SizeError)(e).Error() }
-
-// public turns an error of package api into one that programs may look at.
-func public(err error) error {
-	var size *api.SizeError
-	if errors.As(err, &size) {
-		return (*SizeError)(size)
-	}
-	return err
-}
-
-// Publish encodes the event and publishes it to key; "" means Options.CacheKey.
-// Errors: *codec.Error, *SizeError, and those of engine.Publish.
-func (s *Server) Publish(key string, ev codec.Event) (engine.Published, error) {
-	p, err := s.api.Publish(key, ev)
-	return p, public(err)
-}
-
-// PublishAll encodes the event and publishes it to all keys. It returns how many
-// keys and subscribers there were. Errors as of Publish.
-func (s *Server) PublishAll(ev codec.Event) (keys, subscribers int, err error) {
-	keys, subscribers, err = s.api.PublishAll(ev)
-	return keys, subscribers, public(err)
-}

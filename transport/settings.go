@@ -67,12 +67,16 @@ func newSettings(o Options) (*settings, error) {
 	setDefault(&o.MaxKeysPerConnection, 16)
 	setDefault(&o.MaxStreamsPerConnection, 250)
 	setDefault(&o.MaxKeyBytes, 1024)
+	setDefault(&o.MaxRewindEvents, 10_000)
+	setDefault(&o.MaxOlderBytes, 256<<20)
 	setDefault(&o.MaxEventBytes, 2<<20)
 	setDefault(&o.MaxBodyBytes, 16<<20)
 	setDefault(&o.MaxBodyTotalBytes, max(4*o.MaxBodyBytes, o.MaxBodyBytes))
 	setDefault(&o.MaxBatchLines, 100_000)
 	setDefault(&o.MaxAdminConnections, 1000)
 	setDefault(&o.MaxIDBytes, 1024)
+	setDefault(&o.DuplicateWindow, 30*time.Second)
+	setDefault(&o.MaxIdempotencyKeys, 100_000)
 	setDefault(&o.DrainRate, 1000)
 	setDefault(&o.DrainTimeout, 10*time.Second)
 	if o.Logger == nil {
@@ -124,6 +128,7 @@ func newSettings(o Options) (*settings, error) {
 		proxies:  proxies,
 		stream: &stream.Config{
 			PlainIDs:      o.PlainIDs,
+			MaxOlderBytes: o.MaxOlderBytes,
 			PingInterval:  o.PingInterval,
 			WriteTimeout:  o.WriteTimeout,
 			MaxLife:       o.MaxLife,
@@ -165,26 +170,29 @@ func (o *Options) trusted() (gate.Proxies, error) {
 // api are the settings of package api.
 func (o *settings) api() *api.Config {
 	return &api.Config{
-		Path:              o.Path,
-		Keys:              o.keys,
-		PlainIDs:          o.PlainIDs,
-		MaxEventBytes:     o.MaxEventBytes,
-		MaxIDBytes:        o.MaxIDBytes,
-		RefuseReserved:    o.RefuseReserved,
-		MaxBodyBytes:      o.MaxBodyBytes,
-		MaxBodyTotalBytes: o.MaxBodyTotalBytes,
-		MaxBatchLines:     o.MaxBatchLines,
-		StreamTLS:         o.TLS != nil,
-		AdminTLS:          o.AdminTLS != nil,
-		PublishToken:      o.PublishToken,
-		Identify:          o.IdentifyPublisher,
-		NeedsCertificate:  o.AdminTLS != nil && o.AdminTLS.ClientAuth == tls.RequireAndVerifyClientCert,
-		MaxPublishRate:    o.MaxPublishRate,
-		AdminOrigins:      o.AdminOrigins,
-		Proxies:           o.proxies,
-		NoPage:            o.NoPage,
-		Mint:              o.Mint,
-		Pprof:             o.Pprof,
+		Path:               o.Path,
+		Keys:               o.keys,
+		PlainIDs:           o.PlainIDs,
+		MaxEventBytes:      o.MaxEventBytes,
+		MaxIDBytes:         o.MaxIDBytes,
+		RefuseReserved:     o.RefuseReserved,
+		MaxBodyBytes:       o.MaxBodyBytes,
+		MaxBodyTotalBytes:  o.MaxBodyTotalBytes,
+		MaxBatchLines:      o.MaxBatchLines,
+		StreamTLS:          o.TLS != nil,
+		AdminTLS:           o.AdminTLS != nil,
+		PublishToken:       o.PublishToken,
+		Identify:           o.IdentifyPublisher,
+		NeedsCertificate:   o.AdminTLS != nil && o.AdminTLS.ClientAuth == tls.RequireAndVerifyClientCert,
+		MaxPublishRate:     o.MaxPublishRate,
+		DuplicateWindow:    o.DuplicateWindow,
+		MaxIdempotencyKeys: o.MaxIdempotencyKeys,
+		ReadyNeedsBroker:   o.ReadyNeedsBroker,
+		AdminOrigins:       o.AdminOrigins,
+		Proxies:            o.proxies,
+		NoPage:             o.NoPage,
+		Mint:               o.Mint,
+		Pprof:              o.Pprof,
 	}
 }
 
@@ -197,6 +205,7 @@ func (o *Options) checkSigns() error {
 		"maxEventBytes": int64(o.MaxEventBytes), "maxBodyBytes": int64(o.MaxBodyBytes), "drainDelay": int64(o.DrainDelay),
 		"drainRate": int64(o.DrainRate), "drainTimeout": int64(o.DrainTimeout), "maxIdBytes": int64(o.MaxIDBytes), "idleTimeout": int64(o.IdleTimeout),
 		"maxPublishRate": int64(o.MaxPublishRate), "maxBodyTotalBytes": int64(o.MaxBodyTotalBytes), "maxBatchLines": int64(o.MaxBatchLines), "maxAdminConnections": int64(o.MaxAdminConnections), "maxHeadBytes": int64(o.MaxHeadBytes),
+		"duplicateWindow": int64(o.DuplicateWindow), "maxIdempotencyKeys": int64(o.MaxIdempotencyKeys), "maxRewindEvents": int64(o.MaxRewindEvents), "maxOlderBytes": o.MaxOlderBytes,
 	} {
 		if v < 0 {
 			return fmt.Errorf("%s %d: must not be negative; 0 means its default", name, v)

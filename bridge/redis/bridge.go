@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-json"
 	"github.com/redis/rueidis"
 
+	"fanfare/bridge/relay"
 	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/internal/ratelog"
@@ -24,8 +25,8 @@ type Bridge struct {
 
 // New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
 func New(o Options) (*Bridge, error) {
-	if o.Names == nil || o.Engine == nil || o.Publish == nil {
-		return nil, errors.New("redis: Options.Names, Engine and Publish are required")
+	if o.Names == nil || o.Engine == nil || o.Publish == nil && o.Fleet == nil {
+		return nil, errors.New("redis: Options.Names, Engine, and Publish or Fleet are required")
 	}
 	if o.Names.channels.empty() && o.Names.streams.empty() {
 		return nil, errors.New("redis: Options.Names has neither channels nor streams")
@@ -67,6 +68,12 @@ func (b *Bridge) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	for _, w := range b.workers {
+		if b.o.Fleet == nil {
+			w.metrics.leads.Set(1)
+		}
+		if b.o.Fleet != nil && w.source == "pubsub" {
+			w.relay = w.newRelay()
+		}
 		b.done.Go(func() { w.run(ctx) })
 	}
 }
@@ -88,8 +95,27 @@ func (b *Bridge) Settled(ctx context.Context) {
 func (b *Bridge) Close() {
 	if b.cancel != nil {
 		b.cancel()
+		for _, w := range b.workers {
+			if w.relay != nil {
+				w.relay.Close() // a hook may wait in Put
+			}
+		}
 		b.done.Wait()
 	}
+}
+
+// leads reports whether this server publishes what the source delivers.
+func (w *worker) leads(name string) bool {
+	fleet := w.b.o.Fleet
+	if fleet == nil {
+		return true
+	}
+	if !fleet.Leads(name) {
+		w.metrics.leads.Set(0)
+		return false
+	}
+	w.metrics.leads.Set(1)
+	return true
 }
 
 // publish publishes an event that came from the channel or stream called name. If the event is refused, it is counted and
@@ -140,9 +166,9 @@ type gap struct {
 	Next   *string `json:"next"`
 }
 
-// reportGap publishes a gap to the key. missed is the number of lost events, -1 if unknown; after is the id of the last
-// event before the gap, "" if it has none.
-func (w *worker) reportGap(key string, missed int64, after string) {
+// gapMessage makes the gap of a key. missed is the number of lost events, -1 if unknown; after is the id of the last event before
+// the gap, "" if it has none.
+func (w *worker) gapMessage(key string, missed int64, after string) relay.Message {
 	g := gap{Key: key, Reason: "source"}
 	if missed >= 0 {
 		g.Missed = &missed
@@ -151,12 +177,20 @@ func (w *worker) reportGap(key string, missed int64, after string) {
 		g.After = &after
 	}
 	data, err := json.Marshal(g)
-	if err == nil {
-		// The gap has the id of the event before it. A client that resumes there gets the gap again, and its last event
-		// id stays one that the stream knows.
-		err = w.b.o.Publish(key, codec.Event{Event: "gap", ID: after, Data: data, Notice: true})
-	}
 	if err != nil {
+		panic("redis: the data of a gap: " + err.Error()) // it has texts and numbers only
+	}
+	// The gap has the id of the event before it. A client that resumes there gets the gap again, and its last event id stays
+	// one that the stream knows.
+	return relay.Message{Key: key, Event: codec.Event{Event: "gap", ID: after, Data: data, Notice: true}}
+}
+
+// reportGap publishes a gap to the key, see gapMessage.
+func (w *worker) reportGap(key string, missed int64, after string) {
+	m := w.gapMessage(key, missed, after)
+	if w.relay != nil {
+		w.relay.Put(m)
+	} else if err := w.b.o.Publish(key, m.Event); err != nil {
 		w.refuse(reasonOf(err), key, err)
 		return
 	}

@@ -6,134 +6,23 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"fanfare/engine"
+	"fanfare/internal/redisconn"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
 )
 
-// proxy is a TCP proxy in front of redis that can delay, fall silent, and cut.
-type proxy struct {
-	t      testing.TB
-	target string
-	ln     net.Listener
-
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	down   bool          // refuse
-	delay  time.Duration // of each chunk
-	silent chan struct{} // closed when bytes may flow again; nil while they do
-}
-
-func newProxy(t testing.TB, target string) *proxy {
-	t.Helper()
-	p := &proxy{t: t, target: target, conns: map[net.Conn]struct{}{}}
-	p.ln = wiretest.Serve(t, func(_ int, c *net.TCPConn) { p.serve(c) })
-	t.Cleanup(func() { // before the one of Serve, which waits
-		p.speak()
-		p.cut()
-	})
-	return p
-}
-
-func (p *proxy) url() string { return "redis://" + p.ln.Addr().String() }
-
-func (p *proxy) serve(conn net.Conn) {
-	var forward sync.WaitGroup
-	defer forward.Wait() // after both connections are closed
-	defer conn.Close()
-	if !p.keep(conn) {
-		return
-	}
-	back, err := net.Dial("tcp", p.target)
-	if err != nil {
-		return
-	}
-	defer back.Close()
-	if !p.keep(back) {
-		return
-	}
-	forward.Go(func() {
-		_, _ = io.Copy(back, conn)
-		_ = back.Close()
-	})
-	buf := make([]byte, 4096)
-	for {
-		n, err := back.Read(buf)
-		if err != nil {
-			return
-		}
-		p.mu.Lock()
-		delay, silent := p.delay, p.silent
-		p.mu.Unlock()
-		time.Sleep(delay)
-		if silent != nil {
-			<-silent
-		}
-		if _, err := conn.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-// keep notes a connection, unless all are cut.
-func (p *proxy) keep(conn net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns[conn] = struct{}{}
-	return !p.down
-}
-
-// cut ends all connections, and those that come.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = true
-	for conn := range p.conns {
-		_ = conn.Close()
-	}
-	clear(p.conns)
-}
-
-func (p *proxy) mend() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = false
-}
-
-func (p *proxy) slow(delay time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.delay = delay
-}
-
-// hush keeps all connections open and lets nothing through from redis, until speak.
-func (p *proxy) hush() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.silent = make(chan struct{})
-}
-
-func (p *proxy) speak() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.silent != nil {
-		close(p.silent)
-		p.silent = nil
-	}
-}
-
 // A slow connection, and a redis that pauses for less than the timeout, delay events and lose none.
 func TestSlowRedis(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.Addr)
-	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: 10 * time.Second})
+	p := wiretest.NewProxy(t, r.Addr)
+	f := startFanfare(t, setup{url: "redis://" + p.Addr(), channels: []string{"c"}, streams: []string{"s"}, timeout: 10 * time.Second})
 	c, s := f.subscribe("c"), f.subscribe("s")
-	p.slow(20 * time.Millisecond)
+	p.Slow(20 * time.Millisecond)
 	for i := 1; i <= 200; i++ {
 		if i == 100 {
 			r.do("CLIENT", "PAUSE", "300", "ALL")
@@ -153,15 +42,15 @@ func TestSlowRedis(t *testing.T) {
 // A connection that is open but dead is noticed, in both sources, and what follows is as after any outage.
 func TestDeadConnection(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.Addr)
+	p := wiretest.NewProxy(t, r.Addr)
 	const timeout = 300 * time.Millisecond
-	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: timeout, backoffMax: 50 * time.Millisecond})
+	f := startFanfare(t, setup{url: "redis://" + p.Addr(), channels: []string{"c"}, streams: []string{"s"}, timeout: timeout, backoffMax: 50 * time.Millisecond})
 	c, s := f.subscribe("c"), f.subscribe("s")
 	r.do("PUBLISH", "c", "1")
 	r.add("s", "x", "1")
 	c.awaitLast("1")
 	s.awaitLast("1")
-	p.hush()
+	p.Hush()
 	start := time.Now()
 	f.awaitMetric(0, "fanfare_redis_connected", "source=pubsub")
 	f.awaitMetric(0, "fanfare_redis_connected", "source=streams")
@@ -173,9 +62,9 @@ func TestDeadConnection(t *testing.T) {
 		b := f.metric("fanfare_redis_errors_total", "source=streams", "reason=timeout")
 		return a > 1 && b > 1, fmt.Sprint(a, b)
 	})
-	p.cut() // what is still on its way is lost
-	p.speak()
-	p.mend()
+	p.Cut() // what is still on its way is lost
+	p.Speak()
+	p.Mend()
 	f.awaitMetric(1, "fanfare_redis_connected", "source=pubsub")
 	r.do("PUBLISH", "c", "3")
 	r.add("s", "x", "3")
@@ -188,21 +77,19 @@ func TestDeadConnection(t *testing.T) {
 // Close ends at once whatever redis does.
 func TestCloseDoesNotWait(t *testing.T) {
 	r := startRedis(t)
-	p := newProxy(t, r.Addr)
-	f := startFanfare(t, setup{url: p.url(), channels: []string{"c"}, streams: []string{"s"}, timeout: time.Minute})
-	p.hush()
+	p := wiretest.NewProxy(t, r.Addr)
+	f := startFanfare(t, setup{url: "redis://" + p.Addr(), channels: []string{"c"}, streams: []string{"s"}, timeout: time.Minute})
+	p.Hush()
 	start := time.Now()
 	f.bridge.Close()
-	p.cut()
-	p.mend()
+	p.Cut()
+	p.Mend()
 	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("Close took %s", d)
 	}
-	b := startBridge(t, p.url()) // whose first command is never answered
+	b := startBridge(t, "redis://"+p.Addr()) // whose first command is never answered
 	eventually.Holds(t, "the bridge connects", func() (bool, string) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return len(p.conns) > 0, fmt.Sprint(len(p.conns))
+		return p.Conns() > 0, fmt.Sprint(p.Conns())
 	})
 	start = time.Now()
 	b.Close()
@@ -314,7 +201,7 @@ func TestNotRedis(t *testing.T) {
 	f := startFanfare(t, setup{url: "redis://" + ln.Addr().String(), channels: []string{"c"}, streams: []string{"s"}, timeout: 200 * time.Millisecond, backoffMax: 10 * time.Millisecond})
 	eventually.Holds(t, "many errors", func() (bool, string) {
 		n := 0.0
-		for _, reason := range failures {
+		for _, reason := range redisconn.Reasons {
 			n += f.metric("fanfare_redis_errors_total", "source=pubsub", "reason="+reason)
 		}
 		return n >= 30, fmt.Sprint(n)

@@ -3,10 +3,13 @@ package redis
 import (
 	"context"
 	"io"
+	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
 	"fanfare/bridge/payload"
+	"fanfare/bridge/relay"
 )
 
 // subscription is the source of Pub/Sub messages.
@@ -14,7 +17,14 @@ import (
 // rueidis calls the hooks one after another, in the goroutine that reads the connection. A subscription is active from the
 // moment Redis confirms it. The gap is reported in the hook of that confirmation, so it comes before the first message, and
 // nothing can be lost between the two.
-type subscription struct{ w *worker }
+//
+// In a fleet every node is subscribed, and the one that leads publishes, by the worker's relay.
+type subscription struct {
+	w *worker
+
+	mu  sync.Mutex // held by the hooks and by takeOver, which run in two goroutines
+	led bool       // whether this node led when it was last asked
+}
 
 func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live, hangUp func()) error {
 	w := s.w
@@ -23,14 +33,16 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 	confirmed := map[string]bool{} // by kind; only the hooks use it
 	ended := c.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && s.takeOver() {
 				s.message(m)
 			}
 		},
 		OnSubscription: func(p rueidis.PubSubSubscription) {
 			if ctx.Err() == nil && !confirmed[p.Kind] {
 				confirmed[p.Kind] = true
-				s.reportGaps(p.Kind, again)
+				if s.takeOver() {
+					s.reportGaps(p.Kind, again)
+				}
 			}
 		},
 	})
@@ -57,15 +69,43 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 		}
 	}
 	live()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case err := <-ended:
-		if err == nil {
-			err = io.EOF
-		}
-		return err
+	var tick <-chan time.Time
+	if w.b.o.Fleet != nil {
+		t := time.NewTicker(leadPoll)
+		defer t.Stop()
+		tick = t.C
 	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-ended:
+			if err == nil {
+				err = io.EOF
+			}
+			return err
+		case <-tick:
+			s.takeOver()
+		}
+	}
+}
+
+// takeOver reports whether this node publishes what the channels deliver. When it begins to, the keys that they cover get a
+// gap first: a message may have fallen between the node that led before and this one.
+func (s *subscription) takeOver() bool {
+	if s.w.b.o.Fleet == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	leads := s.w.leads(leadChannels)
+	if leads && !s.led {
+		s.w.logger.Info("this node publishes the channels of redis for the fleet")
+		s.reportGaps("subscribe", true)
+		s.reportGaps("psubscribe", true)
+	}
+	s.led = leads
+	return leads
 }
 
 // message publishes a message. If several subscriptions cover a channel, Redis sends each message once for each of them;
@@ -88,6 +128,10 @@ func (s *subscription) message(m rueidis.PubSubMessage) {
 	ev, err := payload.Decode([]byte(m.Message), w.b.o.Payload)
 	if err != nil {
 		w.refuse(reasonInvalid, m.Channel, err)
+		return
+	}
+	if w.relay != nil {
+		w.relay.Put(relay.Message{Key: key, Event: ev})
 		return
 	}
 	w.publish(m.Channel, key, ev)

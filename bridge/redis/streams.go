@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"fanfare/bridge/relay"
 )
 
 // streams is the source of the entries of streams. Its fields belong to the worker's goroutine.
@@ -37,6 +39,9 @@ func (s *streams) run(ctx context.Context, c rueidis.DedicatedClient, live, _ fu
 	if err := c.Do(ctx, c.B().Ping().Build()).Error(); err != nil {
 		return err
 	}
+	if s.w.b.o.Fleet != nil {
+		return s.runFleet(ctx, c, live)
+	}
 	if err := s.pollAll(ctx, c); err != nil {
 		return err
 	}
@@ -44,7 +49,15 @@ func (s *streams) run(ctx context.Context, c rueidis.DedicatedClient, live, _ fu
 		return err
 	}
 	live()
+	return s.follow(ctx, c)
+}
+
+// follow polls the streams that have new entries, until an error or another leader of the fleet ends it.
+func (s *streams) follow(ctx context.Context, c rueidis.DedicatedClient) error {
 	for {
+		if !s.w.leads(leadStreams) {
+			return errNotLeading
+		}
 		ready, err := s.wait(ctx, c)
 		if err != nil {
 			return err
@@ -87,10 +100,16 @@ func (s *streams) pollAll(ctx context.Context, c rueidis.DedicatedClient) error 
 		return err
 	}
 	for _, st := range s.all {
-		if !st.positioned && !s.w.worked {
-			if err := s.setStart(ctx, c, st); err != nil {
-				return err
-			}
+		var err error
+		switch {
+		case st.positioned:
+		case s.w.b.o.Fleet != nil:
+			err = s.setStored(ctx, c, st)
+		case !s.w.worked:
+			err = s.setStart(ctx, c, st)
+		}
+		if err != nil {
+			return err
 		}
 		if err := s.poll(ctx, c, st); err != nil {
 			return err
@@ -214,6 +233,9 @@ func (s *streams) setStart(ctx context.Context, c rueidis.DedicatedClient, st *s
 	}
 	st.count = -1
 	if !st.last.zero() && s.w.b.o.Engine.Count(st.key) > 0 {
+		if s.w.b.o.Fleet != nil {
+			return s.store(ctx, st, []relay.Message{s.w.gapMessage(st.key, -1, "")})
+		}
 		s.w.reportGap(st.key, -1, "")
 	}
 	return nil
@@ -279,7 +301,13 @@ func (s *streams) poll(ctx context.Context, c rueidis.DedicatedClient, st *strea
 	if st.wrongType {
 		s.w.refuse(reasonType, st.name, errType)
 	}
-	if gap {
+	var messages []relay.Message // of a fleet
+	switch {
+	case gap && s.w.b.o.Fleet != nil:
+		m := s.w.gapMessage(st.key, missed, after)
+		m.ID = "r:" + st.name + ":gap:" + after + ":" + l.last.String()
+		messages = append(messages, m)
+	case gap:
 		s.w.reportGap(st.key, missed, after)
 	}
 	for _, e := range entries {
@@ -290,7 +318,14 @@ func (s *streams) poll(ctx context.Context, c rueidis.DedicatedClient, st *strea
 			continue
 		}
 		ev.ID = e.id.String()
+		if s.w.b.o.Fleet != nil {
+			messages = append(messages, relay.Message{ID: "r:" + st.name + ":" + ev.ID, Key: st.key, Event: ev})
+			continue
+		}
 		s.w.publish(st.name, st.key, ev)
+	}
+	if len(messages) > 0 {
+		return s.store(ctx, st, messages)
 	}
 	return nil
 }
@@ -298,6 +333,9 @@ func (s *streams) poll(ctx context.Context, c rueidis.DedicatedClient, st *strea
 // wait waits for new entries and returns the streams that have unread ones. It returns none if nothing has come for a while.
 func (s *streams) wait(ctx context.Context, c rueidis.DedicatedClient) (ready []*stream, err error) {
 	block := min(s.w.b.o.Timeout, s.w.b.o.pollInterval)
+	if s.w.b.o.Fleet != nil {
+		block = min(block, leadPoll)
+	}
 	var names, ids []string
 	for _, st := range s.all {
 		switch {

@@ -237,20 +237,20 @@ func TestBackfillIsBounded(t *testing.T) {
 
 func TestTrimmedDuringAnOutage(t *testing.T) {
 	r := startRedis(t, durable...)
-	p := newProxy(t, r.Addr)
-	f := startFanfare(t, setup{url: p.url(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
+	p := wiretest.NewProxy(t, r.Addr)
+	f := startFanfare(t, setup{url: "redis://" + p.Addr(), streams: []string{"s"}, backoffMax: 50 * time.Millisecond})
 	c := f.subscribe("s")
 	last := ""
 	for i := 1; i <= 10; i++ {
 		last = r.add("s", "x", strconv.Itoa(i))
 	}
 	c.awaitLast("10")
-	p.cut()
+	p.Cut()
 	for i := 11; i <= 100; i++ {
 		r.add("s", "x", strconv.Itoa(i))
 	}
 	r.do("XTRIM", "s", "MAXLEN", "20")
-	p.mend()
+	p.Mend()
 	g, events := onlyGap(t, c.awaitLast("100"))
 	if g.Key != "s" || g.Reason != "source" || g.Missed == nil || *g.Missed != 70 || g.After != last || g.Next != "" {
 		t.Errorf("%+v", g)
@@ -258,12 +258,12 @@ func TestTrimmedDuringAnOutage(t *testing.T) {
 	checkNumbers(t, events[10:], 81, 100, nil)
 
 	// Trimmed up to what was read and no further: nothing is missing.
-	p.cut()
+	p.Cut()
 	for i := 101; i <= 120; i++ {
 		r.add("s", "x", strconv.Itoa(i))
 	}
 	r.do("XTRIM", "s", "MAXLEN", "20")
-	p.mend()
+	p.Mend()
 	if _, events = onlyGap(t, c.awaitLast("120")); len(events) != 10+20+20 {
 		t.Errorf("%d events", len(events))
 	}

@@ -2,22 +2,19 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"fanfare/bridge/relay"
 	"fanfare/internal/ratelog"
+	"fanfare/internal/redisconn"
 )
 
 // worker keeps one source connected. Its fields belong to the goroutine of run unless their comment says otherwise.
@@ -27,6 +24,7 @@ type worker struct {
 	metrics sourceMetrics
 	logger  *slog.Logger
 	limiter *ratelog.Limiter
+	relay   *relay.Relay // of the channels, in a fleet; otherwise nil
 
 	// session uses a connection until an error ends it, and returns that error. It calls live once the source works.
 	// hangUp closes the connection at once.
@@ -98,7 +96,7 @@ func (w *worker) connect(ctx context.Context) (err error) {
 		o.ForceSingleClient = true
 		o.InitAddress = []string{o.InitAddress[w.attempt%len(o.InitAddress)]}
 	}
-	o.DialCtxFn = dialer(ctx, w.b.client)
+	o.DialCtxFn = redisconn.Dialer(ctx, w.b.client)
 	client, err := rueidis.NewClient(o)
 	if client != nil {
 		defer client.Close()
@@ -133,7 +131,7 @@ func (w *worker) connected(addresses []string) {
 
 // failed records that the session, or the attempt to begin one, has ended with err.
 func (w *worker) failed(err error) {
-	reason, hint := explain(err)
+	reason, hint := redisconn.Explain(err)
 	w.metrics.errors.WithLabelValues(w.source, reason).Inc()
 	args := []any{"reason", reason, "error", err}
 	if hint != "" {
@@ -146,51 +144,4 @@ func (w *worker) failed(err error) {
 		w.warn("lost:"+reason, "the connection to redis was lost: trying again", args...)
 	}
 	w.settling.Do(func() { close(w.settled) })
-}
-
-// Reasons why connections fail, as they appear in metrics and logs.
-const (
-	failureLogin      = "login"
-	failurePermission = "permission"
-	failureTimeout    = "timeout"
-	failureRefused    = "refused"
-	failureClosed     = "closed"
-	failureServer     = "server" // Redis answered with an error
-	failureOther      = "other"
-)
-
-var failures = []string{failureLogin, failurePermission, failureTimeout, failureRefused, failureClosed, failureServer, failureOther}
-
-// explain returns the reason of a failure, and a hint what to do about it where that is known.
-func explain(err error) (reason, hint string) {
-	if re, ok := rueidis.IsRedisErr(err); ok {
-		code, _, _ := strings.Cut(re.Error(), " ")
-		switch code {
-		case "WRONGPASS":
-			return failureLogin, "the user name or the password in redisURL is wrong"
-		case "NOAUTH":
-			return failureLogin, "redis requires a password: write redis://:PASSWORD@HOST in redisURL"
-		case "NOPERM":
-			return failurePermission, "the redis user lacks a permission: docs/redis.md lists those that it needs"
-		case "MOVED", "CROSSSLOT", "CLUSTERDOWN":
-			return failureServer, "in a Redis Cluster only streams with the same hash tag can be read, from their node: " +
-				"name them like {tag}orders, or use a Redis without cluster mode"
-		}
-		return failureServer, ""
-	}
-	var dns *net.DNSError
-	var ne net.Error
-	switch {
-	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		return failureClosed, "redis closed the connection: it has stopped, or its log says why " +
-			"(client-output-buffer-limit, maxclients, CLIENT KILL)"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return failureRefused, "nothing listens at that address: start redis, or correct redisURL"
-	case errors.As(err, &dns):
-		return failureOther, "the host name in redisURL cannot be resolved: correct it, or check the DNS"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return failureTimeout, "redis did not answer within redisTimeout: check the network, or raise it"
-	}
-	return failureOther, ""
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"fanfare/bridge/payload"
@@ -39,6 +40,8 @@ func (r *Runner) newJob(s Schedule) (*job, error) {
 		return nil, errors.New("the name is missing")
 	case s.Every < 0 || s.Timeout < 0 || s.MaxBytes < 0:
 		return nil, errors.New("interval, timeout and size limit must not be negative")
+	case s.Every > 0 && r.o.Window > 0:
+		j.times = grid(s.Every)
 	case s.Every > 0:
 		j.times = interval(s.Every)
 	default:
@@ -56,7 +59,7 @@ func (j *job) loop(ctx context.Context) {
 	defer close(j.done)
 	last := time.Now()
 	if j.Immediate {
-		j.run(ctx)
+		j.run(ctx, time.Time{})
 	}
 	for ctx.Err() == nil {
 		next, skipped := upcoming(j.times, last, time.Now())
@@ -71,7 +74,7 @@ func (j *job) loop(ctx context.Context) {
 		if next = wait(ctx, j.times, next); ctx.Err() != nil {
 			return
 		}
-		j.run(ctx)
+		j.run(ctx, next)
 		last = next
 	}
 }
@@ -94,17 +97,22 @@ const (
 	resultFailed    = "failed"
 )
 
-// run fetches and publishes once.
-func (j *job) run(ctx context.Context) {
+// run fetches and publishes once. at is the time for which it runs, or zero if that is not one of its times.
+func (j *job) run(ctx context.Context, at time.Time) {
 	m := j.r.metrics
 	if j.SkipIdle && !j.r.o.Watched(j.Key, j.All) {
 		m.skipped.WithLabelValues(j.Name, "idle").Inc()
 		return
 	}
 	start := time.Now()
-	result, err := j.publish(ctx)
+	result, err := j.publish(ctx, at)
 	if ctx.Err() != nil && err != nil {
 		return // canceled, which is not a failure
+	}
+	if errors.Is(err, errLate) {
+		m.skipped.WithLabelValues(j.Name, "late").Inc()
+		j.r.o.Logger.Debug("a scheduled run was late: another server has published", "schedule", j.Name)
+		return
 	}
 	m.seconds.WithLabelValues(j.Name).Observe(time.Since(start).Seconds())
 	var f *failure
@@ -137,8 +145,29 @@ func (j *job) report(f *failure) {
 	}
 }
 
+// errLate says that a run has no result because it was too late, see tooLate.
+var errLate = errors.New("late")
+
+// tooLate reports whether an event for the time at could be stored a second time. The other servers of the fleet publish
+// theirs at about the time at, and the fleet recognizes this one as the same for Window after that. A server that was stopped
+// for longer, and continues within a run, must not publish. A quarter of Window is left for clocks that differ.
+func (j *job) tooLate(at time.Time) bool {
+	return j.r.o.Window > 0 && !at.IsZero() && time.Since(at.Round(0)) > j.r.o.Window/4*3
+}
+
+// message identifies the event of the time at on all servers of the fleet.
+func (j *job) message(at time.Time) string {
+	if at.IsZero() || j.r.o.Window == 0 {
+		return ""
+	}
+	return "s:" + j.Name + ":" + strconv.FormatInt(at.UnixMilli(), 10)
+}
+
 // publish fetches the payload, decodes it, and publishes the event.
-func (j *job) publish(ctx context.Context) (result string, err error) {
+func (j *job) publish(ctx context.Context, at time.Time) (result string, err error) {
+	if j.tooLate(at) {
+		return "", errLate // do not fetch in vain
+	}
 	body, err := j.fetch(ctx)
 	if err != nil {
 		return "", err
@@ -160,10 +189,13 @@ func (j *job) publish(ctx context.Context) (result string, err error) {
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
+	if j.tooLate(at) {
+		return "", errLate
+	}
 	if j.All {
-		_, _, err = j.r.o.PublishAll(ev)
+		err = j.r.o.PublishAll(j.message(at), ev)
 	} else {
-		_, err = j.r.o.Publish(j.Key, ev)
+		err = j.r.o.Publish(j.message(at), j.Key, ev)
 	}
 	if err != nil {
 		return "", &failure{reasonPublish, err}

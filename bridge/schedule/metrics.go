@@ -31,7 +31,7 @@ func newMetrics() *metrics {
 		schedules: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_schedules", Help: "Schedules that run."}),
 		runs:      counter("fanfare_schedule_runs_total", "Runs of a schedule, by result: published, unchanged, empty, failed.", "result"),
 		failures:  counter("fanfare_schedule_failures_total", "Failed runs of a schedule, by reason.", "reason"),
-		skipped:   counter("fanfare_schedule_skipped_total", "Runs skipped: the previous run was still under way (overlap), or nobody was subscribed (idle).", "reason"),
+		skipped:   counter("fanfare_schedule_skipped_total", "Runs skipped: the previous run was still under way (overlap), nobody was subscribed (idle), or another server of the fleet has published (late).", "reason"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fanfare_schedule_seconds", Help: "Duration of a run, from its start until the event is published.",
 			Buckets: []float64{1e-4, 1e-3, 1e-2, 5e-2, 1e-1, 5e-1, 1, 5, 10, 60}}, []string{"schedule"}),
 		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fanfare_schedule_last_success_timestamp_seconds", Help: "Unix time of the end of the last run that did not fail."}, []string{"schedule"}),

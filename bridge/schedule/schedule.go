@@ -14,7 +14,6 @@ import (
 
 	"fanfare/bridge/payload"
 	"fanfare/codec"
-	"fanfare/engine"
 )
 
 // Schedule says what to publish, and when. Do not change it after Apply.
@@ -60,8 +59,13 @@ type Schedule struct {
 
 // Options connects a Runner to a server. Publish, PublishAll and Watched are called from several goroutines.
 type Options struct {
-	Publish    func(key string, ev codec.Event) (engine.Published, error)
-	PublishAll func(ev codec.Event) (keys, subscribers int, err error)
+	// Publish and PublishAll publish an event. message identifies it: of several events with the same one, published by any
+	// server of the fleet within Window, one is stored. It is "" for an event without a twin.
+	Publish    func(message, key string, ev codec.Event) error
+	PublishAll func(message string, ev codec.Event) error
+	// Window is how long the fleet recognizes a message, if other servers run the same schedules: each of them publishes,
+	// and one of the events is stored. 0 means that this server is alone.
+	Window time.Duration
 	// Watched reports whether anybody is subscribed to the key, or, with all, to any key. Only SkipIdle uses it.
 	Watched func(key string, all bool) bool
 	// Registerer registers the metrics. Nil: no metrics.

@@ -16,7 +16,6 @@ import (
 	"go.uber.org/goleak"
 
 	"fanfare/codec"
-	"fanfare/engine"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 )
@@ -25,19 +24,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // record is what a test's server was given.
 type record struct {
-	mu     sync.Mutex
-	events []string
-	begin  time.Time
-	slow   time.Duration // how long a publish takes
-	fail   error
-	idle   bool
+	mu       sync.Mutex
+	events   []string
+	messages []string
+	begin    time.Time
+	slow     time.Duration // how long a publish takes
+	fail     error
+	idle     bool
 }
 
-func (r *record) publish(key string, ev codec.Event) (engine.Published, error) {
+func (r *record) publish(message, key string, ev codec.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.messages = append(r.messages, message)
 	if r.fail != nil {
-		return engine.Published{}, r.fail
+		return r.fail
 	}
 	text := fmt.Sprintf("%s %s=%s", time.Since(r.begin), key, ev.Data)
 	for name, value := range map[string]string{"event": ev.Event, "id": ev.ID, "retry": ev.Retry} {
@@ -47,7 +48,7 @@ func (r *record) publish(key string, ev codec.Event) (engine.Published, error) {
 	}
 	r.events = append(r.events, text)
 	time.Sleep(r.slow)
-	return engine.Published{}, nil
+	return nil
 }
 
 func (r *record) take() []string {
@@ -69,12 +70,19 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newFleetRig(t, 0)
+}
+
+// newFleetRig is newRig for a server of a fleet with this Window.
+func newFleetRig(t *testing.T, window time.Duration) *rig {
+	t.Helper()
 	rec := &record{begin: time.Now()}
 	r := &rig{record: rec, t: t, registry: prometheus.NewRegistry(), log: new(proctest.Log)}
 	var err error
 	r.Runner, err = New(Options{
 		Publish:    rec.publish,
-		PublishAll: func(ev codec.Event) (int, int, error) { _, err := rec.publish("*", ev); return 1, 1, err },
+		PublishAll: func(message string, ev codec.Event) error { return rec.publish(message, "*", ev) },
+		Window:     window,
 		Watched: func(key string, all bool) bool {
 			rec.mu.Lock()
 			defer rec.mu.Unlock()

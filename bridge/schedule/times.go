@@ -17,6 +17,15 @@ type interval time.Duration
 // Next returns t plus the interval.
 func (i interval) Next(t time.Time) time.Time { return t.Add(time.Duration(i)) }
 
+// grid repeats at a fixed interval from the beginning of 1970, by the wall clock: the same times on every server.
+type grid time.Duration
+
+// Next returns the first multiple of the interval after t.
+func (g grid) Next(t time.Time) time.Time {
+	every := int64(g)
+	return time.Unix(0, (t.UnixNano()/every+1)*every)
+}
+
 // maxSkipped bounds how many skipped times are counted one by one. When a clock is set from 1970 to today, there are billions.
 const maxSkipped = 10_000
 
@@ -42,7 +51,7 @@ const clockCheck = time.Minute
 // wait waits for the time next and returns it. If the wall clock is set back meanwhile, it waits for the time that is then the
 // next one, and returns that. It returns early when ctx is done.
 func wait(ctx context.Context, t times, next time.Time) time.Time {
-	cron, _ := t.(*Cron) // an interval uses the monotonic clock
+	_, monotonic := t.(interval) // the others use the wall clock
 	lastCheck := time.Now().Round(0)
 	for {
 		left := time.Until(next)
@@ -56,8 +65,8 @@ func wait(ctx context.Context, t times, next time.Time) time.Time {
 		case <-timer.C:
 		}
 		now := time.Now().Round(0) // without the monotonic reading
-		if cron != nil && now.Add(clockCheck).Before(lastCheck) {
-			next = cron.Next(now)
+		if !monotonic && now.Add(clockCheck).Before(lastCheck) {
+			next = t.Next(now)
 		}
 		lastCheck = now
 	}

@@ -59,6 +59,7 @@ func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error)
 		MaxSubscriberKeys: c.MaxSubscriberKeys,
 		KeyTotalBytes:     int64(c.KeyTotalBytes),
 		MaxHistoryBytes:   int64(c.HistoryTotalBytes),
+		Log:               logOptions(c),
 		// A pass over all keys takes eight sweeps, so history is kept at most an eighth longer than its TTL.
 		SweepInterval: min(time.Second, max(c.HistoryTTL/64, time.Millisecond)),
 	}, nil
@@ -160,6 +161,11 @@ func transportOptions(c *config.Config, maxConnections int, logger *slog.Logger)
 		MaxBodyTotalBytes:        int(c.MaxBodyTotalBytes),
 		MaxBatchLines:            c.MaxBatchLines,
 		MaxAdminConnections:      c.MaxAdminConnections,
+		MaxIdempotencyKeys:       c.MaxIdempotencyKeys,
+		MaxRewindEvents:          c.MaxRewindEvents,
+		MaxOlderBytes:            int64(c.MaxOlderBytes),
+		DuplicateWindow:          c.DuplicateWindow,
+		ReadyNeedsBroker:         !c.ReadyWithoutBroker,
 		MaxHeadBytes:             int(c.MaxHeadBytes),
 		DrainDelay:               c.DrainDelay,
 		DrainRate:                c.DrainRate,

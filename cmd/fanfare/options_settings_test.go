@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fanfare/auth"
+	"fanfare/cluster"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/engine"
 	"fanfare/transport"
@@ -20,7 +21,10 @@ var readElsewhere = map[string]string{
 	"RedisURL": "redis.go", "RedisChannels": "redis.go", "RedisStreams": "redis.go", "RedisKeys": "redis.go",
 	"RedisPayload": "redis.go", "RedisTimeout": "redis.go", "RedisMaxStreams": "redis.go",
 	"Schedules": "schedules.go",
-	"TLSCert":   "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",
+	"DataDir":   "backplane.go", "Fsync": "embedded.go", "RetentionAge": "backplane.go", "RetentionBytes": "backplane.go", "RetentionPerKey": "backplane.go",
+	"NodeName": "nodename.go", "RedisPrefix": "backplane.go", "RedisPartitions": "backplane.go",
+	"NATSSubjects": "nats.go", "NATSPayload": "nats.go", "NATSURL": "backplane.go", "NATSCredentials": "backplane.go", "NATSStream": "backplane.go", "NATSReplicas": "backplane.go", "NATSPartitions": "backplane.go",
+	"TLSCert": "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",
 	"AdminClientCA": "certificates.go", "ACMEDomains": "certificates.go", "ACMEDirectory": "certificates.go", "ACMEEmail": "certificates.go",
 	"ACMECache": "config/tls.go", "ACMECA": "certificates.go",
 }
@@ -31,6 +35,7 @@ type made struct {
 	key       *engine.KeyOptions // of the key "k"
 	transport transport.Options
 	auth      auth.Options
+	node      cluster.Options
 }
 
 func convert(t *testing.T, c *config.Config) (m made) {
@@ -45,14 +50,14 @@ func convert(t *testing.T, c *config.Config) (m made) {
 	if m.transport, err = transportOptions(c, 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	m.auth = c.Authorization()
+	m.auth, m.node = c.Authorization(), nodeOptions(c)
 	return m
 }
 
 // TestEverySettingHasAnEffect: each setting, changed from its default, changes the options of the engine, of the transport
 // or of the authorization, or another file reads it.
 func TestEverySettingHasAnEffect(t *testing.T) {
-	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
+	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "Away": "queue", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
 	history := 8
 	before := convert(t, config.Defaults())
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {

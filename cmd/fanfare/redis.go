@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -15,16 +13,16 @@ import (
 	"fanfare/transport"
 )
 
-// redisNames returns the channels and streams of the configuration, or nil without Redis.
+// redisNames returns the channels and streams of the configuration, or nil if there are none: Redis may be the backplane only.
 func redisNames(c *config.Config) (*redis.Names, error) {
-	if c.RedisURL == "" {
+	if c.RedisURL == "" || len(c.RedisChannels) == 0 && len(c.RedisStreams) == 0 {
 		return nil, nil
 	}
 	return redis.NewNames(c.RedisChannels, c.RedisStreams, c.RedisKeys)
 }
 
 // newRedis makes the bridge to Redis, or returns nil without names.
-func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *transport.Server, logger *slog.Logger) (*redis.Bridge, error) {
+func newRedis(c *config.Config, names *redis.Names, eo engine.Options, b *backplane, srv *transport.Server, logger *slog.Logger) (*redis.Bridge, error) {
 	if names == nil {
 		return nil, nil
 	}
@@ -45,12 +43,9 @@ func newRedis(c *config.Config, names *redis.Names, eo engine.Options, srv *tran
 		Engine: srv.Engine(),
 		Publish: func(key string, ev codec.Event) error {
 			_, err := srv.Publish(key, ev)
-			var size *transport.SizeError
-			if errors.As(err, &size) {
-				return fmt.Errorf("%w: %w", redis.ErrTooLarge, err)
-			}
-			return err
+			return sizeError(err, redis.ErrTooLarge)
 		},
+		Fleet:      redisFleet(b, srv),
 		Registerer: srv.Registry(),
 		Logger:     logger,
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -11,15 +12,23 @@ import (
 	"fanfare/bridge/payload"
 	"fanfare/bridge/schedule"
 	"fanfare/cmd/fanfare/config"
+	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/transport"
 )
 
 // newScheduleRunner makes the runner of schedules. They publish like the publish API, with the same limits and metrics.
-func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
-	return schedule.New(schedule.Options{
-		Publish:    srv.Publish,
-		PublishAll: srv.PublishAll,
+func newScheduleRunner(c *config.Config, srv *transport.Server, logger *slog.Logger) (*schedule.Runner, error) {
+	publish := func(m transport.Message) transport.Receipt {
+		return srv.PublishMessages(context.Background(), []transport.Message{m})[0]
+	}
+	o := schedule.Options{
+		Publish: func(message, key string, ev codec.Event) error {
+			return publish(transport.Message{ID: message, Key: key, Event: ev}).Err
+		},
+		PublishAll: func(message string, ev codec.Event) error {
+			return publish(transport.Message{ID: message, All: true, Event: ev}).Err
+		},
 		Watched: func(key string, all bool) bool {
 			if all {
 				return srv.Open() > 0
@@ -28,7 +37,11 @@ func newScheduleRunner(srv *transport.Server, logger *slog.Logger) (*schedule.Ru
 		},
 		Registerer: srv.Registry(),
 		Logger:     logger,
-	})
+	}
+	if c.Fleet() {
+		o.Window = c.DuplicateWindow
+	}
+	return schedule.New(o)
 }
 
 // schedules converts the settings.

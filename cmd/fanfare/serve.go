@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"fanfare/bridge/nats"
 	"fanfare/bridge/redis"
 	"fanfare/bridge/schedule"
 	"fanfare/cmd/fanfare/config"
@@ -21,19 +22,21 @@ import (
 
 // process is the running server.
 type process struct {
-	cfg      *config.Config // the configuration loaded last
-	cacheKey string         // of the first configuration: it cannot change
-	load     func() (*config.Config, error)
-	level    slog.LevelVar
-	logger   *slog.Logger
-	eng      *engine.Engine
-	srv      *transport.Server
-	schedule *schedule.Runner
-	names    *redis.Names  // of the first configuration: they cannot change
-	redis    *redis.Bridge // nil without Redis
-	admin    net.Listener  // nil if the setting is off
-	certs    listenerCerts
-	options  transport.Options // in effect
+	cfg       *config.Config // the configuration loaded last
+	cacheKey  string         // of the first configuration: it cannot change
+	load      func() (*config.Config, error)
+	level     slog.LevelVar
+	logger    *slog.Logger
+	eng       *engine.Engine
+	srv       *transport.Server
+	schedule  *schedule.Runner
+	names     *redis.Names  // of the first configuration: they cannot change
+	redis     *redis.Bridge // nil without Redis
+	nats      *nats.Bridge  // nil without subjects
+	backplane *backplane    // nil without one
+	admin     net.Listener  // nil if the setting is off
+	certs     listenerCerts
+	options   transport.Options // in effect
 
 	certsChanged chan struct{} // a file of certificates has changed them
 	guarded      bool          // a credential is needed on the admin listener
@@ -75,6 +78,21 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	defer p.door.close()
 	p.eng = engine.New(eo)
 	defer p.eng.Close()
+
+	// Catch signals before anything waits or listens, so that each of them drains.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	// Open the log. The node is there before the server, which publishes through it, and ends after it.
+	if err := untilSignal(signals, func(ctx context.Context) (err error) {
+		p.backplane, err = openBackplane(ctx, cfg, p.eng, p.logger)
+		return err
+	}); err != nil {
+		return p.stopped(err)
+	}
+	defer p.backplane.close()
+	to.Backplane = p.backplane.backplaneNode()
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
 		return err
 	}
@@ -85,18 +103,30 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 			return err
 		}
 	}
-	if p.schedule, err = newScheduleRunner(p.srv, p.logger); err != nil {
+	if p.backplane != nil {
+		if err := p.srv.Registry().Register(p.backplane.metrics); err != nil {
+			return err
+		}
+	}
+	if p.schedule, err = newScheduleRunner(cfg, p.srv, p.logger); err != nil {
 		return err
 	}
 	defer p.schedule.Close()
 
-	// Catch signals before anything listens, so that each of them drains.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	// Read the log before clients can ask for what is in it.
+	if err := untilSignal(signals, func(ctx context.Context) error { return p.backplane.settle(ctx, p.logger) }); err != nil {
+		return p.stopped(err)
+	}
 
-	// Read the history from Redis before clients can ask for it.
-	if p.redis, err = newRedis(cfg, p.names, eo, p.srv, p.logger); err != nil {
+	// Subscribe to NATS, and read the history from Redis before clients can ask for it.
+	if p.nats, err = newNATS(cfg, p.backplane, p.srv, p.logger); err != nil {
+		return err
+	}
+	if p.nats != nil {
+		p.nats.Start()
+		defer p.nats.Close()
+	}
+	if p.redis, err = newRedis(cfg, p.names, eo, p.backplane, p.srv, p.logger); err != nil {
 		return err
 	}
 	if p.redis != nil {
@@ -132,6 +162,15 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	return p.run(signals, failed)
 }
 
+// stopped turns the end by a signal, before the server was ready, into the end of a run.
+func (p *process) stopped(err error) error {
+	if errors.Is(err, errStopped) {
+		p.logger.Info("stopped", "reason", err.Error())
+		return nil
+	}
+	return err
+}
+
 // stopAtEnd asks for a drain, as SIGTERM does, when in ends: the process at the other end has closed it, or has ended.
 func stopAtEnd(in io.Reader, signals chan<- os.Signal) {
 	_, _ = io.Copy(io.Discard, in) // an error is an end as well
@@ -149,6 +188,9 @@ func (p *process) announce(streams, admin net.Listener, limit, files int) {
 	p.logger.Info("streams", "url", at+p.cfg.Path+"?connectKey=KEY", "page", pageURL(p.cfg, at))
 	p.logger.Info("limits", "maxConnections", limit, "maxClients", p.cfg.MaxClients, "openFiles", files,
 		"history", p.cfg.History, "historyTotalBytes", int64(p.cfg.HistoryTotalBytes))
+	if p.backplane != nil {
+		p.logger.Info("backplane", p.backplane.describe(p.cfg)...)
+	}
 	if n := len(p.cfg.Schedules); n > 0 {
 		p.logger.Info("schedules", "running", n)
 	}
@@ -257,7 +299,14 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 	if p.redis != nil {
 		p.redis.Close()
 	}
+	if p.nats != nil {
+		p.nats.Close()
+	}
 	p.srv.Drain(ctx)
+	// Answer what is being published. With a backplane that may take a while.
+	answering, stop := context.WithTimeout(ctx, p.cfg.PublishTimeout)
+	defer stop()
+	p.srv.DrainAdmin(answering)
 	if ctx.Err() != nil {
 		p.logger.Warn("stopped at once by a second signal")
 	}
@@ -291,7 +340,8 @@ func (p *process) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	to.CacheKey = p.cacheKey // the streams without a key are subscribed to it
+	to.CacheKey = p.cacheKey                       // the streams without a key are subscribed to it
+	to.DuplicateWindow = p.options.DuplicateWindow // as that of the backplane's log
 	useCerts, err := p.certs.load(next, &to, p.admin != nil)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ const https = require('https');
 // Fanfare closes a connection that is idle for 60 s. This side closes it earlier, so no request is written to a connection that
 // is being closed.
 const IDLE = 30000;
+const HEALTH_TIMEOUT = 2000;
 const MAX_ANSWER = 64 * 1024 * 1024;
 
 /**
@@ -34,6 +35,7 @@ class AdminClient {
     this.url = null;
     this.agent = null;
     this.open = new Set(); // requests without an answer
+    this.stores = null; // see durable; null: not known
     if (url) this.use(url);
   }
 
@@ -42,6 +44,7 @@ class AdminClient {
     this.token = token;
     if (this.url && this.url.href === new URL(url).href) return;
     this.close();
+    this.stores = null;
     this.url = new URL(url);
     this.module = this.url.protocol === 'https:' ? https : http;
     this.agent = new this.module.Agent({ keepAlive: true, maxSockets: 4, timeout: IDLE });
@@ -50,6 +53,27 @@ class AdminClient {
   /** The value of Authorization, or undefined. */
   get authorization() {
     return this.token ? `Bearer ${this.token}` : undefined;
+  }
+
+  /**
+   * Whether Fanfare stores events in a backplane, which it says in its health. Only then it recognizes each repetition, whatever
+   * the number of events: without one it keeps Idempotency-Keys in memory, and there is a limit.
+   * @return {Promise<boolean>} false also if it is not known
+   */
+  async durable() {
+    if (this.stores === null) {
+      try {
+        this.stores = /^broker: /m.test(await this.request('GET', '/healthz', undefined, undefined, Math.min(this.timeout, HEALTH_TIMEOUT)));
+      } catch {
+        return false; // the batch that follows meets the same problem, and reports it
+      }
+    }
+    return this.stores;
+  }
+
+  /** What durable has found is to be asked again: Fanfare was away, and may come back with other settings. */
+  forget() {
+    this.stores = null;
   }
 
   /**
@@ -76,7 +100,7 @@ class AdminClient {
    * One request, with a status of 200.
    * @return {Promise<string>} the body
    */
-  request(method, path, body, type) {
+  request(method, path, body, type, timeout = this.timeout) {
     if (!this.url) return Promise.reject(new RequestError('the address of Fanfare is not known yet', { sent: false }));
     return new Promise((resolve, reject) => {
       let connected = false;
@@ -86,7 +110,7 @@ class AdminClient {
       const req = this.module.request(new URL(path, this.url), { method, headers, agent: this.agent });
       this.open.add(req);
       req.on('close', () => this.open.delete(req));
-      const timer = setTimeout(() => req.destroy(new Error(`no answer in ${this.timeout} ms (server.timeout)`)), this.timeout);
+      const timer = setTimeout(() => req.destroy(new Error(`no answer in ${timeout} ms (server.timeout)`)), timeout);
       const fail = err => {
         clearTimeout(timer);
         const at = `${this.url.origin}${path}`;
@@ -126,8 +150,8 @@ class AdminClient {
     }
     let reason = answer.error || http.STATUS_CODES[status] || 'no reason given';
     if (status === 401) reason = 'the token is wrong: set sse.server.token to the publishToken of Fanfare';
-    // 408: it did not arrive completely; 413: it was refused; 502, 504: a proxy does not know.
-    return new RequestError(`${this.url.origin}${path}: ${status} ${reason}`, { sent: status === 502 || status === 504 || status === 500, status, field: answer.field });
+    // 408: it did not arrive completely; 413: it was refused; 502, 504: a proxy does not know; "unconfirmed": Fanfare does not.
+    return new RequestError(`${this.url.origin}${path}: ${status} ${reason}`, { sent: status === 502 || status === 504 || status === 500 || answer.code === 'unconfirmed', status, field: answer.field });
   }
 
   /** Closes all connections: requests under way fail. */

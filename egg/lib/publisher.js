@@ -1,15 +1,24 @@
 'use strict';
 
+const { randomBytes } = require('crypto');
 const { SseError } = require('./errors');
 
 // Statuses after which the same request may succeed later.
 const LATER = new Set([ 408, 429, 503 ]);
+// Codes of commands that may succeed later: the log of Fanfare could not store an event. "unconfirmed": perhaps it has.
+const LATER_CODES = new Set([ 'unconfirmed', 'away', 'full' ]);
+// How long a command that may have been carried out is repeated with its key, in milliseconds. Fanfare recognizes the repetition
+// for longer (duplicateWindow, by default 30 s).
+const REPEAT = 20000;
 const FIRST_DELAY = 50;
 const LAST_DELAY = 2000;
 
 /**
  * Sends commands to Fanfare in the order of the calls, one request at a time. A single command leaves in the next turn of the
  * event loop; commands that arrive during a request form the next batch. While Fanfare is away commands wait in a bounded queue.
+ *
+ * Fanfare with a backplane gets an Idempotency-Key with each event. What it may have stored is then sent again with the same key,
+ * and stored once.
  *
  * A command's promise resolves with Fanfare's answer or rejects with an SseError: no command is dropped silently.
  */
@@ -35,6 +44,9 @@ class Publisher {
     this.running = false;
     this.waiting = null; // { timer, wake } during a back-off
     this.idle = []; // resolved when there is nothing left
+    this.keyed = false; // whether Fanfare recognizes repetitions
+    this.prefix = randomBytes(12).toString('base64url'); // of the keys
+    this.count = 0; // of commands, for the keys
   }
 
   /** Commands that have been neither answered nor given up. */
@@ -57,7 +69,8 @@ class Publisher {
       return Promise.reject(new SseError('ERR_SSE_QUEUE_FULL', `the queue to Fanfare is full: it may hold ${limit}`));
     }
     return new Promise((resolve, reject) => {
-      this.items.push({ line, bytes, note, at: Date.now(), resolve, reject });
+      const key = command.op === 'publish' || command.op === 'publishAll' ? `${this.prefix}-${++this.count}` : null;
+      this.items.push({ line, key, bytes, note, at: Date.now(), doubtful: null, resolve, reject });
       this.bytes += bytes;
       this.start();
     });
@@ -99,7 +112,8 @@ class Publisher {
   async send(items) {
     let answers;
     try {
-      answers = await this.client.batch(items.map(item => item.line));
+      this.keyed = await this.client.durable();
+      answers = await this.client.batch(items.map(item => this.lineOf(item)));
     } catch (err) {
       this.inFlight = 0;
       this.failed(items, err);
@@ -107,13 +121,31 @@ class Publisher {
     }
     this.inFlight = 0;
     this.batchSize = Math.min(this.batch.maxEvents, this.batchSize * 2);
-    this.back();
-    items.forEach((item, i) => {
+    // From the first event on that could not be stored, all that have failed are sent again: Fanfare stops there to keep the order.
+    const first = answers.findIndex(answer => answer.error !== undefined && LATER_CODES.has(answer.code));
+    const later = first < 0 ? [] : items.filter((item, i) => i >= first && answers[i].error !== undefined);
+    if (later.length === 0) this.back();
+    const done = items.map((item, i) => i).filter(i => !later.includes(items[i]));
+    for (const i of done) {
       const answer = answers[i];
-      if (answer.error === undefined) item.resolve(answer);
-      else item.reject(new SseError('ERR_SSE_REFUSED', answer.error, { field: answer.field }));
-    });
-    this.onSent(items, answers);
+      if (answer.error === undefined) items[i].resolve(answer);
+      else items[i].reject(new SseError('ERR_SSE_REFUSED', answer.error, { field: answer.field }));
+    }
+    this.onSent(done.map(i => items[i]), done.map(i => answers[i]));
+    if (later.length > 0) {
+      items.forEach((item, i) => { if (answers[i].code === 'unconfirmed') doubt(item); });
+      this.failed(later, Object.assign(new Error(answers[first].error), { status: 503, sent: answers[first].code === 'unconfirmed' }));
+    }
+  }
+
+  // lineOf is the line of a batch: with the key of the event, if Fanfare recognizes repetitions.
+  lineOf({ line, key }) {
+    return this.keyed && key !== null ? `{"idempotencyKey":"${key}",${line.slice(1)}` : line;
+  }
+
+  // mayRepeat tells whether commands may be sent again that may have been carried out: their repetition is recognized.
+  mayRepeat(items) {
+    return this.resend || this.keyed && items.every(({ key, doubtful }) => key === null || doubtful === null || Date.now() - doubtful < REPEAT);
   }
 
   back() {
@@ -127,9 +159,13 @@ class Publisher {
       this.putBack(items);
       return;
     }
+    if (err.sent) items.forEach(doubt);
     const answered = err.status !== undefined && !LATER.has(err.status);
-    if (!answered && this.failures++ === 0) this.onAway(true, err);
-    if (!this.ended && (LATER.has(err.status) || !answered && (!err.sent || this.resend))) {
+    const safe = !err.sent || this.mayRepeat(items);
+    const again = answered ? err.sent && this.keyed && safe : safe; // answered and sent: a proxy does not know
+    if (err.status === undefined) this.client.forget();
+    if ((again || !answered) && this.failures++ === 0) this.onAway(true, err);
+    if (again && !this.ended) {
       this.putBack(items);
     } else if (err.sent) {
       this.reject(items, 'ERR_SSE_UNCERTAIN', `it may or may not have been published: ${err.message}`, err);
@@ -152,7 +188,10 @@ class Publisher {
     const oldest = Date.now() - this.queue.maxAge;
     let n = 0;
     while (n < this.items.length && this.items[n].at <= oldest) this.bytes -= this.items[n++].bytes;
-    this.reject(this.items.splice(0, n), 'ERR_SSE_EXPIRED', `Fanfare was away for longer than ${this.queue.maxAge} ms (server.queue.maxAge)`);
+    const expired = this.items.splice(0, n);
+    const why = `Fanfare was away for longer than ${this.queue.maxAge} ms (server.queue.maxAge)`;
+    this.reject(expired.filter(item => item.doubtful === null), 'ERR_SSE_EXPIRED', why);
+    this.reject(expired.filter(item => item.doubtful !== null), 'ERR_SSE_UNCERTAIN', `it may or may not have been published: ${why}`);
   }
 
   backOff() {
@@ -191,6 +230,11 @@ class Publisher {
     this.client.close();
     await this.flush(); // a request that was under way has failed by now
   }
+}
+
+// doubt notes that a command may have been carried out.
+function doubt(item) {
+  if (item.doubtful === null) item.doubtful = Date.now();
 }
 
 module.exports = { Publisher };

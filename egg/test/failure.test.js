@@ -3,7 +3,10 @@
 // What happens to each publish when Fanfare is away, slow, or refuses: delivered or reported, never lost in silence.
 const { test } = require('node:test');
 const assert = require('node:assert');
+const fs = require('fs');
 const http = require('http');
+const os = require('os');
+const path = require('path');
 const { startFanfare } = require('./harness/fanfare');
 const { subscribe } = require('./harness/subscriber');
 const { until, PATIENCE } = require('./harness/wait');
@@ -13,9 +16,10 @@ const { digestsOf, now } = require('../lib/election');
 const { makeSse } = require('./harness/sse');
 const defaults = require('../config/config.default').sse;
 
-// A server that answers each batch by answer(lines, req, res).
-async function fakeFanfare(answer) {
+// A server that answers each batch by answer(lines, req, res), and questions for its health by the text health.
+async function fakeFanfare(answer, health = 'ok\n') {
   const server = http.createServer((req, res) => {
+    if (req.url === '/healthz') return res.end(health);
     let body = '';
     req.on('data', text => { body += text; });
     req.on('end', () => answer(body.split('\n').map(line => JSON.parse(line)), req, res));
@@ -370,4 +374,80 @@ test('settings that are wrong are refused by name', () => {
   }
   const { headers } = settingsOf({ ...defaults, headers: { ...defaults.headers, 'Transfer-Encoding': 'off', 'X-A': 1 } });
   assert.deepStrictEqual(Object.keys(headers), [ 'Cache-Control', 'X-Accel-Buffering', 'Access-Control-Allow-Origin', 'X-A' ]);
+});
+
+const BACKPLANE = 'ok\nnode: a\nbroker: connected\n';
+
+test('Fanfare has a backplane: what it may have stored is sent again with the same key, and nothing else is', async () => {
+  const seen = [];
+  let turn = 0;
+  const fake = await fakeFanfare((lines, req, res) => {
+    seen.push(...lines);
+    if (++turn === 1) { // the first two are stored, the third perhaps, and Fanfare stops there
+      res.end(lines.map((line, i) => JSON.stringify(
+        i < 2 ? { id: `e-${i}`, subscribers: 0 } : i === 2 ? { error: 'not confirmed', code: 'unconfirmed' } : { error: 'an earlier line is not stored' },
+      ) + '\n').join(''));
+    } else if (turn === 2) { // the answer is lost
+      req.socket.destroy();
+    } else if (turn === 3) {
+      res.statusCode = 503;
+      res.end('{"error":"not confirmed","code":"unconfirmed"}\n');
+    } else {
+      ok(lines, req, res);
+    }
+  }, BACKPLANE);
+  const sse = makeSse({ admin: fake.url });
+  try {
+    const outcomes = await Promise.all([ ...'0123' ].map(data => outcome(sse.publish('k', data))).concat(outcome(sse.close('k'))));
+    assert.deepStrictEqual(outcomes, Array(5).fill('sent'));
+    const keys = seen.map(line => line.idempotencyKey);
+    assert.strictEqual(turn, 4);
+    assert.strictEqual(seen.length, 5 + 3 * 3); // the third event, the fourth, and close
+    assert.strictEqual(new Set(keys.slice(0, 4)).size, 4);
+    for (const again of [ 5, 8, 11 ]) assert.deepStrictEqual(keys.slice(again, again + 3), keys.slice(2, 5));
+    assert.strictEqual(keys[4], undefined); // close is no event
+  } finally {
+    await sse.shutdown();
+    fake.close();
+  }
+});
+
+test('Fanfare has no backplane: it gets no keys, and what it may have published is reported', async () => {
+  const seen = [];
+  const fake = await fakeFanfare((lines, req) => { seen.push(...lines); req.socket.destroy(); });
+  const sse = makeSse({ admin: fake.url });
+  try {
+    assert.strictEqual(await outcome(sse.publish('k', 'x')), 'ERR_SSE_UNCERTAIN');
+    assert.deepStrictEqual(seen.map(line => line.idempotencyKey), [ undefined ]);
+  } finally {
+    await sse.shutdown();
+    fake.close();
+  }
+});
+
+test('a node of a real backplane: publish, publishAll, close and counts work, and a repetition is stored once', async () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fanfare-'));
+  let fanfare = await startFanfare({ args: [ '--backplane', 'embedded', '--data-dir', dir ] });
+  const sse = makeSse({ admin: fanfare.admin, stream: fanfare.stream });
+  try {
+    const client = await subscribe(fanfare.stream, 'k');
+    await Promise.all([ sse.publish('k', '0'), sse.publishAll('1'), sse.publish('k', '2') ]);
+    await client.saw('2');
+    assert.strictEqual(await sse.countAsync('k'), 1);
+    assert.strictEqual(await sse.countAllAsync(), 1);
+    await fanfare.kill('SIGKILL');
+    const waiting = sse.publish('k', '3');
+    fanfare = await fanfare.restart();
+    assert.strictEqual((await waiting).sent, true);
+    const again = await subscribe(fanfare.stream, 'k');
+    await sse.publish('k', '4');
+    await again.saw('4');
+    await sse.close('k');
+    await until('the stream is closed', () => again.ended);
+    assert.deepStrictEqual(numbers(client), [ 0, 1, 2 ]);
+  } finally {
+    await sse.shutdown();
+    await fanfare.stop();
+    fs.rmSync(dir, { recursive: true, force: true });
+  }
 });

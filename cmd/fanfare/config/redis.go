@@ -8,8 +8,8 @@ func checkRedisURL(c *Config, at place) {
 	}
 	if err := redis.CheckURL(string(c.RedisURL)); err != nil {
 		at.fail("%s", err)
-	} else if len(c.RedisChannels) == 0 && len(c.RedisStreams) == 0 {
-		at.fail("is set, but nothing is read from it: name channels (redisChannels) or streams (redisStreams)")
+	} else if len(c.RedisChannels) == 0 && len(c.RedisStreams) == 0 && c.Backplane != BackplaneRedis {
+		at.fail("is set, but nothing uses it: name channels (redisChannels) or streams (redisStreams), or set backplane to redis")
 	}
 }
 

@@ -68,6 +68,10 @@ func checkSchedules(c *Config, at place) {
 		if at := schedule.part("command"); s.Command != nil && c.untrusted != "" && c.Origin(at.path).Layer == LayerFile {
 			at.fail("is refused, because others can change the file and run programs as this user: %s", c.untrusted)
 		}
+		if half := c.DuplicateWindow / 2; c.Fleet() && s.Data == "" && s.Timeout > half {
+			schedule.part("timeout").fail("%s is more than half of duplicateWindow (%s, %s), in which the nodes of a fleet store one event for all: lower timeout, or raise duplicateWindow",
+				formatDuration(s.Timeout), formatDuration(c.DuplicateWindow), c.Origin("duplicateWindow"))
+		}
 		s.checkTimes(schedule)
 		s.checkSource(schedule)
 		s.checkTarget(c, schedule)

@@ -102,6 +102,8 @@ func TestScheduleErrors(t *testing.T) {
 		{"{name: a, every: 1s, key: k, data: {a: .nan}}", `fanfare.yaml:2:40: schedules[0].data: contains the number ".nan": JSON has no such value`},
 		{"{name: a, every: 1s, key: k, data: {a: 1, a: 2}}", `fanfare.yaml:2:40: schedules[0].data: contains the name "a" twice`},
 		{"{name: a, every: 1s, key: k, data: 5, payload: json}", "fanfare.yaml:2:40: schedules[0].data: cannot be published with payload json: body: must be a string or an object with data, event, id, retry; got a number (byte 0)"},
+		{"{name: a, every: 1s, key: k, command: [date], timeout: 20s}\nbackplane: nats\nnatsURL: 'nats://h'", "fanfare.yaml:2:60: schedules[0].timeout: 20s is more than half of duplicateWindow (30s, default), in which the nodes of a fleet store one event for all: lower timeout, or raise duplicateWindow"},
+		{"{name: a, every: 1s, key: k, command: [date], timeout: 15s}\nbackplane: nats\nnatsURL: 'nats://h'", ""},
 		{"{name: a, every: 1s, key: k, command: date}", `fanfare.yaml:2:43: schedules[0].command: must be a list of texts, not the text "date"`},
 		{"{name: a, every: 1s, key: k, command: []}", "fanfare.yaml:2:5: schedules[0]: needs data, command or url"},
 		{"{name: a, every: 1s, key: k, command: ['']}", "fanfare.yaml:2:43: schedules[0].command: must begin with a program"},

@@ -29,6 +29,7 @@ type client struct {
 	token   string
 	timeout time.Duration
 	wait    time.Duration
+	repeat  time.Duration
 	errs    io.Writer
 }
 
@@ -48,20 +49,28 @@ func newClient(o Options, errs io.Writer) (*client, error) {
 	remote.UseSocket(t, u)
 	return &client{
 		http:   &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		server: u, token: o.Token, timeout: o.Timeout, wait: o.Wait, errs: errs,
+		server: u, token: o.Token, timeout: o.Timeout, wait: o.Wait, repeat: o.Repeat, errs: errs,
 	}, nil
 }
 
+// request is what post sends.
+type request struct {
+	target, contentType string
+	body                []byte
+	key                 string // Idempotency-Key; "": none
+}
+
 // post sends a request and returns the body of the answer. It tries again while the server cannot be reached, for the time of
-// --wait, and as long as the server says that the publisher is too fast. The error is of type *statusError if the answer is not 200, and of type *uncertainError if the server may have
-// published the events.
-func (c *client) post(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
+// --wait, while it cannot store the events, for the time of --repeat, and as long as it says that the publisher is too fast. The
+// error is of type *statusError if the answer is not 200 or 202, and of type *uncertainError if the server may have published the
+// events.
+func (c *client) post(ctx context.Context, r request) ([]byte, error) {
 	began := time.Now()
 	deadline := began.Add(c.wait)
 	var pauses remote.Backoff
 	maybePublished := false // an attempt has reached the server, and its answer is unknown
 	for logged := false; ; logged = true {
-		text, err := c.once(ctx, target, contentType, body)
+		text, err := c.once(ctx, r)
 		if err == nil {
 			return text, nil
 		}
@@ -74,8 +83,13 @@ func (c *client) post(ctx context.Context, target, contentType string, body []by
 		}
 		pause, until := pauses.Next(), deadline
 		var s *statusError
-		if errors.As(err, &s) && s.status == http.StatusTooManyRequests {
-			pause, until = max(pause, s.after), latest(deadline, began.Add(c.timeout))
+		if errors.As(err, &s) {
+			switch s.status {
+			case http.StatusTooManyRequests:
+				pause, until = max(pause, s.after), latest(deadline, began.Add(c.timeout))
+			case http.StatusServiceUnavailable:
+				pause, until = max(pause, s.after), latest(deadline, began.Add(c.repeat))
+			}
 		}
 		if time.Now().Add(pause).After(until) {
 			return nil, err
@@ -130,20 +144,21 @@ func temporary(err error) bool {
 }
 
 // once makes one attempt.
-func (c *client) once(ctx context.Context, target, contentType string, body []byte) ([]byte, error) {
+func (c *client) once(ctx context.Context, r request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var sent atomic.Bool // set by the connection's goroutine
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	at := strings.TrimSuffix(c.server.String(), "/") + target
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(body))
+	at := strings.TrimSuffix(c.server.String(), "/") + r.target
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Type", r.contentType)
 	req.Header.Set("User-Agent", "fanfare-pub")
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	c.authorize(req)
+	if r.key != "" {
+		req.Header.Set("Idempotency-Key", r.key)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -158,7 +173,7 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	if err != nil {
 		return nil, &uncertainError{fmt.Errorf("the answer of %s was cut off: %s", remote.Show(c.server), remote.Explain(err))}
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted {
 		return text, nil
 	}
 	var a answer
@@ -167,9 +182,35 @@ func (c *client) once(ctx context.Context, target, contentType string, body []by
 	}
 	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // 0 without one
 	err = &statusError{resp.StatusCode, a.Error, time.Duration(min(seconds, maxRetryAfter)) * time.Second}
-	switch resp.StatusCode {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy may have sent the request on
+	switch {
+	case a.Code == codeUnconfirmed,
+		resp.StatusCode == http.StatusInternalServerError, resp.StatusCode == http.StatusBadGateway, resp.StatusCode == http.StatusGatewayTimeout: // a proxy may have sent the request on
 		err = &uncertainError{err}
 	}
 	return nil, err
+}
+
+func (c *client) authorize(req *http.Request) {
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+}
+
+// durable reports whether the server stores events in a backplane, which it says in its health. Only then a line may fail although
+// the request succeeds. A server without one keeps Idempotency-Keys in memory, and fast pipes would fill it.
+func (c *client) durable(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.server.String(), "/")+"/healthz", nil)
+	if err != nil {
+		return false
+	}
+	c.authorize(req)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return false // the first batch reports it
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	return err == nil && resp.StatusCode == http.StatusOK && bytes.Contains(text, []byte("\nbroker: "))
 }

@@ -35,8 +35,8 @@ func TestLostAnswer(t *testing.T) {
 		"nobody":  {nil, 0, false},
 		"the first of two": {func() http.HandlerFunc {
 			var n atomic.Int32
-			return func(w http.ResponseWriter, _ *http.Request) {
-				if n.Add(1)%2 == 1 {
+			return func(w http.ResponseWriter, req *http.Request) {
+				if req.Method == http.MethodPost && n.Add(1)%2 == 1 {
 					panic(http.ErrAbortHandler)
 				}
 				w.WriteHeader(http.StatusForbidden)

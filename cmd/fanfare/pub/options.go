@@ -31,7 +31,8 @@ type Options struct {
 	JSON    bool `name:"json" xor:"print" help:"Print the server's answer for each event as a line of JSON."`
 
 	Timeout  time.Duration `default:"30s" placeholder:"DURATION" help:"Longest time for one request. Default: ${default}."`
-	Wait     time.Duration `default:"0s" placeholder:"DURATION" help:"Keep trying for this long while the server cannot be reached. An event whose answer was lost is then published twice. Default: fail at once. An answer 429 (maxPublishRate) is waited for up to --timeout in any case: nothing was published."`
+	Repeat   time.Duration `default:"20s" placeholder:"DURATION" help:"Keep repeating for this long an event that the server answers with 503: it has not stored or not confirmed it. The repetition has the same Idempotency-Key, so that the event is published once. Stay below duplicateWindow of the server. 0s: fail at once. Default: ${default}."`
+	Wait     time.Duration `default:"0s" placeholder:"DURATION" help:"Keep trying for this long while the server cannot be reached. A line whose answer was lost is then published twice, unless the server has a backplane. Default: fail at once. An answer 429 (maxPublishRate) is waited for up to --timeout in any case: nothing was published."`
 	MaxBytes int           `type:"size" default:"16MiB" placeholder:"SIZE" help:"Longest line, or longest data. Default: ${default}."`
 
 	// HasData says that Data was given. It may be empty.
@@ -75,6 +76,8 @@ func (o *Options) check() error {
 		return remote.Usage("--retry is %s and must be a whole number of milliseconds: write 1500ms or 3s", o.Retry)
 	case o.Timeout <= 0:
 		return remote.Usage("--timeout is %s and must be more than 0: write 30s", o.Timeout)
+	case o.Repeat < 0:
+		return remote.Usage("--repeat is %s and must not be negative: write 20s, or 0s to fail at once", o.Repeat)
 	case o.Wait < 0:
 		return remote.Usage("--wait is %s and must not be negative: write 10s, or 0 to fail at once", o.Wait)
 	case o.MaxBytes < 1:

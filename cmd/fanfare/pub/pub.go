@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func Run(ctx context.Context, o Options, in io.Reader, out, errs io.Writer) erro
 		return err
 	}
 	defer c.http.CloseIdleConnections()
-	p := &publisher{o: o, client: c, out: bufio.NewWriter(out), errs: errs}
+	p := &publisher{o: o, client: c, out: bufio.NewWriter(out), errs: errs, key: "pub-" + rand.Text()}
 	if o.Lines || o.NDJSON {
 		err = p.stream(ctx, in)
 	} else {
@@ -43,7 +44,11 @@ type publisher struct {
 	client  *client
 	out     *bufio.Writer
 	errs    io.Writer
-	refused int // lines
+	refused int    // lines
+	key     string // begins the Idempotency-Keys of this run
+	queued  bool   // it was reported that an event waits in the server
+	// repeating is the first line of those that were repeated last, and reported.
+	repeating int
 }
 
 // answer is the server's answer for one event.
@@ -52,7 +57,21 @@ type answer struct {
 	Subscribers *int   `json:"subscribers"`
 	Closed      *int   `json:"closed"`
 	Count       *int   `json:"count"`
+	Stored      *bool  `json:"stored"` // false: it waits in the server
 	Error       string `json:"error"`
+	Code        string `json:"code"`
+}
+
+// Codes of a server that has not stored an event.
+const (
+	codeUnconfirmed = "unconfirmed" // perhaps it has
+	codeAway        = "away"
+	codeFull        = "full"
+)
+
+// later reports whether the event may be published later.
+func (a *answer) later() bool {
+	return a.Error != "" && (a.Code == codeUnconfirmed || a.Code == codeAway || a.Code == codeFull)
 }
 
 // event is the body of a publish request, or, with Key and Op, a line of a batch.
@@ -63,6 +82,8 @@ type event struct {
 	ID    string  `json:"id,omitempty"`
 	Retry int64   `json:"retry,omitempty"`
 	Data  *string `json:"data,omitempty"`
+	// Repeat is the Idempotency-Key, in a line of a batch.
+	Repeat string `json:"idempotencyKey,omitempty"`
 }
 
 // template is an event with what the options say about every event. With a key, or --all, it is a line of a batch.
@@ -121,7 +142,7 @@ func (p *publisher) single(ctx context.Context, in io.Reader) error {
 	if p.o.All {
 		target = "/publishAll"
 	}
-	text, err := p.client.post(ctx, target, "application/json", body)
+	text, err := p.client.post(ctx, request{target: target, contentType: "application/json", body: body, key: p.key})
 	switch {
 	case uncertain(err):
 		return fmt.Errorf("the event may or may not have been published: %w", err)
@@ -165,6 +186,10 @@ func (p *publisher) readAll(ctx context.Context, in io.Reader) ([]byte, error) {
 
 // print prints the server's answer for an event that it has published.
 func (p *publisher) print(line int, a answer, text []byte) {
+	if a.Stored != nil && !*a.Stored && !p.queued {
+		p.queued = true
+		fmt.Fprintln(p.errs, "fanfare: the server cannot reach its backplane: it keeps events in memory, and they are lost if it stops before it can store them")
+	}
 	switch {
 	case p.o.JSON && line > 0:
 		fmt.Fprintf(p.out, "{\"line\":%d,%s\n", line, bytes.TrimPrefix(bytes.TrimSpace(text), []byte("{")))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -34,10 +35,23 @@ type api struct {
 	gate     chan struct{} // if set, a batch waits for a token
 	maxBody  int           // bytes; 0: no limit
 	fail     int           // so many requests are answered 503
+	durable  bool          // it has a backplane
+	away     int           // so many batches fail from their second line on
+	keys     []string      // Idempotency-Keys, of requests and lines that were published
 }
+
+// keyMember is the Idempotency-Key of a line.
+var keyMember = regexp.MustCompile(`"idempotencyKey":"([^"]*)",?`)
 
 func (a *api) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(req.Body)
+	if req.URL.Path == "/healthz" {
+		fmt.Fprintln(w, "ok")
+		if a.durable {
+			fmt.Fprintln(w, "node: a\nbroker: connected")
+		}
+		return
+	}
 	if a.gate != nil {
 		<-a.gate
 	}
@@ -55,12 +69,30 @@ func (a *api) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	case req.URL.Path != "/batch":
 		a.requests = append(a.requests, req.URL.RequestURI()+" "+string(body))
+		a.keys = append(a.keys, req.Header.Get("Idempotency-Key"))
 		fmt.Fprintln(w, `{"id":"e-1","subscribers":3}`)
 		return
 	}
 	a.batches++
+	away := false
+	if a.away > 0 && strings.Count(string(body), "\n") > 1 {
+		a.away--
+		away = true
+	}
+	i := -1
 	for line := range strings.Lines(string(body)) {
 		line = strings.TrimSuffix(line, "\n")
+		if i++; away && i == 1 {
+			fmt.Fprintln(w, `{"error":"not confirmed","code":"unconfirmed"}`)
+			continue
+		} else if away && i > 1 {
+			fmt.Fprintln(w, `{"error":"an earlier line is not stored"}`)
+			continue
+		}
+		if m := keyMember.FindStringSubmatch(line); m != nil {
+			a.keys = append(a.keys, m[1])
+		}
+		line = strings.ReplaceAll(keyMember.ReplaceAllString(line, ""), ",}", "}")
 		a.lines = append(a.lines, line)
 		if strings.Contains(line, "refuse me") {
 			fmt.Fprintln(w, `{"error":"data: is not to my taste","field":"data","line":1}`)

@@ -72,7 +72,7 @@ func (a *API) setCORS(ctx *fasthttp.RequestCtx, c *Config) {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Vary", "Origin")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+fieldRepeat)
 }
 
 // pageOrigin reports whether origin is that of the built-in page on this machine.

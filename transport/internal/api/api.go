@@ -8,11 +8,15 @@
 //	identify.go  who sends a request, and their rights
 //	rate.go      how many events per second a publisher may publish
 //	body.go      reading a body, within the limits on one and on all
-//	publisher.go from an event to the engine: what may be published
+//	publisher.go from an event to a frame: what may be published
+//	deliver.go   from a frame to the engine or the backplane
+//	repeats.go   Idempotency-Key: what is published once although it is sent twice
 //	publish.go   POST /publish and /publishAll
-//	batch.go     POST /batch
+//	batch.go     POST /batch; batch_run.go: with a backplane many lines are published at once
 //	token.go     POST /token: tokens for subscribers
-//	keys.go      closing, counting, listing keys
+//	keys.go      closing, counting, listing keys; fleet.go: on all nodes
+//	history.go   GET /history: past events
+//	health.go    /healthz and /readyz
 //	answer.go    answers, errors, and the JSON of both
 //	pprof.go     profiles
 //	page.go      the built-in page
@@ -31,6 +35,7 @@ import (
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"fanfare/auth"
+	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/gate"
@@ -69,6 +74,12 @@ type Config struct {
 	NoPage         bool
 	Pprof          bool
 
+	// DuplicateWindow is how long a message's ID is remembered, and MaxIdempotencyKeys how many are, without a backplane.
+	DuplicateWindow    time.Duration
+	MaxIdempotencyKeys int
+	// ReadyNeedsBroker makes /readyz fail while the broker cannot be reached.
+	ReadyNeedsBroker bool
+
 	// Mint makes tokens, nil for none.
 	Mint func(auth.Publisher, auth.TokenRequest) (auth.Token, error)
 }
@@ -78,8 +89,8 @@ type Config struct {
 type API struct {
 	*Publisher
 
-	// Disconnect ends the streams of a subject, Presence counts those on a key by
-	// their subjects. Both are set before the first request.
+	// Disconnect ends the streams of a subject on this node, Presence counts those on a
+	// key by their subjects. Both are set before the first request.
 	Disconnect func(subject string) int
 	Presence   func(key string) map[string]int
 
@@ -92,9 +103,9 @@ type API struct {
 	rates  rates
 }
 
-// New returns the API of an engine.
-func New(eng *engine.Engine, m *metrics.Metrics, l *clientlog.Log, c *Config) *API {
-	a := &API{Publisher: &Publisher{eng: eng, metrics: m, log: l}}
+// New returns the API of an engine, which publishes through the backplane if that is not nil.
+func New(eng *engine.Engine, backplane *cluster.Node, m *metrics.Metrics, l *clientlog.Log, c *Config) *API {
+	a := &API{Publisher: &Publisher{eng: eng, backplane: backplane, metrics: m, log: l}}
 	a.Reconfigure(c)
 	a.Ready.Store(true)
 	return a
@@ -112,8 +123,9 @@ type route struct {
 	scope  scope
 	// whole is set if only those who may do everything may do this.
 	whole bool
-	// param is the one query parameter that the resource takes, "" for none.
+	// param is the query parameter that the resource takes, "" for none; more are others.
 	param string
+	more  []string
 	// open resources need no token: load balancers and orchestrators request them.
 	open bool
 	// publishes is set if the body is what to publish, and typed if its type matters.
@@ -139,6 +151,7 @@ var routes = map[string]route{
 	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken, rights: one(auth.RightMint), scope: ofBody},
 	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, rights: one(auth.RightDisconnect), scope: ofAll, param: "subject"},
 	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, rights: one(auth.RightRead), scope: ofKey, param: "key"},
+	"/history":    {method: fasthttp.MethodGet, serve: (*API).serveHistory, rights: one(auth.RightRead), scope: ofKey, param: "key", more: []string{"limit", "after"}},
 	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, rights: one(auth.RightRead), scope: ofBody, param: "top"},
 	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, rights: one(auth.RightRead), scope: ofAll, param: anyParam},
 	"/healthz":    {method: fasthttp.MethodGet, serve: serveHealth("/healthz"), open: true, param: anyParam},
@@ -146,7 +159,7 @@ var routes = map[string]route{
 }
 
 func serveHealth(path string) func(*API, *fasthttp.RequestCtx, auth.Publisher) {
-	return func(a *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { a.ServeHealth(ctx, path) }
+	return func(a *API, ctx *fasthttp.RequestCtx, _ auth.Publisher) { a.ServeHealth(ctx, path, true) }
 }
 
 // anyParam allows every parameter: probes and scrapers add their own.
@@ -197,18 +210,6 @@ func routeNames() []string {
 
 func (a *API) serveMetrics(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(a.metrics.Registry, promhttp.HandlerOpts{}))(ctx)
-}
-
-// ServeHealth answers /healthz, which says that the process answers, and /readyz,
-// which says that it takes streams: /readyz fails first when the server drains.
-func (a *API) ServeHealth(ctx *fasthttp.RequestCtx, path string) {
-	ctx.SetContentType("text/plain; charset=utf-8")
-	if path == "/readyz" && !a.Ready.Load() {
-		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
-		ctx.SetBodyString("draining\n")
-		return
-	}
-	ctx.SetBodyString("ok\n")
 }
 
 // minBodyRate is the slowest rate at which a body may arrive, in bytes per second.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"fanfare/auth"
+	"fanfare/cluster"
 	"fanfare/codec"
 	"fanfare/transport/internal/clientlog"
 )
@@ -27,6 +29,9 @@ type command struct {
 	member string
 	// keyed is set if there is a key, data if there is data.
 	keyed, data bool
+	// repeat is the idempotencyKey, and repeated is set if there is one.
+	repeat   string
+	repeated bool
 }
 
 // commandOptions: of equal names the last counts. Bytes that are not UTF-8 were
@@ -34,7 +39,7 @@ type command struct {
 // which becomes U+FFFD as everywhere.
 var commandOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
-// commandOf reads op, key and frame of a line that is a valid JSON object. It does
+// commandOf reads op, key, frame and idempotencyKey of a line that is a valid JSON object. It does
 // not use json.Unmarshal, which would take "Key" for key.
 func commandOf(line []byte) (c command, err error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(line), commandOptions...)
@@ -54,6 +59,8 @@ func commandOf(line []byte) (c command, err error) {
 			v = &c.key
 		case "frame":
 			v = &c.frame
+		case memberRepeat:
+			v = &c.repeat
 		default:
 			switch name := token.String(); name {
 			case "data", "event", "id", "retry":
@@ -81,6 +88,8 @@ func commandOf(line []byte) (c command, err error) {
 			c.framed = token.Kind() == '"'
 		case &c.key:
 			c.keyed = token.Kind() == '"'
+		case &c.repeat:
+			c.repeated = token.Kind() == '"'
 		}
 	}
 	return c, nil
@@ -168,6 +177,7 @@ type batch struct {
 	line   int
 	failed int
 	first  failure // the first line that failed
+	halted bool    // the log has not stored an event: no later one is published
 	remote string  // the client's address
 
 	conn   net.Conn
@@ -202,26 +212,44 @@ func (b *batch) Read(p []byte) (int, error) {
 // answer allows.
 const answerTime = 10 * time.Second
 
-// next runs the next command and appends its answer to out. It returns false at the
-// end.
+// next runs the next command, or the next run of commands, and appends the answers to
+// out. It returns false at the end.
 func (b *batch) next() bool {
-	var text []byte
+	if b.api.backplane != nil {
+		return b.nextRun()
+	}
+	text, ok := b.nextLine()
+	if !ok {
+		return false
+	}
+	result, repeatable, err := b.api.run(text, b.who)
+	b.answer(b.line, result, repeatable, err)
+	return true
+}
+
+// nextLine returns the next line that is not blank.
+func (b *batch) nextLine() (text []byte, ok bool) {
 	for len(text) == 0 {
 		if len(b.rest) == 0 {
-			return false
+			return nil, false
 		}
 		text, b.rest, _ = bytes.Cut(b.rest, []byte("\n"))
 		b.line++
 		text = bytes.TrimSpace(text)
 	}
-	result, err := b.api.run(text, b.who)
+	return text, true
+}
+
+// answer appends the answer of a line to out. repeatable says that the line has an idempotencyKey.
+func (b *batch) answer(number int, result any, repeatable bool, err error) {
 	if err != nil {
 		b.api.metrics.PublishFails.Inc()
-		_, f := describe(err)
-		if f.Code != "" {
+		_, f := describe(err, repeatable)
+		var denied *auth.Denied
+		if errors.As(err, &denied) {
 			b.api.metrics.Denied(f.Code)
 		}
-		f.Line = b.line
+		f.Line = number
 		result = f
 		if b.failed++; b.failed == 1 {
 			b.first = f
@@ -232,7 +260,6 @@ func (b *batch) next() bool {
 		line = []byte(`{"error":"the answer could not be encoded"}`)
 	}
 	b.out = append(append(b.out, line...), '\n')
-	return true
 }
 
 // Close ends the answer.
@@ -268,58 +295,93 @@ func (c *command) mayRun(who auth.Publisher) error {
 	return who.Check(auth.RightPublish, c.key)
 }
 
-// run runs one command of a sender.
-func (a *API) run(text []byte, who auth.Publisher) (any, error) {
+// parse reads one command of a sender, and decides whether the sender may run it.
+func (a *API) parse(text []byte, who auth.Publisher) (c command, ev codec.Event, err error) {
 	if text[0] != '{' {
-		return nil, &codec.Error{Field: "line", Offset: 0, Reason: "must be an object with op, key and data, event, id, retry or frame"}
+		return c, ev, &codec.Error{Field: "line", Offset: 0, Reason: "must be an object with op, key and data, event, id, retry or frame"}
 	}
-	ev, err := codec.DecodePublish(text, "key", "op", "frame")
-	if err != nil {
-		return nil, err
+	if ev, err = codec.DecodePublish(text, "key", "op", "frame", memberRepeat); err != nil {
+		return c, ev, err
 	}
-	c, err := commandOf(text)
-	if err != nil {
-		return nil, err
+	if c, err = commandOf(text); err != nil {
+		return c, ev, err
 	}
-	if err := c.misplaced(); err != nil {
-		return nil, err
+	if err = c.misplaced(); err != nil {
+		return c, ev, err
+	}
+	if err = c.checkMember(); err != nil {
+		return c, ev, err
 	}
 	if c.key, err = a.checkKey(c.key); err != nil {
-		return nil, err
+		return c, ev, err
 	}
-	if err := c.mayRun(who); err != nil {
-		return nil, err
+	if err = c.mayRun(who); err != nil {
+		return c, ev, err
 	}
 	switch c.op {
-	case "", "publish", "publishAll":
-	case "close":
-		return closedAnswer{a.eng.CloseKey(c.key)}, nil
-	case "closeAll":
-		return closedAnswer{a.eng.CloseAll()}, nil
-	case "count":
-		return countAnswer{a.eng.Count(c.key)}, nil
-	case "countAll":
-		return countAnswer{a.eng.CountAll()}, nil
-	default:
-		return nil, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close, closeAll, count or countAll", clientlog.Cut(c.op))}
+	case "", "publish", "publishAll", "close", "closeAll", "count", "countAll":
+		return c, ev, nil
+	}
+	return c, ev, &codec.Error{Field: "op", Offset: -1, Reason: fmt.Sprintf("%q is unknown: use publish, publishAll, close, closeAll, count or countAll", clientlog.Cut(c.op))}
+}
+
+// publishes reports whether the command publishes an event.
+func (c *command) publishes() bool { return c.op == "" || c.op == "publish" || c.op == "publishAll" }
+
+// act runs a command that publishes nothing.
+func (a *API) act(c *command) any {
+	switch c.op {
+	case "close", "closeAll":
+		n, _, f := a.askAll(cluster.Question{Op: c.op, Key: c.key})
+		return closedAnswer{n, f}
+	}
+	n, _, f := a.askAll(cluster.Question{Op: c.op, Key: c.key})
+	return countAnswer{n, f}
+}
+
+// messageOf makes the message of a command that publishes, with its frame in buf.
+func (a *API) messageOf(buf *[]byte, c *command, ev codec.Event, who auth.Publisher) (m Message, err error) {
+	if m.Frame, err = a.frameOf(buf, c, ev); err != nil {
+		return m, err
+	}
+	if m.All = c.op == "publishAll"; !m.All {
+		m.Key = c.key
+	}
+	m.ID = messageID(who, m.All, m.Key, c.repeat, 0)
+	return m, nil
+}
+
+// run runs one command of a sender without a backplane. repeatable says that it has an idempotencyKey.
+func (a *API) run(text []byte, who auth.Publisher) (result any, repeatable bool, err error) {
+	c, ev, err := a.parse(text, who)
+	if err != nil {
+		return nil, false, err
+	}
+	if !c.publishes() {
+		return a.act(&c), false, nil
 	}
 	buf := scratch.Get()
 	defer scratch.Put(buf)
-	f, err := a.frameOf(buf, c, ev)
+	m, err := a.messageOf(buf, &c, ev, who)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if c.op == "publishAll" {
-		keys, subscribers, err := a.publishAll(f)
-		return allAnswer{Keys: keys, Subscribers: subscribers}, err
+	r := a.publishOne(&m)
+	return answerOf(&m, &r), c.repeated, r.Err
+}
+
+// answerOf is the answer to a line that publishes.
+func answerOf(m *Message, r *Receipt) any {
+	more := published{Stored: stored(r, nil), Duplicate: r.Duplicate}
+	if m.All {
+		return allAnswer{Keys: r.Keys, Subscribers: r.Subscribers, published: more}
 	}
-	p, err := a.publish(c.key, f)
-	return publishAnswer{ID: idOf(f, p), Subscribers: p.Subscribers}, err
+	return publishAnswer{ID: r.ID, Subscribers: r.Subscribers, published: more}
 }
 
 // frameOf makes the frame of a command in buf: from the members of its event, or
 // from the finished event that its publisher has made.
-func (a *API) frameOf(buf *[]byte, c command, ev codec.Event) (codec.Frame, error) {
+func (a *API) frameOf(buf *[]byte, c *command, ev codec.Event) (codec.Frame, error) {
 	switch {
 	case !c.framed:
 		return a.encode(buf, ev)

@@ -97,6 +97,9 @@ func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Confi
 		return refused(a.checkSmall(h))
 	}
 	p := checkCoding(h)
+	if p == nil {
+		p = r.checkRepeatField(h)
+	}
 	if p == nil && r.typed {
 		p = checkType(h)
 	}
@@ -133,23 +136,25 @@ func (r route) checkQuery(t gate.Target, c *Config) *problem {
 	args := fasthttp.AcquireArgs()
 	defer fasthttp.ReleaseArgs(args)
 	args.Parse(t.Query)
-	given := 0
+	given := map[string]int{}
 	for k, v := range args.All() {
 		switch {
 		case len(k) == 0 && len(v) == 0: // "&&"
-		case string(k) != r.param || r.param == "":
+		case (string(k) != r.param || r.param == "") && !slices.Contains(r.more, string(k)):
 			takes := "takes none"
 			if r.param != "" {
-				takes = fmt.Sprintf("takes %s, as in %s?%s=VALUE", r.param, t.Path, r.param)
+				takes = fmt.Sprintf("takes %s, as in %s?%s=VALUE", strings.Join(append([]string{r.param}, r.more...), ", "), t.Path, r.param)
 			}
 			name := clientlog.Cut(strings.ToValidUTF8(string(k), "\uFFFD"))
 			return &problem{status: fasthttp.StatusBadRequest, field: name, text: fmt.Sprintf("the parameter %q is unknown: %s %s", name, t.Path, takes)}
 		default:
-			given++
+			given[string(k)]++
 		}
 	}
-	if given > 1 {
-		return &problem{status: fasthttp.StatusBadRequest, field: r.param, text: fmt.Sprintf("the parameter %s is given %d times: make one request for each", r.param, given)}
+	for name, n := range given {
+		if n > 1 {
+			return &problem{status: fasthttp.StatusBadRequest, field: name, text: fmt.Sprintf("the parameter %s is given %d times: make one request for each", name, n)}
+		}
 	}
 	if r.param == "key" {
 		if reason := c.Keys.Check(string(args.Peek("key"))); reason != "" {

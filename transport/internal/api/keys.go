@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"fanfare/auth"
+	"fanfare/cluster"
 	"fanfare/engine"
 )
 
@@ -51,7 +52,8 @@ func (a *API) serveClose(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 		return
 	}
 	if key, ok := a.keyOf(ctx, who, auth.RightClose); ok {
-		answer(ctx, fasthttp.StatusOK, closedAnswer{a.eng.CloseKey(key)})
+		n, _, f := a.askAll(cluster.Question{Op: "close", Key: key})
+		answer(ctx, fasthttp.StatusOK, closedAnswer{n, f})
 	}
 }
 
@@ -59,17 +61,20 @@ func (a *API) serveCloseAll(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 	if !a.noBody(ctx, "/closeAll") {
 		return
 	}
-	answer(ctx, fasthttp.StatusOK, closedAnswer{a.eng.CloseAll()})
+	n, _, f := a.askAll(cluster.Question{Op: "closeAll"})
+	answer(ctx, fasthttp.StatusOK, closedAnswer{n, f})
 }
 
 func (a *API) serveCount(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	if key, ok := a.keyOf(ctx, who, auth.RightRead); ok {
-		answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.Count(key)})
+		n, _, f := a.askAll(cluster.Question{Op: "count", Key: key})
+		answer(ctx, fasthttp.StatusOK, countAnswer{n, f})
 	}
 }
 
 func (a *API) serveCountAll(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
-	answer(ctx, fasthttp.StatusOK, countAnswer{a.eng.CountAll()})
+	n, _, f := a.askAll(cluster.Question{Op: "countAll"})
+	answer(ctx, fasthttp.StatusOK, countAnswer{n, f})
 }
 
 // serveDisconnect ends the streams of a subject: the "subject" of its grant.
@@ -82,7 +87,8 @@ func (a *API) serveDisconnect(ctx *fasthttp.RequestCtx, _ auth.Publisher) {
 		fail(ctx, fasthttp.StatusBadRequest, "subject", "subject is missing or not valid UTF-8: name who is to be disconnected, as in /disconnect?subject=u42")
 		return
 	}
-	answer(ctx, fasthttp.StatusOK, disconnectedAnswer{a.Disconnect(subject)})
+	n, _, f := a.askAll(cluster.Question{Op: "disconnect", Subject: subject})
+	answer(ctx, fasthttp.StatusOK, disconnectedAnswer{n, f})
 }
 
 // servePresence lists the subjects that have streams on a key.
@@ -91,8 +97,9 @@ func (a *API) servePresence(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	if !ok {
 		return
 	}
-	result := presenceAnswer{Subscribers: a.eng.Count(key), Subjects: []presentSubject{}}
-	for subject, n := range a.Presence(key) {
+	count, subjects, f := a.askAll(cluster.Question{Op: "presence", Key: key})
+	result := presenceAnswer{Subscribers: count, Subjects: []presentSubject{}, fleet: f}
+	for subject, n := range subjects {
 		result.Subjects = append(result.Subjects, presentSubject{subject, n})
 	}
 	slices.SortFunc(result.Subjects, func(a, b presentSubject) int { return cmp.Compare(a.Subject, b.Subject) })

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"mime"
 	"strings"
 
@@ -8,7 +9,6 @@ import (
 
 	"fanfare/auth"
 	"fanfare/codec"
-	"fanfare/engine"
 )
 
 func (a *API) servePublish(ctx *fasthttp.RequestCtx, who auth.Publisher) {
@@ -23,19 +23,17 @@ func (a *API) servePublish(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 		return
 	}
 	var result publishAnswer
-	for _, f := range frames {
-		p, err := a.publish(key, f)
-		if err != nil {
-			a.refusePublish(ctx, err)
-			return
-		}
-		result.ID, result.Subscribers = idOf(f, p), p.Subscribers
+	status, ok := a.deliver(ctx, who, Message{Key: key}, frames, func(r *Receipt) {
+		result.ID, result.Subscribers, result.Duplicate = r.ID, r.Subscribers, r.Duplicate
+		result.Stored = stored(r, result.Stored)
 		if finished {
-			result.IDs = append(result.IDs, result.ID)
+			result.IDs = append(result.IDs, r.ID)
 			result.Events++
 		}
+	})
+	if ok {
+		answer(ctx, status, result)
 	}
-	answer(ctx, fasthttp.StatusOK, result)
 }
 
 func (a *API) servePublishAll(ctx *fasthttp.RequestCtx, who auth.Publisher) {
@@ -46,35 +44,80 @@ func (a *API) servePublishAll(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 		return
 	}
 	var result allAnswer
-	for _, f := range frames {
-		var err error
-		if result.Keys, result.Subscribers, err = a.publishAll(f); err != nil {
-			a.refusePublish(ctx, err)
-			return
-		}
+	status, ok := a.deliver(ctx, who, Message{All: true}, frames, func(r *Receipt) {
+		result.Keys, result.Subscribers, result.Duplicate = r.Keys, r.Subscribers, r.Duplicate
+		result.Stored = stored(r, result.Stored)
 		if finished {
 			result.Events++
 		}
+	})
+	if ok {
+		answer(ctx, status, result)
 	}
-	answer(ctx, fasthttp.StatusOK, result)
 }
 
-func (a *API) refusePublish(ctx *fasthttp.RequestCtx, err error) {
+// deliver publishes the frames of a request to where the message to says, and calls receipt for each, in order. status is
+// 202 if an event is not stored yet. If one was not published, deliver answers the request.
+func (a *API) deliver(ctx *fasthttp.RequestCtx, who auth.Publisher, to Message, frames []codec.Frame, receipt func(*Receipt)) (status int, ok bool) {
+	repeat := repeatKeyOf(ctx)
+	receipts, err := a.publishFrames(who, repeat, to, frames)
+	if err != nil {
+		a.refusePublish(ctx, err, repeat, receipts)
+		return 0, false
+	}
+	status = fasthttp.StatusOK
+	for i := range receipts {
+		if receipt(&receipts[i]); receipts[i].Queued {
+			status = fasthttp.StatusAccepted
+		}
+	}
+	return status, true
+}
+
+// publishFrames publishes the frames of a request. err is the first error.
+func (a *API) publishFrames(who auth.Publisher, repeat string, to Message, frames []codec.Frame) (receipts []Receipt, err error) {
+	receipts = make([]Receipt, len(frames))
+	message := func(i int) Message {
+		m := to
+		m.Frame, m.ID = frames[i], messageID(who, to.All, to.Key, repeat, i)
+		return m
+	}
+	if a.backplane == nil {
+		for i := range frames { // those after an error are not published
+			m := message(i)
+			if receipts[i] = a.publishOne(&m); receipts[i].Err != nil {
+				return receipts[:i], receipts[i].Err
+			}
+		}
+		return receipts, nil
+	}
+	messages := make([]Message, len(frames))
+	for i := range frames {
+		messages[i] = message(i)
+	}
+	a.append(context.Background(), messages, receipts)
+	for i := range receipts {
+		if receipts[i].Err != nil {
+			return receipts, receipts[i].Err
+		}
+	}
+	return receipts, nil
+}
+
+// refusePublish answers a request of which an event was not published. receipts are those of all its events, if
+// there are any.
+func (a *API) refusePublish(ctx *fasthttp.RequestCtx, err error, repeat string, receipts []Receipt) {
 	a.metrics.PublishFails.Inc()
-	status, body := describe(err)
-	answer(ctx, status, body)
-}
-
-// idOf is the id that subscribers see: the publisher's own, or the one that the
-// engine gave, or "" if ids are off.
-func idOf(f codec.Frame, p engine.Published) string {
-	switch {
-	case f.IDLen > 0:
-		return string(f.Bytes[f.IDAt : f.IDAt+f.IDLen])
-	case f.IDAt >= 0:
-		return p.Position.String()
+	status, body := describe(err, repeat != "")
+	if status == fasthttp.StatusServiceUnavailable {
+		ctx.Response.Header.Set("Retry-After", retryAfter(retryUnstored))
 	}
-	return ""
+	if len(receipts) > 1 {
+		for i := range receipts {
+			body.IDs = append(body.IDs, receipts[i].ID)
+		}
+	}
+	answer(ctx, status, body)
 }
 
 const (
@@ -137,7 +180,7 @@ func (a *API) framesOf(ctx *fasthttp.RequestCtx, who auth.Publisher, buf *[]byte
 		}
 	}
 	if err != nil {
-		a.refusePublish(ctx, err)
+		a.refusePublish(ctx, err, "", nil)
 		return nil, false, false
 	}
 	if t == typeFrames && !a.admit(ctx, who, len(frames)) {

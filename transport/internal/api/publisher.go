@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,20 +9,23 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanfare/cluster"
 	"fanfare/codec"
 	"fanfare/engine"
 	"fanfare/transport/internal/clientlog"
 	"fanfare/transport/internal/metrics"
 )
 
-// Publisher encodes events and publishes them to the engine, within the limits of
-// Config. Every event that is published over HTTP, or by transport.Server, comes
-// through it. All methods may be called concurrently.
+// Publisher encodes events and publishes them, to the engine or through the
+// backplane, within the limits of Config. Every event that is published over HTTP,
+// or by transport.Server, comes through it. All methods may be called concurrently.
 type Publisher struct {
-	eng     *engine.Engine
-	metrics *metrics.Metrics
-	log     *clientlog.Log
-	config  atomic.Pointer[Config]
+	eng       *engine.Engine
+	backplane *cluster.Node // nil: the engine alone
+	metrics   *metrics.Metrics
+	log       *clientlog.Log
+	config    atomic.Pointer[Config]
+	repeats   repeats // without a backplane
 }
 
 // Publish encodes the event and publishes it to key, see transport.Server.Publish.
@@ -35,6 +39,10 @@ func (p *Publisher) Publish(key string, ev codec.Event) (engine.Published, error
 	if key, err = p.checkKey(key); err != nil {
 		return engine.Published{}, err
 	}
+	if p.backplane != nil {
+		r := p.appendOne(context.Background(), Message{Key: key, Frame: f})
+		return engine.Published{Position: r.Position, Subscribers: r.Subscribers}, r.Err
+	}
 	return p.publish(key, f)
 }
 
@@ -47,7 +55,31 @@ func (p *Publisher) PublishAll(ev codec.Event) (keys, subscribers int, err error
 	if err != nil {
 		return 0, 0, err
 	}
+	if p.backplane != nil {
+		r := p.appendOne(context.Background(), Message{All: true, Frame: f})
+		return r.Keys, r.Subscribers, r.Err
+	}
 	return p.publishAll(f)
+}
+
+// Prepare encodes the event of a message in memory of its own, and checks the message. An id that
+// an Idempotency-Key may not be is replaced by its hash: a log may keep it in a header field.
+func (p *Publisher) Prepare(all bool, key string, ev codec.Event, id string) (Message, error) {
+	var own []byte
+	f, err := p.encode(&own, ev)
+	if err != nil {
+		return Message{}, err
+	}
+	if id != "" && checkRepeatKey(id) != "" {
+		id = hashOf("h:", id)
+	}
+	if all {
+		return Message{All: true, Frame: f, ID: id}, nil
+	}
+	if key, err = p.checkKey(key); err != nil {
+		return Message{}, err
+	}
+	return Message{Key: key, Frame: f, ID: id}, nil
 }
 
 // SizeError says that a frame is larger than a limit.
@@ -156,7 +188,7 @@ func (p *Publisher) checkName(c *Config, name string) error {
 	return nil
 }
 
-// publish publishes a frame whose size has been checked.
+// publish publishes a frame whose size has been checked to the engine.
 func (p *Publisher) publish(key string, f codec.Frame) (engine.Published, error) {
 	start := time.Now()
 	result, err := p.eng.Publish(key, engine.Frame(f))
@@ -166,7 +198,7 @@ func (p *Publisher) publish(key string, f codec.Frame) (engine.Published, error)
 	return result, err
 }
 
-// publishAll publishes a frame whose size has been checked to all keys.
+// publishAll publishes a frame whose size has been checked to all keys of the engine.
 func (p *Publisher) publishAll(f codec.Frame) (keys, subscribers int, err error) {
 	start := time.Now()
 	keys, subscribers, err = p.eng.PublishAll(engine.Frame(f))

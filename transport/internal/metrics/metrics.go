@@ -41,6 +41,7 @@ type Metrics struct {
 	Events       prometheus.Counter
 	EventBytes   prometheus.Counter
 	PublishFails prometheus.Counter
+	Duplicates   prometheus.Counter
 	Reserved     prometheus.Counter
 	Publish      prometheus.Histogram
 	Publishers
@@ -59,12 +60,18 @@ type Streams struct {
 	Limit   int          // maxConnections
 	// Authorizing are the requests that wait to be authorized.
 	Authorizing func() int
+	// Waiting are the streams that wait for older events from the log, and OlderBytes
+	// those events' bytes.
+	Waiting    func() int
+	OlderBytes func() int64
 }
 
 // Admin are the figures of the admin listener that are computed when they are read.
 type Admin struct {
 	Connections func() int   // open on the admin listener
 	BodyBytes   func() int64 // that the bodies of requests take
+	// IdempotencyKeys are the message IDs that are remembered.
+	IdempotencyKeys func() int
 }
 
 // Serve registers the figures of the admin listener.
@@ -72,10 +79,11 @@ func (m *Metrics) Serve(a Admin) {
 	r := registrar{m.Registry}
 	r.gauge("fanfare_admin_connections", "Connections open on the admin listener (maxAdminConnections).", func() float64 { return float64(a.Connections()) })
 	r.gauge("fanfare_admin_body_bytes", "Bytes that the bodies of requests on the admin listener take (maxBodyTotalBytes).", func() float64 { return float64(a.BodyBytes()) })
+	r.gauge("fanfare_idempotency_keys", "Idempotency-Keys that are remembered (maxIdempotencyKeys).", func() float64 { return float64(a.IdempotencyKeys()) })
 }
 
 // limits are the values of the label of fanfare_rejected_total.
-var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
+var limits = []string{"maxClients", "maxConnections", "maxKeys", "maxSubscriberKeys", "keyTotalBytes", "maxEventBytes", "maxIdBytes", "maxBodyBytes", "maxBodyTotalBytes", "maxBatchLines", "maxPublishRate", "maxIdempotencyKeys", "maxRewindEvents", "maxOlderBytes", "maxAdminConnections", "minReadRate", "maxPinnedBytes", "maxConnectionsPerAddress", "proxyProtocol", "maxConnectionsPerSubject", "maxConnectRate", "maxConnectRatePerAddress", "maxAuthorizing", "unauthorized", "authorizeLater", "drain", "request"}
 
 // New registers the metrics of a server over eng.
 func New(eng *engine.Engine, streams Streams) *Metrics {
@@ -97,6 +105,8 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_authorizing", "Requests for streams that wait to be authorized (maxAuthorizing).", func() float64 { return float64(streams.Authorizing()) })
 	m.IdleEvicted = r.counter("fanfare_idle_connections_closed_total", "Connections without a request that were closed because there were too many (maxIdleConnections).")
 	r.gauge("fanfare_pinned_bytes", "Bytes of events that the history has dropped and slow clients keep in memory (maxPinnedBytes).", func() float64 { return float64(streams.Pinned()) })
+	r.gauge("fanfare_connections_waiting", "Streams that wait for older events from the log of the backplane.", func() float64 { return float64(streams.Waiting()) })
+	r.gauge("fanfare_older_bytes", "Bytes of older events that were fetched from the log of the backplane and streams have not read yet (maxOlderBytes).", func() float64 { return float64(streams.OlderBytes()) })
 	m.Handshakes = r.counters("fanfare_tls_handshakes_total", "result", "TLS handshakes on stream listeners, by result: ok, failed, timeout.")
 	for _, result := range []string{"ok", "failed", "timeout"} {
 		m.Handshakes.WithLabelValues(result)
@@ -121,6 +131,7 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	m.Events = r.counter("fanfare_events_total", "Events published; one to all keys counts once.")
 	m.EventBytes = r.counter("fanfare_event_bytes_total", "Bytes of frames published.")
 	m.PublishFails = r.counter("fanfare_publish_errors_total", "Publish requests refused, whatever the reason.")
+	m.Duplicates = r.counter("fanfare_duplicate_events_total", "Events that were not published again, since one with the same Idempotency-Key was before.")
 	m.Publishers = newPublishers(r)
 	m.Reserved = r.counter("fanfare_reserved_events_total", "Events published, or refused by reservedEvents, under a name that clients take for something else: error, open, gap, position, expired.")
 	m.Publish = r.histogram("fanfare_publish_seconds", "Time of a publish in the engine, for the caller.", []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1})

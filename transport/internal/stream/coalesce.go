@@ -78,7 +78,7 @@ func (st *Stream) sendCoalesced(first engine.Item) (out outcome, done bool) {
 	var more bool
 	small := len(first.Event.Bytes()) < coalescedBytes
 	if small && st.render == nil {
-		next, more = st.sub.Next(false)
+		next, more = st.next(false)
 	}
 	if !small || st.render == nil && !more {
 		st.setPending(first)
@@ -90,9 +90,9 @@ func (st *Stream) sendCoalesced(first engine.Item) (out outcome, done bool) {
 	defer st.hub.buffers.put(b)
 	b.add(st, first)
 	if st.render != nil { // only now: add takes the positions after first
-		next, more = st.sub.Next(false)
+		next, more = st.next(false)
 	}
-	for ; more; next, more = st.sub.Next(false) {
+	for ; more; next, more = st.next(false) {
 		if !b.fits(next) {
 			st.sub.Unread([]engine.Item{next})
 			break
@@ -131,6 +131,7 @@ func (st *Stream) commit(b *writeBuffer, n int) {
 		}
 		start = end
 		st.sample(it.Event)
+		st.noteID(it.Event)
 		sent++
 	}
 	st.hub.metrics.Delivered(sent, start)

@@ -13,6 +13,7 @@ import (
 // waits for. Anyone may call it, at any time.
 func (st *Stream) abort(r engine.Reason) {
 	st.sub.Close(r)
+	st.more.interrupt()
 	if st.sock != nil {
 		st.sock.Unblock()
 	} else {
@@ -57,6 +58,7 @@ func (st *Stream) end() {
 	h := st.hub
 	defer h.log.RecoverPanic(func() {})
 	reason := st.sub.Closing()
+	st.dropAll()
 	st.closeOutput(reason)
 	h.registry.remove(st) // not earlier: a close can block, until abort
 	if st.sock != nil {

@@ -10,6 +10,7 @@
 //	write.go     the write path
 //	coalesce.go  several events in one write
 //	render.go    what is a stream's own: opening, gaps, ids of several keys, envelopes
+//	older.go     events that the rings do not hold any more, from the log
 //	slow.go      limits on slow clients
 //	window.go    clients that read slowly, told from those that have vanished
 //	address.go   a limit on the streams of an address
@@ -22,6 +23,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"runtime"
@@ -42,6 +44,7 @@ type Config struct {
 	PingInterval       time.Duration
 	WriteTimeout       time.Duration
 	Retry              time.Duration
+	MaxOlderBytes      int64
 	RetryMin, RetryMax time.Duration
 	MaxLife            time.Duration // 0: no limit
 	MaxPerAddress      int           // 0: no limit
@@ -87,7 +90,15 @@ type Hub struct {
 	rates      connectRates
 	pins       pins
 	lenient    lenient
-	pinned     atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
+	fetches    fetches      // of older events from the log
+	waiting    atomic.Int64 // streams that wait for older events
+
+	OlderTimeout, IDInterval time.Duration // the constants, except in tests
+
+	// Meet waits until the engine knows the epochs of a last id, see cluster.Node.Meet. nil: it does not follow a log.
+	Meet func(ctx context.Context, keys []string, lastID string)
+
+	pinned atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
 	stop     chan struct{} // closed by Close
 	stopOnce sync.Once
@@ -109,11 +120,18 @@ func NewHub(eng *engine.Engine, limit int, c *Config) (*Hub, error) {
 		poller:  poller,
 		rates:   connectRates{start: time.Now()},
 		stop:    make(chan struct{}),
+
+		OlderTimeout: olderTimeout,
+		IDInterval:   idInterval,
 	}
+	h.fetches.hub = h
 	h.config.Store(c)
 	h.clock.Store(1) // 0 means "never"
 	return h, nil
 }
+
+// Follow says that the engine follows a log, and how to get older events from it. Call it before Run.
+func (h *Hub) Follow(older Fetch) { h.fetches.get = older }
 
 // Run starts the hub's goroutine. Streams count in m and log to l.
 func (h *Hub) Run(m *metrics.Metrics, l *clientlog.Log) {
@@ -134,10 +152,24 @@ func (h *Hub) Blocked() int { return int(h.blocked.Load()) }
 // Pinned returns the bytes of events that only slow clients keep in memory.
 func (h *Hub) Pinned() int64 { return h.pinned.Load() }
 
+// Waiting returns the number of open streams that wait for older events from the log.
+func (h *Hub) Waiting() int { return int(h.waiting.Load()) }
+
+// Fetching returns the number of ranges of the log that streams wait for.
+func (h *Hub) Fetching() int {
+	h.fetches.mu.Lock()
+	defer h.fetches.mu.Unlock()
+	return len(h.fetches.ranges)
+}
+
+// OlderBytes returns the bytes of the older events that were fetched, and that streams have not read yet.
+func (h *Hub) OlderBytes() int64 { return h.fetches.bytes.Load() }
+
 // Request is what a client asked for.
 type Request struct {
 	Keys   []string
-	LastID string // the position to resume from, "" for none
+	LastID string        // the position to resume from, "" for none
+	Rewind engine.Rewind // the past events to begin with, without LastID
 	// Envelope puts a first data line with the key into each event.
 	Envelope bool
 
@@ -156,6 +188,7 @@ const (
 	LimitConnections = "maxConnections"
 	LimitAddress     = "maxConnectionsPerAddress"
 	LimitSubject     = "maxConnectionsPerSubject"
+	LimitOlder       = "maxOlderBytes"
 
 	LimitConnectRate           = "maxConnectRate"
 	LimitConnectRatePerAddress = "maxConnectRatePerAddress"
@@ -175,7 +208,7 @@ func (h *Hub) Subscribe(out Output, req Request) (st *Stream, limit string) {
 	st = &Stream{hub: h, out: out}
 	st.sock, _ = out.(*socket.Conn)
 	if st.sock == nil {
-		st.wake = make(chan struct{}, 1)
+		st.more = &more{wake: make(chan struct{}, 1)}
 	}
 	// Count first, then look at draining: Close and Drain set draining first and
 	// then wait until no stream is open, so either they see this stream, or this
@@ -220,20 +253,31 @@ func (h *Hub) release(d *details) {
 // few streams do that at a time.
 func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	c := h.config.Load()
-	st.render = newRendering(req, c)
 	st.opened = h.clock.Load()
 	st.lastWrite.Store(st.opened)
+	if req.LastID != "" && h.Meet != nil {
+		h.Meet(context.Background(), req.Keys, req.LastID)
+	}
 	if req.LastID != "" && !h.eng.IssuedID(req.LastID, len(req.Keys)) {
 		h.resumes <- struct{}{}
 		defer func() { <-h.resumes }()
 	}
 	var err error
-	if st.resumed, err = h.eng.Subscribe(&st.sub, req.Keys, req.LastID, st); err != nil {
+	if req.Rewind == (engine.Rewind{}) {
+		st.resumed, err = h.eng.Subscribe(&st.sub, req.Keys, req.LastID, st)
+	} else {
+		st.resumed, err = h.eng.SubscribeFrom(&st.sub, req.Keys, req.LastID, req.Rewind, st)
+	}
+	if err != nil {
 		var le *engine.LimitError
 		if errors.As(err, &le) {
 			return le.Limit
 		}
 		return LimitRequest
+	}
+	st.render = newRendering(req, c, st.sub.SharedIDs())
+	if h.fetches.get != nil {
+		h.follow(st)
 	}
 	return ""
 }

@@ -20,7 +20,7 @@ type registry struct {
 }
 
 func (r *registry) add(st *Stream) {
-	st.shard = int32(rand.N(registryShards))
+	st.shard = uint8(rand.N(registryShards))
 	sh := &r.shards[st.shard]
 	sh.mu.Lock()
 	st.index = int32(len(sh.streams))

@@ -36,22 +36,31 @@ const idField = "id: "
 //
 // A stream with a gap to report has no position here. The client keeps the id
 // that it came with until the gap itself has arrived; if the connection is lost
-// earlier, it comes back to the gap.
-func appendOpening(dst []byte, c *Config, sub *engine.Subscriber, resumed engine.Resumed) []byte {
-	start := len(dst)
+// earlier, it comes back to the gap. Nor has one that waits for events from the
+// log: it gets the position when they are there.
+func (st *Stream) appendOpening(dst []byte) []byte {
+	start, c := len(dst), st.hub.config.Load()
 	if c.Retry > 0 {
 		dst = AppendRetry(dst, c.Retry)
 	}
-	if !c.PlainIDs && resumed != engine.ResumedGap {
-		dst = append(dst, "event: position\ndata:\n"...)
-		dst = append(dst, idField...)
-		dst = sub.Positions(dst)
-		dst = append(dst, '\n')
+	if !c.PlainIDs && st.resumed != engine.ResumedGap && !st.waiting() {
+		return st.appendPosition(dst)
 	}
 	if len(dst) == start {
 		return dst
 	}
 	return append(dst, '\n')
+}
+
+// appendPosition appends the event that gives the client an id without an event of its keys.
+func (st *Stream) appendPosition(dst []byte) []byte {
+	if st.follows() {
+		st.more.lastID = st.hub.clock.Load()
+	}
+	dst = append(dst, "event: position\ndata:\n"...)
+	dst = append(dst, idField...)
+	dst = st.sub.Positions(dst)
+	return append(dst, "\n\n"...)
 }
 
 // AppendRetry appends the line that sets a client's reconnection time (WHATWG
@@ -65,7 +74,9 @@ func AppendRetry(dst []byte, d time.Duration) []byte {
 // rendering is what a stream writes of an event in addition to the bytes that
 // all subscribers share: the zero value is nothing.
 type rendering struct {
-	multi bool // several keys: the positions of all of them replace the event's id
+	// replaceMade says that the positions of the stream replace an id that the engine has made, unless the
+	// engine says that this is the stream's id already, and replaceOwn that they replace a publisher's own.
+	replaceMade, replaceOwn bool
 	// envelopes has for each key the data line that names it; nil if the client did
 	// not ask for them.
 	envelopes [][]byte
@@ -73,15 +84,15 @@ type rendering struct {
 	pending [][]byte
 }
 
-// newRendering is that of a request; nil for nothing.
-func newRendering(req Request, c *Config) *rendering {
-	r := rendering{multi: len(req.Keys) > 1 && !c.PlainIDs}
+// newRendering is that of a request; nil for nothing. shared is engine.Subscriber.SharedIDs.
+func newRendering(req Request, c *Config, shared bool) *rendering {
+	r := rendering{replaceMade: !shared && !c.PlainIDs, replaceOwn: len(req.Keys) > 1 && !c.PlainIDs}
 	if req.Envelope {
 		for _, key := range req.Keys {
 			r.envelopes = append(r.envelopes, append(appendJSON([]byte(`data: {"key":`), key), "}\n"...))
 		}
 	}
-	if !r.multi && r.envelopes == nil {
+	if !r.replaceMade && !r.replaceOwn && r.envelopes == nil {
 		return nil
 	}
 	return &r
@@ -101,7 +112,11 @@ func (r *rendering) envelopeLine(it engine.Item) []byte {
 func (r *rendering) split(ev *engine.Event) (front, end []byte, id bool) {
 	b := ev.Bytes()
 	at, n := ev.ID()
-	if at < 0 || !r.multi {
+	replace := r.replaceMade
+	if r.replaceMade != r.replaceOwn && ev.OwnID() {
+		replace = r.replaceOwn
+	}
+	if at < 0 || !replace {
 		return b, nil, false
 	}
 	return b[:at], b[at+n:], true

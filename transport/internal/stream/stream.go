@@ -31,14 +31,12 @@ type Output interface {
 // raw file descriptor is never used after it was closed.
 //
 // A stream without a socket of ours cannot be written to without blocking. Its
-// goroutine stays, and waits on wake for the ownership.
+// goroutine stays, and waits on more.wake for the ownership.
 type Stream struct {
 	sub  engine.Subscriber
 	hub  *Hub
 	out  Output
 	sock *socket.Conn // out, or nil if that cannot be written to without blocking
-	// wake holds a token when the stream's goroutine is to take over; nil with sock.
-	wake chan struct{}
 
 	// pending and, after it, render.pending are the bytes under way that are not
 	// written yet; owner only. They refer to a shared frame or to a small private
@@ -50,11 +48,14 @@ type Stream struct {
 	// render is what the stream writes of an event in addition to its shared
 	// bytes; nil for nothing.
 	render *rendering
+	// more is what only some streams have; nil for nothing. It is set by Subscribe.
+	more *more
 	// fault is why the owner gave up; owner only.
 	fault   engine.Reason
 	resumed engine.Resumed // how it began; set before the first owner
 	dirty   bool           // out holds bytes that Flush would send; owner only
 	budget  uint8          // writes left to the waker that runs Ready, 0 in the goroutine; owner only
+	shard   uint8          // of the registry; set when the stream is added
 
 	// The sweep reads these, the owner writes them: times of Hub.clock.
 	lastWrite    atomic.Int64
@@ -63,18 +64,17 @@ type Stream struct {
 	slowBytes    atomic.Int64  // that the client has taken since then
 	due          atomic.Uint32 // what others ask the owner to do: duePing, dueRead
 
-	// place in the registry, under its shard's lock
-	shard, index int32
-	gen          uint32   // its number
-	pin          int32    // place among the streams of current in pins, under pins.mu
-	opened       int64    // Hub.clock
-	details      *details // nil if there are none
+	index   int32    // place in the shard of the registry, under the shard's lock
+	gen     uint32   // its number
+	pin     int32    // place among the streams of current in pins, under pins.mu
+	opened  int64    // Hub.clock
+	details *details // nil if there are none
 }
 
 // Start begins the stream of a connection: it sends head and what the stream
 // begins with, and returns.
 func (st *Stream) Start(head []byte) {
-	st.pending = appendOpening(head, st.hub.config.Load(), &st.sub, st.resumed)
+	st.pending = st.appendOpening(head)
 	if c, ok := st.out.(net.Conn); ok && st.sock == nil {
 		go st.watchByReading(c)
 	}
@@ -90,7 +90,7 @@ func (st *Stream) Start(head []byte) {
 // Serve runs the stream in the caller's goroutine until it ends, or ctx does. The
 // head is on its way in the output, which is flushed first.
 func (st *Stream) Serve(ctx context.Context) {
-	st.pending = appendOpening(nil, st.hub.config.Load(), &st.sub, st.resumed)
+	st.pending = st.appendOpening(nil)
 	st.dirty = true // the head goes out at once
 	st.hub.launch(st)
 	stop := context.AfterFunc(ctx, func() { st.abort(engine.ReasonGone) })
@@ -129,6 +129,7 @@ const (
 	blocked                 // the socket is full, or the waker's budget is used up
 	faulty                  // fault says why
 	closing                 // the subscriber is closed and everything is sent
+	fetching                // the subscriber is closed, and gets events from the log first
 )
 
 // Ready implements engine.Sink: there is news, and nobody is at work on the
@@ -143,7 +144,7 @@ func (st *Stream) Ready() {
 		go st.run()
 		return
 	}
-	st.wake <- struct{}{} // never blocks: the goroutine takes the token before it becomes the owner
+	st.more.wake <- struct{}{} // never blocks: the goroutine takes the token before it becomes the owner
 }
 
 // pumpSafely keeps a panic from ending the waker, and with it the process.
@@ -167,7 +168,7 @@ func (st *Stream) run() {
 			if sock {
 				return
 			}
-			<-st.wake
+			<-st.more.wake
 		case closing:
 			st.end()
 			return
@@ -192,6 +193,8 @@ func (st *Stream) serve() (out outcome) {
 			return released
 		case blocked:
 			st.waitWritable()
+		case fetching:
+			st.more.wait()
 		case faulty:
 			st.sub.Close(st.fault)
 			return closing
@@ -222,6 +225,9 @@ func (st *Stream) pump() outcome {
 			// It was closed after send looked: the ring may have a last event.
 			if out, done := st.send(); done {
 				return out
+			}
+			if st.waiting() && st.sub.Closing().Graceful() {
+				return fetching
 			}
 			return closing
 		}

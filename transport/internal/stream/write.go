@@ -23,8 +23,14 @@ func (st *Stream) send() (out outcome, done bool) {
 				return blocked, true
 			}
 		}
+		// Take over what was fetched from the log.
+		if st.waiting() {
+			if st.fill(); len(st.pending) > 0 {
+				continue
+			}
+		}
 		// Take the next event, gap or heartbeat.
-		it, ok := st.sub.Next(true)
+		it, ok := st.next(true)
 		switch {
 		case !ok:
 			if st.due.Load() != 0 && !st.doDue() {
@@ -73,6 +79,7 @@ func (st *Stream) setPending(it engine.Item) {
 	st.hub.metrics.Delivered(1, len(it.Event.Bytes()))
 	st.details.count(1, len(it.Event.Bytes()))
 	st.sample(it.Event)
+	st.noteID(it.Event)
 }
 
 // setParts makes the parts of a rendered event, not all of them empty, pending.
@@ -167,7 +174,11 @@ func (st *Stream) doDue() bool {
 	}
 	if due&duePing != 0 && st.sub.Closing() == 0 {
 		st.hub.metrics.Pings.Inc()
-		st.pending = st.hub.config.Load().ping()
+		if st.dueID() {
+			st.pending = st.appendPosition(nil)
+		} else {
+			st.pending = st.hub.config.Load().ping()
+		}
 	}
 	return true
 }
@@ -229,6 +240,9 @@ func (st *Stream) unblock(since time.Time) {
 
 // conflate skips the events that the policy of a slow client gives up.
 func (st *Stream) conflate() {
+	if st.waiting() {
+		return
+	}
 	if n := st.sub.Conflate(); n > 0 {
 		st.hub.metrics.Slow[engine.Latest].Inc()
 		st.hub.metrics.Missed.Add(float64(n))
@@ -289,7 +303,7 @@ func (st *Stream) writable() bool {
 	}
 	if len(st.pending) == 0 {
 		// No event was cut: find out by the next one whether there is room.
-		it, ok := st.sub.Next(false)
+		it, ok := st.next(false)
 		if !ok {
 			return true
 		}

@@ -1,0 +1,139 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/goccy/go-json"
+
+	"fanfare/bridge/payload"
+	"fanfare/bridge/relay"
+	"fanfare/codec"
+	"fanfare/engine"
+	"fanfare/internal/ratelog"
+)
+
+// Bridge subscribes to subjects of NATS and publishes what arrives. Make one with New.
+type Bridge struct {
+	o       Options
+	relay   *relay.Relay
+	metrics *metrics
+	limiter *ratelog.Limiter
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when run has ended
+
+	// Of the goroutine of run.
+	attempt   int           // since the bridge last worked for longer than backoffMax
+	worked    bool          // whether it has ever worked
+	lostAt    time.Time     // when it last worked
+	liveSince time.Time     // zero while it does not work
+	settled   chan struct{} // closed when it works or has failed, for Settled
+}
+
+// New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
+func New(o Options) (*Bridge, error) {
+	switch {
+	case len(o.Rules) == 0 || o.Engine == nil || o.Publish == nil:
+		return nil, errors.New("nats: Options.Rules, Engine and Publish are required")
+	case CheckURL(o.URL) != nil:
+		return nil, errors.New("nats: Options.URL " + CheckURL(o.URL).Error())
+	}
+	b := &Bridge{o: o.withDefaults(), limiter: ratelog.New(warningInterval), settled: make(chan struct{}), done: make(chan struct{})}
+	b.metrics = newMetrics(o.Registerer)
+	return b, nil
+}
+
+// Start begins to connect, in a goroutine that Close ends. Call it once.
+func (b *Bridge) Start() {
+	b.relay = relay.New(relay.Options{Publish: b.o.Publish, Again: b.o.Again, Refused: func(m relay.Message, err error) {
+		b.refuse(m.Key, err)
+	}})
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	go b.run(ctx)
+}
+
+// Settled waits until the bridge either works or has failed for the first time, or until ctx is done.
+func (b *Bridge) Settled(ctx context.Context) {
+	select {
+	case <-b.settled:
+	case <-ctx.Done():
+	}
+}
+
+// Close drains: it unsubscribes, and publishes what the server has sent before. After it has returned, nothing more is
+// published.
+func (b *Bridge) Close() {
+	if b.cancel == nil {
+		return
+	}
+	b.cancel()
+	<-b.done
+	b.relay.Close()
+}
+
+// message publishes a message of the rule with this index. Of several rules that cover a subject, the server sends it once for
+// each; only that of the first one is published.
+func (b *Bridge) message(rule int, subject string, data []byte) {
+	key, first := b.o.Rules.key(subject)
+	if first != rule {
+		return
+	}
+	b.metrics.messages.Inc()
+	ev, err := payload.Decode(data, b.o.Payload)
+	if err != nil {
+		b.refuse(subject, err)
+		return
+	}
+	b.relay.Put(relay.Message{Key: key, Event: ev})
+}
+
+// warningInterval is the shortest time between two warnings of a kind.
+const warningInterval = time.Minute
+
+func (b *Bridge) warn(kind, msg string, args ...any) {
+	b.limiter.Log(b.o.Logger, slog.LevelWarn, kind, msg, args...)
+}
+
+// refuse counts a refused message, and logs one per reason and interval.
+func (b *Bridge) refuse(name string, err error) {
+	reason := reasonInvalid
+	var limit *engine.LimitError
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		reason = reasonSize
+	case errors.As(err, &limit):
+		reason = reasonKeys
+	}
+	b.metrics.refusedBy.WithLabelValues(reason).Inc()
+	b.warn("refused:"+reason, "a message from nats was refused", "reason", reason, "name", name, "error", err)
+}
+
+// gap is the data of the event that reports a loss, with the members of the gaps that the server reports on its own. How many
+// events were lost, and which, is not known.
+type gap struct {
+	Key    string  `json:"key"`
+	Reason string  `json:"reason"`
+	Missed *int64  `json:"missed"`
+	After  *string `json:"after"`
+	Next   *string `json:"next"`
+}
+
+// reportGaps reports a possible loss to the keys that the rules cover. At the first connection only clients that are already
+// subscribed have missed something. After a reconnect so have those that will resume.
+func (b *Bridge) reportGaps(again bool) {
+	for key := range b.o.Engine.Keys() {
+		if !again && b.o.Engine.Count(key) == 0 || !b.o.Rules.covers(key) {
+			continue
+		}
+		data, err := json.Marshal(gap{Key: key, Reason: "source"})
+		if err != nil {
+			b.refuse(key, err)
+			continue
+		}
+		b.metrics.gaps.Inc()
+		b.relay.Put(relay.Message{Key: key, Event: codec.Event{Event: "gap", Data: data, Notice: true}})
+	}
+}

@@ -1,0 +1,260 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+)
+
+// run connects and reconnects until ctx is done.
+func (b *Bridge) run(ctx context.Context) {
+	defer close(b.done)
+	for ctx.Err() == nil {
+		err := b.session(ctx)
+		b.metrics.connected.Set(0)
+		if ctx.Err() != nil {
+			return
+		}
+		b.failed(err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(b.pause()):
+		}
+	}
+}
+
+// pause is the time to wait before the next attempt. It doubles with each attempt, up to backoffMax. Half of it is random, so
+// that many servers do not return at once. It starts over after a session that worked for longer than backoffMax.
+func (b *Bridge) pause() time.Duration {
+	if !b.liveSince.IsZero() && time.Since(b.liveSince) > b.o.backoffMax {
+		b.attempt = 0
+	}
+	b.liveSince = time.Time{}
+	longest := b.o.backoffMax
+	if b.attempt < 30 {
+		longest = min(longest, b.o.backoffMin<<b.attempt)
+	}
+	b.attempt++
+	return longest/2 + rand.N(longest/2+1)
+}
+
+// drainTimeout bounds how long the end of a session waits for messages that the server has sent.
+const drainTimeout = 5 * time.Second
+
+// session uses one connection until it fails, or until ctx is done. The library's own reconnection is off: a new session must
+// report the gap before the first message that follows it.
+func (b *Bridge) session(ctx context.Context) error {
+	failure := make(chan error, 1) // the first one counts
+	fail := func(err error) {
+		select {
+		case failure <- err:
+		default:
+		}
+	}
+	closed := make(chan struct{})
+	options := []natsgo.Option{
+		natsgo.Name("fanfare-bridge"), natsgo.NoReconnect(), natsgo.Timeout(b.o.Timeout), natsgo.PingInterval(b.o.Timeout),
+		natsgo.MaxPingsOutstanding(2), natsgo.DrainTimeout(drainTimeout), natsgo.FlusherTimeout(b.o.Timeout),
+		natsgo.DisconnectErrHandler(func(_ *natsgo.Conn, err error) {
+			if err != nil {
+				fail(err)
+			}
+		}),
+		// A subscription that is not permitted, and messages that this side has dropped because it was too slow, end the session.
+		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) { fail(err) }),
+		natsgo.ClosedHandler(func(*natsgo.Conn) { close(closed) }),
+	}
+	if b.o.Credentials != "" {
+		options = append(options, natsgo.UserCredentials(b.o.Credentials))
+	}
+	nc, err := natsgo.Connect(b.o.URL, options...)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		nc.Close()
+		<-closed
+	}()
+
+	live := sync.OnceFunc(func() { b.live(nc.ConnectedAddr()) })
+	for {
+		for !b.leads() { // a connection is ready for the time when this node leads
+			live()
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case err := <-failure:
+				return err
+			case <-closed:
+				return io.EOF
+			case <-time.After(leadPoll):
+			}
+		}
+		if err := b.serve(ctx, nc, live, failure, closed); !errors.Is(err, errNotLeading) {
+			return err
+		}
+	}
+}
+
+// errNotLeading ends the subscriptions of a node: another one of the fleet publishes now.
+var errNotLeading = errors.New("nats: another node leads")
+
+// leadPoll is how often a node asks whether it leads.
+const leadPoll = 500 * time.Millisecond
+
+// leads reports whether this server publishes what it receives.
+func (b *Bridge) leads() bool {
+	leads := b.o.Leads == nil || b.o.Leads()
+	b.metrics.leads.Set(map[bool]float64{true: 1}[leads])
+	return leads
+}
+
+// serve subscribes, and publishes what arrives until the connection fails, ctx is done, or this node does not lead any more.
+func (b *Bridge) serve(ctx context.Context, nc *natsgo.Conn, live func(), failure <-chan error, closed <-chan struct{}) error {
+	// Subscribe. What arrives waits until the gaps are reported.
+	ready := make(chan struct{})
+	subscriptions := make([]*natsgo.Subscription, len(b.o.Rules))
+	for i, r := range b.o.Rules {
+		handle := func(m *natsgo.Msg) {
+			select {
+			case <-ready:
+				b.message(i, m.Subject, m.Data)
+			case <-closed:
+			}
+		}
+		var err error
+		if b.o.Queue == "" {
+			subscriptions[i], err = nc.Subscribe(r.subject, handle)
+		} else {
+			subscriptions[i], err = nc.QueueSubscribe(r.subject, b.o.Queue, handle)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := nc.FlushTimeout(2 * b.o.Timeout); err != nil { // the server knows the subscriptions when it answers
+		return err
+	}
+	select {
+	case err := <-failure:
+		return err
+	default:
+	}
+	b.reportGaps(b.worked || b.o.Leads != nil) // in a fleet, another node may have published before
+	close(ready)
+	live()
+
+	tick := time.NewTicker(leadPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if nc.Drain() == nil {
+				select {
+				case <-closed:
+				case <-time.After(drainTimeout + time.Second):
+				}
+			}
+			return ctx.Err()
+		case err := <-failure:
+			return err
+		case <-closed:
+			return io.EOF
+		case <-tick.C:
+			if !b.leads() {
+				drain(subscriptions)
+				return errNotLeading
+			}
+		}
+	}
+}
+
+// drain ends subscriptions after what the server has sent to them.
+func drain(subscriptions []*natsgo.Subscription) {
+	for _, s := range subscriptions {
+		_ = s.Drain() // it fails if the connection is closed, and then there is nothing left
+	}
+	for end := time.Now().Add(drainTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		valid := false
+		for _, s := range subscriptions {
+			valid = valid || s.IsValid()
+		}
+		if !valid {
+			return
+		}
+	}
+}
+
+// live records that the bridge works now.
+func (b *Bridge) live(address string) {
+	b.liveSince = time.Now()
+	b.metrics.connected.Set(1)
+	args := []any{"address", address, "attempts", b.attempt + 1}
+	if b.worked {
+		b.metrics.reconnects.Inc()
+		args = append(args, "after", time.Since(b.lostAt).Round(time.Millisecond).String())
+	}
+	b.worked = true
+	b.o.Logger.Info("nats is connected", args...)
+	b.settle()
+}
+
+// failed records that a session, or the attempt to begin one, has ended with err.
+func (b *Bridge) failed(err error) {
+	reason, hint := explain(err)
+	b.metrics.connErrors.WithLabelValues(reason).Inc()
+	args := []any{"reason", reason, "error", err}
+	if hint != "" {
+		args = append(args, "hint", hint)
+	}
+	if b.liveSince.IsZero() {
+		b.warn("failed:"+reason, "cannot connect to nats: trying again, at least every "+b.o.backoffMax.String(), args...)
+	} else {
+		b.lostAt = time.Now()
+		b.warn("lost:"+reason, "the connection to nats was lost: trying again", args...)
+	}
+	b.settle()
+}
+
+func (b *Bridge) settle() {
+	select {
+	case <-b.settled:
+	default:
+		close(b.settled)
+	}
+}
+
+// explain returns the reason of a failure, and a hint what to do about it where that is known.
+func explain(err error) (reason, hint string) {
+	is := func(targets ...error) bool {
+		for _, target := range targets {
+			if errors.Is(err, target) {
+				return true
+			}
+		}
+		return false
+	}
+	text := err.Error()
+	switch {
+	case is(natsgo.ErrPermissionViolation):
+		return failurePermission, "the user of natsURL may not subscribe to this subject: allow it in the NATS server, or change natsSubjects"
+	case is(natsgo.ErrAuthorization, natsgo.ErrAuthExpired, natsgo.ErrAuthRevoked) || strings.Contains(strings.ToLower(text), "authorization violation"):
+		return failureLogin, "the NATS server refuses the login: check the user and password in natsURL, or natsCredentials"
+	case is(natsgo.ErrSlowConsumer):
+		return failureSlow, "messages arrive faster than they can be published, and were dropped: publish less, or narrow natsSubjects"
+	case is(natsgo.ErrNoServers, syscall.ECONNREFUSED):
+		return failureRefused, "nothing listens at that address: start nats-server, or correct natsURL"
+	case is(natsgo.ErrTimeout, natsgo.ErrStaleConnection, context.DeadlineExceeded):
+		return failureTimeout, ""
+	case is(io.EOF, natsgo.ErrConnectionClosed, syscall.ECONNRESET):
+		return failureClosed, ""
+	}
+	return failureOther, ""
+}

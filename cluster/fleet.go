@@ -1,0 +1,278 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"fanfare/engine"
+)
+
+// Times of the fleet. A node is known while it has been heard of within knownFor. It leads only while it has been heard of
+// within leadFor, see leads.go.
+const (
+	announceInterval = time.Second
+	knownFor         = 5 * time.Second
+)
+
+// maxNodeName is the longest name of a node, in bytes.
+const maxNodeName = 128
+
+// maxQuestions bounds the questions that a node answers at the same time. It does not answer more, so it counts as silent.
+const maxQuestions = 256
+
+// Kinds of bus messages.
+const (
+	kindHello    = "hello"
+	kindWho      = "who" // asks everybody for a hello
+	kindBye      = "bye"
+	kindQuestion = "question"
+	kindAnswer   = "answer"
+)
+
+// busMessage is what nodes send to each other, as JSON.
+type busMessage struct {
+	Kind     string `json:"kind"`
+	Node     string `json:"node"`     // the sender
+	Instance string `json:"instance"` // of the sender: another one after a restart
+
+	// hello: what this node knows to be stored, and where it would lead.
+	Known []place          `json:"known,omitempty"`
+	Leads map[string]int64 `json:"leads,omitempty"` // and for how many milliseconds it has announced that
+
+	// question and answer. ID identifies the question.
+	ID       string    `json:"id,omitempty"`
+	Question *Question `json:"question,omitempty"`
+	Epochs   []uint64  `json:"epochs,omitempty"` // those of Question.After
+	Answer   *Answer   `json:"answer,omitempty"`
+	Part     int       `json:"part,omitempty"` // a large answer has several parts, numbered from 0
+	Parts    int       `json:"parts,omitempty"`
+}
+
+// place is an engine.Position in JSON.
+type place struct {
+	Epoch uint64 `json:"e"`
+	Seq   uint64 `json:"s"`
+}
+
+// fleet knows the other nodes and asks them.
+type fleet struct {
+	n        *Node
+	instance string
+	answer   func(Question) Answer
+	turns    chan struct{} // has a token for each question that is being answered
+
+	mu        sync.Mutex
+	members   map[string]*member // of other nodes, by name
+	asked     map[string]*inquiry
+	ownLeads  map[string]time.Time // the names of Leads, and since when this node announces them; zero: not yet
+	lastHello time.Time            // when an announcement of this node last came back, so the bus works
+}
+
+// member is another node.
+type member struct {
+	name, instance string
+	heard          time.Time
+	leads          map[string]time.Time // as ownLeads
+}
+
+func (f *fleet) init(n *Node) {
+	f.n, f.instance = n, n.idPrefix
+	f.turns = make(chan struct{}, maxQuestions)
+	f.members, f.asked, f.ownLeads = map[string]*member{}, map[string]*inquiry{}, map[string]time.Time{}
+	f.answer = func(Question) Answer { return Answer{} }
+}
+
+// start begins to announce this node.
+func (f *fleet) start() {
+	if f.n.o.Bus == nil {
+		return
+	}
+	if err := f.n.o.Bus.Receive(f.n.o.Name, f.receive); err != nil {
+		f.n.log.Error("messages of other nodes cannot be received: this node does not answer their questions", "error", err)
+	}
+	f.n.spawn(func() {
+		ticker := time.NewTicker(announceInterval)
+		defer ticker.Stop()
+		for {
+			f.announce("")
+			select {
+			case <-ticker.C:
+			case <-f.n.ctx.Done():
+				return
+			}
+			f.forget()
+		}
+	})
+}
+
+// learnTimeout bounds the wait for what other nodes know.
+const learnTimeout = 500 * time.Millisecond
+
+// learn asks the known nodes what they know to be stored, and waits for it a short time.
+func (f *fleet) learn(ctx context.Context) {
+	if f.n.o.Bus == nil {
+		return
+	}
+	began := time.Now()
+	if f.send("", busMessage{Kind: kindWho}) != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		f.mu.Lock()
+		waiting := false
+		for _, other := range f.members {
+			waiting = waiting || other.heard.Before(began)
+		}
+		f.mu.Unlock()
+		if !waiting {
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// announce sends a hello to a node, or to all.
+func (f *fleet) announce(to string) {
+	hello := busMessage{Kind: kindHello}
+	for _, p := range f.n.partitions {
+		at := p.position()
+		hello.Known = append(hello.Known, place{at.Epoch, at.Seq})
+	}
+	now := time.Now()
+	f.mu.Lock()
+	for name, since := range f.ownLeads {
+		if hello.Leads == nil {
+			hello.Leads = map[string]int64{}
+		}
+		hello.Leads[name] = 0
+		if !since.IsZero() {
+			hello.Leads[name] = now.Sub(since).Milliseconds()
+		}
+	}
+	f.mu.Unlock()
+	_ = f.send(to, hello) // the metric of the connection shows an error
+}
+
+// hearOwn gets an announcement of this node: the bus works, and the others have got it too.
+func (f *fleet) hearOwn(m busMessage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastHello = time.Now()
+	for name := range m.Leads {
+		if f.ownLeads[name].IsZero() {
+			f.ownLeads[name] = f.lastHello
+		}
+	}
+}
+
+// leave tells all nodes that this one ends.
+func (f *fleet) leave() {
+	if f.n.o.Bus != nil {
+		_ = f.send("", busMessage{Kind: kindBye}) // otherwise they find out after knownFor
+	}
+}
+
+func (f *fleet) send(to string, m busMessage) error {
+	m.Node, m.Instance = f.n.o.Name, f.instance
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return f.n.o.Bus.Send(to, data)
+}
+
+// receive gets every message, also those of this node. It does not block.
+func (f *fleet) receive(data []byte) {
+	var m busMessage
+	if err := json.Unmarshal(data, &m); err != nil || m.Node == "" {
+		f.n.limited.Log(f.n.log, slog.LevelWarn, "bus", "a message on the bus of the fleet is not one of a node: it is ignored", "error", err)
+		return
+	}
+	if m.Instance == f.instance {
+		if m.Kind == kindHello {
+			f.hearOwn(m)
+		}
+		return
+	}
+	if m.Node == f.n.o.Name {
+		f.n.metrics.conflicts.Inc()
+		f.n.limited.Log(f.n.log, slog.LevelError, "name", "another node has the name of this one: give each node a name of its own (nodeName)",
+			"nodeName", m.Node)
+		return
+	}
+	switch m.Kind {
+	case kindHello:
+		f.hear(m)
+	case kindWho:
+		f.announce(m.Node)
+	case kindBye:
+		f.mu.Lock()
+		if other := f.members[m.Node]; other != nil && other.instance == m.Instance {
+			delete(f.members, m.Node)
+			f.closeInquiries()
+		}
+		f.mu.Unlock()
+	case kindQuestion:
+		f.hearQuestion(m)
+	case kindAnswer:
+		f.hearAnswer(m)
+	}
+}
+
+// hear notes that a node is there, and what it knows.
+func (f *fleet) hear(m busMessage) {
+	f.mu.Lock()
+	other := f.members[m.Node]
+	if other == nil {
+		other = &member{name: m.Node}
+		f.members[m.Node] = other
+	}
+	other.instance, other.heard, other.leads = m.Instance, time.Now(), map[string]time.Time{}
+	for name, age := range m.Leads {
+		other.leads[name] = other.heard.Add(-time.Duration(age) * time.Millisecond)
+	}
+	f.mu.Unlock()
+	for i, at := range m.Known {
+		if i < len(f.n.partitions) {
+			f.n.partitions[i].learn(engine.Position{Epoch: at.Epoch, Seq: at.Seq})
+		}
+	}
+}
+
+// forget drops nodes that have not been heard of. While this node is cut off it keeps them: their silence says nothing.
+func (f *fleet) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.lastHello) > 2*announceInterval || !f.n.o.Log.Connected() {
+		for _, other := range f.members {
+			other.heard = time.Now()
+		}
+		return
+	}
+	for name, other := range f.members {
+		if time.Since(other.heard) > knownFor {
+			delete(f.members, name)
+		}
+	}
+}
+
+// names returns the known nodes, this one too, sorted.
+func (f *fleet) names() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := []string{f.n.o.Name}
+	for name := range f.members {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,298 @@
+package cluster_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanfare/cluster"
+	"fanfare/internal/test/memlog"
+)
+
+// names returns the nodes of answers.
+func names(answers []cluster.Answer) (all []string) {
+	for _, a := range answers {
+		all = append(all, a.Node)
+	}
+	return all
+}
+
+// startFleet starts nodes of these names, which know each other when it returns. Each answers with its number.
+func startFleet(t *testing.T, b *memlog.Broker, names ...string) []*testNode {
+	var nodes []*testNode
+	for i, name := range names {
+		n := makeNode(t, b, name, nil)
+		n.OnQuestion(func(q cluster.Question) cluster.Answer { return cluster.Answer{Count: i + 1} })
+		n.Start()
+		nodes = append(nodes, n)
+	}
+	for _, n := range nodes {
+		n.settle(t)
+	}
+	time.Sleep(2 * time.Second)
+	return nodes
+}
+
+func TestAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "c", "a", "b")
+		equal(t, "the nodes", fmt.Sprint(nodes[0].Status().Nodes), "[a b c]")
+		began := time.Now()
+		answers, silent := nodes[0].Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(answers), "[{a 2 map[]} {b 3 map[]} {c 1 map[]}]")
+		equal(t, "silent nodes", len(silent), 0)
+		equal(t, "it took", time.Since(began), 0)
+
+		// A node that is cut off is silent, and forgotten later.
+		nodes[1].bus.Cut(true)
+		began = time.Now()
+		answers, silent = nodes[0].Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(names(answers)), "[b c]")
+		equal(t, "silent nodes", fmt.Sprint(silent), "[a]")
+		equal(t, "it took", time.Since(began), 2*time.Second)
+		time.Sleep(10 * time.Second)
+		answers, silent = nodes[0].Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[b c] []")
+
+		// The one that is cut off goes on naming the others: it cannot know that they are gone.
+		answers, silent = nodes[1].Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers of the node that is cut off", fmt.Sprint(names(answers), silent), "[a] [b c]")
+		nodes[1].bus.Cut(false)
+		time.Sleep(2 * time.Second)
+		answers, silent = nodes[0].Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[a b c] []")
+
+		// A node that leaves is forgotten at once, also by a question that waits for it.
+		nodes[2].bus.Cut(true) // it does not get the question
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			answers, silent = nodes[0].Ask(t.Context(), cluster.Question{Op: "count"})
+		}()
+		synctest.Wait()
+		nodes[2].bus.Cut(false)
+		began = time.Now()
+		nodes[2].Close()
+		<-done
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[a c] []")
+		equal(t, "it took", time.Since(began), 0)
+	})
+}
+
+func TestAskWithoutABus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a := makeNode(t, b, "a", func(o *cluster.Options) { o.Bus = nil })
+		a.OnQuestion(func(q cluster.Question) cluster.Answer { return cluster.Answer{Count: 7} })
+		a.Start()
+		answers, silent := a.Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(answers, silent), "[{a 7 map[]}] []")
+	})
+}
+
+// A node acts on a question only when it has applied what was published before.
+func TestQuestionWaitsForPositions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		var mu sync.Mutex
+		var order []string
+		var nodes []*testNode
+		for _, name := range []string{"a", "b"} {
+			n := makeNode(t, b, name, nil)
+			n.OnQuestion(func(q cluster.Question) cluster.Answer {
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, fmt.Sprint(name, " closes after ", n.rec.data()))
+				return cluster.Answer{Count: 1}
+			})
+			n.Start()
+			nodes = append(nodes, n)
+			n.settle(t)
+		}
+		time.Sleep(2 * time.Second)
+		nodes[1].log.Cut(true) // b hears the question, but does not read
+		nodes[0].must(t, event("k", "1"), event("k", "2"))
+		answers, silent := nodes[0].Ask(t.Context(), cluster.Question{Op: "close", Key: "k", After: nodes[0].Positions()})
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[a] [b]")
+		nodes[1].log.Cut(false)
+		time.Sleep(5 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		equal(t, "what happened", strings.Join(order, ", "), "a closes after 1 2, b closes after 1 2")
+	})
+}
+
+// A wait for a position of an epoch that has ended does not last.
+func TestQuestionAcrossAnEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "a", "b")
+		nodes[1].log.Cut(true)
+		nodes[0].must(t, event("k", "1"), event("k", "2"))
+		after := nodes[0].Positions()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			answers, silent := nodes[0].Ask(t.Context(), cluster.Question{Op: "close", Key: "k", After: after})
+			equal(t, "answers", fmt.Sprint(names(answers), silent), "[a b] []")
+		}()
+		synctest.Wait()
+		b.GoBack(0, 2)
+		nodes[1].log.Cut(false)
+		<-done
+	})
+}
+
+func TestLargeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a, c := makeNode(t, b, "a", nil), makeNode(t, b, "c", nil)
+		subjects := map[string]int{}
+		for i := range 20_000 {
+			subjects[fmt.Sprintf("%s-%d", strings.Repeat("s", 50), i)] = i
+		}
+		c.OnQuestion(func(cluster.Question) cluster.Answer { return cluster.Answer{Count: 3, Subjects: subjects} })
+		a.Start()
+		c.Start()
+		time.Sleep(2 * time.Second)
+		answers, silent := a.Ask(t.Context(), cluster.Question{Op: "presence"})
+		if len(answers) != 2 || len(silent) != 0 || answers[1].Count != 3 || len(answers[1].Subjects) != len(subjects) {
+			t.Fatalf("%d answers, %v silent", len(answers), silent)
+		}
+		for subject, count := range subjects {
+			if answers[1].Subjects[subject] != count {
+				t.Fatalf("%s has %d, want %d", subject, answers[1].Subjects[subject], count)
+			}
+		}
+		if n := b.LargestBusMessage(); n > 700<<10 {
+			t.Errorf("a message has %d bytes", n)
+		}
+	})
+}
+
+func TestTwoNodesWithOneName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		registry := prometheus.NewRegistry()
+		a := startNode(t, b, "a", nil)
+		startNode(t, b, "a", nil)
+		registry.MustRegister(a.Collector())
+		time.Sleep(3 * time.Second)
+		if n := metric(t, registry, "fanfare_fleet_name_conflicts_total"); n < 1 {
+			t.Errorf("%v conflicts", n)
+		}
+	})
+}
+
+// Messages of other programs on the bus do no harm.
+func TestForeignBusMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "a", "b")
+		other := b.Bus()
+		for _, data := range []string{"", "hello", "{}", `{"kind":"hello"}`, `{"kind":"question","node":"x"}`,
+			`{"kind":"answer","node":"x","id":"1","part":3,"parts":1}`, `{"kind":"bye","node":"b","instance":"other"}`, `{"kind":"what","node":"x"}`} {
+			if err := other.Send("", []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answers, silent := nodes[0].Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[a b] []")
+	})
+}
+
+// leaders returns the names of the nodes that lead.
+func leaders(nodes []*testNode, name string) (all []string) {
+	for _, n := range nodes {
+		if n.Leads(name) {
+			all = append(all, n.Status().Name)
+		}
+	}
+	return all
+}
+
+// watchLeaders looks ten times a second and returns for how long there was none, and for how long there were several.
+func watchLeaders(nodes []*testNode, name string, d time.Duration) (none, several time.Duration) {
+	const step = 100 * time.Millisecond
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(step) {
+		switch n := len(leaders(nodes, name)); {
+		case n == 0:
+			none += step
+		case n > 1:
+			several += step
+		}
+	}
+	return none, several
+}
+
+func TestLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "a", "b", "c", "d")
+		watchLeaders(nodes, "job", 10*time.Second)
+		none, several := watchLeaders(nodes, "job", time.Minute)
+		equal(t, "without and with several leaders in a quiet fleet", fmt.Sprint(none, several), "0s 0s")
+
+		check := func(what string, f func(), maxNone, maxSeveral time.Duration) {
+			t.Helper()
+			f()
+			none, several := watchLeaders(nodes, "job", 20*time.Second)
+			if none > maxNone || several > maxSeveral {
+				t.Errorf("%s: none for %s, several for %s, want at most %s and %s", what, none, several, maxNone, maxSeveral)
+			}
+			equal(t, what+": leaders", len(leaders(nodes, "job")), 1)
+		}
+		leader := func() int {
+			name := leaders(nodes, "job")[0]
+			return slices.IndexFunc(nodes, func(n *testNode) bool { return n.Status().Name == name })
+		}
+
+		// The leader ends.
+		i := leader()
+		name := nodes[i].Status().Name
+		check("the leader leaves", func() { nodes[i].Close() }, 100*time.Millisecond, 0)
+
+		// It comes back, and leads again.
+		check("a node joins", func() { nodes[i] = startNode(t, b, name, nil) }, 200*time.Millisecond, 200*time.Millisecond)
+		equal(t, "the leader", nodes[leader()].Status().Name, name)
+
+		// It is cut off, and comes back.
+		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, time.Second, time.Second)
+		check("the leader comes back", func() { nodes[i].bus.Cut(false) }, 2*time.Second, 2*time.Second)
+
+		// Jobs are spread.
+		led := map[string]bool{}
+		for j := range 40 {
+			job := fmt.Sprint("job", j)
+			watchLeaders(nodes, job, 4*time.Second)
+			for _, name := range leaders(nodes, job) {
+				led[name] = true
+			}
+		}
+		if len(led) < 3 {
+			t.Errorf("40 jobs are led by %v", led)
+		}
+	})
+}
+
+// A node that does not do a job does not lead it.
+func TestOnlyNodesThatAskLead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "a", "b", "c", "d")
+		for i := range 10 {
+			job := fmt.Sprint("job", i)
+			watchLeaders(nodes[3:], job, 10*time.Second)
+			if !nodes[3].Leads(job) {
+				t.Errorf("the only node for %s does not lead", job)
+			}
+		}
+	})
+}

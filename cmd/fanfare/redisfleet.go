@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fanfare/bridge/redis"
+	"fanfare/cluster"
+	"fanfare/engine"
+	"fanfare/transport"
+)
+
+// redisFleet is what the bridge to Redis needs where events go to a backplane, or nil without one.
+func redisFleet(b *backplane, srv *transport.Server) *redis.Fleet {
+	if b == nil {
+		return nil
+	}
+	return &redis.Fleet{
+		Leads:   b.node.Leads,
+		Publish: messagePublisher(srv, true, redis.ErrTooLarge),
+		Again:   temporary,
+		Newest: func(ctx context.Context, key string, n int) ([]string, error) {
+			return b.newestIDs(ctx, srv.Engine(), key, n)
+		},
+	}
+}
+
+// caughtUpPoll is how often newestIDs looks whether the node has read what is stored.
+const caughtUpPoll = 20 * time.Millisecond
+
+// newestIDs returns the publishers' ids of up to n of the newest events of a key in the log.
+func (b *backplane) newestIDs(ctx context.Context, eng *engine.Engine, key string, n int) ([]string, error) {
+	for { // what another node has stored is known when this one has read it
+		if s := b.node.Status(); s.Connected && s.Behind == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(caughtUpPoll):
+		}
+	}
+	partition := cluster.PartitionOf(key, b.log.Partitions())
+	end := eng.Applied(partition)
+	events, err := b.node.Older(ctx, engine.Missing{Partition: partition, Key: key, Epoch: end.Epoch, Through: end.Seq, Newest: n})
+	if errors.Is(err, cluster.ErrTooOld) {
+		err = fmt.Errorf("%w: %w", redis.ErrTooOld, err)
+	}
+	var ids []string
+	for _, e := range events {
+		if at, length := e.ID(); e.OwnID() && length > 0 {
+			ids = append(ids, string(e.Bytes()[at:at+length]))
+		}
+	}
+	return ids, err
+}
