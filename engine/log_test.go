@@ -144,7 +144,7 @@ func TestLogMissingOfOneKey(t *testing.T) {
 	}
 	s := subscribe(t, e, logID(0, 20), "a", "b")
 	m := s.Missing()
-	want(t, "missing", m, []Missing{{Key: "a", After: 20, Through: 32}})
+	want(t, "missing", m, []Missing{{Key: "a", Epoch: testEpoch, After: 20, Through: 32}})
 	var events []*Event
 	for seq := m[0].After + 1; seq <= m[0].Through; seq++ {
 		if key(seq) == "a" {
