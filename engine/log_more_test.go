@@ -50,6 +50,19 @@ func TestLogPartitions(t *testing.T) {
 		t.Error(err)
 	}
 
+	// A notice in partition 1 reaches those who come back to a key that exists, and is missing for others.
+	before := positions(subscribe(t, e, "", "b"))
+	hole := logEntry(1, 20, "*")
+	hole.Frame.Notice = true
+	if err := e.Apply(hole); err != nil {
+		t.Fatal(err)
+	}
+	applyTo(t, e, 1, 21, "b")
+	_, got = resumed(t, e, before, "b")
+	want(t, "a notice", got, []string{"*20", "b21"})
+	want(t, "a notice for a new key", len(subscribe(t, e, before, "b-new").Missing()), 1)
+	id = positions(subscribe(t, e, "", "b", "c"))
+
 	// An epoch of partition 1: its notice comes once for both keys.
 	s = subscribe(t, e, id, "b", "b2", "a")
 	drain(s)
