@@ -20,7 +20,7 @@ import (
 // documents are those whose commands are run. The plugin's are run by its own tests, recipes by TestRecipes.
 var documents = []string{
 	"../README.md", "../CONTRIBUTING.md", "architecture.md", "benchmarks.md", "configuration.md", "embed.md", "fanload.md", "nats.md", "operations.md",
-	"performance.md", "protocol.md", "redis.md", "schedule.md", "securing.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
+	"performance.md", "protocol.md", "redis.md", "scaling.md", "schedule.md", "securing.md", "shell.md", "testing.md", "../bench/README.md", "../bench/peers/README.md", "../loadtest/README.md",
 }
 
 // how says what is done with a command that begins with start. Others are run as they stand, but for the ports of the server,

@@ -90,33 +90,43 @@ func TestContributingNamesWhatExists(t *testing.T) {
 	}
 }
 
-// TestThreatModelNamesWhatExists checks the tests and the settings that the threat model relies on.
-func TestThreatModelNamesWhatExists(t *testing.T) {
-	text := read(t, "threat-model.md")
+// TestPromisesNameWhatExists checks the tests and the settings that the threat model and the promises of a fleet rely on.
+func TestPromisesNameWhatExists(t *testing.T) {
 	known, settings := testNames(t), read(t, "configuration.md")
-	tests := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(text, -1)
-	for _, m := range tests {
-		if !known[m[1]] {
-			t.Errorf("threat-model.md names %s, which is not a test", m[1])
+	for _, page := range []struct {
+		file            string
+		head            string // of the table whose rows need tests
+		tests, settings int    // at least
+	}{
+		{"threat-model.md", "| from where | attack | what defends it | tests that show it |\n|---|---|---|---|\n", 40, 15},
+		{"scaling.md", "| promise | modes | tests that show it |\n|---|---|---|\n", 30, 15},
+	} {
+		text := read(t, page.file)
+		tests := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(text, -1)
+		for _, m := range tests {
+			if !known[m[1]] {
+				t.Errorf("%s names %s, which is not a test", page.file, m[1])
+			}
 		}
-	}
-	named := 0
-	for _, m := range regexp.MustCompile("`([a-z]+[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
-		named++
-		if !strings.Contains(settings, "\n| `"+m[1]+"` |") {
-			t.Errorf("threat-model.md names %s, which is not a setting", m[1])
+		named := 0
+		for _, m := range regexp.MustCompile("`([a-z]+[A-Z]\\w*)(?:: [\\w ]+)?`").FindAllStringSubmatch(text, -1) {
+			if named++; !strings.Contains(settings, "\n| `"+m[1]+"` |") && m[1] != "maxUnavailable" { // a value of the Helm chart
+				t.Errorf("%s names %s, which is not a setting", page.file, m[1])
+			}
 		}
-	}
-	if len(tests) < 40 || named < 15 {
-		t.Errorf("only %d tests and %d settings: the patterns do not find them", len(tests), named)
-	}
-	// A row without a test is a promise that nothing keeps.
-	_, table, _ := strings.Cut(text, "\n|---|---|---|---|\n")
-	table, _, _ = strings.Cut(table, "\n\n")
-	for line := range strings.Lines(table) {
-		cells := strings.Split(line, "|")
-		if shown := cells[len(cells)-2]; !strings.Contains(shown, "`Test") {
-			t.Errorf("threat-model.md: no test shows this: %s", line)
+		if len(tests) < page.tests || named < page.settings {
+			t.Errorf("%s: only %d tests and %d settings: the patterns do not find them", page.file, len(tests), named)
+		}
+		// A row without a test is a promise that nothing keeps.
+		_, table, found := strings.Cut(text, page.head)
+		if table, _, _ = strings.Cut(table, "\n\n"); !found {
+			t.Errorf("%s has no table that begins with %s", page.file, page.head)
+		}
+		for line := range strings.Lines(table) {
+			cells := strings.Split(strings.TrimSpace(line), "|")
+			if shown := cells[len(cells)-2]; !strings.Contains(shown, "`Test") {
+				t.Errorf("%s: no test shows this: %s", page.file, line)
+			}
 		}
 	}
 }

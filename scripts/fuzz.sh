@@ -8,9 +8,11 @@ fuzztime=${FUZZTIME:-5s}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-# `go test -list` prints a package's targets and then its "ok" line. Each line of the result: package and target.
-listing=$(go test -list '^Fuzz' ./...)
-targets=$(awk '/^Fuzz/ { name[n++] = $1 } /^ok/ { for (i = 0; i < n; i++) print $2, name[i]; n = 0 }' <<<"$listing")
+# Each line: package and target. They are found in the text: `go test -list` would build every test of the module, and run each TestMain.
+targets=$(go list -f '{{range .TestGoFiles}}{{$.ImportPath}} {{$.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$.ImportPath}} {{$.Dir}}/{{.}}{{"\n"}}{{end}}' ./... |
+    while read -r package file; do
+        [ -z "$package" ] || sed -n "s|^func \(Fuzz[A-Z0-9_][A-Za-z0-9_]*\)(.*|$package \1|p" "$file"
+    done)
 [ -n "$targets" ] || { echo "no fuzz target found" >&2; exit 1; }
 
 # fuzz PACKAGE TARGET LOG runs a target. A pattern that matches none is a success to `go test`, and a failure here.

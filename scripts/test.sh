@@ -94,7 +94,7 @@ check_platforms() {
 # race_test PACKAGE... runs the tests of one package at a time: some hold thousands of sockets, or all the memory they may.
 race_test() { go_test -race -count=1 -p 1 -timeout "$timeout" "$@"; }
 
-# Three lanes, so that one waits for its programs while another one computes.
+# Lanes, so that one waits for its programs while another one computes.
 test_race_libraries() {
     local packages
     packages=$(go list ./... | grep -vE "$of_programs")
@@ -102,15 +102,15 @@ test_race_libraries() {
     race_test $packages
 }
 test_race_commands() { race_test ./cmd/...; }
-readonly of_programs='^fanfare(/(abuse|cmd|deploy|docs|scripts)(/|$)|$)'
+readonly of_programs='^fanfare(/(abuse|chaos|cmd|deploy|docs|scripts)(/|$)|$)'
 
 # These run the binary, as it is released, and have hardly any code of their own: the race detector would find races of attackers
 # and readers only, for twice the processor time. In the long form it is in the binary that abuse attacks.
-test_documents() {
-    if [ -n "${FANFARE_LONG:-}" ]; then race_test ./abuse/... ./deploy/... ./docs/... ./scripts/...; else
-        go_test -count=1 -p 1 -timeout "$timeout" ./abuse/... ./deploy/... ./docs/... ./scripts/...
-    fi
+run_programs() {
+    if [ -n "${FANFARE_LONG:-}" ]; then race_test "$@"; else go_test -count=1 -p 1 -timeout "$timeout" "$@"; fi
 }
+test_documents() { run_programs ./abuse/... ./deploy/... ./docs/... ./scripts/...; }
+test_chaos() { run_programs ./chaos/...; }
 
 # Tests of allocations, stacks, memory and delays depend on the race detector, which changes all of these. They run once more without
 # it, and no others: scripts/without_race.sh says which. Packages with programs run the programs without it anyway.
@@ -181,7 +181,7 @@ step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
 step "import arrows, sizes and names of files" go_test -count=1 .
 step "static checks: vet, the other systems, staticcheck, govulncheck; npm packages" side_by_side install_npm_packages check_vet check_staticcheck check_vulnerabilities
-step "tests with the race detector; the Egg plugin; documents, attacks; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_commands test_documents test_egg_plugin test_programs
+step "tests with the race detector; the Egg plugin; documents, attacks, chaos; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_commands test_chaos test_documents test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 [ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh

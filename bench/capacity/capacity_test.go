@@ -179,3 +179,23 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
+
+// TestDocument: docs/scaling.md shows what the program prints.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/scaling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?m)^\\$ go run ./bench/capacity (.*)\n((?:  .*\n)+)").FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 3 {
+		t.Errorf("%d examples", len(examples))
+	}
+	for _, m := range examples {
+		printed := output(t, m[1])
+		for line := range strings.Lines(m[2]) {
+			if !strings.Contains(printed, line) {
+				t.Errorf("%s does not print %q", m[1], line)
+			}
+		}
+	}
+}
