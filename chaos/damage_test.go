@@ -166,6 +166,23 @@ func TestWentBack(t *testing.T) {
 			copyFolder(f.t, old, f.broker.Folder)
 			f.broker.Start()
 		},
+		"old snapshot restored, and the nodes restarted": func(f *natsFleet) {
+			f.broker.Kill()
+			old := filepath.Join(f.t.TempDir(), "old")
+			copyFolder(f.t, f.broker.Folder, old)
+			f.broker.Start()
+			f.flows(20)
+			f.broker.Kill()
+			for _, n := range f.nodes {
+				n.Kill()
+			}
+			f.must(os.RemoveAll(f.broker.Folder))
+			copyFolder(f.t, old, f.broker.Folder)
+			f.broker.Start()
+			for i := range f.nodes {
+				f.restart(i)
+			}
+		},
 		"tail truncated": func(f *natsFleet) {
 			f.broker.Kill()
 			block := f.block()
@@ -194,7 +211,7 @@ func TestWentBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newNATSFleet(t, 1, 2)
+			f := newNATSFleet(t, 1, 2, "--data-dir", "DIRECTORY") // in which each node keeps how far it has read
 			f.start(load{})
 			f.flows(20)
 			fault(f)

@@ -69,6 +69,10 @@ func (f *fleet) addNode(args ...string) *proctest.Server {
 func (f *fleet) addServer(s *proctest.Server) *proctest.Server {
 	f.t.Helper()
 	s.T = f.t
+	if i := slices.Index(s.Args, "DIRECTORY"); i >= 0 { // one for each node
+		s.Args = slices.Clone(s.Args)
+		s.Args[i] = f.t.TempDir()
+	}
 	s.Args = append(s.Args, "--log-format", "json", "--ping-interval", "1s")
 	s.Start()
 	f.nodes = append(f.nodes, s)

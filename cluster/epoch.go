@@ -38,7 +38,7 @@ import (
 //
 // The entry must outlive retention. So one node repeats it now and then, with the sequence at which the epoch began.
 //
-// What nobody can see: the log goes back while no node runs. Then no node knows what was stored.
+// What a node sees only with Options.Memory: the log goes back while no node runs.
 
 // epochBit is the highest bit of every epoch: it is set and none above it, as the engine's epochs are.
 const epochBit = 61

@@ -47,6 +47,10 @@ type Options struct {
 	EpochNotice func() engine.Frame
 	// HoleNotice makes the frame that tells connected clients that the log has lost entries.
 	HoleNotice func() engine.Frame
+	// Memory is a file in which the node keeps the newest place of the log that it knows, over its restarts. So it notices a
+	// log that was restored from a backup while no node was running. MemoryOf identifies the log: what was written for
+	// another one does not count. "": none.
+	Memory, MemoryOf string
 }
 
 func (o Options) withDefaults() Options {
@@ -154,6 +158,7 @@ func newNode(o Options, follow follower) *Node {
 	n.queue.init(n)
 	n.older.init(n)
 	n.fleet.init(n)
+	n.recall()
 	return n
 }
 
@@ -165,6 +170,9 @@ func (n *Node) Start() {
 		}
 		n.spawn(n.older.run)
 		n.spawn(n.repeatEpochs)
+		if n.o.Memory != "" {
+			n.spawn(n.remember)
+		}
 		n.fleet.start()
 	})
 }

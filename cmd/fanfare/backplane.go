@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -51,11 +52,25 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 	o := nodeOptions(c)
 	o.EpochNotice, o.HoleNotice = notice("epoch"), notice("log")
 	o.Name, o.Engine, o.Log, o.Bus, o.Logger, o.Registerer = name, eng, log, bus, logger, b.metrics
+	if c.DataDir != "" && c.Backplane != config.BackplaneEmbedded { // which has its own record of what it has confirmed
+		o.Memory, o.MemoryOf = filepath.Join(c.DataDir, memoryFile), describeLog(c)
+	}
 	if b.node, err = cluster.NewNode(o); err != nil {
 		log.Close()
 		return nil, err
 	}
 	return b, nil
+}
+
+// memoryFile is the file in dataDir that keeps the newest place of the log over restarts.
+const memoryFile = "known"
+
+// describeLog identifies the log among those that the node may have had.
+func describeLog(c *config.Config) string {
+	if c.Backplane == config.BackplaneNATS {
+		return "nats " + c.NATSStream
+	}
+	return "redis " + c.RedisPrefix
 }
 
 // openLog makes the log of the settings, and the bus, which is nil if there can be no other nodes.
