@@ -89,7 +89,7 @@ var arrows = map[string]struct{ own, others []string }{
 		},
 	},
 	"cmd/fanfare": {
-		own: []string{"transport", "auth", "bridge", "cluster", "engine", "codec", "internal/flagvalue"},
+		own: []string{"transport", "auth", "bridge", "cluster", "engine", "codec", "internal/flagvalue", "internal/redisconn"},
 		others: []string{
 			"github.com/alecthomas/kong", "github.com/goccy/go-yaml", "github.com/fsnotify/fsnotify", "github.com/coreos/go-systemd/v22",
 			"github.com/prometheus/client_golang",

@@ -126,7 +126,7 @@ func (f *fleet) start(l load) {
 		keys = append(keys, record.Broadcast)
 	}
 	for i, key := range keys {
-		pc := publish.Config{Key: key, Nodes: admins, Book: &f.book, Run: f.name, Size: l.size, Pause: l.pause, First: i, GiveUp: l.giveUp}
+		pc := publish.Config{Key: key, Nodes: admins, Book: &f.book, Token: f.nodes[0].Token, Run: f.name, Size: l.size, Pause: l.pause, First: i, GiveUp: l.giveUp}
 		if key == record.Broadcast {
 			pc.Pause *= 4
 		}

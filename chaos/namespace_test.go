@@ -108,7 +108,8 @@ func newSites(t *testing.T) (*natsFleet, *network) {
 		at := n.exec(i)
 		listen, admin := n.clientAddr(i)+":8080", n.clientAddr(i)+":8081"
 		args := append(append(at[1:], binary), natsArgs(f.cluster.URL(), 3)...)
-		f.addServer(&proctest.Server{Binary: at[0], Args: append(args, "--listen", listen, "--admin", admin)})
+		const token = "a-token-of-a-test-0123456789abcdef" // the server wants one, because its publish API is not on loopback
+		f.addServer(&proctest.Server{Binary: at[0], Args: append(args, "--listen", listen, "--admin", admin), Token: token, Env: []string{"FANFARE_PUBLISH_TOKEN=" + token}})
 	}
 	return f, n
 }

@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
 	"fanfare/internal/test/proctest"
 )
@@ -17,7 +19,8 @@ import (
 // the kernel has written by itself, but nothing that only the page cache has.
 type disk struct {
 	t      *testing.T
-	image  string
+	dir    string
+	image  string // the file
 	Folder string // where it is mounted
 	losses int
 }
@@ -33,7 +36,7 @@ func (d *disk) run(args ...string) {
 func newDisk(t *testing.T, size int64) *disk {
 	t.Helper()
 	dir := t.TempDir()
-	d := &disk{t: t, image: filepath.Join(dir, "image-0"), Folder: filepath.Join(dir, "disk")}
+	d := &disk{t: t, dir: dir, image: filepath.Join(dir, "image-0"), Folder: filepath.Join(dir, "disk")}
 	if err := os.Mkdir(d.Folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -57,14 +60,21 @@ func (d *disk) losePower(processes ...*proctest.Process) {
 	for _, p := range processes { // all at once: none may write or answer after another one has stopped
 		p.Signal(syscall.SIGSTOP)
 	}
+	for _, p := range processes {
+		eventually.True(d.t, "the process is stopped", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Cmd.Process.Pid))
+			return err == nil && strings.Contains(string(stat), ") T ")
+		})
+	}
 	d.losses++
-	after := fmt.Sprintf("%s-%d", d.image, d.losses)
+	after := filepath.Join(d.dir, fmt.Sprintf("image-%d", d.losses))
 	d.run("cp", "--sparse=always", d.image, after)
 	for _, p := range processes {
 		p.Kill()
 	}
 	d.run("umount", d.Folder)
 	d.run("mount", "-o", "loop", after, d.Folder)
+	d.image = after // the next loss is one of this disk
 }
 
 // TestPowerLoss: what was confirmed with fsync group or always is there after a power loss, and no client gets a gap. Otherwise an
@@ -87,7 +97,7 @@ func TestPowerLoss(t *testing.T) {
 			}
 			id(0)
 			s := f.addServer(&proctest.Server{Binary: proctest.Tool(t, "unshare"), Args: []string{"-m", "sh", "-c", `mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"`, boot,
-				binary, "--backplane", "embedded", "--data-dir", filepath.Join(d.Folder, "data"), "--fsync", fsync}})
+				binary, "--backplane", "embedded", "--data-dir", filepath.Join(d.Folder, "data"), "--fsync", fsync, "--retention-bytes", "64MiB"}})
 			f.start(load{pause: 20 * time.Millisecond, size: 1000})
 			for i := range 3 {
 				f.flows(50)
@@ -130,7 +140,7 @@ func TestPowerLoss(t *testing.T) {
 // brokerOn is a broker whose folder is on the disk, with two nodes. jetstream is more text for that part of its configuration.
 func brokerOn(t *testing.T, d *disk, jetstream string) *natsFleet {
 	t.Helper()
-	return newNATSFleetOn(t, &natstest.Server{T: t, Folder: filepath.Join(d.Folder, "nats"), JetStream: jetstream}, 2)
+	return newNATSFleetOn(t, &natstest.Server{T: t, Folder: filepath.Join(d.Folder, "nats"), JetStream: jetstream}, 2, "--retention-bytes", "32MiB")
 }
 
 // TestFullDisk: a broker whose disk is full confirms nothing, and goes on when there is space again.

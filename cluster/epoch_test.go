@@ -34,6 +34,7 @@ func TestNodesThatStartAtTheSameTimeBeginOneEpoch(t *testing.T) {
 		}
 		for p := range 3 {
 			equal(t, "epochs", epochs(b, p), 1)
+			equal(t, "the condition of the epoch's entry", b.Messages(p)[0].After, 1) // compare and set
 		}
 		for _, n := range nodes[1:] {
 			equal(t, "a node's epoch", n.rec.currentEpoch(), nodes[0].rec.currentEpoch())
@@ -103,6 +104,7 @@ func TestLogGoesBack(t *testing.T) {
 				}
 			})
 		}},
+		{"restored completely", func(b *memlog.Broker, a, c *testNode) { restart(b, b.Restore) }},
 		{"not synced", func(b *memlog.Broker, a, c *testNode) { restart(b, func() { b.LoseSync(0) }) }},
 		{"known only to the other node", func(b *memlog.Broker, a, c *testNode) {
 			a.log.Cut(true) // it still hears on the bus what c knows
@@ -147,6 +149,19 @@ func TestLogGoesBack(t *testing.T) {
 				time.Sleep(time.Minute)
 				equal(t, "the epoch after a minute", a.rec.currentEpoch(), began)
 				agreeOn(t, a.rec, other.rec)
+
+				// A node that starts now reads only the present epoch.
+				d := startNode(t, b, "d", nil)
+				d.settle(t)
+				agreeOn(t, a.rec, d.rec)
+				equal(t, "the new node's epoch", d.rec.currentEpoch(), a.rec.currentEpoch())
+				var present []string
+				for _, each := range a.rec.records() {
+					if each.pos.Epoch == a.rec.currentEpoch() && each.data != "EPOCH" {
+						present = append(present, each.data)
+					}
+				}
+				equal(t, "the new node has", d.rec.data(), strings.Join(present, " "))
 			})
 		})
 	}
@@ -255,4 +270,27 @@ func (l alwaysUnsynced) State(ctx ctx, partition int) (cluster.State, error) {
 	s, err := l.Log.State(ctx, partition)
 	s.Unsynced = true
 	return s, err
+}
+
+// While nothing is published, the entry of the epoch is repeated by one node, so that retention does not remove the last one.
+func TestEpochIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a, c := startNode(t, b, "a", nil), startNode(t, b, "c", nil)
+		a.settle(t)
+		c.settle(t)
+		began := a.rec.currentEpoch()
+		for range 10 {
+			before := b.Last(0)
+			time.Sleep(5 * time.Minute) // ReadBack
+			if n := b.Last(0) - before; n < 1 || n > 3 {
+				t.Errorf("%d entries in five minutes, want about 2", n)
+			}
+			b.Purge(0, before+1)
+		}
+		equal(t, "the epoch", a.rec.currentEpoch(), began)
+		d := startNode(t, b, "d", nil)
+		d.settle(t)
+		equal(t, "the epoch of a node that starts", d.rec.currentEpoch(), began)
+	})
 }

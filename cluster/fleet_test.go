@@ -264,7 +264,7 @@ func TestLeads(t *testing.T) {
 		equal(t, "the leader", nodes[leader()].Status().Name, name)
 
 		// It is cut off, and comes back.
-		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, 4*time.Second, time.Second)
+		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, time.Second, time.Second)
 		check("the leader comes back", func() { nodes[i].bus.Cut(false) }, 2*time.Second, 2*time.Second)
 
 		// Jobs are spread.

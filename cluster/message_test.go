@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"fanfare/engine"
 )
@@ -115,4 +116,18 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("the header %q is read as %q, the payload %q as %q", header, again, data, e.Frame.Bytes)
 		}
 	})
+}
+
+func TestNewEpochsAscend(t *testing.T) {
+	last := uint64(0)
+	for range 1000 {
+		epoch := newEpoch(last)
+		if epoch <= last || epoch>>epochBit != 1 {
+			t.Fatalf("%x after %x", epoch, last)
+		}
+		last = epoch
+	}
+	if d := time.Since(beganAt(newEpoch(0))); d < 0 || d > time.Minute {
+		t.Errorf("an epoch of now began %s ago", d)
+	}
 }

@@ -147,10 +147,7 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 		if s.span.covers(epoch, after, m.Through, m.Newest) {
 			events = s.span.part(after, m.Through)
 			o.mu.Unlock()
-			if k.rewind() {
-				events = trim(events, m)
-			}
-			return events, result, nil
+			return since(events, m.Since), result, nil
 		}
 		if s.span.epoch == epoch && after+1 < s.span.first {
 			o.mu.Unlock()
@@ -196,16 +193,12 @@ func (o *older) widen(f *flight, after, through uint64) {
 	}
 }
 
-// trim applies Since and Newest exactly: shared results have events from the beginning of the second on.
-func trim(events []*engine.Event, m engine.Missing) []*engine.Event {
-	if !m.Since.IsZero() {
-		since := m.Since.UnixNano()
-		events = events[sort.Search(len(events), func(i int) bool { return events[i].At() >= since }):]
+// since drops what was stored before a time: shared results have events from the beginning of its second on.
+func since(events []*engine.Event, t time.Time) []*engine.Event {
+	if t.IsZero() {
+		return events
 	}
-	if m.Newest > 0 && len(events) > m.Newest {
-		events = events[len(events)-m.Newest:]
-	}
-	return events
+	return events[sort.Search(len(events), func(i int) bool { return events[i].At() >= t.UnixNano() }):]
 }
 
 // fly waits for a turn and fetches what the span lacks.

@@ -257,6 +257,13 @@ func TestQueuedBroadcast(t *testing.T) {
 		b.Up()
 		a.must(t, broadcast("7"))
 		equal(t, "stored", stored(b, 0), "1 2 3 4 5 6 7")
+
+		b.Down()
+		a.publish(broadcast("8"))
+		b.Up() // the queue looks again only later, and the reader agrees before it
+		time.Sleep(time.Millisecond)
+		a.must(t, event("m", "9"))
+		equal(t, "stored", stored(b, 0), "1 2 3 4 5 6 7 8 9")
 	})
 }
 

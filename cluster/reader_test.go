@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +122,9 @@ func TestReaderComesBackAfterEachFault(t *testing.T) {
 				equal(t, "the node has", a.rec.data(), c.want)
 				checkRecords(t, a.rec)
 				equal(t, "behind", a.Status().Behind, 0)
+				a.rec.mu.Lock()
+				defer a.rec.mu.Unlock()
+				equal(t, "the engine's watermark", a.rec.applied[0], b.Last(0))
 			})
 		})
 	}
@@ -173,5 +177,44 @@ func TestBackOff(t *testing.T) {
 		b.PutForeign("k", []byte("1"))
 		time.Sleep(time.Second)
 		equal(t, "the node has, a second later", a.rec.data(), "1")
+	})
+}
+
+// deaf is a log whose first Read hears nothing, as one whose server has forgotten the reader.
+type deaf struct {
+	cluster.Log
+	reads *atomic.Int64
+}
+
+func (l deaf) Read(ctx ctx, partition int, after uint64, handle func(*cluster.Entry) error, idle func(uint64)) error {
+	if l.reads.Add(1) == 1 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return l.Log.Read(ctx, partition, after, handle, idle)
+}
+
+func TestReaderGivesUpASilentLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a := startNode(t, b, "a", func(o *cluster.Options) { o.Log = deaf{o.Log, new(atomic.Int64)} })
+		a.settle(t)
+		b.PutForeign("k", []byte("1"))
+		time.Sleep(12 * time.Second)
+		equal(t, "the node has", a.rec.data(), "1")
+	})
+}
+
+// An entry that cannot be read is passed, also if it is the last one.
+func TestInvalidEntryIsPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a := startNode(t, b, "a", nil)
+		a.settle(t)
+		b.PutForeign("k", []byte("\xff"))
+		synctest.Wait()
+		a.rec.mu.Lock()
+		defer a.rec.mu.Unlock()
+		equal(t, "the engine's watermark", a.rec.applied[0], b.Last(0))
 	})
 }

@@ -194,8 +194,7 @@ func (e *Engine) SetEpoch(partition int, epoch, seq uint64, notice Frame) {
 	list := *p.generations.Load()
 	list = append(list[max(0, len(list)-keptGenerations+1):len(list):len(list)], g)
 
-	// Floors first: whoever sees the generation sees that the engine has nothing up to its beginning.
-	p.follows.Store(g.first)
+	// The epoch first, then its notice, then the watermark.
 	racePoint()
 	p.generations.Store(&list)
 	racePoint()

@@ -13,7 +13,7 @@ func (k *key) raiseFloor(ev *Event) {
 
 // floorIn returns the floor of a key: no event of the key above it has left the ring, or was never there.
 func (k *key) floorIn(part *readPosition) uint64 {
-	return max(k.extra.Load().floor.Load(), part.p.follows.Load())
+	return max(k.extra.Load().floor.Load(), part.p.follows.Load(), part.generation.first)
 }
 
 // keptEvents is what a ring keeps after a position.

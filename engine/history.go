@@ -83,6 +83,7 @@ func (k *key) evict(e *Engine, end uint64, more func(oldest *Event) bool) {
 			}
 			racePoint()
 			if slot.CompareAndSwap(ev, tombstone) {
+				racePoint()
 				k.release(e, ev)
 				r.oldest.CompareAndSwap(o, o+1)
 			}

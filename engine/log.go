@@ -42,7 +42,7 @@ type partition struct {
 	// applied is the watermark: every event up to this position is in its ring. Only the writer stores it, after it has
 	// put the event into the ring and before it wakes subscribers (I13).
 	applied atomic.Uint64
-	// follows is where this engine began to follow the log: it never had the events up to this position.
+	// follows is where this engine began to follow the log, see StartAt: it never had the events up to this position.
 	follows atomic.Uint64
 	// generations lists the epochs, the newest last. The list is replaced as a whole, and never empty.
 	generations atomic.Pointer[[]generation]

@@ -345,7 +345,8 @@ func (c *logClient) checkCounts() {
 					n++
 				}
 			}
-			if n != g.missed {
+			// In partitions other than 0 each key has a copy of the notice of an epoch, which may count too.
+			if extra := g.missed - n; extra != 0 && (extra != 1 || c.parts[g.part] == 0) {
 				c.t.Errorf("client of %v: %d events are missing, but the gap is %+v", c.keys, n, g)
 			}
 		}

@@ -178,6 +178,9 @@ func (part *readPosition) watermark() uint64 {
 func (s *Subscriber) startFreshInLog(slot int32) {
 	part := &s.log.parts[slot]
 	part.pos = part.watermark()
+	if part.pos > part.p.applied.Load() {
+		part.ahead = part.pos // the notice of the epoch may not be in the rings yet
+	}
 	for i := range s.log.heads {
 		if s.log.heads[i].part == slot {
 			s.resumeAt(i, part.pos)

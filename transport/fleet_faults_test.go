@@ -235,6 +235,7 @@ func (r *rig) healthLines(path string) map[string]string {
 // TestFleetHealth: a server that has not read the log is not ready; one that has lost the broker is, unless
 // ReadyNeedsBroker says otherwise; and both say how they stand to the log.
 func TestFleetHealth(t *testing.T) {
+	plainOnly(t)
 	f := startFleet(t, fleetOptions{nodes: 1})
 	n := f.nodes[0]
 	if got := n.healthLines("/readyz"); got["status"] != "200" || got["first"] != "ok" || got["broker"] != "connected" || got["behind"] != "0" || got["queued"] != "0" || got["node"] != "node-1" {

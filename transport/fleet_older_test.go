@@ -1,9 +1,11 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,7 +85,16 @@ func TestOlderRewind(t *testing.T) {
 // goroutines.
 func TestOlderStorm(t *testing.T) {
 	const clients = 500
-	f := startFleet(t, fleetOptions{nodes: 1, rigOptions: rigOptions{Engine: smallRings}})
+	var calls atomic.Int64
+	o := rigOptions{Engine: smallRings}
+	o.prepare = func(s *Server) {
+		node := s.settings.Load().Backplane
+		s.streams.Follow(func(ctx context.Context, m engine.Missing) ([]*engine.Event, error) {
+			calls.Add(1)
+			return node.Older(ctx, m)
+		})
+	}
+	f := startFleet(t, fleetOptions{nodes: 1, rigOptions: o})
 	n := f.nodes[0]
 	ids := f.fill("k", 0, 99)
 	f.broker.HoldFetches(true)
@@ -107,6 +118,9 @@ func TestOlderStorm(t *testing.T) {
 	}
 	if n := f.broker.Fetches() - fetches; n > 2 {
 		t.Errorf("%d fetches", n)
+	}
+	if n := calls.Load(); n != 2 {
+		t.Errorf("the node was asked %d times for 2 ranges", n)
 	}
 	// Those who come a little later find it in memory.
 	fetches = f.broker.Fetches()
@@ -236,6 +250,7 @@ func TestOlderGracefulEnd(t *testing.T) {
 
 // TestOlderBytes: events that several streams wait to read count once, and until the last of them has read them.
 func TestOlderBytes(t *testing.T) {
+	plainOnly(t)
 	f := startFleet(t, fleetOptions{nodes: 1, broker: memlog.New(1), rigOptions: rigOptions{Engine: smallRings}})
 	n := f.nodes[0]
 	large := strings.Repeat("x", 100<<10)

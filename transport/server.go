@@ -72,6 +72,7 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	if o.Backplane != nil {
 		o.Backplane.OnQuestion(s.api.Answer)
 		streams.Follow(o.Backplane.Older)
+		streams.Meet = o.Backplane.Meet
 	}
 	streams.Run(m, s.log)
 	return s, nil

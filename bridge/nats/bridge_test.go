@@ -2,12 +2,15 @@ package nats
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"fanfare/bridge/payload"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
+	"fanfare/internal/test/wiretest"
 )
 
 // Messages become events of the keys that the rules say, once even where several rules cover a subject, and in their order.
@@ -155,5 +158,40 @@ func TestSubscriptionIsNotPermitted(t *testing.T) {
 	eventually.True(t, "an error of the permission", func() bool { return f.metric("fanfare_nats_errors_total", "permission") > 0 })
 	if log := f.log.String(); !strings.Contains(log, "natsSubjects") {
 		t.Errorf("log: %s", log)
+	}
+}
+
+// In a fleet only the node that leads subscribes, so the order is kept; the next one reports a gap first.
+func TestLeads(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	var leader atomic.Int32
+	var nodes [2]*fanfare
+	for i := range nodes {
+		nodes[i] = startFanfare(t, setup{url: broker.URL(), rules: []string{"news"}, queue: "fleet", leads: func() bool { return leader.Load() == int32(i) }})
+	}
+	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
+	p := connect(t, broker)
+	nodes[0].awaitMetric(1, "fanfare_nats_leads", "")
+	nodes[1].awaitMetric(1, "fanfare_nats_connected", "")
+	p.publish("news", "0", "1", "2")
+	for want := range 3 {
+		m := streams[0].Next()
+		if want == 0 && m.Type == "gap" { // the client has subscribed before this node
+			m = streams[0].Next()
+		}
+		if m.Data != strconv.Itoa(want) {
+			t.Errorf("%v, want %d", m, want)
+		}
+	}
+	leader.Store(1)
+	nodes[0].awaitMetric(0, "fanfare_nats_leads", "")
+	if g := streams[1].Next().Gap(t); g.Key != "news" || g.Reason != "source" {
+		t.Errorf("%+v", g)
+	}
+	eventually.Equal(t, "messages of the old leader", 3, func() float64 { return nodes[0].metric("fanfare_nats_messages_total", "") })
+	p.publish("news", "3")
+	streams[1].WantData("3")
+	if n := nodes[0].metric("fanfare_nats_messages_total", "") + nodes[1].metric("fanfare_nats_messages_total", ""); n != 4 {
+		t.Errorf("%v messages", n)
 	}
 }

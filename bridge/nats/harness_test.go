@@ -45,6 +45,7 @@ type setup struct {
 	payload       payload.Mode
 	maxEventBytes int
 	maxKeys       int
+	leads         func() bool
 }
 
 // startFanfare runs a server until the end of the test, or until stop.
@@ -61,7 +62,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 		t.Fatal(err)
 	}
 	f.bridge, err = New(Options{
-		URL: s.url, Rules: rules, Queue: s.queue, Payload: s.payload, Timeout: 2 * time.Second, Engine: f.eng,
+		URL: s.url, Rules: rules, Queue: s.queue, Leads: s.leads, Payload: s.payload, Timeout: 2 * time.Second, Engine: f.eng,
 		Publish: func(_ context.Context, messages []relay.Message) []error {
 			errs := make([]error, len(messages))
 			for i, m := range messages {

@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are the figures of a bridge.
 type metrics struct {
-	connected             prometheus.Gauge
+	connected, leads      prometheus.Gauge
 	messages, gaps        prometheus.Counter
 	reconnects            prometheus.Counter
 	connErrors, refusedBy *prometheus.CounterVec
@@ -23,6 +23,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		connected:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_nats_connected", Help: "1 while the subscriptions to NATS work."}),
+		leads:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanfare_nats_leads", Help: "1 while this server publishes what it receives from subjects: in a fleet one node does."}),
 		messages:   counter("fanfare_nats_messages_total", "Messages received from subjects, including refused ones."),
 		gaps:       counter("fanfare_nats_gaps_total", "Gaps reported to keys."),
 		reconnects: counter("fanfare_nats_reconnects_total", "Connections made after the first one."),
@@ -30,7 +31,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refusedBy:  vector("fanfare_nats_refused_total", "Messages refused, by reason.", refusals),
 	}
 	if r != nil {
-		r.MustRegister(m.connected, m.messages, m.gaps, m.reconnects, m.connErrors, m.refusedBy)
+		r.MustRegister(m.connected, m.leads, m.messages, m.gaps, m.reconnects, m.connErrors, m.refusedBy)
 	}
 	return m
 }

@@ -27,7 +27,11 @@ type Options struct {
 	Credentials string
 	// Rules are the subjects to subscribe to, and their keys.
 	Rules Rules
-	// Queue is the queue group: of all bridges with the same one, each message goes to one. "": this bridge gets all.
+	// Leads reports whether this node is the one that publishes for its fleet, which keeps the order of the messages. Only that
+	// one subscribes. nil: there is no fleet.
+	Leads func() bool
+	// Queue is the queue group: of all bridges with the same one, each message goes to one. In a fleet it keeps a message from being
+	// published twice while two nodes lead for a moment. "": this bridge gets all.
 	Queue string
 	// Payload says how messages become events.
 	Payload payload.Mode

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -82,8 +83,44 @@ func (b *Bridge) session(ctx context.Context) error {
 		<-closed
 	}()
 
+	live := sync.OnceFunc(func() { b.live(nc.ConnectedAddr()) })
+	for {
+		for !b.leads() { // a connection is ready for the time when this node leads
+			live()
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case err := <-failure:
+				return err
+			case <-closed:
+				return io.EOF
+			case <-time.After(leadPoll):
+			}
+		}
+		if err := b.serve(ctx, nc, live, failure, closed); !errors.Is(err, errNotLeading) {
+			return err
+		}
+	}
+}
+
+// errNotLeading ends the subscriptions of a node: another one of the fleet publishes now.
+var errNotLeading = errors.New("nats: another node leads")
+
+// leadPoll is how often a node asks whether it leads.
+const leadPoll = 500 * time.Millisecond
+
+// leads reports whether this server publishes what it receives.
+func (b *Bridge) leads() bool {
+	leads := b.o.Leads == nil || b.o.Leads()
+	b.metrics.leads.Set(map[bool]float64{true: 1}[leads])
+	return leads
+}
+
+// serve subscribes, and publishes what arrives until the connection fails, ctx is done, or this node does not lead any more.
+func (b *Bridge) serve(ctx context.Context, nc *natsgo.Conn, live func(), failure <-chan error, closed <-chan struct{}) error {
 	// Subscribe. What arrives waits until the gaps are reported.
 	ready := make(chan struct{})
+	subscriptions := make([]*natsgo.Subscription, len(b.o.Rules))
 	for i, r := range b.o.Rules {
 		handle := func(m *natsgo.Msg) {
 			select {
@@ -92,10 +129,11 @@ func (b *Bridge) session(ctx context.Context) error {
 			case <-closed:
 			}
 		}
+		var err error
 		if b.o.Queue == "" {
-			_, err = nc.Subscribe(r.subject, handle)
+			subscriptions[i], err = nc.Subscribe(r.subject, handle)
 		} else {
-			_, err = nc.QueueSubscribe(r.subject, b.o.Queue, handle)
+			subscriptions[i], err = nc.QueueSubscribe(r.subject, b.o.Queue, handle)
 		}
 		if err != nil {
 			return err
@@ -109,22 +147,48 @@ func (b *Bridge) session(ctx context.Context) error {
 		return err
 	default:
 	}
-	b.reportGaps(b.worked)
+	b.reportGaps(b.worked || b.o.Leads != nil) // in a fleet, another node may have published before
 	close(ready)
-	b.live(nc.ConnectedAddr())
-	select {
-	case <-ctx.Done():
-		if nc.Drain() == nil {
-			select {
-			case <-closed:
-			case <-time.After(drainTimeout + time.Second):
+	live()
+
+	tick := time.NewTicker(leadPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if nc.Drain() == nil {
+				select {
+				case <-closed:
+				case <-time.After(drainTimeout + time.Second):
+				}
+			}
+			return ctx.Err()
+		case err := <-failure:
+			return err
+		case <-closed:
+			return io.EOF
+		case <-tick.C:
+			if !b.leads() {
+				drain(subscriptions)
+				return errNotLeading
 			}
 		}
-		return ctx.Err()
-	case err := <-failure:
-		return err
-	case <-closed:
-		return io.EOF
+	}
+}
+
+// drain ends subscriptions after what the server has sent to them.
+func drain(subscriptions []*natsgo.Subscription) {
+	for _, s := range subscriptions {
+		_ = s.Drain() // it fails if the connection is closed, and then there is nothing left
+	}
+	for end := time.Now().Add(drainTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		valid := false
+		for _, s := range subscriptions {
+			valid = valid || s.IsValid()
+		}
+		if !valid {
+			return
+		}
 	}
 }
 

@@ -68,6 +68,9 @@ func (b *Bridge) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	for _, w := range b.workers {
+		if b.o.Fleet == nil {
+			w.metrics.leads.Set(1)
+		}
 		if b.o.Fleet != nil && w.source == "pubsub" {
 			w.relay = w.newRelay()
 		}
@@ -99,6 +102,20 @@ func (b *Bridge) Close() {
 		}
 		b.done.Wait()
 	}
+}
+
+// leads reports whether this server publishes what the source delivers.
+func (w *worker) leads(name string) bool {
+	fleet := w.b.o.Fleet
+	if fleet == nil {
+		return true
+	}
+	if !fleet.Leads(name) {
+		w.metrics.leads.Set(0)
+		return false
+	}
+	w.metrics.leads.Set(1)
+	return true
 }
 
 // publish publishes an event that came from the channel or stream called name. If the event is refused, it is counted and

@@ -61,10 +61,9 @@ var errNotLeading = errors.New("redis: another node leads")
 
 // runFleet reads the streams while this node leads.
 func (s *streams) runFleet(ctx context.Context, c rueidis.DedicatedClient, live func()) error {
-	fleet := s.w.b.o.Fleet
 	live()
 	for {
-		for !fleet.Leads(leadStreams) {
+		for !s.w.leads(leadStreams) {
 			s.w.metrics.streams.Set(0)
 			s.w.metrics.behind.Set(0)
 			if err := s.pause(ctx, c, leadPoll); err != nil {
@@ -142,7 +141,7 @@ func (s *streams) store(ctx context.Context, st *stream, messages []relay.Messag
 			return ctx.Err()
 		case <-time.After(pause):
 		}
-		if !fleet.Leads(leadStreams) {
+		if !s.w.leads(leadStreams) {
 			return errNotLeading
 		}
 		ids, err := fleet.Newest(ctx, st.key, len(messages)+newestEvents)

@@ -8,14 +8,15 @@ import (
 
 // metrics are the metrics of all sources, each labelled by its source.
 type metrics struct {
-	connected, streams, behind             *prometheus.GaugeVec
+	connected, leads, streams, behind      *prometheus.GaugeVec
 	messages, gaps, reconnects, connErrors *prometheus.CounterVec
 	refused                                *prometheus.CounterVec
 }
 
 // sourceMetrics are the metrics of one source.
 type sourceMetrics struct {
-	connected, streams, behind prometheus.Gauge
+	connected, leads           prometheus.Gauge
+	streams, behind            prometheus.Gauge
 	messages, gaps, reconnects prometheus.Counter
 	errors, refused            *prometheus.CounterVec
 }
@@ -29,6 +30,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		connected:  gauge("fanfare_redis_connected", "1 while the source works, 0 while it is being connected."),
+		leads:      gauge("fanfare_redis_leads", "1 while this server publishes what the source delivers: in a fleet one node does."),
 		streams:    gauge("fanfare_redis_streams", "Streams that are read."),
 		behind:     gauge("fanfare_redis_behind_entries", "Entries of streams not read yet, at the last poll."),
 		messages:   counter("fanfare_redis_messages_total", "Messages and entries read, including refused ones."),
@@ -38,15 +40,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused:    counter("fanfare_redis_refused_total", "Messages refused, by reason.", "reason"),
 	}
 	if r != nil {
-		r.MustRegister(m.connected, m.streams, m.behind, m.messages, m.gaps, m.reconnects, m.connErrors, m.refused)
+		r.MustRegister(m.connected, m.leads, m.streams, m.behind, m.messages, m.gaps, m.reconnects, m.connErrors, m.refused)
 	}
 	return m
 }
 
 func (m *metrics) source(name string) sourceMetrics {
 	s := sourceMetrics{
-		connected: m.connected.WithLabelValues(name),
-		messages:  m.messages.WithLabelValues(name), gaps: m.gaps.WithLabelValues(name), reconnects: m.reconnects.WithLabelValues(name),
+		connected: m.connected.WithLabelValues(name), leads: m.leads.WithLabelValues(name),
+		messages: m.messages.WithLabelValues(name), gaps: m.gaps.WithLabelValues(name), reconnects: m.reconnects.WithLabelValues(name),
 		errors: m.connErrors, refused: m.refused,
 	}
 	if name == "streams" {

@@ -93,13 +93,12 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 // takeOver reports whether this node publishes what the channels deliver. When it begins to, the keys that they cover get a
 // gap first: a message may have fallen between the node that led before and this one.
 func (s *subscription) takeOver() bool {
-	fleet := s.w.b.o.Fleet
-	if fleet == nil {
+	if s.w.b.o.Fleet == nil {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	leads := fleet.Leads(leadChannels)
+	leads := s.w.leads(leadChannels)
 	if leads && !s.led {
 		s.w.logger.Info("this node publishes the channels of redis for the fleet")
 		s.reportGaps("subscribe", true)

@@ -23,6 +23,7 @@ type Config struct {
 	Key   string   // record.Broadcast publishes to all keys
 	Nodes []string // where the publish API of each node is, such as http://127.0.0.1:8081
 	Book  *record.Book
+	Token string        // the nodes' publish token, or ""
 	Run   string        // makes idempotency keys unique over several runs
 	Size  int           // of the filler, in bytes
 	Pause time.Duration // between an answer and the next event
@@ -131,6 +132,9 @@ func (p *Publisher) attempt(n int64, body []byte) (id string, outcome record.Out
 	}
 	req.Header.Set("Content-Type", "text/plain")
 	req.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%s-%d", p.c.Run, p.c.Key, n))
+	if p.c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+p.c.Token)
+	}
 	req.GetBody = nil // net/http must not repeat the request by itself: the record would not know
 	resp, err := p.client.Do(req)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"fanfare/cluster"
 	"fanfare/internal/test/certtest"
@@ -86,6 +87,8 @@ func TestCluster(t *testing.T) {
 		servers = append(servers, s)
 	}
 	for i, s := range servers {
+		s.do(append([]string{"ACL", "SETUSER", "fanfare", "on", ">pw"}, strings.Fields(permissions)...)...)
+		s.do("ACL", "SETUSER", "fanfare", "+cluster")
 		s.do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 		s.do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/nodes), strconv.Itoa((i+1)*slots/nodes-1))
 		if i > 0 {
@@ -98,7 +101,8 @@ func TestCluster(t *testing.T) {
 			return strings.Contains(text, "cluster_state:ok"), fmt.Sprint(text, err)
 		})
 	}
-	a := checkLog(t, Options{URL: servers[0].URL(), Partitions: 8})
+	checkLog(t, Options{URL: "redis://fanfare:pw@" + servers[0].Addr}).Close()
+	a := checkLog(t, Options{URL: servers[0].URL(), Partitions: 8, Name: "fleet"})
 	used := 0
 	for _, s := range servers {
 		if n, _ := s.do("DBSIZE").AsInt64(); n > 0 {
@@ -108,7 +112,7 @@ func TestCluster(t *testing.T) {
 	if used < 2 {
 		t.Errorf("%d of %d nodes have partitions", used, nodes)
 	}
-	b := startLog(t, Options{URL: servers[2].URL(), Partitions: 8})
+	b := startLog(t, Options{URL: servers[2].URL(), Partitions: 8, Name: "fleet"})
 	checkBus(t, a, b)
 	// A node that restarts may have lost entries.
 	for _, s := range servers {
@@ -174,5 +178,38 @@ func TestSentinel(t *testing.T) {
 	}
 	if got := text(read(t, l, 0, 2).await(2)); got != "3 epoch 4 news=after" {
 		t.Error(got)
+	}
+}
+
+// permissions are what docs/scaling.md says a user of Redis needs.
+const permissions = "resetchannels ~{fanfare:* &fanfare:bus:* -@all +evalsha +eval +info +time +ping +xadd +xread +xrange +xrevrange +xtrim +xlen +xinfo|stream " +
+	"+exists +get +set +hget +hmget +hset +memory|usage +config|get +publish +subscribe"
+
+func TestPermissions(t *testing.T) {
+	s := startServer(t)
+	text, err := os.ReadFile("../../docs/scaling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), permissions) {
+		t.Errorf("docs/scaling.md does not have the permissions %q", permissions)
+	}
+	s.do(append([]string{"ACL", "SETUSER", "fanfare", "on", ">pw"}, strings.Fields(permissions)...)...)
+	o := Options{URL: "redis://fanfare:pw@" + s.Addr, RetentionAge: time.Hour, RetentionBytes: 1 << 20, RetentionEntries: 1000}
+	a := checkLog(t, o)
+	b := startLog(t, o)
+	checkBus(t, a, b)
+	if err := a.tick(); err != nil {
+		t.Error(err)
+	}
+	if _, err := a.SeqAt(within(t), 0, time.Now().Add(-time.Hour)); err != nil {
+		t.Error(err)
+	}
+	// Without CONFIG the log works too, and trusts no restart.
+	s.do("ACL", "SETUSER", "fanfare", "-config")
+	checkLog(t, o)
+	s.do("ACL", "SETUSER", "fanfare", "-xadd")
+	if r := put(t, a, event("news", "x"))[0]; !errors.Is(r.Err, cluster.ErrAway) || !strings.Contains(r.Err.Error(), "can't run this command") {
+		t.Errorf("without +xadd: %+v", r)
 	}
 }

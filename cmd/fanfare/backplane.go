@@ -17,6 +17,7 @@ import (
 	"fanfare/cmd/fanfare/config"
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/redisconn"
 )
 
 // backplane is this node's part in the fleet, and the log that it reads. A nil backplane is that of a server without one: its
@@ -24,6 +25,7 @@ import (
 type backplane struct {
 	node    *cluster.Node
 	log     cluster.Log
+	fleet   bool // there may be other nodes
 	name    string
 	metrics *prometheus.Registry // of the node
 }
@@ -45,7 +47,7 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 	if err != nil {
 		return nil, fmt.Errorf("backplane: %s: %w", c.Backplane, err)
 	}
-	b := &backplane{log: log, name: name, metrics: prometheus.NewRegistry()}
+	b := &backplane{log: log, fleet: bus != nil, name: name, metrics: prometheus.NewRegistry()}
 	o := nodeOptions(c)
 	o.EpochNotice, o.HoleNotice = notice("epoch"), notice("log")
 	o.Name, o.Engine, o.Log, o.Bus, o.Logger, o.Registerer = name, eng, log, bus, logger, b.metrics
@@ -82,7 +84,30 @@ func openLog(ctx context.Context, c *config.Config, logger *slog.Logger) (cluste
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := checkRedis(ctx, log); err != nil {
+		log.Close()
+		return nil, nil, err
+	}
 	return log, log.Bus(), nil
+}
+
+// checkRedis waits until Redis answers, and returns an error if it refuses this server for a reason that stays. The log in Redis logs
+// other reasons itself.
+func checkRedis(ctx context.Context, log *redis.Log) error {
+	for {
+		err := log.Check(ctx)
+		if err == nil {
+			return nil
+		}
+		if reason, hint := redisconn.Explain(err); reason == redisconn.Login || reason == redisconn.Permission {
+			return fmt.Errorf("redisURL: %s: %w", hint, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // natsOptions converts the settings of a log in JetStream.
@@ -157,6 +182,10 @@ func fleetName(c *config.Config) string {
 	return c.NATSStream
 }
 
+// meetTime is how long a node waits for the others before its listeners open. They announce themselves every second, and a node
+// that does not know them yet would not pass on a close, and count only its own streams.
+const meetTime = 1200 * time.Millisecond
+
 // settleLog is how often the log says that a node still reads back.
 const settleLog = 3 * time.Second
 
@@ -167,7 +196,18 @@ func (b *backplane) settle(ctx context.Context, logger *slog.Logger) error {
 	}
 	b.node.Start()
 	settled := make(chan error, 1)
-	go func() { settled <- b.node.Settled(ctx) }()
+	go func() {
+		met := time.After(meetTime)
+		err := b.node.Settled(ctx)
+		if err == nil && b.fleet {
+			select {
+			case <-met:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		settled <- err
+	}()
 	for began := time.Now(); ; {
 		select {
 		case err := <-settled:

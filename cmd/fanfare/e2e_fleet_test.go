@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,8 +13,11 @@ import (
 	"syscall"
 	"testing"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
+	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
 )
 
@@ -48,10 +52,20 @@ func startFleet(t testing.TB, n int, args ...string) []server {
 	for i := range nodes {
 		nodes[i] = start(t, append(slices.Clone(args), "--node-name", fmt.Sprintf("node-%d", i))...)
 	}
-	for _, s := range nodes {
-		eventually.Equal(t, "nodes of the fleet", n, func() int { return s.ask(http.MethodGet, "/countAll").Nodes })
-	}
+	awaitNodes(t, nodes...)
 	return nodes
+}
+
+// awaitNodes waits until each of the nodes knows all of them, and no other.
+func awaitNodes(t testing.TB, nodes ...server) {
+	t.Helper()
+	want := fmt.Sprintf("\nfanfare_fleet_nodes %d\n", len(nodes))
+	for _, s := range nodes {
+		eventually.Holds(t, "the node knows the fleet", func() (bool, string) {
+			_, metrics := s.Get("/metrics")
+			return strings.Contains(metrics, want), want
+		})
+	}
 }
 
 // backplanes runs a test with each broker.
@@ -118,14 +132,14 @@ func TestFleet(t *testing.T) {
 		if code := nodes[2].Stop(syscall.SIGTERM); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
-		eventually.Equal(t, "nodes of the fleet", 1, func() int { return nodes[0].ask(http.MethodGet, "/countAll").Nodes })
+		awaitNodes(t, nodes[0])
 
 		// Restarted nodes have the history, and close reaches all.
 		nodes[1].Restart()
 		nodes[2].Restart()
 		late := nodes[2].resume("news", ids[n-1])
 		late.WantData("once")
-		eventually.Equal(t, "nodes of the fleet", 3, func() int { return nodes[0].ask(http.MethodGet, "/countAll").Nodes })
+		awaitNodes(t, nodes...)
 		nodes[1].PublishText("news", "last")
 		if a := nodes[1].ask(http.MethodPost, "/close?key=news"); a.Closed != 2 || a.Nodes != 3 {
 			t.Errorf("close: %+v", a)
@@ -231,27 +245,41 @@ func TestFleetReadsRedis(t *testing.T) {
 	again.WantData("8")
 }
 
-// A channel's message is published once by a fleet.
-func TestFleetReadsRedisChannels(t *testing.T) {
-	r := startRedis(t)
-	nodes := startFleet(t, 2, "--backplane", "redis", "--redis-url", r.URL(), "--redis-channels", "news")
-	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
-	leader := -1
-	eventually.True(t, "a node leads", func() bool {
+// awaitLeader waits until one of the nodes publishes for the fleet, by this metric, and returns it. At the start both may lead
+// for a moment.
+func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
+	t.Helper()
+	polls := 0
+	eventually.True(t, "one node leads for a second", func() bool {
+		leaders := 0
 		for i, s := range nodes {
-			if s.Log.Find("this node publishes the channels of redis for the fleet") != nil {
+			if _, metrics := s.Get("/metrics"); strings.Contains(metrics, "\n"+metric+" 1\n") {
+				leaders++
 				leader = i
 			}
 		}
-		return leader >= 0
+		if polls++; leaders != 1 {
+			polls = 0
+		}
+		return polls > 200
 	})
+	return leader
+}
+
+// A message of a source without a memory is published once by a fleet, in order, and the next node that leads reports a gap.
+func testLedSource(t *testing.T, nodes []server, metric string, publish func(text string)) {
+	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
+	leader := awaitLeader(t, nodes, metric)
+	publish("begin")
 	for _, s := range streams {
-		if g := s.Next().Gap(t); g.Reason != "source" {
-			t.Errorf("%+v", g)
+		for m := s.Next(); m.Data != "begin"; m = s.Next() {
+			if g := m.Gap(t); g.Reason != "source" { // of a node that has begun to lead
+				t.Errorf("%+v", g)
+			}
 		}
 	}
 	for i := range 20 {
-		r.cli("PUBLISH", "news", strconv.Itoa(i))
+		publish(strconv.Itoa(i))
 	}
 	for _, s := range streams {
 		for i := range 20 {
@@ -262,6 +290,147 @@ func TestFleetReadsRedisChannels(t *testing.T) {
 	if g := streams[1-leader].Next().Gap(t); g.Reason != "source" || g.Key != "news" {
 		t.Errorf("%+v", g)
 	}
-	r.cli("PUBLISH", "news", "after")
+	publish("after")
 	streams[1-leader].WantData("after")
+}
+
+func TestFleetReadsRedisChannels(t *testing.T) {
+	r := startRedis(t)
+	nodes := startFleet(t, 2, "--backplane", "redis", "--redis-url", r.URL(), "--redis-channels", "news")
+	testLedSource(t, nodes, `fanfare_redis_leads{source="pubsub"}`, func(text string) { r.cli("PUBLISH", "news", text) })
+}
+
+func TestFleetReadsNATS(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	nodes := startFleet(t, 2, "--backplane", "nats", "--nats-url", broker.URL(), "--nats-subjects", "app.*.* -> {2}")
+	nc, err := natsgo.Connect(broker.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	testLedSource(t, nodes, "fanfare_nats_leads", func(text string) {
+		if err := errors.Join(nc.Publish("app.shop.news", []byte(text)), nc.Flush()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// While the broker is away streams stay open and events are refused, or kept in memory, as the settings say. fanfare pub repeats
+// what was refused. When the broker is back each event has been stored once.
+func TestFleetBrokerAway(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	args := []string{"--backplane", "nats", "--nats-url", broker.URL(), "--publish-timeout", "500ms", "--ready-without-broker=false"}
+	refuses := start(t, append(args, "--node-name", "refuses")...)
+	queues := start(t, append(args, "--node-name", "queues", "--away", "queue", "--ready-without-broker")...)
+	stream := refuses.subscribe("news")
+	queues.PublishText("news", "before")
+	broker.Kill()
+
+	eventually.Equal(t, "/readyz of the node that needs the broker", http.StatusServiceUnavailable, func() int {
+		status, _ := refuses.Get("/readyz")
+		return status
+	})
+	if status, body := queues.Get("/readyz"); status != http.StatusOK || !strings.Contains(body, "broker: disconnected") {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	if status, text := refuses.Do(http.MethodPost, "/publish?key=news", "text/plain", "refused"); status != http.StatusServiceUnavailable || !strings.Contains(text, `"code":`) {
+		t.Errorf("%d %s", status, text)
+	}
+	code, _, problem := run(t, nil, "pub", "news", "given up", "--server", refuses.Admin, "--repeat", "0s")
+	if code != 1 || !strings.Contains(problem, "repeat the request") {
+		t.Errorf("%d %s", code, problem)
+	}
+	if status, text := queues.Do(http.MethodPost, "/publish?key=news", "text/plain", "queued"); status != http.StatusAccepted || !strings.Contains(text, `"stored":false`) {
+		t.Errorf("%d %s", status, text)
+	}
+	repeated := make(chan string)
+	go func() {
+		code, _, problem := run(t, nil, "pub", "news", "repeated", "--server", refuses.Admin, "--repeat", "2m")
+		repeated <- fmt.Sprint(code, " ", problem)
+	}()
+	eventually.True(t, "pub repeats", func() bool {
+		_, metrics := refuses.Get("/metrics")
+		return strings.Contains(metrics, "\nfanfare_publish_errors_total 3\n") || strings.Contains(metrics, "\nfanfare_publish_errors_total 4\n")
+	})
+
+	broker.Start()
+	if got := <-repeated; !strings.HasPrefix(got, "0 fanfare: the log cannot be reached") {
+		t.Errorf("fanfare pub: %s", got)
+	}
+	refuses.PublishText("news", "end")
+	var got []string
+	for m := stream.Next(); m.Data != "end"; m = stream.Next() {
+		got = append(got, m.Data)
+	}
+	slices.Sort(got)
+	if want := []string{"before", "queued", "repeated"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A publish that waits for the broker when a drain begins is answered before the process ends.
+func TestFleetDrainAnswers(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	s := start(t, "--backplane", "nats", "--nats-url", broker.URL())
+	s.PublishText("news", "first")
+	broker.Pause()
+	answered := make(chan int)
+	go func() {
+		resp, err := http.Post(s.Admin+"/publish?key=news", "text/plain", strings.NewReader("waits"))
+		if err != nil {
+			t.Error(err)
+			answered <- 0
+			return
+		}
+		_ = resp.Body.Close()
+		answered <- resp.StatusCode
+	}()
+	eventually.Holds(t, "the publish is under way", func() (bool, string) { // as a connection beside that of this question
+		_, metrics := s.Get("/metrics")
+		return strings.Contains(metrics, "\nfanfare_admin_connections 2\n") || strings.Contains(metrics, "\nfanfare_admin_connections 3\n"), metrics
+	})
+	s.Signal(syscall.SIGTERM)
+	eventually.True(t, "the drain begins", func() bool { return s.Log.Find("draining: a second signal stops at once") != nil })
+	broker.Resume()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	if code := s.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// A broker that refuses the login is an error with what to do, and nothing tells the password.
+func TestBackplaneLogin(t *testing.T) {
+	broker := (&natstest.Server{T: t, Config: "authorization {users: [{user: u, password: right}]}"}).Start()
+	r := startRedis(t, "--requirepass", "right")
+	for name, args := range map[string][]string{
+		"natsCredentials": {"--backplane", "nats", "--nats-url", "nats://u:hunter2@" + broker.Addr},
+		"redisURL":        {"--backplane", "redis", "--redis-url", "redis://:hunter2@" + r.Addr},
+	} {
+		code, _, problem := run(t, nil, append(args, "--listen", "127.0.0.1:0", "--admin", "off")...)
+		if code != 1 || !strings.Contains(problem, name) || strings.Contains(problem, "hunter2") {
+			t.Errorf("%d %s", code, problem)
+		}
+	}
+}
+
+// A node that starts without its broker waits for it, says so, and stops by a signal.
+func TestBackplaneIsAway(t *testing.T) {
+	r := startRedis(t)
+	r.Kill()
+	for _, args := range [][]string{
+		{"--backplane", "nats", "--nats-url", "nats://" + proctest.FreeAddr(t)},
+		{"--backplane", "redis", "--redis-url", r.URL()},
+	} {
+		s := &proctest.Server{T: t, Binary: binary}
+		p := proctest.Start(t, s.Command(append(args, "--listen", "127.0.0.1:0", "--admin", "off")...))
+		eventually.Holds(t, "the log says what is missing", func() (bool, string) {
+			text := p.Log.String()
+			return strings.Contains(text, "trying again"), text
+		})
+		if code := p.Stop(syscall.SIGTERM); code != 0 || p.Log.Find("stopped") == nil {
+			t.Errorf("exit code %d: %s", code, p.Log)
+		}
+	}
 }

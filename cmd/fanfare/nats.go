@@ -9,9 +9,8 @@ import (
 	"fanfare/transport"
 )
 
-// newNATS makes the bridge from NATS subjects, or returns nil if there are none. In a fleet each message goes to one of its
-// nodes; a server that is alone gets all.
-func newNATS(c *config.Config, srv *transport.Server, logger *slog.Logger) (*nats.Bridge, error) {
+// newNATS makes the bridge from NATS subjects, or returns nil if there are none. In a fleet the node that leads publishes for all.
+func newNATS(c *config.Config, b *backplane, srv *transport.Server, logger *slog.Logger) (*nats.Bridge, error) {
 	if len(c.NATSSubjects) == 0 {
 		return nil, nil
 	}
@@ -23,15 +22,16 @@ func newNATS(c *config.Config, srv *transport.Server, logger *slog.Logger) (*nat
 	if err != nil {
 		return nil, err
 	}
-	queue := ""
+	queue, leads := "", (func() bool)(nil)
 	if c.Fleet() {
-		queue = "fanfare-" + fleetName(c)
+		queue, leads = "fanfare-"+fleetName(c), func() bool { return b.node.Leads("nats subjects") }
 	}
 	return nats.New(nats.Options{
 		URL:         string(c.NATSURL),
 		Credentials: c.NATSCredentials,
 		Rules:       rules,
 		Queue:       queue,
+		Leads:       leads,
 		Payload:     mode,
 		Engine:      srv.Engine(),
 		Publish:     messagePublisher(srv, c.Durable(), nats.ErrTooLarge),

@@ -119,7 +119,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	}
 
 	// Subscribe to NATS, and read the history from Redis before clients can ask for it.
-	if p.nats, err = newNATS(cfg, p.srv, p.logger); err != nil {
+	if p.nats, err = newNATS(cfg, p.backplane, p.srv, p.logger); err != nil {
 		return err
 	}
 	if p.nats != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -17,7 +18,7 @@ import (
 
 // gap is the data of an event that reports what was missed, see docs/protocol.md.
 type gap struct {
-	Key    string `json:"key"`
+	Key    string `json:"key"` // "" for null: all keys
 	Reason string `json:"reason"`
 	Missed *int64 `json:"missed"` // null: unknown
 	After  string `json:"after"`
@@ -30,7 +31,9 @@ func gapOf(m codec.Message) (g gap, ok bool) {
 		return gap{}, false
 	}
 	switch g.Reason {
-	case "history", "epoch", "unknown", "lag":
+	case "epoch", "log":
+		return g, g.Next != "" || g.Key == "" // of all keys: its id is where the stream goes on
+	case "history", "unknown", "lag":
 		return g, g.Next != ""
 	case "source": // its place among the ids of the stream may be unknown
 		return g, g.Key != ""
@@ -202,7 +205,14 @@ func (p *printer) gap(g gap) {
 		"unknown": "the server does not know the last id",
 		"lag":     "this client was too slow",
 		"source":  "the source of the key's events was unavailable, or lost some",
+		"log":     "the log of the servers has lost some",
 	}[g.Reason]
+	of := "all keys"
+	if g.Key != "" {
+		of = strconv.Quote(g.Key)
+	} else if g.Reason == "epoch" {
+		why = "the log of the servers has gone back, or was made anew"
+	}
 	var where []string
 	if g.After != "" {
 		where = append(where, "after "+clean(g.After))
@@ -214,7 +224,7 @@ func (p *printer) gap(g gap) {
 		why += " (" + strings.Join(where, ", ") + ")"
 	}
 	_ = p.flush() // print the events before it first, if both go to a terminal
-	p.say(red, "gap: %s of %q missed: %s", missed, g.Key, why)
+	p.say(red, "gap: %s of %s missed: %s", missed, of, why)
 }
 
 func (p *printer) say(color, format string, args ...any) {

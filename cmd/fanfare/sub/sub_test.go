@@ -282,21 +282,25 @@ func TestGaps(t *testing.T) {
 		"event: gap\n" + `data: {"key":"news","reason":"epoch","missed":null,"after":"d-9","next":"e-0"}` + "\n\n" +
 		"event: gap\ndata: mind it\n\n" + "event: gap\n" + `data: {"key":"news","reason":"lag","missed":1,"after":"e-1","next":"e-2"}` + "\n\n" +
 		"event: gap\n" + `data: {"key":"news","reason":"source","missed":null,"after":null,"next":null}` + "\n\n" +
-		"event: gap\nid: 5-0\n" + `data: {"key":"news","reason":"source","missed":70,"after":"5-0","next":null}` + "\n\ndata: x\n\n"
+		"event: gap\nid: 5-0\n" + `data: {"key":"news","reason":"source","missed":70,"after":"5-0","next":null}` + "\n\n" +
+		"event: gap\n" + `data: {"key":null,"reason":"epoch","missed":null,"after":null,"next":null}` + "\n\n" +
+		"event: gap\n" + `data: {"key":null,"reason":"log","missed":null,"after":null,"next":null}` + "\n\ndata: x\n\n"
 	out, notes, _, err := watch(t, Options{Raw: true, Count: 2, Quiet: true, Color: "never"}, open(body))
 	want := `-- gap: 12 events of "news" missed: the server no longer has them (after e-28, continuing at e-40)` + "\n" +
 		`-- gap: an unknown number of events of "news" missed: the server was restarted, or the key was created again (after d-9, continuing at e-0)` + "\n" +
 		`-- gap: 1 event of "news" missed: this client was too slow (after e-1, continuing at e-2)` + "\n" +
 		`-- gap: an unknown number of events of "news" missed: the source of the key's events was unavailable, or lost some` + "\n" +
-		`-- gap: 70 events of "news" missed: the source of the key's events was unavailable, or lost some (after 5-0)` + "\n"
+		`-- gap: 70 events of "news" missed: the source of the key's events was unavailable, or lost some (after 5-0)` + "\n" +
+		"-- gap: an unknown number of events of all keys missed: the log of the servers has gone back, or was made anew\n" +
+		"-- gap: an unknown number of events of all keys missed: the log of the servers has lost some\n"
 	if err != nil || out != "mind it\nx\n" || notes != want {
 		t.Errorf("%q, %q, %v; want notes %q", out, notes, err, want)
 	}
 	out, notes, _, err = watch(t, Options{JSON: true, Count: 2}, open(body))
-	if n := strings.Count(out, `"gap":{"key":"news"`); err != nil || n != 5 || strings.Count(out, "\n") != 7 || !strings.Contains(out, `"missed":null`) {
+	if n := strings.Count(out, `"gap":{"key":"news"`); err != nil || n != 5 || strings.Count(out, "\n") != 9 || !strings.Contains(out, `"missed":null`) {
 		t.Errorf("json: %s, %v", out, err)
 	}
-	if !strings.Contains(notes, "-- 2 events, 5 gaps (83 events known to be missed), 1 connection\n") {
+	if !strings.Contains(notes, "-- 2 events, 7 gaps (83 events known to be missed), 1 connection\n") {
 		t.Errorf("notes %q", notes)
 	}
 }

@@ -147,6 +147,9 @@ func (b *Broker) GoBack(partition, n int) {
 // Recreate deletes the log and makes an empty one of the same name.
 func (b *Broker) Recreate() { b.change(func() { b.create(len(b.parts)) }) }
 
+// Restore makes the log another one with the same entries, as a complete backup does.
+func (b *Broker) Restore() { b.change(func() { b.creations++ }) }
+
 // LoseSync says that entries which were confirmed may be lost, until the next epoch begins.
 func (b *Broker) LoseSync(partition int) { b.change(func() { b.parts[partition].unsynced = true }) }
 

@@ -23,6 +23,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"runtime"
@@ -93,6 +94,9 @@ type Hub struct {
 	waiting    atomic.Int64 // streams that wait for older events
 
 	OlderTimeout, IDInterval time.Duration // the constants, except in tests
+
+	// Meet waits until the engine knows the epochs of a last id, see cluster.Node.Meet. nil: it does not follow a log.
+	Meet func(ctx context.Context, keys []string, lastID string)
 
 	pinned atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
@@ -251,6 +255,9 @@ func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	c := h.config.Load()
 	st.opened = h.clock.Load()
 	st.lastWrite.Store(st.opened)
+	if req.LastID != "" && h.Meet != nil {
+		h.Meet(context.Background(), req.Keys, req.LastID)
+	}
 	if req.LastID != "" && !h.eng.IssuedID(req.LastID, len(req.Keys)) {
 		h.resumes <- struct{}{}
 		defer func() { <-h.resumes }()
