@@ -142,7 +142,7 @@ func (f *fetch) take(x *rueidis.XRangeSlice) (seq uint64, err error) {
 	f.scanned++
 	switch {
 	case f.q.All && e.Op != cluster.OpBroadcast, !f.q.All && (e.Op != cluster.OpEvent || e.Key != f.q.Key),
-		!f.q.Since.IsZero() && e.At < f.q.Since.UnixNano():
+		!f.q.Since.IsZero() && e.At/1000 < f.q.Since.UnixMicro(): // the last three digits of a time are random
 		return e.Seq, nil
 	}
 	f.bytes += int64(len(e.Frame.Bytes))
