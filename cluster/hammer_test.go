@@ -31,6 +31,8 @@ type fleetHammer struct {
 	broker *memlog.Broker
 	keys   []string
 
+	publishTimeout time.Duration
+
 	mu    sync.Mutex
 	nodes []*hammerNode
 
@@ -71,7 +73,7 @@ func (h *fleetHammer) startNode(name string, queue bool) *hammerNode {
 	}
 	node, err := cluster.NewNode(cluster.Options{
 		Name: name, Engine: n.engine, Log: n.log, Bus: n.bus, Logger: slog.New(slog.NewTextHandler(testWriter{h.t}, nil)),
-		PublishTimeout: 3 * time.Second, Queue: queue, ReadBack: 500 * time.Millisecond,
+		PublishTimeout: h.publishTimeout, Queue: queue, ReadBack: 500 * time.Millisecond,
 		EpochNotice: notice("EPOCH"), HoleNotice: notice("HOLE"),
 	})
 	if err != nil {
@@ -183,7 +185,7 @@ func (c *hammerClient) session() (done bool) {
 	defer s.Close(engine.ReasonGone)
 	c.h.resumes.Add(1)
 	for i, m := range s.Missing() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 		events, err := n.Older(ctx, m)
 		cancel()
 		s.Fill(i, events, err == nil)
@@ -451,6 +453,10 @@ func (h *fleetHammer) run(t *testing.T, partitions int, d time.Duration, queue b
 	h.t, h.broker, h.stop = t, memlog.New(partitions), make(chan struct{})
 	h.broker.Window = time.Minute
 	h.published.results = map[string][]cluster.Result{}
+	h.publishTimeout = eventually.Patience
+	if fault != nil {
+		h.publishTimeout = 3 * time.Second
+	}
 	for i := range 12 {
 		h.keys = append(h.keys, fmt.Sprint("key", i))
 	}

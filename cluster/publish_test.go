@@ -258,10 +258,13 @@ func TestQueuedBroadcast(t *testing.T) {
 		a.must(t, broadcast("7"))
 		equal(t, "stored", stored(b, 0), "1 2 3 4 5 6 7")
 
+		// Also if its key has nothing queued. The log is full at first, so the broadcast stays in the queue.
 		b.Down()
 		a.publish(broadcast("8"))
-		b.Up() // the queue looks again only later, and the reader agrees before it
-		time.Sleep(time.Millisecond)
+		b.Refuse(1000, cluster.ErrFull)
+		b.Up()
+		time.AfterFunc(5*time.Second, func() { b.Refuse(0, nil) })
+		time.Sleep(3 * time.Second)
 		a.must(t, event("m", "9"))
 		equal(t, "stored", stored(b, 0), "1 2 3 4 5 6 7 8 9")
 	})

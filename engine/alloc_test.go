@@ -142,3 +142,72 @@ func TestIdleKeysAreSmall(t *testing.T) {
 	t.Logf("%d bytes per idle key, %d with one event of 100 bytes", idle, (heap()-before)/keys)
 	runtime.KeepAlive(names)
 }
+
+// TestApplyAllocatesOnce: Apply allocates like Publish.
+func TestApplyAllocatesOnce(t *testing.T) {
+	e := startLog(t, Options{Key: KeyOptions{History: 8}}, 1, nil)
+	stopWakers(e)
+	subscribe(t, e, "", "k")
+	seq := uint64(1)
+	for _, n := range []int{20, 100, 200, 500, 1000, 2000, 3000, 4000} {
+		for _, f := range []Frame{text(string(make([]byte, n))), withIDRoom("id: ", string(make([]byte, n-4)))} {
+			for _, all := range []bool{false, true} {
+				entry := LogEntry{Key: "k", All: all, Frame: f}
+				if all {
+					entry.Key = ""
+				}
+				step := func() {
+					seq++
+					entry.Seq = seq
+					if err := e.Apply(entry); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for range 20 { // until the ring has its size
+					step()
+				}
+				if allocs := testing.AllocsPerRun(100, step); allocs != 1 {
+					t.Errorf("%v allocations for a frame of %d bytes, id at %d, all %v", allocs, n, f.IDAt, all)
+				}
+			}
+		}
+	}
+}
+
+func TestNextInLogAllocatesNothing(t *testing.T) {
+	e := startLog(t, Options{}, 1, nil)
+	stopWakers(e)
+	s := subscribe(t, e, "", "a", "b")
+	var room [200]byte
+	seq := uint64(0)
+	f := text("x")
+	if allocs := testing.AllocsPerRun(200, func() {
+		seq++
+		if err := e.Apply(LogEntry{Seq: seq, Key: "a", Frame: f}); err != nil {
+			t.Fatal(err)
+		}
+		s.state.Store(stateBusy)
+		for {
+			if it, ok := s.Next(true); ok {
+				s.Positions(room[:0])
+				s.Unread([]Item{it})
+				s.Next(true)
+			} else if s.Release() {
+				break
+			}
+		}
+	}); allocs != 1 {
+		t.Errorf("%v allocations, want only the one of Apply", allocs)
+	}
+	subs, sink, keys := make([]Subscriber, 200), new(countSink), []string{"a"}
+	i := 0
+	if allocs := testing.AllocsPerRun(100, func() {
+		if _, err := e.Subscribe(&subs[i], keys, "", sink); err != nil {
+			t.Fatal(err)
+		}
+		subs[i].Close(ReasonGone)
+		i++
+	}); allocs != 1 {
+		t.Errorf("%v allocations for a join and a leave, want one", allocs)
+	}
+}

@@ -12,8 +12,9 @@ type LogEntry struct {
 	Seq       uint64 // in the log; ascending
 	At        int64  // Unix nanoseconds
 	Key       string
-	// All makes it an event of all keys; Key is "". In partition 0 it is kept like any other event. In another partition
-	// it reaches only the present subscribers of the keys of that partition.
+	// All makes it an event of all keys; Key is "". In partition 0 it is kept like any other event. In another partition, where
+	// it is a notice such as that of lost entries, the keys of the partition that exist get a copy. For keys that come to
+	// exist later, what is before it is missing.
 	All   bool
 	Frame Frame
 }
@@ -133,19 +134,21 @@ func (e *Engine) applyToKey(p *partition, name string, d *draft) (*key, error) {
 }
 
 // applyToAll puts an event of all keys into the ring of the internal key, which has those of partition 0. Those of another
-// partition go to the keys with subscribers, each with a copy at the same position: a subscriber of several keys skips all
-// copies but the first, because it has their position then.
+// partition go to the keys that exist, each with a copy at the same position: a subscriber of several keys skips all
+// copies but the first, because it has their position then. The floor of later keys is raised first, so that a key that is
+// created meanwhile has the copy or the floor.
 func (e *Engine) applyToAll(p *partition, d *draft) {
 	if p.index == 0 {
 		e.log.all.publish(e, d)
 		return
 	}
+	p.retired.raise(d.ev.pos())
 	for k := range e.allKeys() {
-		if k.extra.Load().part != p || k.subscribers.Load() == 0 {
+		if k.extra.Load().part != p {
 			continue
 		}
 		ev := &Event{at: d.ev.at, bytes: d.ev.bytes, idAt: d.ev.idAt, idLen: d.ev.idLen, class: d.ev.class}
-		k.publish(e, &draft{ev: ev, frame: d.frame}) // a key that was retired meanwhile has no subscribers
+		k.publish(e, &draft{ev: ev, frame: d.frame}) // not to a key that was retired meanwhile: the next one has the floor
 	}
 }
 

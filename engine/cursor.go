@@ -28,9 +28,10 @@ func (c *cursor) newest(limitsSet bool) uint64 {
 type Item struct {
 	Event *Event
 	Gap   *Gap
-	Key   int // the index of the key in the keys that Subscribe was given
+	Key   int // the index of the key in the keys that Subscribe was given; 0 for a broadcast in log mode
 
-	// For Unread: the state of the subscriber and its cursor before the event.
+	// For Unread: the state of the subscriber and its cursor before the event. In log mode nextCursor is the cursor itself,
+	// and skipped is the partition that Next read first.
 	nextCursor    int32
 	skipped       uint32
 	lastBroadcast uint32
@@ -41,7 +42,7 @@ type Item struct {
 // be taken back by Unread. Next reads the keys in turn, so that a busy key does not starve the others.
 //
 // After Close with a graceful reason, Next goes on to the events that were the newest ones at its first call after
-// Close. After Close with another reason it returns false. Owner only.
+// Close; in log mode, to those that were applied before Close. After Close with another reason it returns false. Owner only.
 func (s *Subscriber) Next(gaps bool) (it Item, ok bool) {
 	if s.log != nil {
 		return s.nextInLog(gaps)

@@ -42,18 +42,50 @@
 //   - A key is what other systems call a topic or a channel: a ring of recent events and a list of subscribers. The
 //     first publish or subscribe creates it. When nobody has used it for HistoryTTL, it is retired. A key that never had
 //     an event is retired when its last subscriber leaves.
+//
 //   - A life is the time between a key's creation and its retirement. Every life has its own epoch, a number. An event
 //     has a sequence, which counts from 1 in each life. Epoch and sequence together are a Position.
+//
 //   - A segment is a group of up to 256 subscribers of one key, which are woken together. A waker is a goroutine that
 //     wakes segments.
+//
 //   - A cursor is a subscriber's place in one key.
+//
 //   - A lap: the ring overwrites or evicts events that a slow subscriber has not read. The subscriber finds out when it
 //     reads, and gets a gap.
+//
 //   - Conflation: a subscriber skips to the newest event because only the newest value matters, see Latest.
+//
 //   - A broadcast is an event of PublishAll. Every key's ring has a copy of it. A subscriber of several keys gets one
 //     copy.
+//
 //   - The value of a key is its newest event that is neither silent nor a notice, see Frame. SendLast sends it to new
 //     subscribers.
+//
+//   - An engine in log mode (Options.Log) does not order events itself. It follows a log of one or more partitions, which
+//     other engines follow too. A Position is then a place in the log.
+//
+//   - The watermark of a partition is the newest position that was applied. The floor of a key is the newest position that
+//     its ring no longer has. A missing range is what a subscriber wants and only the log still has.
+//
+// # Log mode
+//
+// Publish returns ErrLog. Whoever reads the log calls SetEpoch and then Apply for each event of a partition, in order:
+//
+//	e := engine.New(engine.Options{Log: &engine.LogOptions{}})
+//	e.SetEpoch(0, epoch, epochSeq, engine.Frame{}) // from NewEpoch, kept in the log
+//	e.StartAt(0, seq)                              // optional: do not begin at the epoch's first entry
+//	err := e.Apply(engine.LogEntry{Seq: seq, At: stored, Key: "news", Frame: frame})
+//
+// A subscriber of any number of keys has one position for each partition that its keys are in, and for partition 0, which
+// has the broadcasts. With one partition the id in each event's bytes is right for every subscriber, see
+// Subscriber.SharedIDs. After Subscribe, call Missing, and Fill for each range, before the first Next.
+//
+// A broadcast is kept once, and not in the ring of each key. It counts as an event of the subscriber's first key: Item.Key
+// is 0, and a gap of broadcasts names that key. Its limits are those of Options.Key. The policy Latest does not skip it.
+//
+// Gaps are reported when they are found, before pending events of other keys. A client that comes back soon after may still
+// get events that a gap has counted, because the log has them.
 //
 // # Caveats
 //
@@ -83,5 +115,8 @@
 //	cursors     subscriber.go (owner, life cycle), cursor.go (Next, Unread, Conflate), gap.go
 //	            subscribe.go, resume.go, idindex.go (publishers' ids), compositeid.go (the id of several keys)
 //	broadcasts  broadcast.go (which copy of a broadcast is sent)
+//	log mode    log.go (partitions, epochs, ids), apply.go (events of the log), merge.go (Next), mergegap.go (laps, Unread, Conflate)
+//	            logresume.go (resuming, missing ranges), floor.go (what the rings have lost)
+//	past events rewind.go (new subscribers), kept.go (listing), both with and without a log
 //	tests       racepoint.go, racepoint_race.go (where builds with the race detector yield), setup_test.go
 package engine

@@ -2,6 +2,42 @@ package engine
 
 import "sync/atomic"
 
+// # Invariant
+//
+// I14. If an event of a key was applied, or would have been, and the key's ring does not have it, then its position is at
+// most the floor of the key. The floor is the largest of three positions: the newest event that the ring has dropped
+// (keyExtra.floor); the beginning of the epoch; and the place where the engine began to follow the log.
+//
+// # Why it holds
+//
+//   - An event leaves a ring by a CAS: by overwriting, by eviction, by a resize marker in its slot, or by a resize that does
+//     not copy it. In each case the floor is raised before the CAS. If the CAS fails, the floor is too high, which costs a
+//     needless look into the log.
+//   - When a key is retired, it keeps no event, so its floor is at least its newest event. The floor goes to
+//     partition.retired before the CAS of the retire marker. An event that is published in between takes the slot and
+//     makes the CAS fail. The next key of this name begins with that floor: it is read under the lock of the map, when the
+//     first key is no longer there, and so after the marker.
+//   - An event for whose key there is no room goes to partition.retired under the same lock (noteLost).
+//   - The notice of an epoch is at the beginning of the epoch, and never above a floor.
+//
+// # Resuming
+//
+// A cursor joins, searches the first event after position p, and then loads the floor. If p is at or above the floor, all
+// events that were dropped until then are at or before p. So the ring had every later event when the floor was loaded,
+// and the search has found the first one. What is dropped afterwards is a lap. If p is below the floor, the events between
+// p and the first one that is kept may be lost: they become a missing range. The upper end is the position before the
+// event that is kept. If none is kept, it is the watermark, which was loaded before, or the floor if that is higher; the
+// tail, which is the same before and after, shows that nothing was published meanwhile.
+//
+// If the event before the found one is kept, or its tombstone, and is at or before p, then nothing is lost, whatever the
+// floor: the sequences in a ring have no holes, and tombstones keep the position.
+//
+// # Rejected
+//
+// A floor for each hash bucket of names instead of retired names. With a million keys and 4096 buckets, 244 keys share
+// a bucket. A client that comes back to a retired key would have a missing range as soon as one of them was retired after
+// it had left, and each of those costs the broker a fetch.
+
 // raiseFloor is called before the event is dropped from the key's ring. It does nothing unless the engine follows a log.
 func (k *key) raiseFloor(ev *Event) {
 	x := k.extra.Load()

@@ -56,6 +56,32 @@ package engine
 // I12. A subscriber of a key that never had an event gets neither a loss nor a needless gap when it comes back, although
 // the key was retired as soon as its last subscriber had left. retire.go has the complete text and the argument.
 //
+// The following hold for an engine that follows a log. A position is one within a partition, and "internal" in the sense of
+// generation: it ascends over all epochs.
+//
+// I13. When the watermark of a partition is w, every event up to w has been put into its ring. One goroutine at a time
+// applies the events of a partition, in order: it puts the event into the ring, stores the watermark, and then wakes. A
+// reader loads the watermark first and looks at the rings afterwards. So among the events up to w that its cursors have
+// ahead, the one with the smallest position is next, and none can appear before it. merge.go reads in this way. The
+// positions in a ring ascend for the same reason.
+//
+// I14. Every event that left a ring, or was never put into it, has a position up to the key's floor. The floor is raised
+// before the event is gone. floor.go has the complete text and the argument.
+//
+// I15. A subscriber has one position for each partition (readPosition.pos). It has received every event of its keys, and
+// every broadcast, up to there, and none after it, or a gap or a missing range accounts for the event. So a client may
+// come back with it to any engine that follows the log.
+//
+// I16. The position of a subscriber that has left its keys does not pass the watermark at which it was closed. An event
+// after that may be in another key of the same name, because the first one was retired. Close stores the limit, then the
+// reason, then leaves. A reader loads the watermark, then the reason. If the event is up to the watermark and went to
+// another key, the reason was there before, and the limit before that. See Subscriber.look.
+//
+// I17. No position is used twice: each epoch begins epochGap after the watermark of the one before, and a client cannot
+// be further ahead of the watermark than maxAhead, which is less. SetEpoch stores the generation, publishes the notice,
+// and then raises the watermark. A subscriber that resumes looks at the generation before and after, and starts again if
+// it has changed.
+//
 // # Pipeline
 //
 //	publish:  r = key.ring; s = r.tail+1; cur = slot(s)
@@ -88,6 +114,15 @@ package engine
 //	          busy -> pending: the owner looks again                         (I8)
 //	owner:    send until Next returns nothing; Release: busy -> idle, or, if
 //	          the state was pending: pending -> busy, and look once more     (I8)
+//
+//	apply:    look the position up; ignore it if it is not above the watermark
+//	          publish as above; before each CAS that drops an event: raise the floor (I14)
+//	          store the watermark; schedule the first segment                (I13)
+//	merge:    load the watermark, then the reason; look at the heads of all cursors
+//	          the smallest position up to the watermark is the next event    (I13, I15)
+//	resume:   join; load the watermark; search the first event after the position;
+//	          load the floor: at or below the position: exact;
+//	          otherwise the log has what is between the two                  (I14)
 //
 // # Lost wake-ups
 //

@@ -14,7 +14,7 @@ import (
 // and several engines may follow the same one. See apply.go for what goes in, merge.go for what comes out, logresume.go
 // for how a client comes back, floor.go for what the rings have lost.
 
-// LogOptions make an engine follow an external log, see Options.Log.
+// LogOptions make an engine follow an external log, see Options.Log and the section "Log mode" of the package.
 type LogOptions struct {
 	// Partitions is the number of logs. Each orders its entries by a sequence of its own. Default 1.
 	Partitions int

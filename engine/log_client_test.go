@@ -3,6 +3,7 @@ package engine
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,6 +22,7 @@ type logClient struct {
 	parts   []int
 	begin   []Position // of the session, by part
 	events  [][]string // received in this session, by part
+	last    []uint64   // the internal position of the last one, by part
 	gaps    []logGap
 	lostAll bool // the broadcasts begin after a gap of which only a key is told
 }
@@ -67,7 +69,7 @@ func (c *logClient) connect() {
 		c.s.Fill(i, events, ok)
 	}
 	c.parts = c.e.log.partsOf(c.keys)
-	c.events = make([][]string, len(c.parts))
+	c.events, c.last = make([][]string, len(c.parts)), make([]uint64, len(c.parts))
 	if result == ResumedGap { // the session begins after the gaps
 		c.h.epochs.Add(1)
 		for c.s.log.gaps > 0 {
@@ -96,31 +98,11 @@ func (c *logClient) connect() {
 }
 
 func parsePositions(id string) (list []Position) {
-	for text := range splitComma(id) {
+	for text := range strings.SplitSeq(id, ",") {
 		p, _ := ParsePosition(text)
 		list = append(list, p)
 	}
 	return list
-}
-
-func splitComma(id string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for {
-			for i := 0; ; i++ {
-				if i == len(id) {
-					yield(id)
-					return
-				}
-				if id[i] == ',' {
-					if !yield(id[:i]) {
-						return
-					}
-					id = id[i+1:]
-					break
-				}
-			}
-		}
-	}
 }
 
 // arrived records an item that the client has received completely.
@@ -146,6 +128,11 @@ func (c *logClient) arrived(it Item, id string) (ended bool) {
 		return false
 	}
 	c.id = id
+	if pos := it.Event.pos(); pos <= c.last[part] { // notices too, of which there are copies
+		c.t.Errorf("%q came after position %d", it.Event.Bytes(), c.last[part])
+	} else {
+		c.last[part] = pos
+	}
 	if it.Event.Notice() {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 const testEpoch = 1<<epochBits | 77
@@ -144,7 +145,7 @@ func TestLogMissingOfOneKey(t *testing.T) {
 	}
 	s := subscribe(t, e, logID(0, 20), "a", "b")
 	m := s.Missing()
-	want(t, "missing", m, []Missing{{Key: "a", After: 20, Through: 32}})
+	want(t, "missing", m, []Missing{{Key: "a", Epoch: testEpoch, After: 20, Through: 32}})
 	var events []*Event
 	for seq := m[0].After + 1; seq <= m[0].Through; seq++ {
 		if key(seq) == "a" {
@@ -167,4 +168,31 @@ func TestLogCloseBeforeEvent(t *testing.T) {
 	apply(t, e, 4, "a")
 	want(t, "events", drain(s), []string{"a2"})
 	want(t, "position", positions(s), logID(0, 2))
+}
+
+// TestLogWakes: an event of one of the keys, a broadcast and the notice of an epoch each wake the subscriber.
+func TestLogWakes(t *testing.T) {
+	e := startLog(t, Options{}, 2, byFirstByte)
+	ready := make(chanSink, 1)
+	s := new(Subscriber)
+	if _, err := e.Subscribe(s, []string{"b", "a"}, "", ready); err != nil {
+		t.Fatal(err)
+	}
+	for i, act := range []func(){
+		func() { applyTo(t, e, 0, 1, "a") },
+		func() { applyTo(t, e, 1, 1, "b") },
+		func() { applyTo(t, e, 0, 2, "*") },
+		func() { e.SetEpoch(0, testEpoch+5, 0, Frame{Bytes: []byte("epoch"), IDAt: -1, Notice: true}) },
+		func() { e.SetEpoch(1, testEpoch+6, 0, Frame{Bytes: []byte("epoch"), IDAt: -1, Notice: true}) },
+	} {
+		for drain(s); !s.Release(); drain(s) {
+		}
+		act()
+		select {
+		case <-ready:
+		case <-time.After(time.Minute):
+			t.Fatalf("step %d did not wake the subscriber", i)
+		}
+		want(t, fmt.Sprint("step ", i), len(drain(s)), 1)
+	}
 }

@@ -75,7 +75,7 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	part.pos = min(part.pos, events[0].pos()-1)
 }
 
-// startReading is called by the first Next. It looks at the heads of all cursors before an event of one is returned.
+// startReading is called by the first Next.
 func (s *Subscriber) startReading() {
 	l := s.log
 	l.started = true

@@ -255,7 +255,7 @@ func (s *Subscriber) take(i int, part *readPosition, gaps bool) (Item, readResul
 			s.lookAt(i)
 			return Item{}, foundNothing
 		}
-		if ev.pos() != l.heads[i].pos { // what was lapped can be read after all
+		if pos := ev.pos(); pos != l.heads[i].pos || pos <= part.pos { // it can be read after all; or it is a copy, see applyToAll
 			s.lookAt(i)
 			return Item{}, foundNothing
 		}

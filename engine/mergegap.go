@@ -155,7 +155,7 @@ func (s *Subscriber) lagInLog() (events uint64) {
 	for i := range l.heads {
 		c := s.cursorOf(i)
 		end := c.key.tail() + 1
-		if s.limitsSet {
+		if s.reason.Load() != 0 {
 			end = c.key.seek(l.parts[l.heads[i].part].limit.Load(), end-1)
 		}
 		if end > c.next {

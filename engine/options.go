@@ -66,7 +66,8 @@ type KeyOptions struct {
 	SendLast bool
 	// StableIDs says that the publisher's own ids remain valid after a restart: each identifies one event of the key,
 	// and has the form of a Position. Positions then uses the id of the event before the subscriber's place, if that
-	// event is kept. So the subscriber can also resume in another life of the key.
+	// event is kept. So the subscriber can also resume in another life of the key. With Options.Log
+	// it changes nothing.
 	StableIDs bool
 }
 

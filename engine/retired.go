@@ -48,6 +48,13 @@ func (r *retiredNames) add(name, epoch uint64) {
 	r.newest = max(r.newest, epoch)
 }
 
+// raise makes every name look as if a life of it had ended after epoch.
+func (r *retiredNames) raise(epoch uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.floor = max(r.floor, epoch)
+}
+
 // of returns the largest epoch after which a life of the name may have ended.
 func (r *retiredNames) of(name uint64) uint64 {
 	r.mu.Lock()

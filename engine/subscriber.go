@@ -13,7 +13,7 @@ type Sink interface {
 // Subscriber follows one or more keys. Start it with Engine.Subscribe.
 //
 // It has two kinds of methods. Notify, Close, Closing and KeyName may be called by anyone at any time. Next, Unread,
-// Settle, Conflate, Positions, Lag and Release belong to the owner. The first owner is the caller of Subscribe; when it
+// Settle, Conflate, Positions, Missing, Fill, SharedIDs, Lag and Release belong to the owner. The first owner is the caller of Subscribe; when it
 // has released the subscriber, the next owner is whoever Ready is called on, until Release returns true.
 type Subscriber struct {
 	state  atomic.Uint32 // idle, busy, pending

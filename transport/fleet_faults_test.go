@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -274,4 +275,35 @@ func TestFleetHealth(t *testing.T) {
 	}
 	f.broker.Up()
 	eventually.Equal(t, "the status of the late one", "200", func() string { return late.healthLines("/readyz")["status"] })
+}
+
+// TestFleetEpoch: when the log has gone back, clients of the old epoch get a gap, and no event under an id that they have seen.
+func TestFleetEpoch(t *testing.T) {
+	onFleets(t, fleetOptions{}, func(t *testing.T, f *fleet) {
+		open := f.nodes[1].subscribe("connectKey=k")
+		ids := f.fill("k", 0, 9)
+		wantNumbers(open, 0, 9)
+		p := f.nodes[0].eng.PartitionOf("k")
+		before := f.nodes[0].eng.Applied(p).Epoch
+		f.broker.GoBack(p, 5)
+		for _, n := range f.nodes {
+			eventually.True(t, "a node begins another epoch", func() bool { return n.eng.Applied(p).Epoch != before })
+		}
+		for i, n := range f.nodes {
+			e := wiretest.NewEvents(n.stream("connectKey=k", "Last-Event-ID: "+ids[9]))
+			if g := e.Next().Gap(t); g.Reason != "epoch" || g.Missed != nil || g.After != ids[9] {
+				t.Errorf("%+v", g)
+			}
+			wantNumbers(e, 100, 100+i-1) // what is kept of the new epoch
+			data := fmt.Sprint(100 + i)
+			id := n.publish("k", data)
+			if m := e.Next(); m.Data != data || !strings.Contains(m.ID, id) || slices.Contains(ids, m.ID) {
+				t.Errorf("%v, published as %s", m, id)
+			}
+			if m := open.Next(); m.Data != data || !strings.Contains(m.ID, id) {
+				t.Errorf("%v", m)
+			}
+			e.Close()
+		}
+	})
 }

@@ -147,6 +147,10 @@ func TestFleetOwnIDs(t *testing.T) {
 			t.Errorf("%v", first)
 		}
 		f.nodes[0].subscribe("connectKey=k&connectKey=other", "Last-Event-ID: "+first.ID).WantData("two")
+		// An event to all keys is one of the first key.
+		several.WantData("{\"key\":\"k\"}\ntwo")
+		f.nodes[0].call("POST", "/publishAll", "all", "Content-Type: text/plain")
+		several.WantData("{\"key\":\"k\"}\nall")
 	})
 }
 

@@ -21,6 +21,7 @@ Run it in bench/peers:
   go run . check [-peers A,B]      start each server, check that it delivers each event once and in order, stop it
   go run . serve -peers A          start one server, print its routes, and stop it at Ctrl-C
   go run . run [flags]             compare the servers; "run -h" lists the flags
+  go run . fleet [flags]           compare fleets: three nodes and a broker; "fleet -h" lists the flags
   go run . report -json FILE       make the tables and plots again from the JSON file of a comparison
 `
 
@@ -48,6 +49,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return serve(ctx, args, out)
 	case "run":
 		return compare(ctx, args, out)
+	case "fleet":
+		return compareFleets(ctx, args, out)
 	case "report":
 		return rewrite(args, out)
 	case "help", "-h", "--help":

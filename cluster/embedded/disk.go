@@ -292,8 +292,8 @@ func (d *disk) syncGroup(g *group) {
 	close(g.done)
 }
 
-// syncBlocks syncs the block that was the newest at the last sync, and all after it: the server goes on to another block when one is full,
-// and may have done so several times.
+// syncBlocks syncs the block that was the newest at the last sync, and all after it: the server goes on to another block when one
+// is full, and may have done so several times.
 func (d *disk) syncBlocks(p int) error {
 	path, f := blocks(d.o.Dir, d.stream(p)), &d.folders[p]
 	if err := f.look(path); err != nil {
@@ -338,8 +338,8 @@ func (f *folder) look(path string) error {
 	return nil
 }
 
-// syncStream syncs the files and folders of a stream. The last run may have left blocks that are not on disk: it was killed, or had
-// another setting.
+// syncStream syncs the files and folders of a stream. The last run may have left blocks that are not on disk: it was killed, or
+// had another setting.
 func (d *disk) syncStream(p int) error {
 	path := blocks(d.o.Dir, d.stream(p))
 	oldest, _, _, err := blockRange(path)

@@ -33,8 +33,8 @@ type state struct {
 // slotSize is the size of each of the two slots of a record. The state of 1,024 partitions fits.
 const slotSize = 64 << 10
 
-// recordFile is a file with two slots. Writes alternate, so one of them is whole if the machine loses power while the other is written.
-// A slot has a CRC-32 and a length of four bytes each, and a state as JSON.
+// recordFile is a file with two slots. Writes alternate, so one of them is whole if the machine loses power while the other is
+// written. A slot has a CRC-32 and a length of four bytes each, and a state as JSON.
 type recordFile struct {
 	mu    sync.Mutex
 	f     *os.File

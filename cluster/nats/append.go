@@ -166,11 +166,11 @@ func appendError(e *apiError) (err error, retry bool) {
 	return e, false
 }
 
-// Append stores the messages in their order, see cluster.Log. Messages that the server refuses for the moment, and those with an ID
-// that it does not acknowledge, are sent again until ctx is done.
+// Append stores the messages in their order, see cluster.Log. Messages that the server refuses for the moment, and those with an
+// ID that it does not acknowledge, are sent again until ctx is done.
 //
-// All messages are sent at once, so a message that is sent again may come after a later one of the same call. That happens only while
-// the stream has no leader.
+// All messages are sent at once, so a message that is sent again may come after a later one of the same call. That happens only
+// while the stream has no leader.
 func (l *Log) Append(ctx context.Context, messages []cluster.Message, results []cluster.Result) {
 	c := &call{wake: make(chan struct{}, 1)}
 	out := make([]outgoing, len(messages))
@@ -322,8 +322,8 @@ func (l *Log) send(ctx context.Context, out []outgoing, results []cluster.Result
 		case err == nil:
 			o.doubt = o.doubt || o.sent
 			o.sent = true
-		case errors.Is(err, natsgo.ErrReconnectBufExceeded), errors.Is(err, natsgo.ErrConnectionReconnecting), errors.Is(err, natsgo.ErrDisconnected),
-			errors.Is(err, natsgo.ErrConnectionClosed):
+		case errors.Is(err, natsgo.ErrReconnectBufExceeded), errors.Is(err, natsgo.ErrConnectionReconnecting),
+			errors.Is(err, natsgo.ErrDisconnected), errors.Is(err, natsgo.ErrConnectionClosed):
 			return settled // nothing was sent: wait for the next connection
 		case errors.Is(err, natsgo.ErrMaxPayload), errors.Is(err, natsgo.ErrBadSubject):
 			results[i].Err, o.settled = fmt.Errorf("%w: %w", cluster.ErrTooLarge, err), true

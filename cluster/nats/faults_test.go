@@ -105,7 +105,8 @@ func (w *load) awaitMore(n int) {
 	eventually.True(w.t, fmt.Sprintf("%d more acknowledged events", n), func() bool { return w.count() >= want })
 }
 
-// check stops the writers, and compares: everything that was acknowledged was read at its sequence, and everything that was read is there once.
+// check stops the writers, and compares: everything that was acknowledged was read at its sequence, and everything that was read
+// is there once.
 func (w *load) check(l *Log) {
 	w.t.Helper()
 	w.cancel()

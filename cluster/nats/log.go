@@ -112,7 +112,8 @@ func (l *Log) prepare(ctx context.Context) error {
 		return err
 	}
 	if l.o.MaxEventBytes > l.MaxBytes() {
-		l.log.Warn("the NATS server takes smaller messages than maxEventBytes allows: raise its max_payload, or events in between are refused",
+		l.log.Warn("the NATS server takes smaller messages than maxEventBytes allows: "+
+			"raise its max_payload, or events in between are refused",
 			"maxEventBytes", l.o.MaxEventBytes, "max_payload", l.nc.MaxPayload(), "largest", l.MaxBytes())
 	}
 	return nil
@@ -121,7 +122,8 @@ func (l *Log) prepare(ctx context.Context) error {
 // connect tries until there is a connection, ctx is done, or a server refuses the login.
 func (l *Log) connect(ctx context.Context) error {
 	options := []natsgo.Option{
-		natsgo.Name(l.o.Name), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(reconnectWait), natsgo.ReconnectJitter(reconnectWait, reconnectWait),
+		natsgo.Name(l.o.Name), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(reconnectWait),
+		natsgo.ReconnectJitter(reconnectWait, reconnectWait),
 		natsgo.ReconnectBufSize(-1), natsgo.PingInterval(pingInterval), natsgo.MaxPingsOutstanding(maxPings),
 		natsgo.FlusherTimeout(writeTimeout), natsgo.Timeout(connectTimeout), natsgo.IgnoreAuthErrorAbort(),
 		natsgo.DisconnectErrHandler(l.disconnected), natsgo.ReconnectHandler(l.reconnected), natsgo.ErrorHandler(l.asyncError),
@@ -219,7 +221,8 @@ func (l *Log) reconnected(nc *natsgo.Conn) {
 		close(l.up)
 	}
 	l.mu.Unlock()
-	l.log.Info("connected to NATS again", "server", nc.ConnectedServerName(), "address", nc.ConnectedAddr(), "version", nc.ConnectedServerVersion())
+	l.log.Info("connected to NATS again", "server", nc.ConnectedServerName(), "address", nc.ConnectedAddr(),
+		"version", nc.ConnectedServerVersion())
 	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
 		l.log.Error(err.Error(), "server", nc.ConnectedServerName(), "address", nc.ConnectedAddr())
 	}

@@ -49,10 +49,11 @@ type Options struct {
 
 // Disk is what a server in this process knows of its disk.
 type Disk interface {
-	// Sync returns when what the server has acknowledged is as safe as the fsync setting says. acked has the newest sequence of each
-	// partition that the caller has got an acknowledgment for, 0 if none.
+	// Sync returns when what the server has acknowledged is as safe as the fsync setting says. acked has the newest sequence of
+	// each partition that the caller has got an acknowledgment for, 0 if none.
 	Sync(acked []uint64) error
-	// Await returns when the entries of a partition up to seq may be delivered: a loss of power must not take back what clients have.
+	// Await returns when the entries of a partition up to seq may be delivered: a loss of power must not take back what clients
+	// have.
 	Await(partition int, seq uint64) error
 	// Err returns why nothing can be stored now, such as a full disk, or nil.
 	Err() error

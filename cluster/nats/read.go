@@ -51,8 +51,8 @@ type reader struct {
 	settled   bool
 }
 
-// Read calls handle for every entry after sequence after, see cluster.Log. It uses an ephemeral pull consumer: nothing is left on the server
-// if this process ends, and one reader does not slow another.
+// Read calls handle for every entry after sequence after, see cluster.Log. It uses an ephemeral pull consumer: nothing is left on
+// the server if this process ends, and one reader does not slow another.
 //
 // It returns an error whenever the consumer is not there any more or answers nothing. A new call goes on where this one has ended.
 func (l *Log) Read(ctx context.Context, partition int, after uint64, handle func(*cluster.Entry) error, idle func(last uint64)) error {
@@ -205,8 +205,8 @@ func (r *reader) deliver(e *cluster.Entry) error {
 	return nil
 }
 
-// fill handles what is missing before sequence end: the consumer may have been served by a replica that is behind or damaged, so the
-// leader is asked. What the leader does not have is a hole.
+// fill handles what is missing before sequence end: the consumer may have been served by a replica that is behind or damaged, so
+// the leader is asked. What the leader does not have is a hole.
 func (r *reader) fill(ctx context.Context, end uint64) error {
 	for r.next < end {
 		m, ok, err := r.l.get(ctx, r.partition, getRequest{Seq: r.next, Next: ">"})

@@ -145,7 +145,8 @@ func (l *Log) set(c *jetstream.StreamConfig) {
 func (l *Log) adjustStream(ctx context.Context, p int, have *streamInfo) (*streamInfo, error) {
 	c := have.Config
 	refuse := func(what string) error {
-		return fmt.Errorf("the stream exists and %s: that cannot be changed; choose another natsStream, or delete that one with what it has", what)
+		return fmt.Errorf("the stream exists and %s: that cannot be changed; choose another natsStream, "+
+			"or delete that one with what it has", what)
 	}
 	switch {
 	case !slices.Equal(c.Subjects, []string{l.subjects.all(p)}):

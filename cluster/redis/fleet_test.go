@@ -2,7 +2,11 @@ package redis
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
@@ -175,4 +179,34 @@ func TestFleetSentinel(t *testing.T) {
 	flows(t, 20, f.publishers...)
 	f.shuffle(1)
 	f.gaps(f.finish(f.nodes[0]), true)
+}
+
+// Many faults, one after another. Redis has everything on disk, so there is no gap and nothing is lost.
+func TestFleetLong(t *testing.T) {
+	if os.Getenv("FANFARE_LONG") == "" {
+		t.Skip("takes minutes: set FANFARE_LONG=1")
+	}
+	s := startServer(t, durable...)
+	f := startFleet(t, fleetOptions{partitions: 2}, s.URL(), s.URL(), s.URL())
+	faults := []func(){
+		s.restart,
+		func() {
+			s.Signal(syscall.SIGSTOP)
+			time.Sleep(5 * time.Second) // longer than the nodes' timeout
+			s.Signal(syscall.SIGCONT)
+		},
+		func() { s.do("CLIENT", "KILL", "TYPE", "normal") },
+		func() { s.do("CLIENT", "KILL", "TYPE", "pubsub") },
+		func() { s.do("SCRIPT", "FLUSH") },
+		func() { s.do("CLIENT", "PAUSE", "1000", "ALL") },
+	}
+	for round := range 30 {
+		faults[rand.IntN(len(faults))]()
+		if round%3 == 0 {
+			flows(t, 20, f.publishers...)
+		}
+		f.shuffle(round)
+	}
+	flows(t, 20, f.publishers...)
+	f.gaps(f.finish(f.nodes[0]), false)
 }

@@ -89,6 +89,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		p.backplane, err = openBackplane(ctx, cfg, p.eng, p.logger)
 		return err
 	}); err != nil {
+		p.backplane.close() // it may have been opened just before the signal
 		return p.stopped(err)
 	}
 	defer p.backplane.close()

@@ -39,6 +39,16 @@ func nchanModule(ctx context.Context, env *Env) (path, version string, err error
 // pushpinInternal has the addresses at which Pushpin's processes find each other.
 const pushpinInternal = "/usr/lib/pushpin/internal.conf"
 
+// Nchan returns the paths of nginx and of the module nchan.
+func Nchan(ctx context.Context, env *Env) (nginx, module string, err error) {
+	nginx, ok := program("nginx")
+	if !ok {
+		return "", "", &Missing{"nginx", "apt-get install nginx libnginx-mod-nchan"}
+	}
+	module, _, err = nchanModule(ctx, env)
+	return nginx, module, err
+}
+
 // nchan is nginx with the module nchan. Its settings are in conf/nchan.conf.
 func nchan(name, workers, settings string) Peer {
 	return Peer{

@@ -13,16 +13,24 @@ import (
 // lowestPort is above the ports that browsers refuse and most services use.
 const lowestPort = 11000
 
-// freePorts returns ports that are free now. They are below the ephemeral ports, which the kernel gives to outgoing connections
-// and to listeners on port 0: neither a subscriber nor another test takes one before the peer does.
 func freePorts() (catalog.Ports, error) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	found, err := FreePorts(3)
 	if err != nil {
 		return catalog.Ports{}, err
 	}
+	return catalog.Ports{Stream: found[0], Publish: found[1], Helper: found[2]}, nil
+}
+
+// FreePorts returns n ports that are free now. They are below the ephemeral ports, which the kernel gives to outgoing connections
+// and to listeners on port 0: neither a subscriber nor another test takes one before the peer does.
+func FreePorts(n int) ([]int, error) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return nil, err
+	}
 	var ephemeral int
 	if _, err := fmt.Sscan(string(text), &ephemeral); err != nil {
-		return catalog.Ports{}, fmt.Errorf("ip_local_port_range: %w", err)
+		return nil, fmt.Errorf("ip_local_port_range: %w", err)
 	}
 	var found []int
 	for range 1000 {
@@ -35,9 +43,9 @@ func freePorts() (catalog.Ports, error) {
 			continue // somebody has it
 		}
 		_ = l.Close()
-		if found = append(found, port); len(found) == 3 {
-			return catalog.Ports{Stream: found[0], Publish: found[1], Helper: found[2]}, nil
+		if found = append(found, port); len(found) == n {
+			return found, nil
 		}
 	}
-	return catalog.Ports{}, fmt.Errorf("no three free ports from %d in 1000 attempts", lowestPort)
+	return nil, fmt.Errorf("fewer than %d free ports from %d in 1000 attempts", n, lowestPort)
 }
