@@ -4,6 +4,7 @@
 package chaos_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -37,6 +38,16 @@ func run(m *testing.M) int {
 	if binary, err = proctest.Build(dir, "../cmd/fanfare"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	// Most of the time the tests wait for elections and timeouts, so more of them run at once than there are processors.
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", "5"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	code := m.Run()
 	results.print()

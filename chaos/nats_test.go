@@ -170,6 +170,7 @@ func TestRandom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Parallel()
 	t.Logf("FANFARE_CHAOS_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	f := newNATSFleet(t, 1, 3)
