@@ -31,5 +31,5 @@ func freeBytes(dir string) (n int64, ok bool) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, false
 	}
-	return int64(fs.Bavail) * fs.Bsize, true
+	return int64(fs.Bavail) * int64(fs.Bsize), true
 }
