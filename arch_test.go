@@ -43,10 +43,11 @@ var arrows = map[string]struct{ own, others []string }{
 	"auth/internal/keys":       {own: []string{"auth/internal/strictjson", "internal/ratelog"}, others: []string{"golang.org/x/sync"}},
 	"bridge/payload":           {own: []string{"codec"}, others: []string{"github.com/goccy/go-json"}},
 	"bridge/relay":             {own: []string{"codec"}},
+	"bridge/session":           {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"bridge/nats": {
-		own: []string{"bridge/payload", "bridge/relay", "engine", "codec", "internal/ratelog"},
+		own: []string{"bridge/payload", "bridge/relay", "bridge/session", "engine", "codec"},
 		others: []string{
-			"github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
+			"github.com/nats-io/nats.go", "github.com/prometheus/client_golang",
 		},
 	},
 	"bridge/schedule": {
@@ -83,7 +84,7 @@ var arrows = map[string]struct{ own, others []string }{
 	"transport/internal/clientlog": {own: []string{"internal/ratelog"}, others: []string{"github.com/prometheus/client_golang"}},
 	"transport/internal/metrics":   {own: []string{"engine"}, others: []string{"github.com/prometheus/client_golang", "github.com/puzpuzpuz/xsync/v3"}},
 	"bridge/redis": {
-		own: []string{"bridge/payload", "bridge/relay", "engine", "codec", "internal/ratelog", "internal/redisconn"},
+		own: []string{"bridge/payload", "bridge/relay", "bridge/session", "engine", "codec", "internal/redisconn"},
 		others: []string{
 			"github.com/redis/rueidis", "github.com/prometheus/client_golang", "github.com/goccy/go-json",
 		},

@@ -3,16 +3,14 @@ package nats
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"time"
 
-	"github.com/goccy/go-json"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fanfare/bridge/payload"
 	"fanfare/bridge/relay"
+	"fanfare/bridge/session"
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/ratelog"
 )
 
 // Bridge subscribes to subjects of NATS and publishes what arrives. Make one with New.
@@ -20,16 +18,9 @@ type Bridge struct {
 	o       Options
 	relay   *relay.Relay
 	metrics *metrics
-	limiter *ratelog.Limiter
+	loop    *session.Loop
 	cancel  context.CancelFunc
-	done    chan struct{} // closed when run has ended
-
-	// Of the goroutine of run.
-	attempt   int           // since the bridge last worked for longer than backoffMax
-	worked    bool          // whether it has ever worked
-	lostAt    time.Time     // when it last worked
-	liveSince time.Time     // zero while it does not work
-	settled   chan struct{} // closed when it works or has failed, for Settled
+	done    chan struct{} // closed when loop.Run has ended
 }
 
 // New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
@@ -40,8 +31,13 @@ func New(o Options) (*Bridge, error) {
 	case CheckURL(o.URL) != nil:
 		return nil, errors.New("nats: Options.URL " + CheckURL(o.URL).Error())
 	}
-	b := &Bridge{o: o.withDefaults(), limiter: ratelog.New(warningInterval), settled: make(chan struct{}), done: make(chan struct{})}
+	b := &Bridge{o: o.withDefaults(), done: make(chan struct{})}
 	b.metrics = newMetrics(o.Registerer)
+	b.loop = session.New(session.Options{
+		Name: "nats", BackoffMin: b.o.backoffMin, BackoffMax: b.o.backoffMax, Logger: b.o.Logger, Explain: explain,
+		Connected: b.metrics.connected, Reconnects: b.metrics.reconnects,
+		Errors: func(reason string) prometheus.Counter { return b.metrics.connErrors.WithLabelValues(reason) },
+	})
 	return b, nil
 }
 
@@ -52,13 +48,16 @@ func (b *Bridge) Start() {
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
-	go b.run(ctx)
+	go func() {
+		defer close(b.done)
+		b.loop.Run(ctx, b.session)
+	}()
 }
 
 // Settled waits until the bridge either works or has failed for the first time, or until ctx is done.
 func (b *Bridge) Settled(ctx context.Context) {
 	select {
-	case <-b.settled:
+	case <-b.loop.Settled():
 	case <-ctx.Done():
 	}
 }
@@ -90,13 +89,6 @@ func (b *Bridge) message(rule int, subject string, data []byte) {
 	b.relay.Put(relay.Message{Key: key, Event: ev})
 }
 
-// warningInterval is the shortest time between two warnings of a kind.
-const warningInterval = time.Minute
-
-func (b *Bridge) warn(kind, msg string, args ...any) {
-	b.limiter.Log(b.o.Logger, slog.LevelWarn, kind, msg, args...)
-}
-
 // refuse counts a refused message, and logs one per reason and interval.
 func (b *Bridge) refuse(name string, err error) {
 	reason := reasonInvalid
@@ -108,17 +100,7 @@ func (b *Bridge) refuse(name string, err error) {
 		reason = reasonKeys
 	}
 	b.metrics.refusedBy.WithLabelValues(reason).Inc()
-	b.warn("refused:"+reason, "a message from nats was refused", "reason", reason, "name", name, "error", err)
-}
-
-// gap is the data of the event that reports a loss, with the members of the gaps that the server reports on its own. How many
-// events were lost, and which, is not known.
-type gap struct {
-	Key    string  `json:"key"`
-	Reason string  `json:"reason"`
-	Missed *int64  `json:"missed"`
-	After  *string `json:"after"`
-	Next   *string `json:"next"`
+	b.loop.Warn("refused:"+reason, "a message from nats was refused", "reason", reason, "name", name, "error", err)
 }
 
 // reportGaps reports a possible loss to the keys that the rules cover. At the first connection only clients that are already
@@ -128,12 +110,7 @@ func (b *Bridge) reportGaps(again bool) {
 		if !again && b.o.Engine.Count(key) == 0 || !b.o.Rules.covers(key) {
 			continue
 		}
-		data, err := json.Marshal(gap{Key: key, Reason: "source"})
-		if err != nil {
-			b.refuse(key, err)
-			continue
-		}
 		b.metrics.gaps.Inc()
-		b.relay.Put(relay.Message{Key: key, Event: codec.Event{Event: "gap", Data: data, Notice: true}})
+		b.relay.Put(relay.Message{Key: key, Event: codec.Gap{Key: &key, Reason: "source"}.Event()})
 	}
 }

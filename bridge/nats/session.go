@@ -4,46 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 )
-
-// run connects and reconnects until ctx is done.
-func (b *Bridge) run(ctx context.Context) {
-	defer close(b.done)
-	for ctx.Err() == nil {
-		err := b.session(ctx)
-		b.metrics.connected.Set(0)
-		if ctx.Err() != nil {
-			return
-		}
-		b.failed(err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(b.pause()):
-		}
-	}
-}
-
-// pause is the time to wait before the next attempt. It doubles with each attempt, up to backoffMax. Half of it is random, so
-// that many servers do not return at once. It starts over after a session that worked for longer than backoffMax.
-func (b *Bridge) pause() time.Duration {
-	if !b.liveSince.IsZero() && time.Since(b.liveSince) > b.o.backoffMax {
-		b.attempt = 0
-	}
-	b.liveSince = time.Time{}
-	longest := b.o.backoffMax
-	if b.attempt < 30 {
-		longest = min(longest, b.o.backoffMin<<b.attempt)
-	}
-	b.attempt++
-	return longest/2 + rand.N(longest/2+1)
-}
 
 // drainTimeout bounds how long the end of a session waits for messages that the server has sent.
 const drainTimeout = 5 * time.Second
@@ -83,7 +49,7 @@ func (b *Bridge) session(ctx context.Context) error {
 		<-closed
 	}()
 
-	live := sync.OnceFunc(func() { b.live(nc.ConnectedAddr()) })
+	live := func() { b.loop.Live(nc.ConnectedAddr()) }
 	for {
 		for !b.leads() { // a connection is ready for the time when this node leads
 			live()
@@ -147,7 +113,7 @@ func (b *Bridge) serve(ctx context.Context, nc *natsgo.Conn, live func(), failur
 		return err
 	default:
 	}
-	b.reportGaps(b.worked || b.o.Leads != nil) // in a fleet, another node may have published before
+	b.reportGaps(b.loop.Worked() || b.o.Leads != nil) // in a fleet, another node may have published before
 	close(ready)
 	live()
 
@@ -189,45 +155,6 @@ func drain(subscriptions []*natsgo.Subscription) {
 		if !valid {
 			return
 		}
-	}
-}
-
-// live records that the bridge works now.
-func (b *Bridge) live(address string) {
-	b.liveSince = time.Now()
-	b.metrics.connected.Set(1)
-	args := []any{"address", address, "attempts", b.attempt + 1}
-	if b.worked {
-		b.metrics.reconnects.Inc()
-		args = append(args, "after", time.Since(b.lostAt).Round(time.Millisecond).String())
-	}
-	b.worked = true
-	b.o.Logger.Info("nats is connected", args...)
-	b.settle()
-}
-
-// failed records that a session, or the attempt to begin one, has ended with err.
-func (b *Bridge) failed(err error) {
-	reason, hint := explain(err)
-	b.metrics.connErrors.WithLabelValues(reason).Inc()
-	args := []any{"reason", reason, "error", err}
-	if hint != "" {
-		args = append(args, "hint", hint)
-	}
-	if b.liveSince.IsZero() {
-		b.warn("failed:"+reason, "cannot connect to nats: trying again, at least every "+b.o.backoffMax.String(), args...)
-	} else {
-		b.lostAt = time.Now()
-		b.warn("lost:"+reason, "the connection to nats was lost: trying again", args...)
-	}
-	b.settle()
-}
-
-func (b *Bridge) settle() {
-	select {
-	case <-b.settled:
-	default:
-		close(b.settled)
 	}
 }
 

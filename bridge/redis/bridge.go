@@ -5,13 +5,14 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/goccy/go-json"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
 	"fanfare/bridge/relay"
+	"fanfare/bridge/session"
 	"fanfare/codec"
 	"fanfare/engine"
-	"fanfare/internal/ratelog"
+	"fanfare/internal/redisconn"
 )
 
 // Bridge reads channels and streams from Redis and publishes what arrives. Make one with New.
@@ -56,9 +57,12 @@ func (b *Bridge) newWorker(source string, m *metrics) *worker {
 		source:  source,
 		metrics: m.source(source),
 		logger:  b.o.Logger.With("source", "redis "+source),
-		limiter: ratelog.New(warningInterval),
-		settled: make(chan struct{}),
 	}
+	w.loop = session.New(session.Options{
+		Name: "redis", BackoffMin: b.o.backoffMin, BackoffMax: b.o.backoffMax, Logger: w.logger, Explain: redisconn.Explain,
+		Connected: w.metrics.connected, Reconnects: w.metrics.reconnects,
+		Errors: func(reason string) prometheus.Counter { return w.metrics.errors.WithLabelValues(source, reason) },
+	})
 	b.workers = append(b.workers, w)
 	return w
 }
@@ -74,7 +78,7 @@ func (b *Bridge) Start() {
 		if b.o.Fleet != nil && w.source == "pubsub" {
 			w.relay = w.newRelay()
 		}
-		b.done.Go(func() { w.run(ctx) })
+		b.done.Go(func() { w.loop.Run(ctx, w.connect) })
 	}
 }
 
@@ -84,7 +88,7 @@ func (b *Bridge) Start() {
 func (b *Bridge) Settled(ctx context.Context) {
 	for _, w := range b.workers {
 		select {
-		case <-w.settled:
+		case <-w.loop.Settled():
 		case <-ctx.Done():
 			return
 		}
@@ -129,7 +133,7 @@ func (w *worker) publish(name, key string, ev codec.Event) {
 // refuse counts a refused message of the channel or stream called name. It logs one message per reason and interval.
 func (w *worker) refuse(reason, name string, err error) {
 	w.metrics.refused.WithLabelValues(w.source, reason).Inc()
-	w.warn("refused:"+reason, "a message from redis was refused", "reason", reason, "name", name, "error", err)
+	w.loop.Warn("refused:"+reason, "a message from redis was refused", "reason", reason, "name", name, "error", err)
 }
 
 // Reasons why messages are refused, as they appear in metrics and logs.
@@ -156,33 +160,21 @@ func reasonOf(err error) string {
 	return reasonInvalid
 }
 
-// gap is the data of the event that reports a loss to a key's subscribers. It has the members of the gaps that the server
-// reports on its own; here the ids around the loss are often unknown.
-type gap struct {
-	Key    string  `json:"key"`
-	Reason string  `json:"reason"`
-	Missed *int64  `json:"missed"`
-	After  *string `json:"after"`
-	Next   *string `json:"next"`
-}
-
 // gapMessage makes the gap of a key. missed is the number of lost events, -1 if unknown; after is the id of the last event before
 // the gap, "" if it has none.
 func (w *worker) gapMessage(key string, missed int64, after string) relay.Message {
-	g := gap{Key: key, Reason: "source"}
+	g := codec.Gap{Key: &key, Reason: "source"}
 	if missed >= 0 {
 		g.Missed = &missed
 	}
 	if after != "" {
 		g.After = &after
 	}
-	data, err := json.Marshal(g)
-	if err != nil {
-		panic("redis: the data of a gap: " + err.Error()) // it has texts and numbers only
-	}
 	// The gap has the id of the event before it. A client that resumes there gets the gap again, and its last event id stays
 	// one that the stream knows.
-	return relay.Message{Key: key, Event: codec.Event{Event: "gap", ID: after, Data: data, Notice: true}}
+	ev := g.Event()
+	ev.ID = after
+	return relay.Message{Key: key, Event: ev}
 }
 
 // reportGap publishes a gap to the key, see gapMessage.

@@ -29,7 +29,7 @@ type subscription struct {
 func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live, hangUp func()) error {
 	w := s.w
 	channels := w.b.o.Names.channels
-	again := w.worked
+	again := w.loop.Worked()
 	confirmed := map[string]bool{} // by kind; only the hooks use it
 	ended := c.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) {

@@ -105,7 +105,7 @@ func (s *streams) pollAll(ctx context.Context, c rueidis.DedicatedClient) error 
 		case st.positioned:
 		case s.w.b.o.Fleet != nil:
 			err = s.setStored(ctx, c, st)
-		case !s.w.worked:
+		case !s.w.loop.Worked():
 			err = s.setStart(ctx, c, st)
 		}
 		if err != nil {
