@@ -86,7 +86,7 @@ func New(o Options) *Engine {
 		e.log = newLogState(*o.Log)
 	}
 	e.Reconfigure(o)
-	e.firstEpoch = firstEpoch()
+	e.firstEpoch = NewEpoch()
 	e.lastEpoch.Store(e.firstEpoch)
 	if e.log != nil {
 		e.log.all.epoch = e.lastEpoch.Add(1)

@@ -163,9 +163,10 @@ func (e *Engine) Keys() iter.Seq[string] {
 // base 36.
 const epochBits = 61
 
-// firstEpoch returns where the epochs of an engine begin: 2^61 plus 61 random bits. So no other process, node or
-// machine whose clock starts over issues the same ones. Epochs are only ever compared for equality.
-func firstEpoch() uint64 {
+// NewEpoch returns a random epoch, 2^61 plus 61 random bits, where the epochs of an engine begin. So no other process, node
+// or machine whose clock starts over issues the same ones, and no other log for which SetEpoch gets one. Epochs are only ever
+// compared for equality.
+func NewEpoch() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return 1<<epochBits | binary.NativeEndian.Uint64(b[:])>>(64-epochBits)

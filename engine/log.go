@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
@@ -106,14 +104,6 @@ func (l *logState) beginKey(e *Engine, k *key) {
 	x := &keyExtra{part: p}
 	x.floor.Store(p.retired.of(e.nameHash(k.name)))
 	k.extra.Store(x)
-}
-
-// NewEpoch returns a random epoch for SetEpoch, of the form by which ids of engines are recognized. No other engine and
-// no other log has the same one.
-func NewEpoch() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return 1<<epochBits | binary.NativeEndian.Uint64(b[:])>>(64-epochBits)
 }
 
 // current returns the newest generation.

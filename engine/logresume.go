@@ -181,11 +181,7 @@ func (s *Subscriber) startFreshInLog(slot int32) {
 	if part.pos > part.p.applied.Load() {
 		part.ahead = part.pos // the notice of the epoch may not be in the rings yet
 	}
-	for i := range s.log.heads {
-		if s.log.heads[i].part == slot {
-			s.resumeAt(i, part.pos)
-		}
-	}
+	s.placeHeads(slot)
 }
 
 // resumeAtSeq sets the cursors of a partition to a place in its present epoch. It returns false if there is a gap.
@@ -200,12 +196,17 @@ func (s *Subscriber) resumeAtSeq(slot int32, seq uint64, id string) bool {
 	if part.pos > w {
 		part.ahead = part.pos
 	}
+	s.placeHeads(slot)
+	return true
+}
+
+// placeHeads sets the cursors of a partition to the first event after its position.
+func (s *Subscriber) placeHeads(slot int32) {
 	for i := range s.log.heads {
 		if s.log.heads[i].part == slot {
-			s.resumeAt(i, part.pos)
+			s.resumeAt(i, s.log.parts[slot].pos)
 		}
 	}
-	return true
 }
 
 // resumeAt sets a cursor to the first event after an internal position of the present epoch. What the ring has lost
