@@ -66,19 +66,26 @@ func (a *adminConns) open() int {
 func (a *adminConns) add(c *adminConn, limit int) (evicted []*adminConn, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for e := a.conns.Front(); e != nil && a.conns.Len() >= limit; {
-		other, _ := e.Value.(*adminConn)
-		e = e.Next()
-		if other.state.Load() == waiting {
-			a.remove(other)
-			evicted = append(evicted, other)
-		}
-	}
+	evicted = a.removeWaiting(func() bool { return a.conns.Len() >= limit })
 	if a.conns.Len() >= limit {
 		return evicted, false
 	}
 	c.at = a.conns.PushBack(c)
 	return evicted, true
+}
+
+// removeWaiting ends the counting of connections without an admitted request, the oldest first, as long as more returns
+// true. The caller holds mu, and closes them.
+func (a *adminConns) removeWaiting(more func() bool) (removed []*adminConn) {
+	for e := a.conns.Front(); e != nil && more(); {
+		c, _ := e.Value.(*adminConn)
+		e = e.Next()
+		if c.state.Load() == waiting {
+			a.remove(c)
+			removed = append(removed, c)
+		}
+	}
+	return removed
 }
 
 // remove ends the counting of c. The caller holds mu.

@@ -29,15 +29,7 @@ func (s *Server) DrainAdmin(ctx context.Context) {
 // closeWaiting closes the connections without an admitted request, and returns how many others there are.
 func (a *adminConns) closeWaiting() (busy int) {
 	a.mu.Lock()
-	var idle []*adminConn
-	for e := a.conns.Front(); e != nil; {
-		c, _ := e.Value.(*adminConn)
-		e = e.Next()
-		if c.state.Load() == waiting {
-			a.remove(c)
-			idle = append(idle, c)
-		}
-	}
+	idle := a.removeWaiting(func() bool { return true })
 	busy = a.conns.Len()
 	a.mu.Unlock()
 	for _, c := range idle {

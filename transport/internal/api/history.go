@@ -3,9 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -47,14 +45,9 @@ func (a *API) serveHistory(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	if !ok {
 		return
 	}
-	limit := defaultHistory
-	if arg := ctx.QueryArgs().Peek("limit"); len(arg) > 0 {
-		n, err := strconv.Atoi(string(arg))
-		if err != nil || n < 1 || n > maxHistory {
-			fail(ctx, fasthttp.StatusBadRequest, "limit", fmt.Sprintf("limit is a number from 1 to %d", maxHistory))
-			return
-		}
-		limit = n
+	limit, ok := queryNumber(ctx, "limit", defaultHistory, maxHistory)
+	if !ok {
+		return
 	}
 	h := history{api: a, key: key, after: string(ctx.QueryArgs().Peek("after")), limit: limit}
 	h.read()

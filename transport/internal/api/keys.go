@@ -106,19 +106,32 @@ func (a *API) servePresence(ctx *fasthttp.RequestCtx, who auth.Publisher) {
 	answer(ctx, fasthttp.StatusOK, result)
 }
 
-// maxTop bounds GET /keys.
-const maxTop = 1000
+// GET /keys lists defaultTop keys, unless it asks for another number up to maxTop.
+const (
+	defaultTop = 20
+	maxTop     = 1000
+)
+
+// queryNumber returns a number of the query, from 1 to most, or def if it is not there. If it is not valid, it answers the
+// request itself.
+func queryNumber(ctx *fasthttp.RequestCtx, name string, def, most int) (n int, ok bool) {
+	arg := ctx.QueryArgs().Peek(name)
+	if len(arg) == 0 {
+		return def, true
+	}
+	n, err := strconv.Atoi(string(arg))
+	if err != nil || n < 1 || n > most {
+		fail(ctx, fasthttp.StatusBadRequest, name, fmt.Sprintf("%s is a number from 1 to %d", name, most))
+		return 0, false
+	}
+	return n, true
+}
 
 // serveKeys lists the keys that the sender may read.
 func (a *API) serveKeys(ctx *fasthttp.RequestCtx, who auth.Publisher) {
-	top := 20
-	if arg := ctx.QueryArgs().Peek("top"); len(arg) > 0 {
-		n, err := strconv.Atoi(string(arg))
-		if err != nil || n < 1 || n > maxTop {
-			fail(ctx, fasthttp.StatusBadRequest, "top", fmt.Sprintf("top is a number from 1 to %d", maxTop))
-			return
-		}
-		top = n
+	top, ok := queryNumber(ctx, "top", defaultTop, maxTop)
+	if !ok {
+		return
 	}
 	stats, keys := a.eng.TopOf(top, func(key string) bool { return who.Allows(auth.RightRead, key) })
 	if stats == nil {
