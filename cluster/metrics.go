@@ -56,13 +56,7 @@ func newMetrics(n *Node) *metrics {
 				}
 				return 0
 			}),
-			gauge("fanfare_log_behind_entries", "Entries that the log has and this node has not applied.", func() float64 {
-				var sum uint64
-				for _, p := range n.partitions {
-					sum += p.behind()
-				}
-				return float64(sum)
-			}),
+			gauge("fanfare_log_behind_entries", "Entries that the log has and this node has not applied.", func() float64 { return float64(n.behind()) }),
 			gauge("fanfare_log_queued_events", "Events that wait in this process for the broker.", func() float64 { return float64(n.queue.len()) }),
 			gauge("fanfare_fleet_nodes", "Nodes that were heard of within the last seconds, this one too.", func() float64 { return float64(len(n.fleet.names())) }),
 		},

@@ -233,10 +233,9 @@ type Status struct {
 // Status returns the current state.
 func (n *Node) Status() Status {
 	s := Status{
-		Name: n.o.Name, Connected: n.o.Log.Connected(), Settled: true, Nodes: n.fleet.names(), Queued: n.queue.len(),
+		Name: n.o.Name, Connected: n.o.Log.Connected(), Settled: true, Behind: n.behind(), Nodes: n.fleet.names(), Queued: n.queue.len(),
 	}
 	for _, p := range n.partitions {
-		s.Behind += p.behind()
 		select {
 		case <-p.settled:
 		default:
@@ -244,6 +243,14 @@ func (n *Node) Status() Status {
 		}
 	}
 	return s
+}
+
+// behind returns how many entries are known to be stored and are not applied, of all partitions.
+func (n *Node) behind() (sum uint64) {
+	for _, p := range n.partitions {
+		sum += p.behind()
+	}
+	return sum
 }
 
 // MaxBytes is the largest frame that the log takes, in bytes.

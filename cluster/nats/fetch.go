@@ -62,15 +62,24 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 	return f.all(ctx, handle)
 }
 
-// all fetches every entry between the bounds.
-func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) error {
-	lo, hi := f.q.After+1, min(f.q.Through, f.last)
+// bounds returns the first and the last sequence that can be wanted.
+func (f *fetch) bounds(ctx context.Context) (lo, hi uint64, err error) {
+	lo, hi = f.q.After+1, min(f.q.Through, f.last)
 	if !f.q.Since.IsZero() {
 		since, err := f.l.SeqAt(ctx, f.q.Partition, f.q.Since)
 		if err != nil {
-			return err
+			return 0, 0, err
 		}
 		lo = max(lo, since)
+	}
+	return lo, hi, nil
+}
+
+// all fetches every entry between the bounds.
+func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) error {
+	lo, hi, err := f.bounds(ctx)
+	if err != nil {
+		return err
 	}
 	if lo > hi {
 		return f.checkRetention(ctx, 0)
@@ -79,7 +88,7 @@ func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) erro
 		return fmt.Errorf("%w: %d entries to look at, more than %d", cluster.ErrTooOld, hi-lo+1, f.q.Scan)
 	}
 	n := 0
-	err := f.window(ctx, lo, hi, func(e *cluster.Entry) error {
+	err = f.window(ctx, lo, hi, func(e *cluster.Entry) error {
 		n++
 		if f.left--; f.left < 0 {
 			return fmt.Errorf("%w: more than %d entries", cluster.ErrTooOld, f.q.Max)
@@ -140,14 +149,9 @@ func (f *fetch) newest(ctx context.Context, m *storedMessage, handle func(*clust
 		n = min(n, f.q.Max)
 	}
 	var found []cluster.Entry // ascending
-	floor := f.q.After + 1
-	hi := min(f.q.Through, f.last)
-	if !f.q.Since.IsZero() {
-		since, err := f.l.SeqAt(ctx, f.q.Partition, f.q.Since)
-		if err != nil {
-			return err
-		}
-		floor = max(floor, since)
+	floor, hi, err := f.bounds(ctx)
+	if err != nil {
+		return err
 	}
 	if n == 1 && m.Seq == hi && hi >= floor { // the leader has sent it already
 		var e cluster.Entry

@@ -53,7 +53,7 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 	o.EpochNotice, o.HoleNotice = notice("epoch"), notice("log")
 	o.Name, o.Engine, o.Log, o.Bus, o.Logger, o.Registerer = name, eng, log, bus, logger, b.metrics
 	if c.DataDir != "" && c.Backplane != config.BackplaneEmbedded { // which has its own record of what it has confirmed
-		o.Memory, o.MemoryOf = filepath.Join(c.DataDir, memoryFile), describeLog(c)
+		o.Memory, o.MemoryOf = filepath.Join(c.DataDir, memoryFile), c.Backplane+" "+fleetName(c)
 	}
 	if b.node, err = cluster.NewNode(o); err != nil {
 		log.Close()
@@ -64,14 +64,6 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 
 // memoryFile is the file in dataDir that keeps the newest place of the log over restarts.
 const memoryFile = "known"
-
-// describeLog identifies the log among those that the node may have had.
-func describeLog(c *config.Config) string {
-	if c.Backplane == config.BackplaneNATS {
-		return "nats " + c.NATSStream
-	}
-	return "redis " + c.RedisPrefix
-}
 
 // openLog makes the log of the settings, and the bus, which is nil if there can be no other nodes.
 func openLog(ctx context.Context, c *config.Config, logger *slog.Logger) (cluster.Log, cluster.Bus, error) {
@@ -180,9 +172,7 @@ func nodeOptions(c *config.Config) cluster.Options {
 
 // notice returns what makes a gap event for the subscribers of all keys.
 func notice(reason string) func() engine.Frame {
-	frame, err := codec.Encode(nil, codec.Event{
-		Event: "gap", Data: []byte(`{"key":null,"reason":"` + reason + `","missed":null,"after":null,"next":null}`), Notice: true,
-	}, true)
+	frame, err := codec.Encode(nil, codec.Gap{Reason: reason}.Event(), true)
 	if err != nil {
 		panic("the notice of a gap: " + err.Error()) // a mistake in this function; every test meets it
 	}
