@@ -99,10 +99,12 @@ var arrows = map[string]struct{ own, others []string }{
 	"cmd/fanfare/certs": { // knows no settings and no server
 		others: []string{"github.com/caddyserver/certmagic", "go.uber.org/zap", "github.com/prometheus/client_golang"},
 	},
-	testPackages:           {own: []string{"codec"}},
-	"internal/test/memlog": {own: []string{"cluster"}},
-	"chaos":                {own: []string{"codec"}}, // knows the server by its wire alone
-	"bench/capacity":       {},
+	testPackages:               {own: []string{"codec"}},
+	"internal/test/memlog":     {own: []string{"cluster"}},
+	"internal/test/bridgetest": {own: []string{"internal/test", "transport", "engine", "codec"}},
+	"internal/test/logbench":   {own: []string{"cluster"}},
+	"chaos":                    {own: []string{"codec"}}, // knows the server by its wire alone
+	"bench/capacity":           {},
 	"cmd/fanload": {
 		own:    []string{"codec", "internal/flagvalue"},
 		others: []string{"github.com/alecthomas/kong", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/net", "golang.org/x/sys"},

@@ -43,21 +43,11 @@ func TestMain(m *testing.M) {
 
 func testMain(m *testing.M) int {
 	debug.SetGCPercent(50) // many attackers, on a machine that others use
-	dir, err := os.MkdirTemp("", "fanfare-abuse-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
 	var flags []string
 	if raceBinary {
 		flags = append(flags, "-race")
 	}
-	if binary, err = proctest.Build(dir, "../cmd/fanfare", flags...); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	return proctest.Main(m, &binary, "../cmd/fanfare", flags...)
 }
 
 // group is attacks on servers with the same settings.

@@ -29,16 +29,6 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "chaos-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if binary, err = proctest.Build(dir, "../cmd/fanfare"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	// Most of the time the tests wait for elections and timeouts, so more of them run at once than there are processors.
 	flag.Parse()
 	chosen := false
@@ -49,7 +39,7 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	code := m.Run()
+	code := proctest.Main(m, &binary, "../cmd/fanfare")
 	results.print()
 	return code
 }

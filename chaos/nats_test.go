@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/chaos/link"
 	"fanfare/internal/test/natstest"
-	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // natsFleet is a fleet whose log is in nats-servers.
@@ -21,7 +20,7 @@ type natsFleet struct {
 	*fleet
 	broker  *natstest.Server // if there is one
 	cluster *natstest.Cluster
-	links   []*link.Link // of each node to the broker, if there is one
+	links   []*wiretest.Proxy // of each node to the broker, if there is one
 }
 
 const stream = "fanfare"
@@ -55,11 +54,7 @@ func newNATSFleetOn(t *testing.T, broker *natstest.Server, nodes int, args ...st
 	f := &natsFleet{fleet: newFleet(t, 0), broker: broker.Start()}
 	f.brokers, f.partitions = 1, 1
 	for range nodes {
-		l, err := link.New(proctest.FreeAddr(t), f.broker.Addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(l.Close)
+		l := wiretest.NewProxy(t, f.broker.Addr)
 		f.links = append(f.links, l)
 		f.addNode(append(natsArgs("nats://"+l.Addr(), 1), args...)...)
 	}
@@ -116,14 +111,14 @@ var processFaults = map[string]func(*natsFleet){
 	"node cut off until its connection ends": func(f *natsFleet) {
 		f.links[0].Stop()
 		f.flows(5)
-		f.links[0].Cut()
+		f.links[0].Reset()
 		f.links[0].Resume()
 	},
 	"connections to the broker reset": func(f *natsFleet) {
 		for range 3 {
 			f.flows(3)
 			for _, l := range f.links {
-				l.Cut()
+				l.Reset()
 			}
 		}
 	},

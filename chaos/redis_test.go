@@ -6,15 +6,15 @@ import (
 	"testing"
 	"time"
 
-	"fanfare/chaos/link"
 	"fanfare/internal/test/proctest"
+	"fanfare/internal/test/wiretest"
 )
 
 // redisFleet is a fleet whose log is in Redis.
 type redisFleet struct {
 	*fleet
 	redis *proctest.Redis
-	links []*link.Link
+	links []*wiretest.Proxy
 }
 
 func newRedisFleet(t *testing.T, nodes int, args ...string) *redisFleet {
@@ -23,11 +23,7 @@ func newRedisFleet(t *testing.T, nodes int, args ...string) *redisFleet {
 	f := &redisFleet{fleet: newFleet(t, 0), redis: (&proctest.Redis{T: t, Args: []string{"--appendonly", "yes", "--appendfsync", "always"}}).Start()}
 	f.brokers, f.partitions = 1, 1
 	for range nodes {
-		l, err := link.New(proctest.FreeAddr(t), f.redis.Addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(l.Close)
+		l := wiretest.NewProxy(t, f.redis.Addr)
 		f.links = append(f.links, l)
 		f.addNode(append([]string{"--backplane", "redis", "--redis-url", "redis://" + l.Addr(), "--publish-timeout", "3s"}, args...)...)
 	}
@@ -84,7 +80,7 @@ func TestRedis(t *testing.T) {
 			for range 3 {
 				f.flows(3)
 				for _, l := range f.links {
-					l.Cut()
+					l.Reset()
 				}
 			}
 			return nil

@@ -45,9 +45,7 @@ func TestNodesThatStartAtTheSameTimeBeginOneEpoch(t *testing.T) {
 // A fleet that is restarted goes on in its epoch.
 func TestRestartKeepsTheEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
+		b, a := startOne(t)
 		a.must(t, event("k", "1"))
 		a.Close()
 		a = startNode(t, b, "a", nil)
@@ -202,12 +200,8 @@ func agreeOn(t *testing.T, a, c *recorder) {
 // A publisher is not told that its event is stored if that is in a place which nobody reads any more.
 func TestPublishNoticesThatTheLogHasGoneBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
-		for i := range 10 {
-			a.must(t, event("k", fmt.Sprint(i)))
-		}
+		b, a := startOne(t)
+		a.number(t, 10)
 		synctest.Wait()
 		b.GoBack(0, 5) // at once, so the reader does not know yet
 		r := a.publish(event("k", "lost"))[0]
@@ -224,12 +218,8 @@ func TestPublishNoticesThatTheLogHasGoneBack(t *testing.T) {
 // An epoch that another node has begun in time: the event is in it, so the publish succeeds.
 func TestPublishIntoAnEpochThatTheReaderHasNotMet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
-		for i := range 10 {
-			a.must(t, event("k", fmt.Sprint(i)))
-		}
+		b, a := startOne(t)
+		a.number(t, 10)
 		synctest.Wait()
 		b.GoBack(0, 5)
 		state, err := a.log.State(t.Context(), 0)

@@ -133,6 +133,15 @@ func startNode(t *testing.T, b *memlog.Broker, name string, change func(*cluster
 	return n
 }
 
+// startOne starts a node of a new log with one partition, and waits until it is settled.
+func startOne(t *testing.T) (*memlog.Broker, *testNode) {
+	t.Helper()
+	b := memlog.New(1)
+	n := startNode(t, b, "a", nil)
+	n.settle(t)
+	return b, n
+}
+
 func makeNode(t *testing.T, b *memlog.Broker, name string, change func(*cluster.Options)) *testNode {
 	t.Helper()
 	n := &testNode{rec: newRecorder(), log: b.Log(), bus: b.Bus()}
@@ -189,6 +198,14 @@ func (n *testNode) must(t *testing.T, messages ...cluster.Message) []cluster.Res
 		}
 	}
 	return results
+}
+
+// number publishes events to the key k, one after another, with their numbers from 0 on as data.
+func (n *testNode) number(t *testing.T, count int) {
+	t.Helper()
+	for i := range count {
+		n.must(t, event("k", fmt.Sprint(i)))
+	}
 }
 
 // settle waits until the node has read back.

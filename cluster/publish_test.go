@@ -68,9 +68,7 @@ func TestPublishTriesAgain(t *testing.T) {
 
 func TestPublishGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
+		b, a := startOne(t)
 
 		// No acknowledgement: unknown, after PublishTimeout. The repetition with the same ID is stored once.
 		b.HoldAcks(true)
@@ -132,12 +130,8 @@ func TestPublishGivesUp(t *testing.T) {
 // could get a sequence that was used before.
 func TestPublishWaitsUntilTheReaderAgrees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
-		for i := range 10 {
-			a.must(t, event("k", fmt.Sprint(i)))
-		}
+		b, a := startOne(t)
+		a.number(t, 10)
 		b.Down()
 		time.Sleep(time.Second)
 		b.GoBack(0, 5)
@@ -152,9 +146,7 @@ func TestPublishWaitsUntilTheReaderAgrees(t *testing.T) {
 // An event is never stored after a later one of its key.
 func TestPublishKeepsTheOrderOfKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
+		b, a := startOne(t)
 		for _, c := range []struct {
 			messages []cluster.Message
 			unknown  int // the index of the one that must be given up, or -1
@@ -183,9 +175,7 @@ func TestPublishKeepsTheOrderOfKeys(t *testing.T) {
 
 func TestPublishEndsWithItsContextAndWithTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
+		b, a := startOne(t)
 		b.Stall(true)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

@@ -17,9 +17,7 @@ type ctx = context.Context
 
 func TestReadBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
+		b, a := startOne(t)
 		for i := range 10 {
 			a.must(t, event("k", fmt.Sprint(i)))
 			time.Sleep(time.Minute)
@@ -208,9 +206,7 @@ func TestReaderGivesUpASilentLog(t *testing.T) {
 // An entry that cannot be read is passed, also if it is the last one.
 func TestInvalidEntryIsPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memlog.New(1)
-		a := startNode(t, b, "a", nil)
-		a.settle(t)
+		b, a := startOne(t)
 		b.PutForeign("k", []byte("\xff"))
 		synctest.Wait()
 		a.rec.mu.Lock()

@@ -95,17 +95,23 @@ func TestSubscribeAllocations(t *testing.T) {
 	for range 20 { // more than the first sizes of a segment
 		subscribe(t, e, "", "k")
 	}
-	subs, sink, keys := make([]Subscriber, 200), new(countSink), []string{"k"}
+	if allocs := joinAndLeave(t, e, "k"); allocs != 0 {
+		t.Errorf("%v allocations for a join and a leave", allocs)
+	}
+}
+
+// joinAndLeave returns the allocations of a subscriber that comes and goes.
+func joinAndLeave(t *testing.T, e *Engine, key string) float64 {
+	t.Helper()
+	subs, sink, keys := make([]Subscriber, 200), new(countSink), []string{key}
 	i := 0
-	if allocs := testing.AllocsPerRun(100, func() {
+	return testing.AllocsPerRun(100, func() {
 		if _, err := e.Subscribe(&subs[i], keys, "", sink); err != nil {
 			t.Fatal(err)
 		}
 		subs[i].Close(ReasonGone)
 		i++
-	}); allocs != 0 {
-		t.Errorf("%v allocations for a join and a leave", allocs)
-	}
+	})
 }
 
 // TestIdleKeysAreSmall: there may be a million keys that nobody is using.
@@ -199,15 +205,7 @@ func TestNextInLogAllocatesNothing(t *testing.T) {
 	}); allocs != 1 {
 		t.Errorf("%v allocations, want only the one of Apply", allocs)
 	}
-	subs, sink, keys := make([]Subscriber, 200), new(countSink), []string{"a"}
-	i := 0
-	if allocs := testing.AllocsPerRun(100, func() {
-		if _, err := e.Subscribe(&subs[i], keys, "", sink); err != nil {
-			t.Fatal(err)
-		}
-		subs[i].Close(ReasonGone)
-		i++
-	}); allocs != 1 {
+	if allocs := joinAndLeave(t, e, "a"); allocs != 1 {
 		t.Errorf("%v allocations for a join and a leave, want one", allocs)
 	}
 }

@@ -29,8 +29,8 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	rest.WantData("other", "end")
-	f.awaitMetric(6, "fanfare_nats_messages_total", "")
-	if n := f.metric("fanfare_nats_connected", ""); n != 1 {
+	f.AwaitMetric(6, "fanfare_nats_messages_total")
+	if n := f.Metric("fanfare_nats_connected"); n != 1 {
 		t.Errorf("connected: %v", n)
 	}
 }
@@ -45,9 +45,9 @@ func TestRefusedMessages(t *testing.T) {
 	p.publish("k.a", `"good"`)
 	s.WantData("good")
 	for reason, want := range map[string]float64{"invalid": 2, "maxEventBytes": 1, "maxKeys": 1} {
-		f.awaitMetric(want, "fanfare_nats_refused_total", reason)
+		f.AwaitMetric(want, "fanfare_nats_refused_total", "reason="+reason)
 	}
-	if log := f.log.String(); !strings.Contains(log, "reason=invalid name=k.a") {
+	if log := f.Log.String(); !strings.Contains(log, "reason=invalid name=k.a") {
 		t.Errorf("log: %s", log)
 	}
 }
@@ -61,9 +61,9 @@ func TestGapAfterAnOutage(t *testing.T) {
 	p.publish("news", "before")
 	news.WantData("before")
 	broker.Kill()
-	f.awaitMetric(0, "fanfare_nats_connected", "")
+	f.AwaitMetric(0, "fanfare_nats_connected")
 	broker.Start()
-	f.awaitMetric(1, "fanfare_nats_connected", "")
+	f.AwaitMetric(1, "fanfare_nats_connected")
 	p.publish("news", "after")
 	p.publish("p.a", "price")
 	for _, s := range []struct {
@@ -78,14 +78,14 @@ func TestGapAfterAnOutage(t *testing.T) {
 		}
 		stream.WantData(s.data)
 	}
-	if _, err := f.srv.Publish("other", eventOf("only this")); err != nil {
+	if _, err := f.Srv.Publish("other", eventOf("only this")); err != nil {
 		t.Fatal(err)
 	}
 	other.WantData("only this")
-	if n := f.metric("fanfare_nats_reconnects_total", ""); n != 1 {
+	if n := f.Metric("fanfare_nats_reconnects_total"); n != 1 {
 		t.Errorf("%v reconnects", n)
 	}
-	if n := f.metric("fanfare_nats_gaps_total", ""); n != 2 {
+	if n := f.Metric("fanfare_nats_gaps_total"); n != 2 {
 		t.Errorf("%v gaps", n)
 	}
 }
@@ -96,12 +96,12 @@ func TestStartWithoutBroker(t *testing.T) {
 	broker.Kill()
 	f := startFanfare(t, setup{url: broker.URL(), rules: []string{"*"}})
 	news := f.subscribe("news")
-	eventually.Equal(t, "subscribers", 1, func() int { return f.eng.Count("news") })
-	if _, err := f.srv.Publish("quiet", eventOf("x")); err != nil {
+	eventually.Equal(t, "subscribers", 1, func() int { return f.Eng.Count("news") })
+	if _, err := f.Srv.Publish("quiet", eventOf("x")); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(f.log.String(), "reason=refused") || !strings.Contains(f.log.String(), "start nats-server, or correct natsURL") {
-		t.Errorf("log: %s", f.log)
+	if !strings.Contains(f.Log.String(), "reason=refused") || !strings.Contains(f.Log.String(), "start nats-server, or correct natsURL") {
+		t.Errorf("log: %s", f.Log)
 	}
 	broker.Start()
 	if g := news.Next().Gap(t); g.Reason != "source" {
@@ -109,7 +109,7 @@ func TestStartWithoutBroker(t *testing.T) {
 	}
 	connect(t, broker).publish("news", "hello")
 	news.WantData("hello")
-	if n := f.metric("fanfare_nats_gaps_total", ""); n != 1 {
+	if n := f.Metric("fanfare_nats_gaps_total"); n != 1 {
 		t.Errorf("%v gaps", n)
 	}
 }
@@ -129,13 +129,13 @@ func TestQueueGroup(t *testing.T) {
 			a.bridge.Close()
 		}
 	}
-	received := func(f *fanfare) float64 { return f.metric("fanfare_nats_messages_total", "") }
+	received := func(f *fanfare) float64 { return f.Metric("fanfare_nats_messages_total") }
 	eventually.Equal(t, "messages", n, func() float64 { return received(a) + received(b) })
 	if received(a) == 0 || received(b) == 0 {
 		t.Errorf("%v and %v messages", received(a), received(b))
 	}
 	for _, f := range []*fanfare{a, b} { // what was received is published, also after Close
-		f.awaitMetric(received(f), "fanfare_events_total", "")
+		f.AwaitMetric(received(f), "fanfare_events_total")
 	}
 }
 
@@ -143,20 +143,20 @@ func TestQueueGroup(t *testing.T) {
 func TestLoginIsRefused(t *testing.T) {
 	broker := (&natstest.Server{T: t, Config: `authorization {users: [{user: u, password: right}]}`}).Start()
 	f := startFanfare(t, setup{url: "nats://u:hunter2@" + broker.Addr, rules: []string{"news"}})
-	f.awaitMetric(0, "fanfare_nats_connected", "")
-	if log := f.log.String(); !strings.Contains(log, "reason=login") || !strings.Contains(log, "natsCredentials") || strings.Contains(log, "hunter2") {
+	f.AwaitMetric(0, "fanfare_nats_connected")
+	if log := f.Log.String(); !strings.Contains(log, "reason=login") || !strings.Contains(log, "natsCredentials") || strings.Contains(log, "hunter2") {
 		t.Errorf("log: %s", log)
 	}
 	right := startFanfare(t, setup{url: "nats://u:right@" + broker.Addr, rules: []string{"news"}})
-	right.awaitMetric(1, "fanfare_nats_connected", "")
+	right.AwaitMetric(1, "fanfare_nats_connected")
 }
 
 // A subject that the user may not subscribe to is an error with a hint, not silence.
 func TestSubscriptionIsNotPermitted(t *testing.T) {
 	broker := (&natstest.Server{T: t, Config: `authorization {users: [{user: u, password: p, permissions: {subscribe: ["news"]}}]}`}).Start()
 	f := startFanfare(t, setup{url: "nats://u:p@" + broker.Addr, rules: []string{"secret"}})
-	eventually.True(t, "an error of the permission", func() bool { return f.metric("fanfare_nats_errors_total", "permission") > 0 })
-	if log := f.log.String(); !strings.Contains(log, "natsSubjects") {
+	eventually.True(t, "an error of the permission", func() bool { return f.Metric("fanfare_nats_errors_total", "reason=permission") > 0 })
+	if log := f.Log.String(); !strings.Contains(log, "natsSubjects") {
 		t.Errorf("log: %s", log)
 	}
 }
@@ -171,8 +171,8 @@ func TestLeads(t *testing.T) {
 	}
 	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
 	p := connect(t, broker)
-	nodes[0].awaitMetric(1, "fanfare_nats_leads", "")
-	nodes[1].awaitMetric(1, "fanfare_nats_connected", "")
+	nodes[0].AwaitMetric(1, "fanfare_nats_leads")
+	nodes[1].AwaitMetric(1, "fanfare_nats_connected")
 	p.publish("news", "0", "1", "2")
 	for want := range 3 {
 		m := streams[0].Next()
@@ -184,14 +184,14 @@ func TestLeads(t *testing.T) {
 		}
 	}
 	leader.Store(1)
-	nodes[0].awaitMetric(0, "fanfare_nats_leads", "")
+	nodes[0].AwaitMetric(0, "fanfare_nats_leads")
 	if g := streams[1].Next().Gap(t); g.Key != "news" || g.Reason != "source" {
 		t.Errorf("%+v", g)
 	}
-	eventually.Equal(t, "messages of the old leader", 3, func() float64 { return nodes[0].metric("fanfare_nats_messages_total", "") })
+	eventually.Equal(t, "messages of the old leader", 3, func() float64 { return nodes[0].Metric("fanfare_nats_messages_total") })
 	p.publish("news", "3")
 	streams[1].WantData("3")
-	if n := nodes[0].metric("fanfare_nats_messages_total", "") + nodes[1].metric("fanfare_nats_messages_total", ""); n != 4 {
+	if n := nodes[0].Metric("fanfare_nats_messages_total") + nodes[1].Metric("fanfare_nats_messages_total"); n != 4 {
 		t.Errorf("%v messages", n)
 	}
 }

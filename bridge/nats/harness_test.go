@@ -2,10 +2,6 @@ package nats
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,11 +12,11 @@ import (
 	"fanfare/bridge/relay"
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/bridgetest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
 	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
-	"fanfare/transport"
 )
 
 // fasthttp looks every ten seconds whether its pool of workers should stop.
@@ -28,15 +24,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-// fanfare is a server with a bridge: streams over real HTTP.
+// fanfare is a server with a bridge.
 type fanfare struct {
-	t      testing.TB
-	eng    *engine.Engine
-	srv    *transport.Server
+	*bridgetest.Server
 	bridge *Bridge
-	addr   string
-	log    *proctest.Log
-	stop   func()
 }
 
 type setup struct {
@@ -55,87 +46,29 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fanfare{t: t, log: &proctest.Log{}}
-	logger := slog.New(slog.NewTextHandler(f.log, nil))
-	f.eng = engine.New(engine.Options{MaxKeys: s.maxKeys, MaxSubscriberKeys: s.maxKeys})
-	if f.srv, err = transport.NewServer(f.eng, transport.Options{MaxConnections: 100, MaxEventBytes: s.maxEventBytes, Logger: logger}); err != nil {
-		t.Fatal(err)
-	}
+	f := &fanfare{Server: bridgetest.New(t, engine.Options{MaxKeys: s.maxKeys, MaxSubscriberKeys: s.maxKeys}, s.maxEventBytes)}
 	f.bridge, err = New(Options{
-		URL: s.url, Rules: rules, Queue: s.queue, Leads: s.leads, Payload: s.payload, Timeout: 2 * time.Second, Engine: f.eng,
+		URL: s.url, Rules: rules, Queue: s.queue, Leads: s.leads, Payload: s.payload, Timeout: 2 * time.Second, Engine: f.Eng,
 		Publish: func(_ context.Context, messages []relay.Message) []error {
 			errs := make([]error, len(messages))
 			for i, m := range messages {
-				var size *transport.SizeError
-				if _, errs[i] = f.srv.Publish(m.Key, m.Event); errors.As(errs[i], &size) {
-					errs[i] = fmt.Errorf("%w: %w", ErrTooLarge, errs[i])
-				}
+				errs[i] = f.Publish(m.Key, m.Event, ErrTooLarge)
 			}
 			return errs
 		},
-		Registerer: f.srv.Registry(), Logger: logger, backoffMin: 5 * time.Millisecond, backoffMax: 50 * time.Millisecond,
+		Registerer: f.Srv.Registry(), Logger: f.Logger, backoffMin: 5 * time.Millisecond, backoffMax: 50 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := transport.Listen(context.Background(), proctest.FreeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.addr = ln.Addr().String()
-	f.bridge.Start()
-	settling, cancel := context.WithTimeout(context.Background(), eventually.Patience)
-	defer cancel()
-	f.bridge.Settled(settling)
-	served := make(chan error, 1)
-	go func() { served <- f.srv.Serve(ln) }()
-	f.stop = sync.OnceFunc(func() {
-		f.bridge.Close()
-		f.srv.Close()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-		f.eng.Close()
-	})
-	t.Cleanup(func() {
-		f.stop()
-		if t.Failed() {
-			t.Logf("log:\n%s", f.log)
-		}
-	})
+	f.Serve(f.bridge, "")
 	return f
 }
 
 // subscribe opens a stream of a key.
 func (f *fanfare) subscribe(key string) *wiretest.Events {
-	f.t.Helper()
-	return wiretest.Subscribe(f.t, f.addr, proctest.StreamPath(key))
-}
-
-// metric returns the sum of the series of a metric that have the label's value; "" for all.
-func (f *fanfare) metric(name, label string) (sum float64) {
-	f.t.Helper()
-	families, err := f.srv.Registry().Gather()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			if label == "" || len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
-				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
-}
-
-// awaitMetric waits until a metric has a value.
-func (f *fanfare) awaitMetric(want float64, name, label string) {
-	f.t.Helper()
-	eventually.Equal(f.t, name+" "+label, want, func() float64 { return f.metric(name, label) })
+	f.T.Helper()
+	return wiretest.Subscribe(f.T, f.Addr, proctest.StreamPath(key))
 }
 
 // publisher is a client of NATS, as an application has one.

@@ -16,7 +16,7 @@ import (
 func checkBoth(t *testing.T, r *redisServer, f *fanfare, channel, stream string) {
 	t.Helper()
 	for _, source := range []string{"pubsub", "streams"} {
-		f.awaitMetric(1, "fanfare_redis_connected", "source="+source)
+		f.AwaitMetric(1, "fanfare_redis_connected", "source="+source)
 	}
 	c, s := f.subscribe(channel), f.subscribe(stream)
 	r.do("PUBLISH", channel, "by channel")
@@ -31,8 +31,8 @@ func TestTLS(t *testing.T) {
 	r := startRedis(t, "--tls-port", proctest.Port(secure), "--tls-cert-file", c.Cert, "--tls-key-file", c.Key, "--tls-ca-cert-file", c.Cert, "--tls-auth-clients", "no")
 	s := setup{url: "rediss://" + secure, channels: []string{"c"}, streams: []string{"s"}}
 	f := startFanfare(t, s)
-	if !strings.Contains(f.log.String(), "certificate signed by unknown authority") {
-		t.Errorf("nobody knows the certificate, and the log says\n%s", f.log)
+	if !strings.Contains(f.Log.String(), "certificate signed by unknown authority") {
+		t.Errorf("nobody knows the certificate, and the log says\n%s", f.Log)
 	}
 	s.url += "?skip_verify=true"
 	checkBoth(t, r, startFanfare(t, s), "c", "s")
@@ -58,7 +58,7 @@ func TestCluster(t *testing.T) {
 	f := startFanfare(t, setup{url: r.URL(), streams: []string{"a", "b"}})
 	f.subscribe("a")
 	eventually.Holds(t, "the log says what is wrong", func() (bool, string) {
-		return strings.Contains(f.log.String(), "hash tag"), f.log.String()
+		return strings.Contains(f.Log.String(), "hash tag"), f.Log.String()
 	})
 }
 

@@ -33,7 +33,7 @@ func TestSlowRedis(t *testing.T) {
 	checkNumbers(t, c.awaitLast("200"), 1, 200, nil)
 	checkNumbers(t, s.awaitLast("200"), 1, 200, nil)
 	for _, source := range []string{"pubsub", "streams"} {
-		if n := f.metric("fanfare_redis_reconnects_total", "source="+source); n != 0 {
+		if n := f.Metric("fanfare_redis_reconnects_total", "source="+source); n != 0 {
 			t.Errorf("%s: %v reconnects", source, n)
 		}
 	}
@@ -52,20 +52,20 @@ func TestDeadConnection(t *testing.T) {
 	s.awaitLast("1")
 	p.Hush()
 	start := time.Now()
-	f.awaitMetric(0, "fanfare_redis_connected", "source=pubsub")
-	f.awaitMetric(0, "fanfare_redis_connected", "source=streams")
+	f.AwaitMetric(0, "fanfare_redis_connected", "source=pubsub")
+	f.AwaitMetric(0, "fanfare_redis_connected", "source=streams")
 	t.Logf("noticed after %s with a timeout of %s", time.Since(start), timeout)
 	r.do("PUBLISH", "c", "2")
 	r.add("s", "x", "2")
 	eventually.Holds(t, "a timeout in each", func() (bool, string) {
-		a := f.metric("fanfare_redis_errors_total", "source=pubsub", "reason=timeout")
-		b := f.metric("fanfare_redis_errors_total", "source=streams", "reason=timeout")
+		a := f.Metric("fanfare_redis_errors_total", "source=pubsub", "reason=timeout")
+		b := f.Metric("fanfare_redis_errors_total", "source=streams", "reason=timeout")
 		return a > 1 && b > 1, fmt.Sprint(a, b)
 	})
 	p.Cut() // what is still on its way is lost
 	p.Speak()
 	p.Mend()
-	f.awaitMetric(1, "fanfare_redis_connected", "source=pubsub")
+	f.AwaitMetric(1, "fanfare_redis_connected", "source=pubsub")
 	r.do("PUBLISH", "c", "3")
 	r.add("s", "x", "3")
 	checkNumbers(t, s.awaitLast("3"), 1, 3, nil)
@@ -127,25 +127,25 @@ func TestWrongPassword(t *testing.T) {
 	} {
 		f := startFanfare(t, setup{url: "redis://" + test.login + r.Addr, channels: []string{"c"}, streams: []string{"s"}, backoffMax: 100 * time.Millisecond})
 		eventually.Holds(t, "some attempts", func() (bool, string) {
-			n := f.metric("fanfare_redis_errors_total", "source=pubsub", "reason=login")
+			n := f.Metric("fanfare_redis_errors_total", "source=pubsub", "reason=login")
 			return n >= 5, fmt.Sprint(n)
 		})
-		log := f.log.String()
+		log := f.Log.String()
 		if strings.Count(log, test.hint) != 2 || strings.Contains(log, "secret") { // one line for each source
 			t.Errorf("login %q: the log says\n%s", test.login, log)
 		}
-		f.stop()
+		f.Stop()
 	}
 
 	f := startFanfare(t, setup{url: "redis://:" + wrong + "@" + r.Addr, channels: []string{"c"}, backoffMax: 100 * time.Millisecond})
 	start := time.Now()
-	f.awaitMetric(12, "fanfare_redis_errors_total", "source=pubsub", "reason=login")
+	f.AwaitMetric(12, "fanfare_redis_errors_total", "source=pubsub", "reason=login")
 	// Pauses of at least half of 5, 10, 20, 40, 80 and then 100 ms.
 	if d := time.Since(start); d < 250*time.Millisecond {
 		t.Errorf("12 attempts in %s", d)
 	}
 	r.do("CONFIG", "SET", "requirepass", wrong)
-	f.awaitMetric(1, "fanfare_redis_connected", "source=pubsub")
+	f.AwaitMetric(1, "fanfare_redis_connected", "source=pubsub")
 	c := f.subscribe("c")
 	r.do("PUBLISH", "c", "in")
 	c.awaitLast("in")
@@ -166,8 +166,8 @@ func TestPermissions(t *testing.T) {
 	for _, bad := range []setup{{channels: []string{"other"}}, {streams: []string{"other"}}} {
 		bad.url = url
 		f := startFanfare(t, bad)
-		if !strings.Contains(f.log.String(), "reason=permission") || !strings.Contains(f.log.String(), "docs/redis.md") {
-			t.Errorf("%+v: %s", bad, f.log)
+		if !strings.Contains(f.Log.String(), "reason=permission") || !strings.Contains(f.Log.String(), "docs/redis.md") {
+			t.Errorf("%+v: %s", bad, f.Log)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestHugePayload(t *testing.T) {
 	c, s := f.subscribe("c"), f.subscribe("s")
 	huge := strings.Repeat("x", 40<<20) // more than client-output-buffer-limit pubsub
 	r.do("PUBLISH", "c", huge)
-	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
+	f.AwaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "c", "after")
 	if got := c.awaitLast("after"); len(got) != 2 || got[0].Type != "gap" {
 		t.Errorf("%v", got)
@@ -189,7 +189,7 @@ func TestHugePayload(t *testing.T) {
 	if got := s.awaitLast("after"); len(got) != 1 {
 		t.Errorf("%v", got)
 	}
-	if n := f.metric("fanfare_redis_refused_total", "source=streams", "reason=maxEventBytes"); n != 1 {
+	if n := f.Metric("fanfare_redis_refused_total", "source=streams", "reason=maxEventBytes"); n != 1 {
 		t.Errorf("refused: %v", n)
 	}
 }
@@ -202,11 +202,11 @@ func TestNotRedis(t *testing.T) {
 	eventually.Holds(t, "many errors", func() (bool, string) {
 		n := 0.0
 		for _, reason := range redisconn.Reasons {
-			n += f.metric("fanfare_redis_errors_total", "source=pubsub", "reason="+reason)
+			n += f.Metric("fanfare_redis_errors_total", "source=pubsub", "reason="+reason)
 		}
 		return n >= 30, fmt.Sprint(n)
 	})
-	if n := f.metric("fanfare_redis_connected", "source=pubsub"); n != 0 {
+	if n := f.Metric("fanfare_redis_connected", "source=pubsub"); n != 0 {
 		t.Error("connected to something that is not redis")
 	}
 }
@@ -214,7 +214,7 @@ func TestNotRedis(t *testing.T) {
 func TestSeveralAddressesTakeTurns(t *testing.T) {
 	r := startRedis(t)
 	f := startFanfare(t, setup{url: "redis://" + proctest.FreeAddr(t) + "?addr=" + r.Addr, channels: []string{"c"}})
-	f.awaitMetric(1, "fanfare_redis_connected", "source=pubsub")
+	f.AwaitMetric(1, "fanfare_redis_connected", "source=pubsub")
 	c := f.subscribe("c")
 	r.do("PUBLISH", "c", "hello")
 	c.awaitLast("hello")

@@ -2,9 +2,7 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,10 +16,10 @@ import (
 	"fanfare/bridge/payload"
 	"fanfare/codec"
 	"fanfare/engine"
+	"fanfare/internal/test/bridgetest"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
-	"fanfare/transport"
 )
 
 // fasthttp looks every ten seconds whether its pool of workers should stop.
@@ -94,15 +92,10 @@ func (r *redisServer) add(stream string, fields ...string) string {
 	return id
 }
 
-// fanfare is a server with a bridge: streams over real HTTP.
+// fanfare is a server with a bridge.
 type fanfare struct {
-	t      testing.TB
-	eng    *engine.Engine
-	srv    *transport.Server
+	*bridgetest.Server
 	bridge *Bridge
-	addr   string
-	log    *proctest.Log
-	stop   func()
 }
 
 // setup is what startFanfare makes a server of.
@@ -126,36 +119,25 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fanfare{t: t, log: &proctest.Log{}}
-	logger := slog.New(slog.NewTextHandler(f.log, nil))
 	if s.key.History == 0 {
 		s.key.History = 1 << 15
 	}
 	s.key.HistoryBytes = 256 << 20
 	ofStreams := s.key
 	ofStreams.StableIDs = true
-	f.eng = engine.New(engine.Options{Key: s.key, MaxHistoryBytes: 512 << 20, KeyRule: func(key string) *engine.KeyOptions {
+	f := &fanfare{}
+	f.Server = bridgetest.New(t, engine.Options{Key: s.key, MaxHistoryBytes: 512 << 20, KeyRule: func(key string) *engine.KeyOptions {
 		if names.Streamed(key) {
 			return &ofStreams
 		}
 		return nil
-	}})
-	if f.srv, err = transport.NewServer(f.eng, transport.Options{MaxConnections: 100, MaxEventBytes: s.maxEventBytes, Logger: logger}); err != nil {
-		t.Fatal(err)
-	}
+	}}, s.maxEventBytes)
 	f.bridge, err = New(Options{
 		URL: s.url, Names: names, Payload: s.payload, Timeout: s.timeout, MaxStreams: s.maxStreams,
-		History: func(string) (int, int64) { return s.key.History, s.key.HistoryBytes },
-		Engine:  f.eng,
-		Publish: func(key string, ev codec.Event) error {
-			_, err := f.srv.Publish(key, ev)
-			var size *transport.SizeError
-			if errors.As(err, &size) {
-				return fmt.Errorf("%w: %w", ErrTooLarge, err)
-			}
-			return err
-		},
-		Registerer: f.srv.Registry(), Logger: logger,
+		History:    func(string) (int, int64) { return s.key.History, s.key.HistoryBytes },
+		Engine:     f.Eng,
+		Publish:    func(key string, ev codec.Event) error { return f.Publish(key, ev, ErrTooLarge) },
+		Registerer: f.Srv.Registry(), Logger: f.Logger,
 		backoffMin: 5 * time.Millisecond, backoffMax: s.backoffMax, pollInterval: s.pollInterval,
 	})
 	if err != nil {
@@ -164,70 +146,8 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	if s.early != nil {
 		s.early(f)
 	}
-	f.bridge.Start()
-	settling, cancel := context.WithTimeout(context.Background(), eventually.Patience)
-	defer cancel()
-	f.bridge.Settled(settling)
-	if s.addr == "" {
-		s.addr = proctest.FreeAddr(t)
-	}
-	ln, err := transport.Listen(context.Background(), s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.addr = ln.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- f.srv.Serve(ln) }()
-	f.stop = sync.OnceFunc(func() {
-		f.bridge.Close()
-		f.srv.Close()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-		f.eng.Close()
-	})
-	t.Cleanup(func() {
-		f.stop()
-		if t.Failed() {
-			t.Logf("log:\n%s", f.log)
-		}
-	})
+	f.Serve(f.bridge, s.addr)
 	return f
-}
-
-// metric returns the value of a metric, whose labels are given in order as name=value.
-func (f *fanfare) metric(name string, labels ...string) float64 {
-	f.t.Helper()
-	families, err := f.srv.Registry().Gather()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-	metrics:
-		for _, m := range family.GetMetric() {
-			for _, want := range labels {
-				found := false
-				for _, l := range m.GetLabel() {
-					found = found || l.GetName()+"="+l.GetValue() == want
-				}
-				if !found {
-					continue metrics
-				}
-			}
-			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
-	f.t.Fatalf("no metric %s %v", name, labels)
-	return 0
-}
-
-// awaitMetric waits until a metric has a value.
-func (f *fanfare) awaitMetric(want float64, name string, labels ...string) {
-	f.t.Helper()
-	eventually.Equal(f.t, fmt.Sprint(name, labels), want, func() float64 { return f.metric(name, labels...) })
 }
 
 // client is an EventSource: it reads a stream, and comes back by resume.
@@ -244,7 +164,7 @@ type client struct {
 
 // subscribe opens a stream, and returns when it is open.
 func (f *fanfare) subscribe(keys ...string) *client {
-	f.t.Helper()
+	f.T.Helper()
 	c := &client{f: f, keys: keys}
 	c.open(f)
 	return c
@@ -252,7 +172,7 @@ func (f *fanfare) subscribe(keys ...string) *client {
 
 // resume comes back, to another server perhaps, with the last id of before.
 func (c *client) resume(f *fanfare) {
-	c.f.t.Helper()
+	c.f.T.Helper()
 	c.leave()
 	c.open(f)
 }
@@ -263,13 +183,13 @@ func (c *client) leave() {
 }
 
 func (c *client) open(f *fanfare) {
-	f.t.Helper()
+	f.T.Helper()
 	var header []string
 	if c.lastID != "" {
 		header = append(header, "Last-Event-ID: "+c.lastID)
 	}
 	c.f, c.ended = f, make(chan struct{})
-	c.stream = wiretest.Subscribe(f.t, f.addr, "/stream?"+url.Values{"connectKey": c.keys}.Encode(), header...)
+	c.stream = wiretest.Subscribe(f.T, f.Addr, "/stream?"+url.Values{"connectKey": c.keys}.Encode(), header...)
 	stream, ended := c.stream, c.ended
 	go func() {
 		defer close(ended)
@@ -283,7 +203,7 @@ func (c *client) open(f *fanfare) {
 			c.mu.Unlock()
 		}
 	}()
-	f.t.Cleanup(func() {
+	f.T.Cleanup(func() {
 		stream.Close()
 		<-ended
 	})
@@ -298,9 +218,9 @@ func (c *client) seen() []wiretest.Message {
 
 // await waits until n events have come, and returns all.
 func (c *client) await(n int) []wiretest.Message {
-	c.f.t.Helper()
+	c.f.T.Helper()
 	var events []wiretest.Message
-	eventually.Holds(c.f.t, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
+	eventually.Holds(c.f.T, fmt.Sprintf("%d events of %v", n, c.keys), func() (bool, string) {
 		events = c.seen()
 		return len(events) >= n, fmt.Sprint(len(events), " ", events[max(len(events)-3, 0):])
 	})
@@ -309,9 +229,9 @@ func (c *client) await(n int) []wiretest.Message {
 
 // awaitLast waits until an event with this data has come, and returns all.
 func (c *client) awaitLast(data string) []wiretest.Message {
-	c.f.t.Helper()
+	c.f.T.Helper()
 	var events []wiretest.Message
-	eventually.Holds(c.f.t, "the event "+data, func() (bool, string) {
+	eventually.Holds(c.f.T, "the event "+data, func() (bool, string) {
 		events = c.seen()
 		n := len(events)
 		return n > 0 && events[n-1].Data == data, fmt.Sprint(n, " ", events[max(n-3, 0):])

@@ -44,7 +44,7 @@ func TestPublishReachesSubscribers(t *testing.T) {
 	if got := both.await(5); len(got) != 5 || got[0].Data != "2" && got[0].Data != "hello" {
 		t.Errorf("ticker.b and news: %v", got)
 	}
-	if n := f.metric("fanfare_redis_messages_total", "source=pubsub"); n != 7 {
+	if n := f.Metric("fanfare_redis_messages_total", "source=pubsub"); n != 7 {
 		t.Errorf("%v messages", n)
 	}
 }
@@ -65,10 +65,10 @@ func TestRulesNameKeys(t *testing.T) {
 	if got := alarms.await(2); got[0].Data != "b" || got[1].Data != "c" {
 		t.Errorf("alarms: %v", got)
 	}
-	if n := f.metric("fanfare_redis_refused_total", "source=pubsub", "reason=name"); n != 2 {
+	if n := f.Metric("fanfare_redis_refused_total", "source=pubsub", "reason=name"); n != 2 {
 		t.Errorf("%v messages without a key", n)
 	}
-	if !strings.Contains(f.log.String(), `name=other error="no rule of redisKeys gives this name a key: add one"`) || strings.Contains(f.log.String(), "app:") {
+	if !strings.Contains(f.Log.String(), `name=other error="no rule of redisKeys gives this name a key: add one"`) || strings.Contains(f.Log.String(), "app:") {
 		t.Error("the log has not one line, of the first message without a key")
 	}
 }
@@ -89,10 +89,10 @@ func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	for reason, want := range map[string]float64{"maxEventBytes": 2, "invalid": 4} {
-		if n := f.metric("fanfare_redis_refused_total", "source=pubsub", "reason="+reason); n != want {
+		if n := f.Metric("fanfare_redis_refused_total", "source=pubsub", "reason="+reason); n != want {
 			t.Errorf("%s: %v, want %v", reason, n, want)
 		}
-		if n := strings.Count(f.log.String(), "reason="+reason); n != 1 {
+		if n := strings.Count(f.Log.String(), "reason="+reason); n != 1 {
 			t.Errorf("%s: logged %d times", reason, n)
 		}
 	}
@@ -101,13 +101,13 @@ func TestWhatIsRefusedLeavesTheRest(t *testing.T) {
 func TestMaxKeysRefuses(t *testing.T) {
 	r := startRedis(t)
 	f := startFanfare(t, setup{url: r.URL(), channels: []string{"*"}, early: func(f *fanfare) {
-		f.eng.Reconfigure(engine.Options{MaxKeys: 1})
+		f.Eng.Reconfigure(engine.Options{MaxKeys: 1})
 	}})
 	c := f.subscribe("k")
 	r.do("PUBLISH", "another", "x")
 	r.do("PUBLISH", "k", "end")
 	c.awaitLast("end")
-	if n := f.metric("fanfare_redis_refused_total", "source=pubsub", "reason=maxKeys"); n != 1 {
+	if n := f.Metric("fanfare_redis_refused_total", "source=pubsub", "reason=maxKeys"); n != 1 {
 		t.Errorf("refused: %v", n)
 	}
 }
@@ -149,9 +149,9 @@ func TestKillDuringTraffic(t *testing.T) {
 			c.await(len(c.seen()) + 50)
 		}
 		r.Kill()
-		f.awaitMetric(0, "fanfare_redis_connected", "source=pubsub")
+		f.AwaitMetric(0, "fanfare_redis_connected", "source=pubsub")
 		r.up()
-		f.awaitMetric(float64(k+1), "fanfare_redis_reconnects_total", "source=pubsub")
+		f.AwaitMetric(float64(k+1), "fanfare_redis_reconnects_total", "source=pubsub")
 	}
 	for _, c := range clients {
 		c.await(len(c.seen()) + 50)
@@ -191,7 +191,7 @@ func TestKillDuringTraffic(t *testing.T) {
 	if got := uncovered.seen(); len(got) != 0 {
 		t.Errorf("a key that no subscription covers got %v", got)
 	}
-	if n := f.metric("fanfare_redis_gaps_total", "source=pubsub"); n != kills*4 {
+	if n := f.Metric("fanfare_redis_gaps_total", "source=pubsub"); n != kills*4 {
 		t.Errorf("%v gaps told, want %d", n, kills*4)
 	}
 }
@@ -206,7 +206,7 @@ func TestGapWaitsForThoseWhoResume(t *testing.T) {
 	c.leave()
 	r.Kill()
 	r.up()
-	f.awaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
+	f.AwaitMetric(1, "fanfare_redis_reconnects_total", "source=pubsub")
 	r.do("PUBLISH", "k", "after")
 	c.open(f)
 	got := c.awaitLast("after")
@@ -276,20 +276,20 @@ func TestHammer(t *testing.T) {
 			c := f.subscribe(fmt.Sprintf("h.%d", n%5), fmt.Sprintf("s.%d", (n+i)%5))
 			c.await(1)
 			c.leave()
-			_, _ = f.srv.Publish(fmt.Sprintf("s.%d", i), codec.Event{Data: []byte("from the side")})
+			_, _ = f.Srv.Publish(fmt.Sprintf("s.%d", i), codec.Event{Data: []byte("from the side")})
 		}))
 	}
 	for range 3 {
-		reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
-		before := f.metric("fanfare_redis_messages_total", "source=streams")
+		reconnects := f.Metric("fanfare_redis_reconnects_total", "source=streams")
+		before := f.Metric("fanfare_redis_messages_total", "source=streams")
 		eventually.Holds(t, "messages", func() (bool, string) {
-			n := f.metric("fanfare_redis_messages_total", "source=streams")
+			n := f.Metric("fanfare_redis_messages_total", "source=streams")
 			return n > before+200, fmt.Sprint(n)
 		})
 		r.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 		r.do("CLIENT", "KILL", "TYPE", "pubsub")
 		eventually.Holds(t, "a reconnect", func() (bool, string) {
-			n := f.metric("fanfare_redis_reconnects_total", "source=streams")
+			n := f.Metric("fanfare_redis_reconnects_total", "source=streams")
 			return n > reconnects, fmt.Sprint(n)
 		})
 	}
@@ -297,8 +297,8 @@ func TestHammer(t *testing.T) {
 	subscribers.Wait() // while there is something to receive
 	close(stopPublishing)
 	publishers.Wait()
-	f.stop()
-	if n := f.metric("fanfare_redis_connected", "source=pubsub"); n != 0 {
+	f.Stop()
+	if n := f.Metric("fanfare_redis_connected", "source=pubsub"); n != 0 {
 		t.Errorf("connected: %v", n)
 	}
 }

@@ -65,7 +65,7 @@ func TestEntriesReachSubscribers(t *testing.T) {
 			t.Errorf("%v, want %v", e, want[i])
 		}
 	}
-	if ticker.await(3); f.metric("fanfare_redis_streams") != 1 {
+	if ticker.await(3); f.Metric("fanfare_redis_streams") != 1 {
 		t.Error("more streams are read than there are")
 	}
 	// A stream that is made later is found, and read from its beginning.
@@ -76,12 +76,12 @@ func TestEntriesReachSubscribers(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	for reason, want := range map[string]float64{"invalid": 1, "noStream": 0} {
-		if n := f.metric("fanfare_redis_refused_total", "source=streams", "reason="+reason); n != want {
+		if n := f.Metric("fanfare_redis_refused_total", "source=streams", "reason="+reason); n != want {
 			t.Errorf("%s: %v", reason, n)
 		}
 	}
-	f.awaitMetric(2, "fanfare_redis_streams")
-	f.awaitMetric(0, "fanfare_redis_behind_entries")
+	f.AwaitMetric(2, "fanfare_redis_streams")
+	f.AwaitMetric(0, "fanfare_redis_behind_entries")
 }
 
 // Entries are numbered while redis is killed and started again, and Fanfare is too, on the same address: a client that
@@ -96,7 +96,7 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 		ids[last] = r.add("s", "data", strconv.Itoa(last))
 	}
 	f := startFanfare(t, s)
-	s.addr = f.addr
+	s.addr = f.Addr
 	stays := f.subscribe("s")
 	twoKeys := f.subscribe("c", "s")
 	first := last + 1
@@ -144,14 +144,14 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 	for i := range 4 {
 		stays.await(len(stays.seen()) + 100)
 		if i%2 == 0 {
-			reconnects := f.metric("fanfare_redis_reconnects_total", "source=streams")
+			reconnects := f.Metric("fanfare_redis_reconnects_total", "source=streams")
 			r.Kill()
-			f.awaitMetric(0, "fanfare_redis_connected", "source=streams")
+			f.AwaitMetric(0, "fanfare_redis_connected", "source=streams")
 			r.up()
-			f.awaitMetric(reconnects+1, "fanfare_redis_reconnects_total", "source=streams")
+			f.AwaitMetric(reconnects+1, "fanfare_redis_reconnects_total", "source=streams")
 			continue
 		}
-		f.stop()
+		f.Stop()
 		stays.leave()
 		twoKeys.leave()
 		f = startFanfare(t, s)
@@ -176,7 +176,7 @@ func TestNothingIsMissedOrTwice(t *testing.T) {
 	if gapsOfPubSub < 2 {
 		t.Errorf("%d gaps of the other key", gapsOfPubSub)
 	}
-	if n := f.metric("fanfare_redis_gaps_total", "source=streams"); n != 0 {
+	if n := f.Metric("fanfare_redis_gaps_total", "source=streams"); n != 0 {
 		t.Errorf("%v gaps of a stream that lost nothing", n)
 	}
 	t.Logf("%d entries, two outages of redis, two restarts", last)
@@ -202,7 +202,7 @@ func TestResumeBeforeTheFirstEvent(t *testing.T) {
 		defer c.mu.Unlock()
 		return c.lastID != "", c.lastID
 	})
-	f.stop()
+	f.Stop()
 	c.leave()
 	r.add("s", "x", "new")
 	c.open(startFanfare(t, s))
@@ -230,7 +230,7 @@ func TestBackfillIsBounded(t *testing.T) {
 		}
 		checkNumbers(t, events, test.first, 100, ids)
 	}
-	if n := f.metric("fanfare_redis_messages_total", "source=streams"); n != 32 {
+	if n := f.Metric("fanfare_redis_messages_total", "source=streams"); n != 32 {
 		t.Errorf("%v entries were read for a history of 32", n)
 	}
 }
@@ -371,16 +371,16 @@ func TestStreamsThatAreNotRead(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	for _, reason := range []string{"noStream", "keyTaken", "name"} {
-		if f.metric("fanfare_redis_refused_total", "source=streams", "reason="+reason) == 0 {
+		if f.Metric("fanfare_redis_refused_total", "source=streams", "reason="+reason) == 0 {
 			t.Errorf("nothing is refused for %s", reason)
 		}
 	}
-	if n := f.metric("fanfare_redis_streams"); n != 4 {
+	if n := f.Metric("fanfare_redis_streams"); n != 4 {
 		t.Errorf("%v streams", n)
 	}
 	r.add("c:3", "x", "one too many")
 	eventually.Holds(t, "a stream over the limit", func() (bool, string) {
-		n := f.metric("fanfare_redis_refused_total", "source=streams", "reason=redisMaxStreams")
+		n := f.Metric("fanfare_redis_refused_total", "source=streams", "reason=redisMaxStreams")
 		return n > 0, fmt.Sprint(n)
 	})
 	// What becomes a stream is read.

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanfare/cluster"
+	"fanfare/internal/test/logbench"
 	"fanfare/internal/test/natstest"
 )
 
@@ -44,40 +43,14 @@ func brokerCPU(b *testing.B, s *natstest.Server, run func()) {
 
 // benchAppend appends b.N events of 64 bytes from some goroutines, each of which waits for its event, and reports the latency.
 func benchAppend(b *testing.B, l cluster.Log, goroutines int, ids bool) {
-	var mu sync.Mutex
-	var latencies []time.Duration
-	var wg sync.WaitGroup
-	for g := range goroutines {
-		wg.Go(func() {
-			n := b.N / goroutines
-			if g < b.N%goroutines {
-				n++
-			}
-			own := make([]time.Duration, 0, n)
-			messages, results := []cluster.Message{event("news", strings.Repeat("x", 56))}, make([]cluster.Result, 1)
-			for i := range n {
-				if ids {
-					messages[0].ID = fmt.Sprintf("%d-%d-%d", b.N, g, i)
-				}
-				start := time.Now()
-				if l.Append(context.Background(), messages, results); results[0].Err != nil {
-					b.Error(results[0].Err)
-					return
-				}
-				own = append(own, time.Since(start))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			latencies = append(latencies, own...)
-		})
-	}
-	wg.Wait()
-	slices.Sort(latencies)
-	if n := len(latencies); n > 0 {
-		b.ReportMetric(float64(latencies[n/2].Nanoseconds())/1000, "p50-us")
-		b.ReportMetric(float64(latencies[n*99/100].Nanoseconds())/1000, "p99-us")
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	plain := event("news", strings.Repeat("x", 56))
+	logbench.Append(b, l, goroutines, func(g, i int) cluster.Message {
+		m := plain
+		if ids {
+			m.ID = fmt.Sprintf("%d-%d-%d", b.N, g, i)
+		}
+		return m
+	})
 }
 
 func BenchmarkAppend(b *testing.B) {

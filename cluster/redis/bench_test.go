@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fanfare/cluster"
+	"fanfare/internal/test/logbench"
 )
 
 // BenchmarkAppend measures events of 64 bytes with an ID from 1, 16 and 256 publishers that wait for each answer, and from one that
@@ -53,11 +54,8 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				publishing.Wait()
 				b.StopTimer()
-				all := slices.Concat(waits...)
-				slices.Sort(all)
+				logbench.ReportLatency(b, slices.Concat(waits...))
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
-				b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-us")
-				b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-us")
 				b.ReportMetric((s.cpu()-cpu)*1e6/float64(b.N), "redis-us/event")
 				used, _ := s.do("MEMORY", "USAGE", "{fanfare:0}").AsInt64()
 				b.ReportMetric(float64(used)/float64(b.N), "B/event")

@@ -3,7 +3,6 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -25,22 +24,12 @@ func testMain(m *testing.M) int {
 	for _, name := range []string{"http_proxy", "https_proxy", "all_proxy"} { // the way to loopback leads through no proxy
 		_, _ = os.Unsetenv(name), os.Unsetenv(strings.ToUpper(name))
 	}
-	dir, err := os.MkdirTemp("", "fanfare-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
 	var flags []string
 	if race.Enabled {
 		flags = append(flags, "-race")
 	}
-	if binary, err = proctest.Build(dir, "../fanfare", flags...); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	defer closeBrowser()
-	return m.Run()
+	return proctest.Main(m, &binary, "../fanfare", flags...)
 }
 
 // server is a running fanfare.

@@ -33,9 +33,6 @@ const (
 	kubeVersion = "v1.34.0"
 )
 
-// TestMain builds the server, which checks its own configuration.
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
 // render returns the chart's files with the values of a file and changes of them ("drain.timeout=90" in YAML), as one text.
 func render(t *testing.T, valuesFile, changes string) (string, error) {
 	t.Helper()

@@ -3,7 +3,6 @@ package check_test
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,19 +21,7 @@ import (
 // binary is the server, built once.
 var binary string
 
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "fanfare-check-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if binary, err = proctest.Build(dir, "../../cmd/fanfare"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(proctest.Main(m, &binary, "../../cmd/fanfare")) }
 
 // unpack writes what the pod would find in its file system into a folder, and returns the configuration's file and the pod. Files of
 // Secrets that the chart does not make are certificates, keys and credentials of the test.

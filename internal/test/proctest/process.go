@@ -28,6 +28,22 @@ func Build(dir, folder string, flags ...string) (binary string, err error) {
 	return binary, nil
 }
 
+// Main is what a TestMain calls whose tests run the command in folder: it builds the command with Build, sets binary to its
+// path, runs the tests, and removes it. It returns the exit code.
+func Main(m *testing.M, binary *string, folder string, flags ...string) int {
+	dir, err := os.MkdirTemp("", "fanfare-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if *binary, err = Build(dir, folder, flags...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
 // Tool returns the path of a program that tests use, and fails the test if it is missing: a check that is skipped in
 // silence guards nothing.
 func Tool(t testing.TB, name string) string {

@@ -1,14 +1,14 @@
 package wiretest
 
 import (
-	"io"
 	"net"
 	"sync"
 	"testing"
 	"time"
 )
 
-// Proxy is a TCP proxy that can delay, fall silent, cut, and change what the server sends.
+// Proxy is a TCP proxy that can delay, fall silent, cut, and change what the server sends. It can stop as a network does
+// that is partitioned: the connections stay open, and nothing arrives.
 type Proxy struct {
 	target string
 	ln     net.Listener
@@ -17,7 +17,8 @@ type Proxy struct {
 	conns   map[net.Conn]struct{}
 	down    bool          // refuse
 	delay   time.Duration // of each chunk
-	silent  chan struct{} // closed when bytes may flow again; nil while they do
+	silent  chan struct{} // closed when bytes of the server may pass again; nil while they do
+	stopped chan struct{} // the same for all bytes, and for new connections
 	rewrite func([]byte) []byte
 }
 
@@ -28,6 +29,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	p.ln = Serve(t, func(_ int, c *net.TCPConn) { p.serve(c) })
 	t.Cleanup(func() { // before the one of Serve, which waits
 		p.Speak()
+		p.Resume()
 		p.Cut()
 	})
 	return p
@@ -43,8 +45,10 @@ func (p *Proxy) serve(conn net.Conn) {
 	if !p.keep(conn) {
 		return
 	}
-	back, err := net.Dial("tcp", p.target)
+	p.await(false)
+	back, err := net.DialTimeout("tcp", p.target, dialTimeout)
 	if err != nil {
+		reset(conn)
 		return
 	}
 	defer p.drop(back)
@@ -52,29 +56,57 @@ func (p *Proxy) serve(conn net.Conn) {
 		return
 	}
 	forward.Go(func() {
-		_, _ = io.Copy(back, conn)
+		p.forward(back, conn, false)
 		_ = back.Close()
 	})
+	p.forward(conn, back, true)
+}
+
+// dialTimeout bounds how long the target may take to accept a connection.
+const dialTimeout = 5 * time.Second
+
+// forward passes one direction on. It looks at the proxy's state after each read, so what has arrived meanwhile waits there.
+func (p *Proxy) forward(dst, src net.Conn, fromServer bool) {
 	buf := make([]byte, 4096)
 	for {
-		n, err := back.Read(buf)
+		n, err := src.Read(buf)
+		p.await(fromServer)
+		if chunk := buf[:n]; n > 0 {
+			if fromServer {
+				chunk = p.answer(chunk)
+			}
+			if _, werr := dst.Write(chunk); werr != nil {
+				return
+			}
+		}
 		if err != nil {
 			return
 		}
-		p.mu.Lock()
-		delay, silent, rewrite := p.delay, p.silent, p.rewrite
-		p.mu.Unlock()
-		time.Sleep(delay)
-		if silent != nil {
-			<-silent
-		}
-		answer := buf[:n]
-		if rewrite != nil {
-			answer = rewrite(answer)
-		}
-		if _, err := conn.Write(answer); err != nil {
-			return
-		}
+	}
+}
+
+// answer delays and changes what the server sends.
+func (p *Proxy) answer(chunk []byte) []byte {
+	p.mu.Lock()
+	delay, rewrite := p.delay, p.rewrite
+	p.mu.Unlock()
+	time.Sleep(delay)
+	if rewrite != nil {
+		return rewrite(chunk)
+	}
+	return chunk
+}
+
+// await returns when bytes may pass.
+func (p *Proxy) await(fromServer bool) {
+	p.mu.Lock()
+	silent, stopped := p.silent, p.stopped
+	p.mu.Unlock()
+	if stopped != nil {
+		<-stopped
+	}
+	if fromServer && silent != nil {
+		<-silent
 	}
 }
 
@@ -102,6 +134,20 @@ func (p *Proxy) Cut() {
 		_ = conn.Close()
 	}
 	clear(p.conns)
+}
+
+// Reset ends all connections by a reset. New ones may come.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		reset(conn)
+	}
+}
+
+func reset(conn net.Conn) {
+	_ = conn.(*net.TCPConn).SetLinger(0)
+	_ = conn.Close()
 }
 
 // Mend ends Cut.
@@ -132,6 +178,25 @@ func (p *Proxy) Speak() {
 	if p.silent != nil {
 		close(p.silent)
 		p.silent = nil
+	}
+}
+
+// Stop lets nothing pass any more, in both directions, until Resume. New connections are accepted, and are silent.
+func (p *Proxy) Stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped == nil {
+		p.stopped = make(chan struct{})
+	}
+}
+
+// Resume ends Stop. What was held back comes first.
+func (p *Proxy) Resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped != nil {
+		close(p.stopped)
+		p.stopped = nil
 	}
 }
 

@@ -1,4 +1,4 @@
-package link
+package wiretest
 
 import (
 	"io"
@@ -7,29 +7,12 @@ import (
 	"time"
 )
 
-// TestLink: bytes pass, wait while the link is stopped, and pass then; a cut ends the connection.
-func TestLink(t *testing.T) {
-	echo, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer echo.Close()
-	go func() {
-		for {
-			c, err := echo.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
-		}
-	}()
-	l, err := New("127.0.0.1:0", echo.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+// TestProxyStops: bytes pass, wait while the proxy is stopped, and pass then; a reset ends the connection.
+func TestProxyStops(t *testing.T) {
+	echo := Serve(t, func(_ int, c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	p := NewProxy(t, echo.Addr().String())
 	dial := func() net.Conn {
-		c, err := net.Dial("tcp", l.Addr())
+		c, err := net.Dial("tcp", p.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,18 +30,18 @@ func TestLink(t *testing.T) {
 	if got := get(c, time.Minute); got != "one" {
 		t.Fatalf("%q", got)
 	}
-	l.Stop()
+	p.Stop()
 	_, _ = io.WriteString(c, "two")
 	d := dial()
 	_, _ = io.WriteString(d, "new")
 	if got := get(c, 200*time.Millisecond) + get(d, 50*time.Millisecond); got != "" {
-		t.Fatalf("%q passed a link that is stopped", got)
+		t.Fatalf("%q passed a proxy that is stopped", got)
 	}
-	l.Resume()
+	p.Resume()
 	if a, b := get(c, time.Minute), get(d, time.Minute); a != "two" || b != "new" {
 		t.Fatalf("%q %q", a, b)
 	}
-	l.Cut()
+	p.Reset()
 	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Fatal("the connection survived")
