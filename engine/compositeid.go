@@ -166,7 +166,7 @@ func (c *cursor) stableID() []byte {
 	if ev == nil || ev.idAt < 0 {
 		return nil
 	}
-	id := ev.bytes[ev.idAt : int(ev.idAt)+int(ev.idLen)]
+	id := ev.IDBytes()
 	if p := parsePart(string(id)); !p.valid || p.engineMade() {
 		return nil // among the parts of other keys it could not be recognized
 	}

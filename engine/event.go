@@ -93,5 +93,13 @@ func (e *Event) OwnID() bool { return e.class&ownID != 0 }
 // Kept reports whether the event still counts in its key's history. If not, only its readers keep it in memory.
 func (e *Event) Kept() bool { return e.released.Load() == 0 }
 
+// IDBytes returns the event's id, nil if it has none. They are a part of Bytes.
+func (e *Event) IDBytes() []byte {
+	if e.idAt < 0 {
+		return nil
+	}
+	return e.bytes[e.idAt : int(e.idAt)+int(e.idLen)]
+}
+
 // ID returns the offset and the length of the event's id in Bytes. The offset is -1 if it has none.
 func (e *Event) ID() (offset, length int) { return int(e.idAt), int(e.idLen) }

@@ -45,7 +45,7 @@ func (x *idIndex) search(k *key, slots int, id string, first, tail uint64, match
 	for x.next = max(x.next, first); x.next <= tail; x.next++ {
 		var h uint32
 		if ev, _ := k.read(x.next); ev != nil && ev.idAt >= 0 {
-			h = idHash(string(ev.bytes[ev.idAt : int(ev.idAt)+int(ev.idLen)]))
+			h = idHash(string(ev.IDBytes()))
 		}
 		x.hashes[x.next&mask] = h
 	}

@@ -204,8 +204,7 @@ func (c *cursor) hasID(id string) bool {
 // see idIndex for a long history.
 func (k *key) findID(id string, first, tail uint64) (seq uint64, found bool) {
 	match := func(s uint64) bool {
-		if ev, _ := k.read(s); ev != nil && ev.idAt >= 0 && int(ev.idLen) == len(id) &&
-			string(ev.bytes[ev.idAt:int(ev.idAt)+len(id)]) == id {
+		if ev, _ := k.read(s); ev != nil && ev.idAt >= 0 && string(ev.IDBytes()) == id {
 			seq, found = s, true
 		}
 		return found

@@ -108,7 +108,7 @@ func fleetTable(fleets []fleet.Fleet, measured map[string][][]fleet.Result, size
 				all = append(all, value(r[size]))
 			}
 			slices.Sort(all)
-			return all[len(all)/2].Round(10 * time.Microsecond / 10)
+			return all[len(all)/2].Round(time.Microsecond)
 		}
 		faults := [3]int{}
 		for _, r := range rounds {

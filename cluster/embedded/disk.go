@@ -102,18 +102,18 @@ func (d *disk) Opened(last []uint64) error {
 		d.last[p] = seq
 		if p < len(old.Last) && old.Last[p] > seq {
 			d.log.Error("the log has lost events that were confirmed: its files are damaged, or older ones were put back. A new epoch begins",
-				"stream", d.stream(p), "confirmed", old.Last[p], "has", seq)
+				"stream", d.o.Log.StreamName(p), "confirmed", old.Last[p], "has", seq)
 			d.unsynced[p] = true
 		}
 		if power && seq > 0 {
-			d.log.Warn("the machine has lost power: the events of the last interval may be lost. A new epoch begins", "stream", d.stream(p), "newest", seq)
+			d.log.Warn("the machine has lost power: the events of the last interval may be lost. A new epoch begins", "stream", d.o.Log.StreamName(p), "newest", seq)
 			d.unsynced[p] = true
 		}
 		if p < len(old.Unsynced) && old.Unsynced[p] {
 			d.unsynced[p] = true // noticed before, and the process ended before the new epoch
 		}
 		if old.Version == 0 && seq > 0 { // there was no record
-			d.log.Warn("the directory has a log but no record of what was confirmed. A new epoch begins", "stream", d.stream(p))
+			d.log.Warn("the directory has a log but no record of what was confirmed. A new epoch begins", "stream", d.o.Log.StreamName(p))
 			d.unsynced[p] = true
 		}
 	}
@@ -295,7 +295,7 @@ func (d *disk) syncGroup(g *group) {
 // syncBlocks syncs the block that was the newest at the last sync, and all after it: the server goes on to another block when one
 // is full, and may have done so several times.
 func (d *disk) syncBlocks(p int) error {
-	path, f := blocks(d.o.Dir, d.stream(p)), &d.folders[p]
+	path, f := blocks(d.o.Dir, d.o.Log.StreamName(p)), &d.folders[p]
 	if err := f.look(path); err != nil {
 		return err
 	}
@@ -341,7 +341,7 @@ func (f *folder) look(path string) error {
 // syncStream syncs the files and folders of a stream. The last run may have left blocks that are not on disk: it was killed, or
 // had another setting.
 func (d *disk) syncStream(p int) error {
-	path := blocks(d.o.Dir, d.stream(p))
+	path := blocks(d.o.Dir, d.o.Log.StreamName(p))
 	oldest, _, _, err := blockRange(path)
 	if err != nil {
 		return err
@@ -361,13 +361,6 @@ func (d *disk) syncStream(p int) error {
 		}
 	}
 	return nil
-}
-
-func (d *disk) stream(p int) string {
-	if d.o.Log.Partitions == 1 {
-		return d.o.Log.Stream
-	}
-	return d.o.Log.Stream + "-" + strconv.Itoa(p)
 }
 
 // state is what the record says now. Called with mu.

@@ -101,7 +101,7 @@ func (l *Log) get(ctx context.Context, partition int, q getRequest) (m *storedMe
 	var answer struct {
 		Message *storedMessage `json:"message"`
 	}
-	err = l.request(ctx, "STREAM.MSG.GET."+l.o.streamName(partition), q, &answer)
+	err = l.request(ctx, "STREAM.MSG.GET."+l.o.StreamName(partition), q, &answer)
 	switch {
 	case isCode(err, codeNoMessage):
 		return nil, false, nil

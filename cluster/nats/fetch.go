@@ -131,7 +131,7 @@ func (f *fetch) checkRetention(ctx context.Context, n int) error {
 		return nil // with a limit for each key, entries in between are removed all the time
 	}
 	// Slow path: the stream was edited or damaged.
-	if err := f.l.request(ctx, "STREAM.INFO."+f.l.o.streamName(f.q.Partition), map[string]bool{"deleted_details": true}, info); err != nil {
+	if err := f.l.request(ctx, "STREAM.INFO."+f.l.o.StreamName(f.q.Partition), map[string]bool{"deleted_details": true}, info); err != nil {
 		return err
 	}
 	for _, seq := range info.State.LostSeqs {
@@ -256,7 +256,7 @@ func (f *fetch) batch(ctx context.Context, lo, hi uint64, emit func(*cluster.Ent
 		return lo, false, err
 	}
 	link, _ := f.l.state()
-	if err := f.l.nc.PublishRequest("$JS.API.DIRECT.GET."+f.l.o.streamName(f.q.Partition), inbox, body); err != nil {
+	if err := f.l.nc.PublishRequest("$JS.API.DIRECT.GET."+f.l.o.StreamName(f.q.Partition), inbox, body); err != nil {
 		return lo, false, err
 	}
 	silence := time.NewTimer(apiTimeout)

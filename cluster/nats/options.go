@@ -135,8 +135,8 @@ func (o Options) prefix() string {
 	return o.Stream
 }
 
-// streamName is the name of a partition's stream.
-func (o Options) streamName(partition int) string {
+// StreamName is the name of a partition's stream.
+func (o Options) StreamName(partition int) string {
 	if o.Partitions == 1 {
 		return o.Stream
 	}

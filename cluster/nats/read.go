@@ -78,7 +78,7 @@ func (l *Log) Read(ctx context.Context, partition int, after uint64, handle func
 
 // open makes the consumer, and checks that the stream is the one that was read before.
 func (r *reader) open(ctx context.Context) error {
-	stream := r.l.o.streamName(r.partition)
+	stream := r.l.o.StreamName(r.partition)
 	r.consumer = "fanfare_" + randomName()
 	create := struct {
 		Stream string                   `json:"stream_name"`
@@ -115,7 +115,7 @@ func (r *reader) check(info *streamInfo) error {
 
 // remove deletes the consumer. If that fails, the server does so after some time.
 func (r *reader) remove() {
-	_ = r.l.nc.Publish("$JS.API.CONSUMER.DELETE."+r.l.o.streamName(r.partition)+"."+r.consumer, nil)
+	_ = r.l.nc.Publish("$JS.API.CONSUMER.DELETE."+r.l.o.StreamName(r.partition)+"."+r.consumer, nil)
 }
 
 func (r *reader) run(ctx context.Context) error {
@@ -163,7 +163,7 @@ func (r *reader) pull() error {
 	size := max(pullBytes, 2*r.l.nc.MaxPayload())
 	request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`, pullBatch, size, pullExpires, heartbeat)
 	r.onWay += pullBatch
-	return r.l.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+r.l.o.streamName(r.partition)+"."+r.consumer, r.inbox, []byte(request))
+	return r.l.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+r.l.o.StreamName(r.partition)+"."+r.consumer, r.inbox, []byte(request))
 }
 
 func (r *reader) receive(ctx context.Context, msg *natsgo.Msg) error {

@@ -36,7 +36,7 @@ type streamInfo struct {
 // info asks the leader of the partition's stream.
 func (l *Log) info(ctx context.Context, partition int) (*streamInfo, error) {
 	var info streamInfo
-	err := l.request(ctx, "STREAM.INFO."+l.o.streamName(partition), nil, &info)
+	err := l.request(ctx, "STREAM.INFO."+l.o.StreamName(partition), nil, &info)
 	return &info, err
 }
 
@@ -46,7 +46,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 	for p := range l.o.Partitions {
 		info, err := l.ensureStream(ctx, p)
 		for temporary(err) && ctx.Err() == nil { // a cluster that has just started has no leader yet
-			l.limiter.Log(l.log, slog.LevelWarn, "prepare", "JetStream is not ready: trying again", "stream", l.o.streamName(p), "err", err)
+			l.limiter.Log(l.log, slog.LevelWarn, "prepare", "JetStream is not ready: trying again", "stream", l.o.StreamName(p), "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(prepareRetry):
@@ -54,7 +54,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 			info, err = l.ensureStream(ctx, p)
 		}
 		if err != nil {
-			return fmt.Errorf("natsStream %s: %w", l.o.streamName(p), err)
+			return fmt.Errorf("natsStream %s: %w", l.o.StreamName(p), err)
 		}
 		l.remember(p, info)
 		last[p] = info.State.Last
@@ -87,7 +87,7 @@ func (l *Log) ensureStream(ctx context.Context, p int) (*streamInfo, error) {
 
 func (l *Log) createStream(ctx context.Context, p int) (*streamInfo, error) {
 	config := jetstream.StreamConfig{
-		Name:        l.o.streamName(p),
+		Name:        l.o.StreamName(p),
 		Description: "events of Fanfare",
 		Subjects:    []string{l.subjects.all(p)},
 		Storage:     jetstream.FileStorage,
@@ -210,7 +210,7 @@ func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 	info, err := l.info(ctx, p)
 	if isCode(err, codeStreamNotFound) { // it was deleted: without another one nothing could be published
 		if info, err = l.ensureStream(ctx, p); err == nil {
-			l.log.Error("the stream was gone and has been made anew: its events are lost", "stream", l.o.streamName(p))
+			l.log.Error("the stream was gone and has been made anew: its events are lost", "stream", l.o.StreamName(p))
 		}
 	}
 	if err != nil {

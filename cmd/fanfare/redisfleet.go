@@ -50,8 +50,8 @@ func (b *backplane) newestIDs(ctx context.Context, eng *engine.Engine, key strin
 	}
 	var ids []string
 	for _, e := range events {
-		if at, length := e.ID(); e.OwnID() && length > 0 {
-			ids = append(ids, string(e.Bytes()[at:at+length]))
+		if id := e.IDBytes(); e.OwnID() && len(id) > 0 {
+			ids = append(ids, string(id))
 		}
 	}
 	return ids, err

@@ -120,7 +120,7 @@ func (h *history) readRings(sources *[2]source) bool {
 			h.found = append(h.found, past{p.Event, p.All})
 			return len(h.found) <= h.limit
 		case h.places == nil:
-			if located = idText(p.Event) == h.after; located {
+			if located = string(p.IDBytes()) == h.after; located {
 				return false
 			}
 		default:
@@ -217,7 +217,7 @@ func (h *history) answer() historyAnswer {
 		parser.Reset()
 		_ = parser.Feed(p.Bytes(), func(m codec.Message) { // comments have none
 			result.Events = append(result.Events, pastEvent{
-				ID: idText(p.Event), Time: time.Unix(0, p.At()).UTC().Format(time.RFC3339Nano), Event: string(m.Type), Data: string(m.Data), All: p.all,
+				ID: string(p.IDBytes()), Time: time.Unix(0, p.At()).UTC().Format(time.RFC3339Nano), Event: string(m.Type), Data: string(m.Data), All: p.all,
 			})
 		})
 	}
@@ -225,13 +225,4 @@ func (h *history) answer() historyAnswer {
 		slices.Reverse(result.Events)
 	}
 	return result
-}
-
-// idText is the id of an event, "" if it has none.
-func idText(ev *engine.Event) string {
-	at, n := ev.ID()
-	if at < 0 {
-		return ""
-	}
-	return string(ev.Bytes()[at : at+n])
 }
