@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 
 // BenchmarkBackplane stores events of 200 bytes in NATS JetStream and reads them back, with the processor time of the servers and
 // of this process for each event. bench/capacity computes with these figures.
+//
+// The events have ids, as those of a node, which sends again what was not confirmed.
 //
 // store appends from one process, several calls at a time, each of a hundred events, as publishers that send batches do; single is
 // one event a call, 64 calls at a time. read is a node that follows the log, into an engine.
@@ -72,8 +75,17 @@ func backplane(b *testing.B, replicas int) {
 	})
 }
 
+// patience is how long one measurement may take. Only a failure waits for its end.
+const patience = 10 * time.Minute
+
+// calls counts those of appendEvents, for ids that differ.
+var calls atomic.Uint64
+
 // appendEvents makes n calls of Append, some at a time, each with so many events.
 func appendEvents(b *testing.B, log *nats.Log, n, atOnce, batch int) {
+	ctx, stop := context.WithTimeout(b.Context(), patience) // without one, Append waits for a broker that has ended
+	defer stop()
+	call := calls.Add(1)
 	todo, failed := make(chan int), make(chan error, atOnce)
 	for range atOnce {
 		go func() {
@@ -81,9 +93,12 @@ func appendEvents(b *testing.B, log *nats.Log, n, atOnce, batch int) {
 			var err error
 			for i := range todo {
 				for j := range messages {
-					messages[j] = cluster.Message{Key: "key-" + strconv.Itoa((i*batch+j)%10_000), Frame: frame}
+					messages[j] = cluster.Message{
+						Key: "key-" + strconv.Itoa((i*batch+j)%10_000), Frame: frame,
+						ID: fmt.Sprintf("%d-%d-%d", call, i, j),
+					}
 				}
-				log.Append(b.Context(), messages, results)
+				log.Append(ctx, messages, results)
 				for _, r := range results {
 					err = errors.Join(err, r.Err)
 				}
@@ -104,7 +119,7 @@ func appendEvents(b *testing.B, log *nats.Log, n, atOnce, batch int) {
 
 // follow reads the log up to last into an engine.
 func follow(b *testing.B, log *nats.Log, e *engine.Engine, last uint64) {
-	ctx, stop := context.WithCancel(b.Context())
+	ctx, stop := context.WithTimeout(b.Context(), patience)
 	defer stop()
 	err := log.Read(ctx, 0, 0, func(entry *cluster.Entry) error {
 		if entry.Op == cluster.OpEvent {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"fanfare/engine"
 )
@@ -86,7 +87,14 @@ func TestBenchmarks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(self, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.short").CombinedOutput()
+	// It ends before this test would, so that one that hangs says where: with -test.v, each benchmark is named when it begins.
+	limit := 20 * time.Minute
+	if deadline, ok := t.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)*9/10)
+	}
+	cmd := exec.Command(self, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.short", "-test.v", "-test.timeout="+limit.String())
+	cmd.WaitDelay = time.Minute // for processes that it has left, which have its output open
+	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "BenchmarkFanout") {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"fanfare/internal/test/eventually"
 )
 
 // The subscribers of BenchmarkFanout run in a separate process, which is this test binary again, so that their work does not
@@ -100,7 +104,7 @@ func connect(port int) (fd int, err error) {
 // swarm is the benchmark's side of that process.
 type swarm struct {
 	b       *testing.B
-	out     io.Reader
+	out     *os.File
 	process *os.Process
 	buf     [1]byte
 }
@@ -118,11 +122,14 @@ func startSwarm(b *testing.B, port, n int) *swarm {
 	if err != nil {
 		b.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, stdout, err := os.Pipe()
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	cmd.Stdout = stdout
+	err = cmd.Start()
+	_ = stdout.Close() // the process has it
+	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
@@ -130,6 +137,7 @@ func startSwarm(b *testing.B, port, n int) *swarm {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = in.Close()
+		_ = out.Close()
 	})
 	return &swarm{b: b, out: out, process: cmd.Process}
 }
@@ -141,9 +149,17 @@ func (s *swarm) signal(sig os.Signal) {
 	}
 }
 
-// wait returns when all subscribers have got one more event.
+// wait returns when all subscribers have got one more event. It fails if they do not get it: one that waits without end would
+// hide that an event or a wake-up was lost.
 func (s *swarm) wait() {
-	if _, err := io.ReadFull(s.out, s.buf[:]); err != nil {
+	if err := s.out.SetReadDeadline(time.Now().Add(eventually.Patience)); err != nil {
+		s.b.Fatal(err)
+	}
+	_, err := io.ReadFull(s.out, s.buf[:])
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.b.Fatal("a subscriber has not got an event within ", eventually.Patience)
+	}
+	if err != nil {
 		s.b.Fatal("the swarm has ended: ", err)
 	}
 }
