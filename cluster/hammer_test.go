@@ -171,7 +171,7 @@ func (c *hammerClient) run() {
 func (c *hammerClient) session() (done bool) {
 	ended := c.h.settled.Load()
 	n := c.h.node(c.rng)
-	n.Meet(context.Background(), c.keys, c.id)
+	c.id = n.Meet(context.Background(), c.keys, c.id)
 	s := new(engine.Subscriber)
 	_, err := n.engine.Subscribe(s, c.keys, c.id, noSink{})
 	if errors.Is(err, engine.ErrClosed) {
