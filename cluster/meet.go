@@ -37,9 +37,10 @@ const noPlace = "0-0"
 // would not know its position. If the epoch does not come in time, because the broker is away, the client gets a gap, and goes on
 // where this node is: see engine.LogOptions.
 //
-// A position in the node's epoch can also be beyond the end of the log. Then the log has gone back and no node has noticed, because
-// none was there, or the position was made up. New events would come under sequences that the client has passed, and be withheld from
-// it in silence. So the returned id has no place in this partition, and the client gets a gap.
+// A position in the node's epoch can also be beyond the end of the log, because the log has gone back, or the position was made up.
+// Usually a node notices, and begins another epoch. If no node does, because none ran when it went back, new events come under sequences
+// that the client has passed, and would be withheld from it in silence. So the returned id has no place in this partition: the
+// client gets a gap, and all that is kept.
 func (n *Node) Meet(ctx context.Context, keys []string, lastID string) string {
 	if lastID == "" {
 		return ""
@@ -87,7 +88,17 @@ func (p *partition) endsBefore(ctx context.Context, at engine.Position) bool {
 		return false
 	}
 	p.learn(engine.Position{Epoch: state.Epoch, Seq: state.Last})
-	return at.Seq > p.position().Seq
+	if at.Seq <= state.Last {
+		return false
+	}
+	done, cancel := p.waitApplied(at)
+	defer cancel()
+	select {
+	case <-done:
+		return false
+	case <-ctx.Done():
+		return true
+	}
 }
 
 // MayBegin reports whether an epoch can have begun: newEpoch has made it, and not in the future. See engine.LogOptions.
