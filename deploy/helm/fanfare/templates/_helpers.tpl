@@ -72,8 +72,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $c "adminTLSKey" "/etc/fanfare/admin-tls/tls.key" -}}
 {{- end -}}
 {{- with .Values.backplane -}}
+{{- if ne .mode "off" }}{{- $_ := set $c "dataDir" "/var/lib/fanfare" -}}{{- end -}}
 {{- if eq .mode "embedded" -}}
-{{- $_ := set $c "dataDir" "/var/lib/fanfare" -}}
 {{- $_ := set $c "fsync" .embedded.fsync -}}
 {{- else if eq .mode "nats" -}}
 {{- if .nats.url }}{{- $_ := set $c "natsURL" .nats.url -}}{{- end -}}
@@ -86,6 +86,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 {{- toYaml (merge $c .Values.config) -}}
+{{- end }}
+
+{{/* The kind of the workload: a pod with a volume of its own is one of a StatefulSet. */}}
+{{- define "fanfare.kind" -}}
+{{- if or (eq .Values.backplane.mode "embedded") (and (ne .Values.backplane.mode "off") .Values.backplane.nodeData.persistent) -}}
+StatefulSet
+{{- else -}}
+Deployment
+{{- end -}}
 {{- end }}
 
 {{/* What no schema can say. Every template that makes pods includes it. */}}
