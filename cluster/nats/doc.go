@@ -39,7 +39,7 @@
 //	subscribe: ff.bus.>, _INBOX.>
 //
 // NATS has no wildcards within a token: write each stream's name instead of fanfare*, which is more than one only with several
-// partitions.
+// partitions. With a domain, write $JS.DOMAIN.API instead of $JS.API.
 //
 // # Figures
 //

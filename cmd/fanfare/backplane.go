@@ -129,7 +129,8 @@ func natsOptions(c *config.Config, logger *slog.Logger) nats.Options {
 		Logger:          logger,
 	}
 	if c.Backplane == config.BackplaneNATS {
-		o.URL, o.Credentials, o.Replicas, o.Partitions = string(c.NATSURL), c.NATSCredentials, c.NATSReplicas, c.NATSPartitions
+		o.URL, o.Credentials, o.Domain = string(c.NATSURL), c.NATSCredentials, c.NATSDomain
+		o.Replicas, o.Partitions = c.NATSReplicas, c.NATSPartitions
 	}
 	return o
 }

@@ -128,6 +128,9 @@ func broker(t *testing.T, config string) (env []string) {
 	}
 	if bytes.Contains(text, []byte("backplane: nats")) {
 		nats := newNATS(t)
+		if bytes.Contains(text, []byte("natsDomain: hub")) {
+			nats.replace("jetstream {", "jetstream {\n    domain: hub")
+		}
 		nats.Start()
 		env = append(env, "FANFARE_NATS_URL=nats://"+nats.addr, "FANFARE_NATS_REPLICAS=1")
 	}

@@ -64,7 +64,7 @@ func startFleet(t *testing.T) *fleet {
 
 // natsServer is the nats-server of the Go module with the file of the compose folder.
 type natsServer struct {
-	t testing.TB
+	t *testing.T
 	*proctest.Process
 	addr, monitor string // for clients; for HTTP monitoring
 	file, data    string // its configuration, its folder
@@ -82,6 +82,18 @@ func newNATS(t *testing.T) *natsServer {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// replace changes the configuration, before Start.
+func (s *natsServer) replace(pairs ...string) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.file)
+	if err == nil {
+		err = os.WriteFile(s.file, []byte(replaceAll(s.t, string(text), pairs...)), 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // Start runs the server, again after its end with what it has stored.

@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* The server's settings, as a file. */}}
 {{- define "fanfare.config" -}}
-{{- range $name := list "listen" "admin" "tlsCert" "tlsKey" "adminTLSCert" "adminTLSKey" "backplane" "dataDir" "fsync" "natsURL" "natsStream" "natsReplicas" "natsPartitions" "natsCredentials" "nodeName" "drainDelay" "drainTimeout" "drainRate" -}}
+{{- range $name := list "listen" "admin" "tlsCert" "tlsKey" "adminTLSCert" "adminTLSKey" "backplane" "dataDir" "fsync" "natsURL" "natsDomain" "natsStream" "natsReplicas" "natsPartitions" "natsCredentials" "nodeName" "drainDelay" "drainTimeout" "drainRate" -}}
 {{- if hasKey $.Values.config $name -}}
 {{- fail (printf "config: %s is set by a value of its own in this chart: see values.yaml" $name) -}}
 {{- end -}}
@@ -77,6 +77,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $c "fsync" .embedded.fsync -}}
 {{- else if eq .mode "nats" -}}
 {{- if .nats.url }}{{- $_ := set $c "natsURL" .nats.url -}}{{- end -}}
+{{- if .nats.domain }}{{- $_ := set $c "natsDomain" .nats.domain -}}{{- end -}}
 {{- $_ := set $c "natsStream" .nats.stream -}}
 {{- $_ := set $c "natsReplicas" (int .nats.replicas) -}}
 {{- $_ := set $c "natsPartitions" (int .nats.partitions) -}}
