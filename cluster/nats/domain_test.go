@@ -1,6 +1,8 @@
 package nats
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -182,5 +184,30 @@ func TestOtherDomainStoresTheSame(t *testing.T) {
 	}
 	if r := text.Find("a stream of another JetStream domain stores events of this log as well: delete that stream; its acknowledgments are ignored"); r == nil || r["domain"] != "leaf" {
 		t.Errorf("%v in %s", r, text)
+	}
+}
+
+// TestHubIsAway: a node at a leaf node goes on when the hub is back.
+func TestHubIsAway(t *testing.T) {
+	hub, leaf := natstest.StartLeaf(t, "domain: leaf")
+	l, _ := open(t, Options{URL: leaf.URL(), Domain: "hub"})
+	appendAll(t, l, event("news", "before"))
+	hub.Kill()
+	short, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if r := appendOne(short, l, event("news", "lost")); !errors.Is(r.Err, cluster.ErrAway) && !errors.Is(r.Err, cluster.ErrUnknown) {
+		t.Errorf("without the hub: %+v", r)
+	}
+	late := event("news", "after")
+	late.ID = "an-id"
+	done := make(chan cluster.Result, 1)
+	go func() { done <- appendOne(patient(t), l, late) }()
+	hub.Start()
+	r := <-done
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if got := readTo(t, l, 0, 0, r.Seq); got[0] != `1 "news" "data: before\n\n"` || !strings.HasSuffix(got[len(got)-1], `"news" "data: after\n\n"`) {
+		t.Errorf("%q", got)
 	}
 }

@@ -106,6 +106,9 @@ func checkRedis(ctx context.Context, log *redis.Log) error {
 		if err == nil {
 			return nil
 		}
+		if errors.Is(err, redis.ErrPartitions) {
+			return err
+		}
 		if reason, hint := redisconn.Explain(err); reason == redisconn.Login || reason == redisconn.Permission {
 			return fmt.Errorf("redisURL: %s: %w", hint, err)
 		}
