@@ -30,7 +30,8 @@ type meeting struct {
 // these keys subscribes. It returns at once unless the id has an epoch that is newer than this node's.
 //
 // A client that comes from another node can know of an epoch before this node does. If it subscribed at once, this node
-// would not know its position, and would send it, after a gap, events of the last epoch that it already has.
+// would not know its position. If the epoch does not come in time, because the broker is away, the client gets a gap, and goes on where this
+// node is: see engine.LogOptions.
 func (n *Node) Meet(ctx context.Context, keys []string, lastID string) {
 	if lastID == "" {
 		return
@@ -51,14 +52,14 @@ func (n *Node) Meet(ctx context.Context, keys []string, lastID string) {
 	for i, part := range parts {
 		p := n.partitions[partitions[i]]
 		at, ok := engine.ParsePosition(part)
-		if epoch, _ := p.current(); ok && at.Epoch > epoch && plausible(at.Epoch) { // slow path
+		if epoch, _ := p.current(); ok && at.Epoch > epoch && MayBegin(at.Epoch) { // slow path
 			p.meet(ctx, at.Epoch)
 		}
 	}
 }
 
-// plausible reports whether an epoch can have begun: newEpoch has made it, and not in the future.
-func plausible(epoch uint64) bool {
+// MayBegin reports whether an epoch can have begun: newEpoch has made it, and not in the future. See engine.LogOptions.
+func MayBegin(epoch uint64) bool {
 	return epoch>>epochBit == 1 && beganAt(epoch).Before(time.Now().Add(clockSkew))
 }
 

@@ -46,6 +46,8 @@ type readPosition struct {
 	ahead uint64
 	// lost says that the client came with an id that is no place in this partition, and has yet to be told.
 	lost bool
+	// later is the position with which the client came, if that is of an epoch that this engine has yet to begin.
+	later *Position
 }
 
 // backlog are events that were fetched from the log. They come before what the cursor finds in its ring.
@@ -195,6 +197,9 @@ func (s *Subscriber) look(slot int32) bool {
 		return false
 	}
 	part.seen = w
+	if part.later != nil {
+		part.meetEpoch()
+	}
 	racePoint()
 	for i := range s.log.heads {
 		if s.log.heads[i].part == slot {

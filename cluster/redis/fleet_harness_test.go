@@ -248,8 +248,8 @@ func (c *client) await(key string, number int) {
 }
 
 // check compares what the client got with what was published: every number once and in order, and every confirmed number that
-// is missing after the first one is in a place where there was a gap. After a gap of an epoch the client begins anew. It returns
-// the gaps by reason.
+// is missing after the first one is in a place where there was a gap. It returns the gaps by
+// reason.
 func (c *client) check(p *publisher) (gaps map[string]int) {
 	c.t.Helper()
 	c.mu.Lock()
@@ -259,9 +259,7 @@ func (c *client) check(p *publisher) (gaps map[string]int) {
 	for i, text := range c.got[p.key] {
 		if reason, ok := strings.CutPrefix(text, "gap "); ok {
 			gaps[reason]++
-			if gap = true; reason == "epoch" {
-				last = 0
-			}
+			gap = true
 			continue
 		}
 		number, err := strconv.Atoi(text)

@@ -155,7 +155,11 @@ func logOptions(c *config.Config) *engine.LogOptions {
 		return nil
 	}
 	n := partitions(c)
-	return &engine.LogOptions{Partitions: n, PartitionOf: func(key string) int { return cluster.PartitionOf(key, n) }}
+	return &engine.LogOptions{
+		Partitions:  n,
+		PartitionOf: func(key string) int { return cluster.PartitionOf(key, n) },
+		MayBegin:    cluster.MayBegin,
+	}
 }
 
 // maxReadBack bounds how far back a node reads before it opens its listeners. What is older is fetched when a client asks for it.
