@@ -204,6 +204,7 @@ func (l *Log) address(o *outgoing, m *cluster.Message) {
 	case cluster.OpEpoch:
 		p = m.Partition
 		msg.Subject, msg.Data = l.subjects.partition(p)+epochToken, nil
+		msg.Header[createdHeader] = []string{*l.created[p].Load()}
 		if m.After > 0 {
 			msg.Header[expectHeader] = []string{strconv.FormatUint(m.After-1, 10)}
 		}

@@ -235,14 +235,19 @@ func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 	if err != nil {
 		return cluster.State{}, err
 	}
+	s.Unsynced = l.o.Disk != nil && l.o.Disk.Unsynced(p)
 	if ok {
 		var e cluster.Entry
-		l.decodeStored(p, m, &e)
+		header := l.decodeStored(p, m, &e)
 		if e.Op == cluster.OpEpoch { // otherwise somebody else has published there: the node begins an epoch
 			s.Epoch, s.EpochSeq, s.Last = e.Epoch, e.EpochSeq, max(s.Last, e.Seq)
+			if created := first(header, createdHeader); created != s.Created {
+				l.limiter.Log(l.log, slog.LevelWarn, "restored", "the stream was restored from a backup", "stream", l.o.StreamName(p),
+					"created", s.Created, "epochOf", created)
+				s.Unsynced = true
+			}
 		}
 	}
-	s.Unsynced = l.o.Disk != nil && l.o.Disk.Unsynced(p)
 	l.remember(p, info)
 	return s, nil
 }

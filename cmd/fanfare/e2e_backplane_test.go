@@ -70,3 +70,23 @@ func TestFleetPartitions(t *testing.T) {
 		})
 	}
 }
+
+// A stream of NATS that was restored while no node was running: no id stands for two events, and clients get a gap, although no node
+// knows what the stream had (dataDir).
+func TestFleetRestored(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	s := start(t, "--backplane", "nats", "--nats-url", broker.URL())
+	s.PublishText("news", "kept")
+	backup := broker.Backup("fanfare")
+	lost := s.PublishText("news", "lost")
+	s.Stop(syscall.SIGTERM)
+	broker.Restore(backup)
+	s.Restart()
+	for range 3 { // the sequence of the lost event is given again
+		s.PublishText("news", "after")
+	}
+	stream := s.resume("news", lost.ID)
+	if m := stream.Next(); m.Type != "gap" || !strings.Contains(m.Data, `"reason":"epoch"`) {
+		t.Errorf("%v, want a gap", m)
+	}
+}
