@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -60,6 +61,10 @@ func (s *Server) Restore(b Backup) {
 	call(s.T, nc, "$JS.API.STREAM.RESTORE."+b.stream, b, &answer)
 	for _, chunk := range append(b.chunks, nil) { // an empty one is the end
 		m, err := nc.Request(answer.To, chunk, eventually.Patience)
+		for errors.Is(err, nats.ErrNoResponders) { // the other servers of a cluster do not know the subject yet
+			time.Sleep(10 * time.Millisecond)
+			m, err = nc.Request(answer.To, chunk, eventually.Patience)
+		}
 		if err == nil && len(m.Data) > 0 {
 			err = failure(m.Data)
 		}
