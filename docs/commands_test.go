@@ -53,6 +53,7 @@ var commands = []how{
 	{start: "go tool nats-server", with: []string{"--jetstream", "--jetstream --addr 127.0.0.1 --port -1"}, until: "Server is ready"},
 	{start: "go run ./cmd/fanfare --backplane nats", with: []string{":8090", "127.0.0.1:0", "127.0.0.1:8091", "127.0.0.1:0"}, until: "curl"},
 	{start: "fanfare --nats-url nats://127.0.0.1:4222", until: "curl"},
+	{start: "nats stream ", in: "../cluster/nats/restore_test.go:TestRestored"},
 	{start: "nats pub ", in: "../cmd/fanfare/e2e_nats_test.go:TestNATSDocument"},
 
 	// Less of the same.

@@ -17,7 +17,6 @@ import (
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
-	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
 )
 
@@ -397,40 +396,5 @@ func TestFleetDrainAnswers(t *testing.T) {
 	}
 	if code := s.Wait(); code != 0 {
 		t.Errorf("exit code %d", code)
-	}
-}
-
-// A broker that refuses the login is an error with what to do, and nothing tells the password.
-func TestBackplaneLogin(t *testing.T) {
-	broker := (&natstest.Server{T: t, Config: "authorization {users: [{user: u, password: right}]}"}).Start()
-	r := startRedis(t, "--requirepass", "right")
-	for name, args := range map[string][]string{
-		"natsCredentials": {"--backplane", "nats", "--nats-url", "nats://u:hunter2@" + broker.Addr},
-		"redisURL":        {"--backplane", "redis", "--redis-url", "redis://:hunter2@" + r.Addr},
-	} {
-		code, _, problem := run(t, nil, append(args, "--listen", "127.0.0.1:0", "--admin", "off")...)
-		if code != 1 || !strings.Contains(problem, name) || strings.Contains(problem, "hunter2") {
-			t.Errorf("%d %s", code, problem)
-		}
-	}
-}
-
-// A node that starts without its broker waits for it, says so, and stops by a signal.
-func TestBackplaneIsAway(t *testing.T) {
-	r := startRedis(t)
-	r.Kill()
-	for _, args := range [][]string{
-		{"--backplane", "nats", "--nats-url", "nats://" + proctest.FreeAddr(t)},
-		{"--backplane", "redis", "--redis-url", r.URL()},
-	} {
-		s := &proctest.Server{T: t, Binary: binary}
-		p := proctest.Start(t, s.Command(append(args, "--listen", "127.0.0.1:0", "--admin", "off")...))
-		eventually.Holds(t, "the log says what is missing", func() (bool, string) {
-			text := p.Log.String()
-			return strings.Contains(text, "trying again"), text
-		})
-		if code := p.Stop(syscall.SIGTERM); code != 0 || p.Log.Find("stopped") == nil {
-			t.Errorf("exit code %d: %s", code, p.Log)
-		}
 	}
 }

@@ -23,7 +23,7 @@ var readElsewhere = map[string]string{
 	"Schedules": "schedules.go",
 	"DataDir":   "backplane.go", "Fsync": "embedded.go", "RetentionAge": "backplane.go", "RetentionBytes": "backplane.go", "RetentionPerKey": "backplane.go",
 	"NodeName": "nodename.go", "RedisPrefix": "backplane.go", "RedisPartitions": "backplane.go",
-	"NATSSubjects": "nats.go", "NATSPayload": "nats.go", "NATSURL": "backplane.go", "NATSCredentials": "backplane.go", "NATSStream": "backplane.go", "NATSReplicas": "backplane.go", "NATSPartitions": "backplane.go",
+	"NATSSubjects": "nats.go", "NATSPayload": "nats.go", "NATSURL": "backplane.go", "NATSCredentials": "backplane.go", "NATSDomain": "backplane.go", "NATSStream": "backplane.go", "NATSReplicas": "backplane.go", "NATSPartitions": "backplane.go",
 	"TLSCert": "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",
 	"AdminClientCA": "certificates.go", "ACMEDomains": "certificates.go", "ACMEDirectory": "certificates.go", "ACMEEmail": "certificates.go",
 	"ACMECache": "config/tls.go", "ACMECA": "certificates.go",

@@ -49,6 +49,7 @@ var onlyWith = []struct {
 	{"readyWithoutBroker", []string{BackplaneNATS, BackplaneRedis}},
 	{"redisPrefix", []string{BackplaneRedis}},
 	{"redisPartitions", []string{BackplaneRedis}},
+	{"natsDomain", []string{BackplaneNATS}},
 	{"natsStream", []string{BackplaneNATS}},
 	{"natsReplicas", []string{BackplaneNATS}},
 	{"natsPartitions", []string{BackplaneNATS}},

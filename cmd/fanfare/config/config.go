@@ -138,6 +138,7 @@ type Config struct {
 
 	NATSURL         Secret `yaml:"natsURL" group:"NATS" default:"" reload:"no" form:"URL" help:"NATS servers: nats://[USER:PASSWORD@]HOST[:PORT], or tls:// for TLS; several of one cluster separated by commas. It is never printed. Prefer the environment or the file if it contains a password."`
 	NATSCredentials string `yaml:"natsCredentials" group:"NATS" default:"" reload:"no" form:"FILE" help:"Credentials of the NATS account: a .creds file."`
+	NATSDomain      string `yaml:"natsDomain" group:"NATS" default:"" reload:"no" form:"NAME" help:"Domain of the JetStream that has the stream, if natsURL is a leaf node that leads to it. Empty: the JetStream of the server itself. See docs/scaling.md."`
 	NATSStream      string `yaml:"natsStream" group:"NATS" default:"fanfare" reload:"no" form:"NAME" help:"JetStream stream of backplane: nats, and name of the fleet: nodes with the same one belong together. It is created if there is none."`
 	NATSReplicas    int    `yaml:"natsReplicas" group:"NATS" default:"1" min:"1" max:"5" reload:"no" help:"Servers of the NATS cluster that store each event: 1, 3 or 5. With 3 one may fail."`
 	NATSPartitions  int    `yaml:"natsPartitions" group:"NATS" default:"1" min:"1" max:"64" reload:"no" help:"JetStream streams over which keys are spread, for more events per second than one stream takes. It cannot change later: all nodes and the streams must agree."`

@@ -59,6 +59,8 @@ func TestValidate(t *testing.T) {
 		{"--backplane=embedded --data-dir=d --nats-replicas=3", "flag --nats-replicas: natsReplicas: is for backplane: nats, and backplane is embedded (flag --backplane): leave it out, or set backplane"},
 		{"--backplane=nats --nats-url=nats://h --nats-replicas=2", "flag --nats-replicas: natsReplicas: 2 does not survive more failures than 1: write 1, 3 or 5"},
 		{"--backplane=nats --nats-url=nats://h --nats-stream=a.b", `flag --nats-stream: natsStream: "a.b" is not a name of a stream: write up to 60 letters, digits, hyphens and underscores`},
+		{"--backplane=nats --nats-url=nats://h --nats-domain=a.b", `flag --nats-domain: natsDomain: "a.b" is not a name of a domain: write the name that is in the server's jetstream block, letters, digits, hyphens and underscores`},
+		{"--backplane=embedded --data-dir=d --nats-domain=hub", "flag --nats-domain: natsDomain: is for backplane: nats, and backplane is embedded (flag --backplane): leave it out, or set backplane"},
 		{"--backplane=nats --nats-url=nats://h --node-name=a/b", `flag --node-name: nodeName: "a/b" is not a name of a node: write up to 100 letters, digits, dots, hyphens and underscores`},
 		{"--backplane=nats --nats-url=h:4222", "flag --nats-url: natsURL: must begin with nats:// or tls:// (TLS), also each one after a comma"},
 		{"--backplane=nats --nats-url=nats://a,b:1", "flag --nats-url: natsURL: must begin with nats:// or tls:// (TLS), also each one after a comma"},
