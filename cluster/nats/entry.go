@@ -14,10 +14,11 @@ import (
 
 // Headers of a message. The payload is the frame.
 const (
-	frameHeader  = "Fanfare"     // see cluster.AppendHeader
-	keyHeader    = "Fanfare-Key" // the escaped key, if the subject has a hash
-	idHeader     = "Nats-Msg-Id" // cluster.Message.ID
-	expectHeader = "Nats-Expected-Last-Sequence"
+	frameHeader       = "Fanfare"     // see cluster.AppendHeader
+	keyHeader         = "Fanfare-Key" // the escaped key, if the subject has a hash
+	idHeader          = "Nats-Msg-Id" // cluster.Message.ID
+	expectHeader      = "Nats-Expected-Last-Sequence"
+	expectEpochHeader = "Nats-Expected-Last-Subject-Sequence" // of the subject of epochs
 )
 
 var errSubject = errors.New("the subject is not one of a key: other programs publish to " +

@@ -230,7 +230,7 @@ func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 		var e cluster.Entry
 		l.decodeStored(p, m, &e)
 		if e.Op == cluster.OpEpoch { // otherwise somebody else has published there: the node begins an epoch
-			s.Epoch, s.EpochSeq, s.Last = e.Epoch, e.EpochSeq, max(s.Last, e.Seq)
+			s.Epoch, s.EpochSeq, s.EpochEntry, s.Last = e.Epoch, e.EpochSeq, e.Seq, max(s.Last, e.Seq)
 		}
 	}
 	s.Unsynced = l.o.Disk != nil && l.o.Disk.Unsynced(p)
