@@ -42,6 +42,8 @@ type busMessage struct {
 	// hello: what this node knows to be stored, and where it would lead.
 	Known []place          `json:"known,omitempty"`
 	Leads map[string]int64 `json:"leads,omitempty"` // and for how many milliseconds it has announced that
+	// Witnesses are those of this node, by partition, in the answer to who: see witness.go.
+	Witnesses []witness `json:"witnesses,omitempty"`
 
 	// question and answer. ID identifies the question.
 	ID       string    `json:"id,omitempty"`
@@ -159,6 +161,9 @@ func (f *fleet) announce(to string) {
 		}
 	}
 	f.mu.Unlock()
+	if to != "" {
+		hello.Witnesses = f.n.witnesses()
+	}
 	_ = f.send(to, hello) // the metric of the connection shows an error
 }
 
@@ -244,6 +249,11 @@ func (f *fleet) hear(m busMessage) {
 	for i, at := range m.Known {
 		if i < len(f.n.partitions) {
 			f.n.partitions[i].learn(engine.Position{Epoch: at.Epoch, Seq: at.Seq})
+		}
+	}
+	for i, w := range m.Witnesses {
+		if i < len(f.n.partitions) {
+			f.n.partitions[i].hear(w)
 		}
 	}
 }

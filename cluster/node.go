@@ -101,6 +101,8 @@ type Node struct {
 	older      older
 	fleet      fleet
 
+	epochShare int64 // of Retention.Bytes, see repeat.go; 0: there is no bound
+
 	idPrefix string // of the IDs that this node gives to messages without one
 	idCount  atomic.Uint64
 
@@ -154,6 +156,9 @@ func newNode(o Options, follow follower) *Node {
 	for i := range o.Log.Partitions() {
 		n.partitions = append(n.partitions, newPartition(n, i))
 	}
+	if r := o.Log.Retention(); r.Bytes > 0 && !r.KeepsEpoch {
+		n.epochShare = max(r.Bytes/8, 1)
+	}
 	n.metrics = newMetrics(n)
 	n.queue.init(n)
 	n.older.init(n)
@@ -165,6 +170,7 @@ func newNode(o Options, follow follower) *Node {
 // Start begins to read, in goroutines that Close ends. Call OnQuestion before it.
 func (n *Node) Start() {
 	n.start.Do(func() {
+		n.fleet.start() // the first sessions may have a question for the other nodes
 		for _, p := range n.partitions {
 			n.spawn(p.run)
 		}
@@ -173,7 +179,6 @@ func (n *Node) Start() {
 		if n.o.Memory != "" {
 			n.spawn(n.remember)
 		}
-		n.fleet.start()
 	})
 }
 

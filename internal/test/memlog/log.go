@@ -121,6 +121,7 @@ func (l *Log) appendOne(m cluster.Message) cluster.Result {
 		at = m.Partition
 	}
 	r := b.parts[at].append(m, b.Window)
+	b.trim(b.parts[at])
 	if b.loseAcks > 0 && r.Err == nil {
 		b.loseAcks--
 		return cluster.Result{Err: cluster.ErrUnknown}
@@ -216,6 +217,11 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 		}
 	}
 	return nil
+}
+
+// Retention implements cluster.Log.
+func (l *Log) Retention() cluster.Retention {
+	return cluster.Retention{Age: l.b.MaxAge, Bytes: l.b.MaxBytes}
 }
 
 // Connected implements cluster.Log.
