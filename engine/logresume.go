@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -286,7 +287,7 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 	l := s.log
 	part := &l.parts[slot]
 	part.pos, part.lost = part.generation.first, true
-	told := uint64(0) // how far the gaps of the keys reach
+	told := uint64(math.MaxUint64) // how far the gaps of all keys reach
 	for i := range l.heads {
 		if l.heads[i].part != slot {
 			continue
@@ -294,11 +295,11 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 		c := s.cursorOf(i)
 		kept := c.key.keptAfter(part, part.pos)
 		c.next = kept.next
-		if i == len(s.cursors) && told > 0 && (kept.before <= told || kept.floor <= told) {
-			continue // the gap of a key says it, and no broadcast after it is lost
+		if i == len(s.cursors) && kept.floor <= told && told != math.MaxUint64 {
+			continue // the gap of each key says it, and no broadcast after one of them is lost
 		}
 		s.noteGapInLog(i, Gap{Reason: reason, Missed: -1, After: id, Next: part.p.position(kept.before)})
-		told = max(told, kept.before)
+		told = min(told, kept.before)
 	}
 }
 
