@@ -68,6 +68,7 @@ type partition struct {
 	sessions chan struct{} // closed and replaced when agreed becomes true
 
 	meeting meeting // see Meet
+	ends    ends    // see CatchUp
 
 	// newestSeqs has the newest sequence of the keys of each hash: no key with this hash has an event after it. The reader
 	// raises it before the engine gets the event.
@@ -85,7 +86,10 @@ type partition struct {
 }
 
 func newPartition(n *Node, index int) *partition {
-	return &partition{n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {}}
+	return &partition{
+		n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {},
+		ends: ends{turn: make(chan struct{}, 1)},
+	}
 }
 
 const newestSize = 4096

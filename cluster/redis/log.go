@@ -74,6 +74,7 @@ func New(o Options) (*Log, error) {
 
 // Close ends all connections. Appends that wait are answered.
 func (l *Log) Close() {
+	l.bus.flush()
 	l.close()
 	l.done.Wait()
 	l.retire(nil)

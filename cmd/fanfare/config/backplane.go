@@ -45,6 +45,7 @@ var onlyWith = []struct {
 	{"olderConcurrency", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"olderMaxEvents", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"fleetTimeout", []string{BackplaneNATS, BackplaneRedis}},
+	{"fleetForgetAfter", []string{BackplaneNATS, BackplaneRedis}},
 	{"nodeName", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"readyWithoutBroker", []string{BackplaneNATS, BackplaneRedis}},
 	{"redisPrefix", []string{BackplaneRedis}},
