@@ -4,7 +4,7 @@
 // each took: node test/harness/run.js [FILE...]
 //
 // What failed comes last, in short: the end of a log is what is read first. If TEST_STEPS_FAILURES names a file, it goes
-// there, too (scripts/steps.sh).
+// there, too (scripts/steps.sh). The test files do not get this variable: run.test.js starts runs that fail on purpose.
 const { spawnSync } = require('child_process');
 const fs = require('fs');
 const os = require('os');
@@ -16,7 +16,7 @@ const SHOWN = 15; // lines of a failure
 const dir = path.join(__dirname, '..');
 const wanted = process.argv.slice(2);
 const files = wanted.length > 0 ? wanted : fs.readdirSync(dir).filter(name => name.endsWith('.test.js')).map(name => path.join(dir, name));
-const env = Object.fromEntries(Object.entries(process.env).filter(([ name ]) => !/^(FANFARE_|EGG_|https?_proxy$)/i.test(name)));
+const env = Object.fromEntries(Object.entries(process.env).filter(([ name ]) => !/^(FANFARE_|EGG_|TEST_STEPS_FAILURES$|https?_proxy$)/i.test(name)));
 // The plugin hands FANFARE_… on to the server, which knows no such setting.
 if (process.env.FANFARE_LONG) env.TEST_LONG = '1';
 const report = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'fanfare-egg-run-')), 'report');
