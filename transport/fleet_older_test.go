@@ -185,9 +185,12 @@ func TestOlderFails(t *testing.T) {
 			options Options
 			fault   func(*fleet)
 		}{
-			"timeout":       {fault: func(f *fleet) { f.broker.HoldFetches(true) }},
-			"purged":        {fault: func(f *fleet) { f.broker.Purge(0, 30) }},
-			"away":          {fault: func(f *fleet) { f.broker.Down() }},
+			"timeout": {fault: func(f *fleet) { f.broker.HoldFetches(true) }},
+			"purged":  {fault: func(f *fleet) { f.broker.Purge(0, 30) }},
+			"away": {fault: func(f *fleet) {
+				f.broker.Down()
+				f.nodes[0].srv.streams.OlderTimeout = 300 * time.Millisecond // nothing comes
+			}},
 			"maxOlderBytes": {options: Options{MaxOlderBytes: 100}, fault: func(*fleet) {}},
 		} {
 			t.Run(via+" "+name, func(t *testing.T) {
