@@ -185,17 +185,14 @@ func TestOlderFails(t *testing.T) {
 			options Options
 			fault   func(*fleet)
 		}{
-			"timeout": {fault: func(f *fleet) { f.broker.HoldFetches(true) }},
-			"purged":  {fault: func(f *fleet) { f.broker.Purge(0, 30) }},
-			"away": {fault: func(f *fleet) {
-				f.broker.Down()
-				f.nodes[0].srv.streams.OlderTimeout = 300 * time.Millisecond // nothing comes
-			}},
+			"timeout":       {fault: func(f *fleet) { f.broker.HoldFetches(true) }},
+			"purged":        {fault: func(f *fleet) { f.broker.Purge(0, 30) }},
+			"away":          {fault: func(f *fleet) { f.broker.Down() }},
 			"maxOlderBytes": {options: Options{MaxOlderBytes: 100}, fault: func(*fleet) {}},
 		} {
 			t.Run(via+" "+name, func(t *testing.T) {
 				o := fleetOptions{via: via, nodes: 1, rigOptions: rigOptions{Engine: smallRings, Options: fail.options}}
-				if name == "timeout" {
+				if name == "timeout" || name == "away" { // nothing comes
 					o.prepare = func(s *Server) { s.streams.OlderTimeout = 300 * time.Millisecond }
 				}
 				f := startFleet(t, o)
