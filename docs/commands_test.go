@@ -58,7 +58,6 @@ var commands = []how{
 	// Less of the same.
 	{start: "go test -race ./engine/...", with: []string{"-race", "-list ."}},
 	{start: "go test -run '^$' -fuzz FuzzParser", with: []string{"30s", "1s"}},
-	{start: "go test -run TestProxy/nginx ./deploy", with: []string{"-run", "-list"}},
 	{start: "go test -run '^$' -bench", with: []string{"-bench", "-list"}}, // bench's own test runs all of them
 	{start: "go test -run '^$' -bench . -benchtime", in: "../bench/bench_test.go:TestBenchmarks"},
 	{start: "for i in 1 2 3 4 5 6; do go test", with: []string{"-bench", "-list", " 3 4 5 6", ""}},
@@ -72,6 +71,7 @@ var commands = []how{
 
 	// Run by other tests.
 	{start: "fanfare pub shop.42 hello --server https://live.example.com:8081", in: "../cmd/fanfare/e2e_publishers_test.go:TestPublishers"},
+	{start: "go test -run TestProxy/nginx ./deploy", in: "../deploy/proxy_test.go:TestProxy"},
 	{start: "scripts/test.sh", in: "../.ci/run"},
 	{start: "go mod init", in: "embed_test.go:TestEmbed"},
 	{start: "go mod edit", in: "embed_test.go:TestEmbed"},
