@@ -163,9 +163,9 @@ var fleetViews = []struct {
 }{
 	{"single", "Fleets: one event at a time", "One publisher, which waits until every subscriber has the last event: %s. Nothing waits in a queue.",
 		[]fleetColumn{ackP50, ackP99, deliverP50, deliverP99, nodesCPU, brokerCPU}},
-	{"steady", "Fleets: events at fixed times", "All fleets have the same load: %s. Times are since an event was due.",
+	{"steady", "Fleets: events at fixed times", "All fleets have the same load: %s. Times are since an event was due, without the delay of the client's own timer.",
 		[]fleetColumn{ackP50, ackP99, deliverP50, deliverP99, nodesCPU, brokerCPU}},
-	{"saturated", "Fleets: as many events as possible", "Each publisher waits for the answer to its last event: %s. The clients need a part of the machine, which is the same for all.",
+	{"saturated", "Fleets: as many events as possible", "Each publisher waits for the answer to its last event: %s. The clients share the machine, so this is not what a fleet reaches on machines of its own.",
 		[]fleetColumn{throughput, ackP50, ackP99, deliverP50, deliverP99, nodesCPU, brokerCPU}},
 	{"fanout", "Fleets: many subscribers of one key", "One publisher, which waits until every subscriber has the last event: %s. The cost of the publish request is in that of a delivery.",
 		[]fleetColumn{deliverP50, deliverP99, perDelivery("nodes' CPU per delivery", func(f *FleetFigures) time.Duration { return f.NodesCPU }), brokerCPU}},
