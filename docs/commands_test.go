@@ -86,7 +86,7 @@ var commands = []how{
 	{start: "go run . list", in: "../bench/peers/peers_test.go:TestPeers"},
 	{start: "go run . check", in: "../bench/peers/peers_test.go:TestPeers"},
 	{start: "go run . run", in: "../bench/peers/peers_test.go:TestCompare"},
-	{start: "go run . fleet", in: "../bench/peers/fleets_test.go:TestFleets"},
+	{start: "go run . fleet", in: "../bench/peers/fleets_test.go:TestCompareFleets"},
 	{start: "go run . report", in: "../bench/peers/peers_test.go:TestCompare"},
 	{start: "go run . serve", in: "../bench/peers/peers_test.go:TestPeers"},
 	{start: "npm ci --no-audit", in: "../scripts/install.sh"},
