@@ -23,6 +23,8 @@ type Broker struct {
 	// Window is how long the ID of a message is remembered. MaxFrame is the largest frame. Set them before the first use.
 	Window   time.Duration
 	MaxFrame int
+	// Clock says when an entry is stored. nil: time.Now. It may go back, as the clock of a broker may.
+	Clock func() time.Time
 
 	mu        sync.Mutex
 	parts     []*partition
@@ -233,16 +235,20 @@ func (p *partition) put(e entry) uint64 {
 }
 
 // append stores a message unless it is a repetition or its condition does not hold.
-func (p *partition) append(m cluster.Message, window time.Duration) cluster.Result {
+func (p *partition) append(m cluster.Message, b *Broker) cluster.Result {
 	now := time.Now()
-	if s, ok := p.ids[m.ID]; ok && m.ID != "" && now.Sub(s.at) < window {
+	if s, ok := p.ids[m.ID]; ok && m.ID != "" && now.Sub(s.at) < b.Window {
 		return cluster.Result{Seq: s.seq, Duplicate: true}
 	}
 	if m.After != 0 && m.After != p.last+1 {
 		return cluster.Result{Err: cluster.ErrConflict}
 	}
 	m.Frame.Bytes = slices.Clone(m.Frame.Bytes)
-	seq := p.put(entry{m: m, at: now})
+	at := now
+	if b.Clock != nil {
+		at = b.Clock()
+	}
+	seq := p.put(entry{m: m, at: at})
 	if m.ID != "" {
 		p.ids[m.ID] = stored{seq, now}
 	}

@@ -120,7 +120,7 @@ func (l *Log) appendOne(m cluster.Message) cluster.Result {
 	case cluster.OpEpoch:
 		at = m.Partition
 	}
-	r := b.parts[at].append(m, b.Window)
+	r := b.parts[at].append(m, b)
 	if b.loseAcks > 0 && r.Err == nil {
 		b.loseAcks--
 		return cluster.Result{Err: cluster.ErrUnknown}
