@@ -97,7 +97,12 @@ func TestAppendIsDenseAndInOrder(t *testing.T) {
 	next := map[string]int{}
 	for p, r := range readings {
 		last := stateOf(t, logs[0], p).Last
+		at := int64(0)
 		for i, e := range r.await(int(last)) {
+			if e.At < at {
+				t.Fatalf("partition %d: entry %d was stored at %d, before the one before it: %d", p, e.Seq, e.At, at)
+			}
+			at = e.At
 			if e.Seq != uint64(i+1) {
 				t.Fatalf("partition %d: %d at place %d", p, e.Seq, i)
 			}
