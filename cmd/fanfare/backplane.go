@@ -170,6 +170,7 @@ func nodeOptions(c *config.Config) cluster.Options {
 		ReadBack:         min(c.HistoryTTL, maxReadBack),
 		OlderConcurrency: c.OlderConcurrency,
 		OlderMaxEvents:   c.OlderMaxEvents,
+		OlderBytes:       int64(c.MaxOlderBytes) / 16,
 		FleetTimeout:     c.FleetTimeout,
 	}
 }
