@@ -118,7 +118,7 @@ func (p *partition) judge(state State, known engine.Position, suspect bool) stri
 	case state.Epoch == 0:
 		return reasonNone
 	case state.Unsynced && state.Epoch != p.unsyncedFor:
-		return "confirmed entries may be lost, because they were not on disk"
+		return "confirmed entries may be lost: they were not on disk, or the log was restored from a backup"
 	case state.Epoch < max(epoch, known.Epoch):
 		return "the log is an old copy"
 	case state.Epoch == known.Epoch && state.Last < known.Seq:

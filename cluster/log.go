@@ -92,7 +92,7 @@ type State struct {
 	// Created identifies this creation of the log: one that was deleted and made anew has another.
 	Created string
 	// Unsynced says that entries which the log had confirmed may be lost, because the machine lost power (or the like)
-	// before they were on disk. The next OpEpoch ends it.
+	// before they were on disk, or because the log was restored from a backup. The next OpEpoch ends it.
 	Unsynced bool
 	// Epoch and EpochSeq are those that Decode returns for the newest OpEpoch entry, and EpochEntry is its sequence; zeros if
 	// there is none. EpochEntry is 0 if Retention says KeepsEpoch.

@@ -10,6 +10,16 @@ import (
 	"fanfare/engine"
 )
 
+// LogOptions returns the options of an engine that follows a log of so many partitions.
+func LogOptions(partitions int) *engine.LogOptions {
+	partitions = max(partitions, 1)
+	return &engine.LogOptions{
+		Partitions:  partitions,
+		PartitionOf: func(key string) int { return PartitionOf(key, partitions) },
+		MayBegin:    MayBegin,
+	}
+}
+
 // PartitionOf returns the partition, of n, that has the events of a key. It is the same on all nodes and in all versions.
 func PartitionOf(key string, n int) int {
 	if n <= 1 {
@@ -58,6 +68,7 @@ type partition struct {
 	sessions chan struct{} // closed and replaced when agreed becomes true
 
 	meeting meeting // see Meet
+	ends    ends    // see CatchUp
 
 	// newestSeqs has the newest sequence of the keys of each hash: no key with this hash has an event after it. The reader
 	// raises it before the engine gets the event.
@@ -75,7 +86,10 @@ type partition struct {
 }
 
 func newPartition(n *Node, index int) *partition {
-	return &partition{n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {}}
+	return &partition{
+		n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {},
+		ends: ends{turn: make(chan struct{}, 1)},
+	}
 }
 
 const newestSize = 4096

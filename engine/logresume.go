@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -28,6 +29,7 @@ type missingRange struct {
 	Missing
 	head           int // the cursor
 	after, through uint64
+	last           bool // only the newest value of it, see KeyOptions.SendLast
 	filled         bool
 }
 
@@ -75,6 +77,9 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 			Reason: GapHistory, Missed: -1, After: part.p.position(m.after).String(), Next: part.p.position(next),
 		})
 	}
+	if m.last {
+		events = newestValueOf(events)
+	}
 	if len(events) == 0 {
 		return
 	}
@@ -83,6 +88,16 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	}
 	l.backlogs[m.head] = backlog{events: events}
 	part.pos = min(part.pos, events[0].pos()-1)
+}
+
+// newestValueOf returns the newest event that is a value, as newestValue does, or none.
+func newestValueOf(events []*Event) []*Event {
+	for i := len(events) - 1; i >= 0; i-- {
+		if events[i].class&classMask == classValue {
+			return events[i : i+1]
+		}
+	}
+	return nil
 }
 
 // startReading is called by the first Next.
@@ -296,7 +311,7 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 	l := s.log
 	part := &l.parts[slot]
 	part.pos, part.lost = part.generation.first, true
-	told := uint64(0) // how far the gaps of the keys reach
+	told := uint64(math.MaxUint64) // how far the gaps of all keys reach
 	for i := range l.heads {
 		if l.heads[i].part != slot {
 			continue
@@ -304,11 +319,11 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 		c := s.cursorOf(i)
 		kept := c.key.keptAfter(part, part.pos)
 		c.next = kept.next
-		if i == len(s.cursors) && told > 0 && (kept.before <= told || kept.floor <= told) {
-			continue // the gap of a key says it, and no broadcast after it is lost
+		if i == len(s.cursors) && kept.floor <= told && told != math.MaxUint64 {
+			continue // the gap of each key says it, and no broadcast after one of them is lost
 		}
 		s.noteGapInLog(i, Gap{Reason: reason, Missed: -1, After: id, Next: part.p.position(kept.before)})
-		told = max(told, kept.before)
+		told = min(told, kept.before)
 	}
 }
 

@@ -46,7 +46,8 @@ type readPosition struct {
 	ahead uint64
 	// lost says that the client came with an id that is no place in this partition, and has yet to be told.
 	lost bool
-	// later is the position with which the client came, if that is of an epoch that this engine has yet to begin.
+	// later is the position with which the client came, if that is of an epoch that this engine has yet to begin, until the client
+	// gets an event.
 	later *Position
 }
 
@@ -267,6 +268,9 @@ func (s *Subscriber) take(i int, part *readPosition, gaps bool) (Item, readResul
 		c.next++
 	}
 	part.pos = ev.pos()
+	if part.later != nil {
+		part.later = nil // it has something of this epoch now, which may have gone another way
+	}
 	s.lookAt(i)
 	return Item{Event: ev, Key: s.keyOf(i), nextCursor: int32(i)}, foundItem
 }

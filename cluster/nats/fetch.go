@@ -272,7 +272,7 @@ func (f *fetch) batch(ctx context.Context, lo, hi uint64, emit func(*cluster.Ent
 		return lo, false, err
 	}
 	link, _ := f.l.state()
-	if err := f.l.nc.PublishRequest("$JS.API.DIRECT.GET."+f.l.o.StreamName(f.q.Partition), inbox, body); err != nil {
+	if err := f.l.nc.PublishRequest(f.l.api("DIRECT.GET."+f.l.o.StreamName(f.q.Partition)), inbox, body); err != nil {
 		return lo, false, err
 	}
 	silence := time.NewTimer(apiTimeout)

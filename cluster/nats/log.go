@@ -51,6 +51,7 @@ type Log struct {
 
 	maxBytes atomic.Int64 // see MaxBytes
 	created  []atomic.Pointer[string]
+	domain   atomic.Pointer[string] // of the JetStream that has the streams, as its newest STREAM.INFO says
 
 	inbox   string // begins the subjects of acknowledgments
 	flights flights
@@ -86,6 +87,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		budget: semaphore.NewWeighted(maxInFlight), link: make(chan struct{}), up: make(chan struct{}), closed: make(chan struct{}),
 	}
 	l.flights.init()
+	l.domain.Store(new(string))
 	if err := l.connect(ctx); err != nil {
 		return nil, err
 	}

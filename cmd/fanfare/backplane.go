@@ -106,6 +106,9 @@ func checkRedis(ctx context.Context, log *redis.Log) error {
 		if err == nil {
 			return nil
 		}
+		if errors.Is(err, redis.ErrPartitions) {
+			return err
+		}
 		if reason, hint := redisconn.Explain(err); reason == redisconn.Login || reason == redisconn.Permission {
 			return fmt.Errorf("redisURL: %s: %w", hint, err)
 		}
@@ -129,7 +132,8 @@ func natsOptions(c *config.Config, logger *slog.Logger) nats.Options {
 		Logger:          logger,
 	}
 	if c.Backplane == config.BackplaneNATS {
-		o.URL, o.Credentials, o.Replicas, o.Partitions = string(c.NATSURL), c.NATSCredentials, c.NATSReplicas, c.NATSPartitions
+		o.URL, o.Credentials, o.Domain = string(c.NATSURL), c.NATSCredentials, c.NATSDomain
+		o.Replicas, o.Partitions = c.NATSReplicas, c.NATSPartitions
 	}
 	return o
 }
@@ -150,12 +154,7 @@ func logOptions(c *config.Config) *engine.LogOptions {
 	if !c.Durable() {
 		return nil
 	}
-	n := partitions(c)
-	return &engine.LogOptions{
-		Partitions:  n,
-		PartitionOf: func(key string) int { return cluster.PartitionOf(key, n) },
-		MayBegin:    cluster.MayBegin,
-	}
+	return cluster.LogOptions(partitions(c))
 }
 
 // maxReadBack bounds how far back a node reads before it opens its listeners. What is older is fetched when a client asks for it.
@@ -172,6 +171,7 @@ func nodeOptions(c *config.Config) cluster.Options {
 		OlderMaxEvents:   c.OlderMaxEvents,
 		OlderBytes:       int64(c.MaxOlderBytes) / 16,
 		FleetTimeout:     c.FleetTimeout,
+		FleetForgetAfter: c.FleetForgetAfter,
 	}
 }
 
