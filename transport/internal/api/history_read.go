@@ -39,7 +39,7 @@ type source struct {
 	events  []past          // ascending
 	cut     bool            // there are others: later ones with paging, otherwise earlier ones
 	oldest  engine.Position // that the ring holds of those that are wanted
-	reached bool            // the ring has everything that is wanted
+	reached bool            // the ring has everything that is wanted, or as many as an answer takes
 
 	at engine.Position // after what was listed: moved by pass
 }
@@ -104,39 +104,39 @@ func (h *history) read() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), historyTimeout)
 	defer cancel()
-	have := 0
-	for _, s := range h.sources {
-		have += len(s.events)
-	}
 	for _, s := range h.sources {
 		if !s.left && !s.reached {
-			h.readLog(ctx, s, have)
+			h.readLog(ctx, s)
 		}
 	}
 }
 
 // readRings collects what the rings hold, the newest first, and then puts it in ascending order.
 func (h *history) readRings() {
-	n, most := 0, 2*(h.limit+1)
+	most := 2 * (h.limit + 1)
+	wanted := func(s *source) bool { return !s.left && !s.reached }
 	h.api.eng.Kept(h.key, func(p engine.Past) bool {
 		s := h.sources[0]
 		if p.All {
 			s = h.sources[1]
 		}
-		if s.left || s.reached {
+		if !wanted(s) {
 			return true
 		}
 		if h.paging && s.passed(p) {
 			s.reached = true
-			return slices.ContainsFunc(h.sources, func(s *source) bool { return !s.left && !s.reached })
+			return slices.ContainsFunc(h.sources, wanted)
 		}
 		s.oldest = p.Position
 		s.events = append(s.events, past{p.Event, p.Position, p.All})
-		n++
-		if h.paging && len(s.events) > 2*most { // the oldest ones count
-			s.events, s.cut = append(s.events[:0], s.events[len(s.events)-most:]...), true
+		switch n := len(s.events); {
+		case !h.paging && n > h.limit:
+			s.reached, s.cut = true, true
+			return slices.ContainsFunc(h.sources, wanted)
+		case h.paging && n > 2*most: // the oldest ones count
+			s.events, s.cut = append(s.events[:0], s.events[n-most:]...), true
 		}
-		return h.paging || n <= h.limit
+		return true
 	})
 	for _, s := range h.sources {
 		slices.Reverse(s.events)
@@ -151,8 +151,8 @@ func (s *source) passed(p engine.Past) bool {
 	return p.Epoch != s.after.Epoch || p.Position.Seq <= s.after.Seq // another epoch is an earlier one
 }
 
-// readLog fetches what the ring of a source does not hold. have is how many events the rings had.
-func (h *history) readLog(ctx context.Context, s *source, have int) {
+// readLog fetches what the ring of a source does not hold.
+func (h *history) readLog(ctx context.Context, s *source) {
 	m := engine.Missing{Partition: s.partition, All: s.all, Epoch: s.end.Epoch, Through: s.end.Seq}
 	if !s.all {
 		m.Key = h.key
@@ -165,9 +165,7 @@ func (h *history) readLog(ctx context.Context, s *source, have int) {
 	}
 	switch {
 	case !h.paging:
-		if m.Newest = h.limit + 1 - have; m.Newest <= 0 {
-			return
-		}
+		m.Newest = h.limit + 1 - len(s.events)
 	case !s.since.IsZero():
 		m.Since = s.since
 	default:
@@ -180,10 +178,9 @@ func (h *history) readLog(ctx context.Context, s *source, have int) {
 	}
 	events, err := h.api.backplane.Older(ctx, m)
 	switch {
-	case err == nil:
-	case len(events) > 0 && !h.paging:
-		s.cut = true // those are the newest: the others are over the bounds of one fetch
-	default:
+	case !h.paging && len(events) > 0 && (err != nil || len(events) >= m.Newest):
+		s.cut = true // with an error those are the newest: the others are over the bounds of one fetch
+	case err != nil:
 		h.gap = engine.GapHistory.String()
 	}
 	s.events = append(h.withPositions(s, events), s.events...)
