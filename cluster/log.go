@@ -39,6 +39,10 @@ type Message struct {
 	// After makes Append store the message only if the last entry of the partition is After-1 (compare and set), with
 	// OpEpoch only. 0 means no condition.
 	After uint64
+	// AfterEpoch makes Append store the message only if the newest OpEpoch entry of the partition has this sequence, with
+	// OpEpoch only. So an entry can be repeated while others append. 0 means no condition. A Log whose Retention says
+	// KeepsEpoch need not support it.
+	AfterEpoch uint64
 }
 
 // Result says what became of a Message.
@@ -65,7 +69,7 @@ var (
 	ErrTooLarge = errors.New("the event is larger than the log's largest message (NATS: max_payload): send less, or raise that limit")
 	// ErrFull: the log or its disk is full.
 	ErrFull = errors.New("the log is full: the event is not stored")
-	// ErrConflict: After did not match.
+	// ErrConflict: After or AfterEpoch did not match.
 	ErrConflict = errors.New("the log has other entries than the condition says")
 )
 
@@ -90,8 +94,17 @@ type State struct {
 	// Unsynced says that entries which the log had confirmed may be lost, because the machine lost power (or the like)
 	// before they were on disk, or because the log was restored from a backup. The next OpEpoch ends it.
 	Unsynced bool
-	// Epoch and EpochSeq are those that Decode returns for the newest OpEpoch entry; zeros if there is none.
-	Epoch, EpochSeq uint64
+	// Epoch and EpochSeq are those that Decode returns for the newest OpEpoch entry, and EpochEntry is its sequence; zeros if
+	// there is none. EpochEntry is 0 if Retention says KeepsEpoch.
+	Epoch, EpochSeq, EpochEntry uint64
+}
+
+// Retention says what a log keeps of each partition.
+type Retention struct {
+	Age   time.Duration // of the oldest entry; 0: no bound
+	Bytes int64         // of all entries; 0: no bound
+	// KeepsEpoch says that State has the epoch although retention has removed its entry.
+	KeepsEpoch bool
 }
 
 // Query asks for older entries of one key, or the broadcasts with All, in one partition.
@@ -135,6 +148,8 @@ type Log interface {
 	SeqAt(ctx context.Context, partition int, t time.Time) (uint64, error)
 	// Fetch calls handle for the entries of q in ascending order. Errors: ErrTooOld.
 	Fetch(ctx context.Context, q Query, handle func(*Entry) error) error
+	// Retention returns what the log keeps. It never changes.
+	Retention() Retention
 	// Connected reports whether the broker can be reached now.
 	Connected() bool
 	// MaxBytes is the largest frame that the log takes, in bytes.

@@ -58,7 +58,14 @@ func newMetrics(n *Node) *metrics {
 			}),
 			gauge("fanfare_log_behind_entries", "Entries that the log has and this node has not applied.", func() float64 { return float64(n.behind()) }),
 			gauge("fanfare_log_queued_events", "Events that wait in this process for the broker.", func() float64 { return float64(n.queue.len()) }),
-			gauge("fanfare_fleet_nodes", "Nodes that were heard of within the last seconds, this one too.", func() float64 { return float64(len(n.fleet.names())) }),
+			gauge("fanfare_fleet_nodes", "Nodes that were heard of within the last seconds, this one too.", func() float64 {
+				heard, _ := n.fleet.names()
+				return float64(len(heard))
+			}),
+			gauge("fanfare_fleet_silent_nodes", "Nodes that are not heard of any more and have not said good-bye (fleetForgetAfter).", func() float64 {
+				_, silent := n.fleet.names()
+				return float64(len(silent))
+			}),
 		},
 	}
 	// Create the series that alerts use with the value 0, so that the first failure is an increase.

@@ -26,6 +26,7 @@ type missingRange struct {
 	Missing
 	head           int // the cursor
 	after, through uint64
+	last           bool // only the newest value of it, see KeyOptions.SendLast
 	filled         bool
 }
 
@@ -66,6 +67,9 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 		})
 		return
 	}
+	if m.last {
+		events = newestValueOf(events)
+	}
 	if len(events) == 0 {
 		return
 	}
@@ -74,6 +78,16 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	}
 	l.backlogs[m.head] = backlog{events: events}
 	part.pos = min(part.pos, events[0].pos()-1)
+}
+
+// newestValueOf returns the newest event that is a value, as newestValue does, or none.
+func newestValueOf(events []*Event) []*Event {
+	for i := len(events) - 1; i >= 0; i-- {
+		if events[i].class&classMask == classValue {
+			return events[i : i+1]
+		}
+	}
+	return nil
 }
 
 // startReading is called by the first Next.

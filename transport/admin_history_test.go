@@ -158,10 +158,16 @@ func TestHistoryOfFleet(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 		}
-		f.broker.Purge(0, 20)
-		f.broker.Down()
-		if _, a := f.nodes[1].history("key=k&limit=1000"); a.Gap != "history" {
-			t.Errorf("%+v", a)
-		}
 	})
+}
+
+// TestHistoryWhileTheBrokerIsAway: what cannot be read from the log is a gap.
+func TestHistoryWhileTheBrokerIsAway(t *testing.T) {
+	f := startFleet(t, fleetOptions{partitions: 3, rigOptions: rigOptions{Engine: smallRings}})
+	f.fill("k", 0, 49)
+	f.broker.Purge(0, 20)
+	f.broker.Down()
+	if _, a := f.nodes[1].history("key=k&limit=1000"); a.Gap != "history" {
+		t.Errorf("%+v", a)
+	}
 }

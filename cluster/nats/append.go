@@ -208,6 +208,9 @@ func (l *Log) address(o *outgoing, m *cluster.Message) {
 		if m.After > 0 {
 			msg.Header[expectHeader] = []string{strconv.FormatUint(m.After-1, 10)}
 		}
+		if m.AfterEpoch > 0 {
+			msg.Header[expectEpochHeader] = []string{strconv.FormatUint(m.AfterEpoch, 10)}
+		}
 	default:
 		var hashed bool
 		if msg.Subject, hashed = l.subjects.key(p, m.Key); hashed {

@@ -14,10 +14,11 @@ import (
 
 // Headers of a message. The payload is the frame.
 const (
-	frameHeader  = "Fanfare"     // see cluster.AppendHeader
-	keyHeader    = "Fanfare-Key" // the escaped key, if the subject has a hash
-	idHeader     = "Nats-Msg-Id" // cluster.Message.ID
-	expectHeader = "Nats-Expected-Last-Sequence"
+	frameHeader       = "Fanfare"     // see cluster.AppendHeader
+	keyHeader         = "Fanfare-Key" // the escaped key, if the subject has a hash
+	idHeader          = "Nats-Msg-Id" // cluster.Message.ID
+	expectHeader      = "Nats-Expected-Last-Sequence"
+	expectEpochHeader = "Nats-Expected-Last-Subject-Sequence" // of the subject of epochs
 	// createdHeader is when the stream was created, in the entry of an epoch. A stream that was restored from a backup has the entry and
 	// another time.
 	createdHeader = "Fanfare-Created"

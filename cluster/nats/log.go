@@ -253,6 +253,11 @@ func (l *Log) state() (link, up <-chan struct{}) {
 // Partitions is the number of streams.
 func (l *Log) Partitions() int { return l.o.Partitions }
 
+// Retention returns the limits of each stream.
+func (l *Log) Retention() cluster.Retention {
+	return cluster.Retention{Age: l.o.MaxAge, Bytes: l.o.MaxBytes}
+}
+
 // Connected reports whether a server can be reached now.
 func (l *Log) Connected() bool { return l.nc.IsConnected() }
 

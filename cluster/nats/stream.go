@@ -247,7 +247,7 @@ func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 		var e cluster.Entry
 		header := l.decodeStored(p, m, &e)
 		if e.Op == cluster.OpEpoch { // otherwise somebody else has published there: the node begins an epoch
-			s.Epoch, s.EpochSeq, s.Last = e.Epoch, e.EpochSeq, max(s.Last, e.Seq)
+			s.Epoch, s.EpochSeq, s.EpochEntry, s.Last = e.Epoch, e.EpochSeq, e.Seq, max(s.Last, e.Seq)
 			if created := first(header, createdHeader); created != s.Created {
 				l.limiter.Log(l.log, slog.LevelWarn, "restored", "the stream was restored from a backup", "stream", l.o.StreamName(p),
 					"created", s.Created, "epochOf", created)

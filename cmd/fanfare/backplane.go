@@ -170,6 +170,7 @@ func nodeOptions(c *config.Config) cluster.Options {
 		OlderConcurrency: c.OlderConcurrency,
 		OlderMaxEvents:   c.OlderMaxEvents,
 		FleetTimeout:     c.FleetTimeout,
+		FleetForgetAfter: c.FleetForgetAfter,
 	}
 }
 

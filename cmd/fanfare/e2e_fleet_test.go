@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
@@ -248,7 +249,7 @@ func TestFleetReadsRedis(t *testing.T) {
 // for a moment.
 func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
 	t.Helper()
-	polls := 0
+	polls, since := 0, time.Now()
 	eventually.True(t, "one node leads for a second", func() bool {
 		leaders := 0
 		for i, s := range nodes {
@@ -258,9 +259,9 @@ func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
 			}
 		}
 		if polls++; leaders != 1 {
-			polls = 0
+			polls, since = 0, time.Now()
 		}
-		return polls > 200
+		return polls > 10 && time.Since(since) > time.Second
 	})
 	return leader
 }
