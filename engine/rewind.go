@@ -128,7 +128,7 @@ func (s *Subscriber) sendLastInLog() {
 		}
 		slot := l.heads[i].part
 		ev := c.key.newestValue(c.key.tail())
-		if b := all.key.newestValue(all.key.tail()); b != nil && (ev == nil || newer(b, ev, slot == 0)) {
+		if b := all.key.newestValue(all.key.tail()); b != nil && (ev == nil || Newer(b, ev, slot == 0)) {
 			c, ev, slot = all, b, 0
 		}
 		if part := &l.parts[slot]; ev == nil {
@@ -147,8 +147,8 @@ func (s *Subscriber) sendLastInLog() {
 	}
 }
 
-// newer reports whether a is newer than b: by position within a partition, otherwise by time.
-func newer(a, b *Event, samePartition bool) bool {
+// Newer reports whether an event of a log is newer than another one: by position within a partition, otherwise by time.
+func Newer(a, b *Event, samePartition bool) bool {
 	if samePartition {
 		return a.pos() > b.pos()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"fanfare/auth"
 	"fanfare/engine"
+	"fanfare/internal/test/memlog"
 )
 
 // historyAnswer is the answer of GET /history.
@@ -176,5 +177,42 @@ func TestHistoryWhileTheBrokerIsAway(t *testing.T) {
 	f.broker.Down()
 	if _, a := f.nodes[1].history("key=k&limit=1000"); a.Gap != "history" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestHistoryOrder: the order is that of the log, although its clock goes back, and pages have each event once.
+func TestHistoryOrder(t *testing.T) {
+	broker := memlog.New(1)
+	now := time.Now()
+	broker.Clock = func() time.Time { now = now.Add(-time.Millisecond); return now }
+	f := startFleet(t, fleetOptions{rigOptions: rigOptions{Engine: smallRings}, broker: broker})
+	want := ""
+	for i := range 40 {
+		if i%10 == 5 {
+			f.nodes[0].call("POST", "/publishAll", fmt.Sprint(i), "Content-Type: text/plain")
+		} else {
+			f.nodes[0].publish("k", fmt.Sprint(i))
+		}
+		want += fmt.Sprint(" ", i)
+	}
+	f.waitApplied()
+	n := f.nodes[1]
+	all, a := n.history("key=k&limit=1000")
+	if all != want[1:] || a.Gap != "" {
+		t.Errorf("%s, want%s: gap %q", all, want, a.Gap)
+	}
+	for _, limit := range []int{1, 7, 100} {
+		pages, after := a.Events[0].Data, a.Events[0].ID
+		for more := true; more; {
+			data, page := n.history(fmt.Sprintf("key=k&limit=%d&after=%s", limit, after))
+			if page.Gap != "" || len(page.Events) == 0 {
+				t.Fatalf("after %s: %+v", after, page)
+			}
+			pages += " " + data
+			more, after = page.More, page.Events[len(page.Events)-1].ID
+		}
+		if pages != want[1:] {
+			t.Errorf("pages of %d: %s, want%s", limit, pages, want)
+		}
 	}
 }

@@ -204,8 +204,8 @@ func differences(have, want jetstream.StreamConfig) (changes []string) {
 	}
 	add("natsReplicas", have.Replicas, want.Replicas)
 	add("retentionAge", have.MaxAge, want.MaxAge)
-	add("retentionBytes", have.MaxBytes, want.MaxBytes)
-	add("retentionPerKey", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	add("retentionBytes", max(have.MaxBytes, 0), max(want.MaxBytes, 0))
+	add("retentionPerKey", max(have.MaxMsgsPerSubject, 0), max(want.MaxMsgsPerSubject, 0)) // NATS: -1 for none
 	add("duplicateWindow", have.Duplicates, want.Duplicates)
 	add("allow_direct", have.AllowDirect, want.AllowDirect)
 	add("no_ack", have.NoAck, want.NoAck)

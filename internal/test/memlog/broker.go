@@ -29,6 +29,8 @@ type Broker struct {
 	MaxBytes int64
 	// MaxAge is what the log says of the age of its entries. Only Purge removes old ones.
 	MaxAge time.Duration
+	// Clock says when an entry is stored. nil: time.Now. It may go back, as the clock of a broker may.
+	Clock func() time.Time
 
 	mu        sync.Mutex
 	parts     []*partition
@@ -260,16 +262,20 @@ func (p *partition) put(e entry) uint64 {
 }
 
 // append stores a message unless it is a repetition or its condition does not hold.
-func (p *partition) append(m cluster.Message, window time.Duration) cluster.Result {
+func (p *partition) append(m cluster.Message, b *Broker) cluster.Result {
 	now := time.Now()
-	if s, ok := p.ids[m.ID]; ok && m.ID != "" && now.Sub(s.at) < window {
+	if s, ok := p.ids[m.ID]; ok && m.ID != "" && now.Sub(s.at) < b.Window {
 		return cluster.Result{Seq: s.seq, Duplicate: true}
 	}
 	if m.After != 0 && m.After != p.last+1 || m.AfterEpoch != 0 && m.AfterEpoch != p.epochEntry() {
 		return cluster.Result{Err: cluster.ErrConflict}
 	}
 	m.Frame.Bytes = slices.Clone(m.Frame.Bytes)
-	seq := p.put(entry{m: m, at: now})
+	at := now
+	if b.Clock != nil {
+		at = b.Clock()
+	}
+	seq := p.put(entry{m: m, at: at})
 	if m.ID != "" {
 		p.ids[m.ID] = stored{seq, now}
 	}

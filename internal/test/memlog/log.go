@@ -124,7 +124,7 @@ func (l *Log) appendOne(m cluster.Message) cluster.Result {
 	case cluster.OpEpoch:
 		at = m.Partition
 	}
-	r := b.parts[at].append(m, b.Window)
+	r := b.parts[at].append(m, b)
 	b.trim(b.parts[at])
 	if b.loseAcks > 0 && r.Err == nil {
 		b.loseAcks--

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -104,7 +103,41 @@ func (h *history) read() {
 	} else if oldest := sources[0].oldest; h.places != nil && !sources[0].reached && oldest.Seq > h.places[oldest.Epoch]+1 {
 		h.gap = engine.GapHistory.String()
 	}
-	slices.SortStableFunc(h.found, func(a, b past) int { return cmp.Compare(a.At(), b.At()) })
+	h.merge()
+}
+
+// merge puts the events into their order. Those of one partition have the order of the log. Only those of different partitions are
+// ordered by time: the clock of the log's server may repeat a time or go back.
+func (h *history) merge() {
+	var lists [2][]past // of the key, and of all
+	for _, p := range h.found {
+		if p.all {
+			lists[1] = append(lists[1], p)
+		} else {
+			lists[0] = append(lists[0], p)
+		}
+	}
+	if h.api.backplane != nil { // otherwise they have come from one ring
+		for _, list := range lists {
+			slices.SortFunc(list, func(a, b past) int {
+				if engine.Newer(a.Event, b.Event, true) {
+					return 1
+				}
+				return -1
+			})
+		}
+	}
+	samePartition := h.api.eng.PartitionOf(h.key) == 0 // which has the events of all keys
+	h.found = h.found[:0]
+	for len(lists[0]) > 0 && len(lists[1]) > 0 {
+		first := &lists[0]
+		if engine.Newer(lists[0][0].Event, lists[1][0].Event, samePartition) {
+			first = &lists[1]
+		}
+		h.found = append(h.found, (*first)[0])
+		*first = (*first)[1:]
+	}
+	h.found = append(append(h.found, lists[0]...), lists[1]...)
 }
 
 // readRings collects what the rings hold, the oldest first. It returns false if after is not a place in them.
