@@ -47,12 +47,12 @@ func TestSilentNodeIsNamedForLong(t *testing.T) {
 		startNode(t, b, "d", nil)
 		nodes[1].Close()
 		b2 := startNode(t, b, "b", nil)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2500 * time.Millisecond)
 		b2.soon(t, "answers at a node that has never heard of it", "[a b d] [c]")
 
 		// It comes back, and is silent again.
 		hanging.bus.Cut(false)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2500 * time.Millisecond)
 		a.soon(t, "answers when it is back", "[a b c d] []")
 		b2.soon(t, "answers when it is back", "[a b c d] []")
 		hanging.bus.Cut(true)
@@ -113,7 +113,7 @@ func TestQuestionOfANodeThatBecomesSilent(t *testing.T) {
 		patient := func(o *cluster.Options) { o.FleetTimeout = time.Minute }
 		a := startNode(t, b, "a", patient)
 		c := startNode(t, b, "c", patient)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2500 * time.Millisecond)
 		c.bus.Cut(true)
 		began := time.Now()
 		equal(t, "answers", a.count(), "[a] [c]")
@@ -135,10 +135,10 @@ func TestCutOffNodeForgetsNobody(t *testing.T) {
 		equal(t, "answers", nodes[0].count(), "[a] [b c]")
 		equal(t, "the nodes", fmt.Sprint(nodes[0].Status().Nodes), "[a b]")
 		nodes[0].bus.Cut(false)
-		time.Sleep(2 * time.Second)
+		time.Sleep(3 * time.Second)
 		nodes[0].soon(t, "answers when the other one has been silent for an hour", "[a b] []")
 		nodes[2].bus.Cut(false)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2500 * time.Millisecond)
 		nodes[0].soon(t, "answers when all are back", "[a b c] []")
 	})
 }
@@ -157,7 +157,7 @@ func TestSilentNodeDoesNotLead(t *testing.T) {
 			watchLeaders(nodes, "job", 4*time.Second)
 			rest := append(append([]*testNode(nil), nodes[:i]...), nodes[i+1:]...)
 			equal(t, "leaders after four seconds", len(leaders(rest, "job")), 1)
-			time.Sleep(2 * time.Second)
+			time.Sleep(2500 * time.Millisecond)
 			_, silent := rest[0].Ask(t.Context(), cluster.Question{Op: "count"})
 			equal(t, "silent nodes", fmt.Sprint(silent), fmt.Sprint([]string{n.Status().Name}))
 			return

@@ -30,8 +30,8 @@ type Options struct {
 	// PublishTimeout is how long a publish waits for the log (publishTimeout). Default 15 s. The log's duplicate window
 	// must be longer, so that what this node repeats while it waits is stored once.
 	PublishTimeout time.Duration
-	// Queue accepts events while the broker is away: they are kept in memory, up to QueueBytes, and answered as Queued
-	// (away: queue). By default they are refused with ErrAway.
+	// Queue accepts events while the broker is away: they are kept in memory, up to QueueBytes (awayBytes), and
+	// answered as Queued (away: queue). By default they are refused with ErrAway.
 	Queue      bool
 	QueueBytes int64 // default 64 MiB
 	// ReadBack is how far a node that starts reads back before it is ready, in time; events before it are fetched from the

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,10 +41,11 @@ func startOrdered(t *testing.T, partitions int, names ...string) *ordered {
 	return o
 }
 
-// happened returns what was closed, and forgets it.
+// happened returns what was closed, sorted by node, and forgets it.
 func (o *ordered) happened() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	slices.Sort(o.order) // nodes have no order between them
 	all := strings.Join(o.order, ", ")
 	o.order = nil
 	return all

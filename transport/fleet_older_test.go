@@ -338,13 +338,13 @@ func TestOlderBytes(t *testing.T) {
 	}
 	first, second := n.slowStream("connectKey=k", "Last-Event-ID: "+ids[0]), n.slowStream("connectKey=k", "Last-Event-ID: "+ids[1])
 	eventually.Equal(t, "blocked streams", 2, n.srv.streams.Blocked)
-	// 51 events of 100 kB are in the log alone after the first id.
-	if got := n.metric("fanfare_older_bytes"); got < 50*100<<10 || got > 53*101<<10 {
+	// 51 events of 100 kB are in the log alone after the first id. The sockets may have taken some of them.
+	if got := n.metric("fanfare_older_bytes"); got < 40*100<<10 || got > 53*101<<10 {
 		t.Errorf("%v bytes", got)
 	}
 	first.Reset()
 	n.waitOpen(1)
-	if got := n.srv.streams.OlderBytes(); got < 49*100<<10 || got > 52*101<<10 {
+	if got := n.srv.streams.OlderBytes(); got < 40*100<<10 || got > 52*101<<10 {
 		t.Errorf("%d bytes", got)
 	}
 	go second.Discard()

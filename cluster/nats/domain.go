@@ -19,6 +19,8 @@ const (
 	expectStreamHeader = "Nats-Expected-Stream"
 	probeToken         = "=probe"
 	probeTimeout       = time.Second
+	// newStreamWait is longer than the servers of a cluster need until all of them know a new stream.
+	newStreamWait = 3 * time.Second
 )
 
 // checkElsewhere returns an error if a stream of another domain has the subjects of partition p. It is called before the stream is
@@ -39,9 +41,17 @@ func (l *Log) checkElsewhere(ctx context.Context, p int) error {
 	if json.Unmarshal(msg.Data, &refusal) != nil || refusal.Stream == "" {
 		return nil
 	}
-	var info streamInfo
-	if err := l.request(ctx, "STREAM.INFO."+refusal.Stream, nil, &info); !isCode(err, codeStreamNotFound) {
-		return nil // it is of this domain: another node has just created it, or the creation will be refused
+	// Another node may have just created the stream in this domain, and not all servers of the cluster know it yet.
+	for began := time.Now(); time.Since(began) < newStreamWait; {
+		var info streamInfo
+		if err := l.request(ctx, "STREAM.INFO."+refusal.Stream, nil, &info); !isCode(err, codeStreamNotFound) {
+			return ctx.Err() // it is of this domain: the creation finds out what it is
+		}
+		select {
+		case <-time.After(prepareRetry):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return fmt.Errorf("the stream %s in another JetStream domain has the subjects %s: set natsDomain to that domain, "+
 		"or choose another natsStream", refusal.Stream, l.subjects.all(p))

@@ -211,3 +211,23 @@ func TestHubIsAway(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestOpenAtTheSameTime: of nodes that start together, each finds or makes the streams, and takes none for that of another domain.
+func TestOpenAtTheSameTime(t *testing.T) {
+	c := natstest.StartCluster(t, 3, "")
+	failed := make(chan error, 8)
+	for range cap(failed) {
+		go func() {
+			l, err := Open(patient(t), Options{URL: c.URL(), Replicas: 3, Partitions: 4})
+			if err == nil {
+				l.Close()
+			}
+			failed <- err
+		}()
+	}
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,6 +89,11 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	}
 	l.flights.init()
 	l.domain.Store(new(string))
+	if o.Credentials != "" { // otherwise the client's error would seem to be one of the address
+		if _, err := os.ReadFile(o.Credentials); err != nil {
+			return nil, fmt.Errorf("natsCredentials: cannot be read: %w: name a credentials file that this user may read", err)
+		}
+	}
 	if err := l.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -150,7 +156,8 @@ func (l *Log) connect(ctx context.Context) error {
 		if final(err) {
 			return fmt.Errorf("natsURL %s: %w", redact(l.o.URL), explain(err))
 		}
-		l.limiter.Log(l.log, slog.LevelWarn, "connect", "no NATS server can be reached: trying again", "url", redact(l.o.URL), "err", err)
+		l.limiter.Log(l.log, slog.LevelWarn, "connect", "no NATS server can be reached: trying again", "url", redact(l.o.URL), "err", err,
+			"hint", hint(err))
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("natsURL %s: no server can be reached: %w", redact(l.o.URL), err)
@@ -176,10 +183,23 @@ func final(err error) bool {
 }
 
 func explain(err error) error {
-	if errors.Is(err, natsgo.ErrAuthorization) {
+	switch {
+	case errors.Is(err, natsgo.ErrAuthorization):
 		return fmt.Errorf("the server refuses the login: check natsCredentials, or the user in the address: %w", err)
+	case errors.Is(err, natsgo.ErrSecureConnWanted):
+		return fmt.Errorf("the server does not speak TLS: write nats:// in natsURL, or switch TLS on in the server: %w", err)
+	case errors.Is(err, natsgo.ErrSecureConnRequired):
+		return fmt.Errorf("the server requires TLS: write tls:// in natsURL: %w", err)
 	}
 	return err
+}
+
+// hint says what to do about an error of a connection that is tried again.
+func hint(err error) string {
+	if errors.Is(err, natsgo.ErrNoServers) {
+		return "nothing answers at that address: start nats-server, or correct natsURL"
+	}
+	return "check that a NATS server listens at that address, or correct natsURL"
 }
 
 // redact hides what stands before the host of each address.

@@ -76,7 +76,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 // temporary reports whether the cluster may answer otherwise soon.
 func temporary(err error) bool {
 	return isCode(err, codeUnavailable) || isCode(err, codeNotLeader) || isCode(err, codeNoPeers) || isCode(err, codeInsufficient) ||
-		isCode(err, codeStreamOffline) || errors.Is(err, context.DeadlineExceeded)
+		isCode(err, codeStreamOffline) || errors.Is(err, errNewStream) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (l *Log) ensureStream(ctx context.Context, p int) (*streamInfo, error) {
@@ -89,6 +89,9 @@ func (l *Log) ensureStream(ctx context.Context, p int) (*streamInfo, error) {
 	}
 	return l.adjustStream(ctx, p, have)
 }
+
+// errNewStream says that the stream was created, and that the server which was asked does not know it yet.
+var errNewStream = errors.New("NATS: not all servers of the cluster know the new stream yet")
 
 func (l *Log) createStream(ctx context.Context, p int) (*streamInfo, error) {
 	if err := l.checkElsewhere(ctx, p); err != nil {
@@ -121,7 +124,11 @@ func (l *Log) createStream(ctx context.Context, p int) (*streamInfo, error) {
 		return nil, err
 	}
 	l.log.Info("created the stream", "stream", config.Name, "subjects", config.Subjects[0], "replicas", config.Replicas)
-	return l.info(ctx, p) // which also has the domain
+	have, err := l.info(ctx, p) // which also has the domain
+	if isCode(err, codeStreamNotFound) {
+		return nil, errNewStream
+	}
+	return have, err
 }
 
 // set changes the settings that belong to Fanfare.
@@ -197,8 +204,8 @@ func differences(have, want jetstream.StreamConfig) (changes []string) {
 	}
 	add("natsReplicas", have.Replicas, want.Replicas)
 	add("retentionAge", have.MaxAge, want.MaxAge)
-	add("retentionBytes", have.MaxBytes, want.MaxBytes)
-	add("retentionPerKey", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	add("retentionBytes", max(have.MaxBytes, 0), max(want.MaxBytes, 0))
+	add("retentionPerKey", max(have.MaxMsgsPerSubject, 0), max(want.MaxMsgsPerSubject, 0)) // NATS: -1 for none
 	add("duplicateWindow", have.Duplicates, want.Duplicates)
 	add("allow_direct", have.AllowDirect, want.AllowDirect)
 	add("no_ack", have.NoAck, want.NoAck)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestAppendAndRead(t *testing.T) {
@@ -406,5 +408,23 @@ func TestAppendEnds(t *testing.T) {
 	l.Close()
 	if r := put(t, l, event("news", "closed"))[0]; !errors.Is(r.Err, cluster.ErrAway) {
 		t.Errorf("after Close: %+v", r)
+	}
+}
+
+// TestEvictionIsWarnedOf: a server that may delete the log is named at the start.
+func TestEvictionIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	for policy, warns := range map[string]bool{"noeviction": false, "allkeys-lru": true, "volatile-ttl": true} {
+		s := startServer(t, "--maxmemory-policy", policy)
+		records := &proctest.Log{}
+		l, err := New(Options{URL: s.URL(), Timeout: 20 * time.Second, Logger: slog.New(slog.NewTextHandler(records, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually.NoError(t, "the state", func() error { return l.Check(within(t)) })
+		l.Close()
+		if got := strings.Contains(records.String(), "maxmemory-policy="+policy); got != warns {
+			t.Errorf("%s: a warning: %t\n%s", policy, got, records)
+		}
 	}
 }
