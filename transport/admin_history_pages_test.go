@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/internal/test/eventually"
 )
@@ -205,5 +206,28 @@ func TestHistoryOfWhatAnotherNodeConfirmed(t *testing.T) {
 		if data, _ := asked.history("key=k"); data != "0 all" {
 			t.Errorf("%d partitions: %q, want what was confirmed", partitions, data)
 		}
+	}
+}
+
+// TestHistoryHasNoHoles: if a fetch gives only a part of the newest events of the key, older events to all keys are left out.
+func TestHistoryHasNoHoles(t *testing.T) {
+	small := func(o *cluster.Options) { o.OlderBytes = 2000 }
+	f := startFleet(t, fleetOptions{rigOptions: rigOptions{Engine: smallRings}, node: small})
+	var want []string
+	for i := range 40 {
+		data := fmt.Sprint(i)
+		if i%4 == 0 {
+			f.nodes[0].call("POST", "/publishAll", data, "Content-Type: text/plain")
+		} else {
+			data += strings.Repeat(".", 300)
+			f.nodes[0].publish("k", data)
+		}
+		want = append(want, data)
+	}
+	f.waitApplied()
+	data, a := f.nodes[1].history("key=k&limit=35")
+	got := strings.Fields(data)
+	if len(got) < 9 || len(got) > 30 || !slices.Equal(got, want[len(want)-len(got):]) || !a.More || a.Gap != "" {
+		t.Errorf("%d events, more %t, gap %q: %q; want the newest without holes", len(got), a.More, a.Gap, data)
 	}
 }

@@ -178,9 +178,10 @@ func (h *history) readLog(ctx context.Context, s *source) {
 	}
 	events, err := h.api.backplane.Older(ctx, m)
 	switch {
-	case !h.paging && len(events) > 0 && (err != nil || len(events) >= m.Newest):
-		s.cut = true // with an error those are the newest: the others are over the bounds of one fetch
-	case err != nil:
+	case err == nil:
+	case !h.paging && len(events) > 0:
+		s.cut = true // those are the newest: the others are over the bounds of one fetch
+	default:
 		h.gap = engine.GapHistory.String()
 	}
 	s.events = append(h.withPositions(s, events), s.events...)
