@@ -231,7 +231,7 @@ func (q *queue) send(batch []*queued) bool {
 		r := results[i]
 		if r.Err == nil {
 			var passed uint64
-			if r, passed = q.n.confirm(ctx, &messages[i], r, places); passed != 0 {
+			if r, passed = q.n.confirm(ctx, &messages[i], r, places); passed != 0 && !results[i].Duplicate {
 				e.m.ID = idAfter(e.id, passed)
 			}
 		}

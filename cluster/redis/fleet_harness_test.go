@@ -101,7 +101,7 @@ func startPublisher(t testing.TB, n *node, key string) *publisher {
 	go func() {
 		defer close(p.done)
 		for ctx.Err() == nil {
-			p.publish(ctx, n)
+			p.publish(context.WithoutCancel(ctx), n) // one that is given up could come after the next one
 		}
 	}()
 	return p
