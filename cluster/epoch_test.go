@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -197,21 +196,28 @@ func agreeOn(t *testing.T, a, c *recorder) {
 	}
 }
 
-// A publisher is not told that its event is stored if that is in a place which nobody reads any more.
+// An event that was stored in a place which nobody reads any more is stored again, once, whoever repeats it.
 func TestPublishNoticesThatTheLogHasGoneBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, a := startOne(t)
 		a.number(t, 10)
 		synctest.Wait()
 		b.GoBack(0, 5) // at once, so the reader does not know yet
-		r := a.publish(event("k", "lost"))[0]
-		if !errors.Is(r.Err, cluster.ErrUnknown) {
-			t.Errorf("%+v, want ErrUnknown", r)
-		}
-		r = a.must(t, event("k", "later"))[0]
+		m := event("k", "lost")
+		m.ID = "one"
+		first := a.must(t, m)[0]
 		synctest.Wait()
-		equal(t, "the node has", a.rec.data(), "0 1 2 3 4 5 6 7 8 9 EPOCH later")
-		equal(t, "the epoch of the result", r.Epoch, a.rec.currentEpoch())
+		equal(t, "the epoch of the result", first.Epoch, a.rec.currentEpoch())
+		c := startNode(t, b, "c", nil)
+		c.settle(t)
+		for _, n := range []*testNode{a, c, a} {
+			if r := n.must(t, m)[0]; !r.Duplicate || r.Seq != first.Seq || r.Epoch != first.Epoch {
+				t.Errorf("%+v, want %+v again", r, first)
+			}
+		}
+		a.must(t, event("k", "later"))
+		synctest.Wait()
+		equal(t, "the node has", a.rec.data(), "0 1 2 3 4 5 6 7 8 9 EPOCH lost later")
 	})
 }
 

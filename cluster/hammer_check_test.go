@@ -127,6 +127,10 @@ func (c *hammerClient) check(number int, tr *truth, at map[engine.Position]strin
 		}
 	}
 	for i, r := range c.records {
+		if r.beyond {
+			clear(seen)
+			clear(last)
+		}
 		if r.all {
 			for p := range len(tr.last) {
 				gap[p] = true
@@ -190,9 +194,6 @@ func (tr *truth) before(a, b engine.Position) bool {
 func (c *hammerClient) accounted(tr *truth, key string, at engine.Position) bool {
 	for _, r := range c.records {
 		g := r.lost
-		if g != nil && g.Reason == engine.GapEpoch && g.Next.Epoch == at.Epoch && key == "*" {
-			return true // what is kept of the broadcasts may begin later than what is kept of the keys
-		}
 		if g == nil || !tr.before(at, g.Next) || g.Key != key && (key != "*" || g.Key != c.keys[0]) {
 			continue
 		}

@@ -154,6 +154,8 @@ type clientRecord struct {
 	lost *engine.Gap // of one key; that of the first key may be of broadcasts
 	all  bool        // everything between the events before and after it may be lost
 	note string
+	// beyond says that the id was no place in the log, so the client begins anew.
+	beyond bool
 }
 
 func (c *hammerClient) run() {
@@ -171,7 +173,10 @@ func (c *hammerClient) run() {
 func (c *hammerClient) session() (done bool) {
 	ended := c.h.settled.Load()
 	n := c.h.node(c.rng)
-	n.Meet(context.Background(), c.keys, c.id)
+	if id := n.Meet(context.Background(), c.keys, c.id); id != c.id {
+		c.id = id
+		c.records = append(c.records, clientRecord{beyond: true, all: true})
+	}
 	s := new(engine.Subscriber)
 	_, err := n.engine.Subscribe(s, c.keys, c.id, noSink{})
 	if errors.Is(err, engine.ErrClosed) {

@@ -10,6 +10,16 @@ import (
 	"fanfare/engine"
 )
 
+// LogOptions returns the options of an engine that follows a log of so many partitions.
+func LogOptions(partitions int) *engine.LogOptions {
+	partitions = max(partitions, 1)
+	return &engine.LogOptions{
+		Partitions:  partitions,
+		PartitionOf: func(key string) int { return PartitionOf(key, partitions) },
+		MayBegin:    MayBegin,
+	}
+}
+
 // PartitionOf returns the partition, of n, that has the events of a key. It is the same on all nodes and in all versions.
 func PartitionOf(key string, n int) int {
 	if n <= 1 {

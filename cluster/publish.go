@@ -55,8 +55,9 @@ type publication struct {
 	results  []Result
 	places   []engine.Position // of each partition, what was known before the last attempt
 
-	pending []int  // indexes of the messages that are not final, ascending
-	sent    []bool // an attempt may have stored the message
+	pending []int          // indexes of the messages that are not final, ascending
+	sent    []bool         // an attempt may have stored the message, under its present ID
+	ids     map[int]string // the first IDs of messages that have another one, see rename
 }
 
 // places returns what is known of each partition.
@@ -133,7 +134,12 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 		switch r := got[i]; {
 		case r.Err == nil:
 			p.n.awaySince.Store(0)
-			p.results[at] = p.n.confirm(ctx, &p.messages[at], r, p.places)
+			var passed uint64
+			if p.results[at], passed = p.n.confirm(ctx, &p.messages[at], r, p.places); passed != 0 {
+				p.rename(at, passed)
+				left = append(left, at)
+				continue
+			}
 			if p.sent[at] {
 				p.results[at].Duplicate = false // the one before may be an attempt of this call
 			}
@@ -146,8 +152,8 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 			left = append(left, at)
 		default:
 			p.results[at] = r
-			if p.sent[at] {
-				p.results[at] = Result{Err: ErrUnknown} // an earlier attempt may have stored it
+			if p.mayBeStored(at) {
+				p.results[at] = Result{Err: ErrUnknown}
 			}
 		}
 	}
@@ -155,6 +161,23 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 	if len(left) > 0 {
 		p.failOvertaken()
 	}
+}
+
+// idAfter is the ID of a message that the log has stored where nobody reads: before the epoch. With its first ID the log would take the
+// next attempt for a repetition. Each node that repeats the message gives it the same ID, so it is stored once in the epoch.
+func idAfter(first string, epoch uint64) string { return first + "~" + strconv.FormatUint(epoch, 36) }
+
+// rename gives a message that ID.
+func (p *publication) rename(at int, epoch uint64) {
+	p.sent[at] = false
+	if p.ids == nil {
+		p.ids = map[int]string{}
+	}
+	m := &p.messages[at]
+	if p.ids[at] == "" {
+		p.ids[at] = m.ID
+	}
+	m.ID = idAfter(p.ids[at], epoch)
 }
 
 // canAppend waits until the readers of all partitions have agreed with the log about the epoch since the connection was
@@ -235,20 +258,23 @@ func (p *publication) giveUp() {
 	p.pending = nil
 }
 
+// mayBeStored reports whether an attempt may have stored the message.
+func (p *publication) mayBeStored(at int) bool { return p.sent[at] || p.ids[at] != "" }
+
 func (p *publication) fail(at int) {
 	p.results[at] = Result{Err: ErrAway}
-	if p.sent[at] {
+	if p.mayBeStored(at) {
 		p.results[at].Err = ErrUnknown
 	}
 }
 
 // confirm checks what the log says about a stored message. A new entry must be above everything that was known before it
 // was sent. If it is not, the log has gone back: its reader finds out in which epoch the entry is. An entry before the
-// current epoch reaches nobody, so it is not confirmed.
+// current epoch reaches nobody who is connected, so it is not confirmed: passed is that epoch.
 //
 // An entry that was stored before may have any place that is known. The log may have gone back all the same, and another node
 // may have stored the entry there before anybody noticed: the log's state says so.
-func (n *Node) confirm(ctx context.Context, m *Message, r Result, places []engine.Position) Result {
+func (n *Node) confirm(ctx context.Context, m *Message, r Result, places []engine.Position) (confirmed Result, passed uint64) {
 	p := n.partitionOf(m)
 	before := places[p.index]
 	epoch, epochSeq := p.current()
@@ -256,14 +282,14 @@ func (n *Node) confirm(ctx context.Context, m *Message, r Result, places []engin
 	case r.Duplicate:
 		state, err := n.o.Log.State(ctx, p.index)
 		if err != nil {
-			return Result{Err: ErrUnknown}
+			return Result{Err: ErrUnknown}, 0
 		}
 		if epoch, epochSeq = p.current(); state.Epoch == epoch && state.Last >= before.Seq {
 			if r.Seq <= epochSeq {
-				return Result{Err: ErrUnknown}
+				return Result{Err: ErrUnknown}, epoch
 			}
 			r.Epoch = epoch
-			return r
+			return r, 0
 		}
 		if epoch == before.Epoch {
 			epoch, epochSeq = p.recheck(ctx, epoch)
@@ -271,15 +297,18 @@ func (n *Node) confirm(ctx context.Context, m *Message, r Result, places []engin
 	case epoch == before.Epoch && r.Seq > before.Seq:
 		p.learn(engine.Position{Epoch: epoch, Seq: r.Seq})
 		r.Epoch = epoch
-		return r
+		return r, 0
 	case epoch == before.Epoch:
 		epoch, epochSeq = p.recheck(ctx, epoch)
 	}
-	if epoch == before.Epoch || r.Seq <= epochSeq {
-		return Result{Err: ErrUnknown}
+	switch {
+	case epoch == before.Epoch:
+		return Result{Err: ErrUnknown}, 0
+	case r.Seq <= epochSeq:
+		return Result{Err: ErrUnknown}, epoch
 	}
 	r.Epoch = epoch
-	return r
+	return r, 0
 }
 
 // recheck makes the reader compare the log's state with what is known, and returns the epoch after that, or when ctx is

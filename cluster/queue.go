@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ type queue struct {
 // queued is one message. Everything is guarded by queue.mu.
 type queued struct {
 	m     Message // with its own copy of the frame
+	id    string  // its first ID, see idAfter
 	final bool
 	call  *queuedCall
 	index int // in call.results
@@ -117,7 +119,7 @@ func (q *queue) report(call *queuedCall, p *publication) {
 func (q *queue) addLocked(p *publication) *queuedCall {
 	call := &queuedCall{results: make([]Result, len(p.messages)), done: make(chan struct{})}
 	for _, at := range p.pending {
-		e := &queued{m: p.messages[at], call: call, index: at}
+		e := &queued{m: p.messages[at], id: cmp.Or(p.ids[at], p.messages[at].ID), call: call, index: at}
 		if q.closed || q.bytes+e.size() > q.n.o.QueueBytes {
 			call.results[at] = Result{Err: errQueueFull}
 			if p.sent[at] {
@@ -228,7 +230,10 @@ func (q *queue) send(batch []*queued) bool {
 	for i, e := range batch {
 		r := results[i]
 		if r.Err == nil {
-			r = q.n.confirm(ctx, &messages[i], r, places)
+			var passed uint64
+			if r, passed = q.n.confirm(ctx, &messages[i], r, places); passed != 0 {
+				e.m.ID = idAfter(e.id, passed)
+			}
 		}
 		switch {
 		case r.Err == nil || errors.Is(r.Err, ErrTooLarge):

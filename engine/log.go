@@ -18,6 +18,10 @@ type LogOptions struct {
 	Partitions int
 	// PartitionOf returns the log that has the events of a key. nil: 0 for all.
 	PartitionOf func(key string) int
+	// MayBegin reports whether an epoch is one that this log can have begun, although this engine has not met it. A client with a
+	// position in such an epoch, which is larger than that of this engine, comes from an engine that is ahead: it gets a gap,
+	// and nothing of what this engine has kept so far. nil: none can, so the client gets a gap and all that is kept.
+	MayBegin func(epoch uint64) bool
 }
 
 // ErrLog is returned by Publish and PublishAll of an engine that follows a log.
@@ -27,9 +31,12 @@ var ErrLog = errors.New("engine: this engine follows a log: append the event to 
 type logState struct {
 	partitions []partition
 	of         func(key string) int
+	mayBegin   func(epoch uint64) bool
 	// all is the internal key of the events of all keys. It is not in the map of keys. Its ring has the broadcasts, and
 	// every subscriber has a cursor there and is in its segments, so one wake-up reaches everybody.
 	all *key
+	// unwanted counts the events of keys with OnDemand that nobody wanted.
+	unwanted atomic.Uint64
 }
 
 // partition is one log.
@@ -70,7 +77,7 @@ const (
 )
 
 func newLogState(o LogOptions) *logState {
-	l := &logState{partitions: make([]partition, max(o.Partitions, 1)), of: o.PartitionOf}
+	l := &logState{partitions: make([]partition, max(o.Partitions, 1)), of: o.PartitionOf, mayBegin: o.MayBegin}
 	if l.of == nil {
 		l.of = func(string) int { return 0 }
 	}

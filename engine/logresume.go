@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -25,6 +26,7 @@ type missingRange struct {
 	Missing
 	head           int // the cursor
 	after, through uint64
+	last           bool // only the newest value of it, see KeyOptions.SendLast
 	filled         bool
 }
 
@@ -65,6 +67,9 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 		})
 		return
 	}
+	if m.last {
+		events = newestValueOf(events)
+	}
 	if len(events) == 0 {
 		return
 	}
@@ -73,6 +78,16 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	}
 	l.backlogs[m.head] = backlog{events: events}
 	part.pos = min(part.pos, events[0].pos()-1)
+}
+
+// newestValueOf returns the newest event that is a value, as newestValue does, or none.
+func newestValueOf(events []*Event) []*Event {
+	for i := len(events) - 1; i >= 0; i-- {
+		if events[i].class&classMask == classValue {
+			return events[i : i+1]
+		}
+	}
+	return nil
 }
 
 // startReading is called by the first Next.
@@ -102,7 +117,7 @@ func (s *Subscriber) resumeInLog(e *Engine, id string, rewind Rewind) Resumed {
 		for i := range l.parts {
 			part := &l.parts[i]
 			part.generation = part.p.current()
-			part.ahead, part.lost = 0, false
+			part.ahead, part.lost, part.later = 0, false, nil
 		}
 		result := s.placeInLog(id, rewind)
 		racePoint()
@@ -138,7 +153,8 @@ func (s *Subscriber) placeInLog(id string, rewind Rewind) Resumed {
 	}
 
 	// Positions: each belongs to the partition whose epoch it has. One that belongs to none may be of an earlier epoch of
-	// any partition. If there is none like that, the client did not follow the partitions without a position.
+	// any partition. If there is none like that, the client did not follow the partitions without a position. One of a later
+	// epoch belongs to the partition in whose place it is: the client comes from an engine that has begun it.
 	unmatched := slices.ContainsFunc(positions, func(p Position) bool { return !l.log.isCurrent(p.Epoch) })
 	result := ResumedExact
 	for slot := range l.parts {
@@ -149,6 +165,9 @@ func (s *Subscriber) placeInLog(id string, rewind Rewind) Resumed {
 			if !s.resumeAtSeq(int32(slot), positions[j].Seq, id) {
 				result = ResumedGap
 			}
+		case unmatched && len(positions) == len(l.parts) && l.log.isLater(positions[slot].Epoch, part):
+			s.startBeforeEpoch(int32(slot), positions[slot], id)
+			result = ResumedGap
 		case unmatched:
 			s.loseInLog(int32(slot), GapEpoch, id)
 			result = ResumedGap
@@ -169,6 +188,11 @@ func (l *logState) isCurrent(epoch uint64) bool {
 	return false
 }
 
+// isLater reports whether a client may have this epoch from an engine that is ahead of this one.
+func (l *logState) isLater(epoch uint64, part *readPosition) bool {
+	return epoch > part.generation.epoch && l.mayBegin != nil && l.mayBegin(epoch) && !l.isCurrent(epoch)
+}
+
 // watermark returns the watermark of the partition, or the beginning of its epoch if the engine is about to begin it.
 func (part *readPosition) watermark() uint64 {
 	return max(part.p.applied.Load(), part.generation.first)
@@ -182,6 +206,36 @@ func (s *Subscriber) startFreshInLog(slot int32) {
 		part.ahead = part.pos // the notice of the epoch may not be in the rings yet
 	}
 	s.placeHeads(slot)
+}
+
+// startBeforeEpoch sets the cursors of a partition to the watermark, after a gap, for a client that has a position in an epoch
+// which this engine has yet to begin: it is behind the engine from which the client comes, so what it keeps is old to the client.
+// If the epoch is nobody's, the gap says what is true as well.
+func (s *Subscriber) startBeforeEpoch(slot int32, at Position, id string) {
+	part := &s.log.parts[slot]
+	s.startFreshInLog(slot)
+	part.later = &at
+	noted := false
+	for i := range s.log.heads {
+		if s.log.heads[i].part == slot && !(i == len(s.cursors) && noted) {
+			s.noteGapInLog(i, Gap{Reason: GapEpoch, Missed: -1, After: id, Next: part.p.position(part.pos)})
+			noted = true
+		}
+	}
+}
+
+// meetEpoch moves the position of a client that came with one of a later epoch to that position, once the epoch has begun. Everything
+// up to there, in this epoch and in earlier ones, the client has.
+func (part *readPosition) meetEpoch() {
+	g := part.p.current()
+	if g.epoch < part.later.Epoch {
+		return
+	}
+	if g.epoch == part.later.Epoch && part.later.Seq <= maxAhead {
+		part.pos = max(part.pos, g.offset+part.later.Seq)
+		part.ahead = part.pos
+	}
+	part.later = nil
 }
 
 // resumeAtSeq sets the cursors of a partition to a place in its present epoch. It returns false if there is a gap.
@@ -247,7 +301,7 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 	l := s.log
 	part := &l.parts[slot]
 	part.pos, part.lost = part.generation.first, true
-	noted := false
+	told := uint64(math.MaxUint64) // how far the gaps of all keys reach
 	for i := range l.heads {
 		if l.heads[i].part != slot {
 			continue
@@ -255,11 +309,11 @@ func (s *Subscriber) loseInLog(slot int32, reason GapReason, id string) {
 		c := s.cursorOf(i)
 		kept := c.key.keptAfter(part, part.pos)
 		c.next = kept.next
-		if i == len(s.cursors) && noted {
-			continue // the gap of a key says it
+		if i == len(s.cursors) && kept.floor <= told && told != math.MaxUint64 {
+			continue // the gap of each key says it, and no broadcast after one of them is lost
 		}
 		s.noteGapInLog(i, Gap{Reason: reason, Missed: -1, After: id, Next: part.p.position(kept.before)})
-		noted = true
+		told = min(told, kept.before)
 	}
 }
 

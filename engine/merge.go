@@ -46,6 +46,9 @@ type readPosition struct {
 	ahead uint64
 	// lost says that the client came with an id that is no place in this partition, and has yet to be told.
 	lost bool
+	// later is the position with which the client came, if that is of an epoch that this engine has yet to begin, until the client
+	// gets an event.
+	later *Position
 }
 
 // backlog are events that were fetched from the log. They come before what the cursor finds in its ring.
@@ -195,6 +198,9 @@ func (s *Subscriber) look(slot int32) bool {
 		return false
 	}
 	part.seen = w
+	if part.later != nil {
+		part.meetEpoch()
+	}
 	racePoint()
 	for i := range s.log.heads {
 		if s.log.heads[i].part == slot {
@@ -262,6 +268,9 @@ func (s *Subscriber) take(i int, part *readPosition, gaps bool) (Item, readResul
 		c.next++
 	}
 	part.pos = ev.pos()
+	if part.later != nil {
+		part.later = nil // it has something of this epoch now, which may have gone another way
+	}
 	s.lookAt(i)
 	return Item{Event: ev, Key: s.keyOf(i), nextCursor: int32(i)}, foundItem
 }

@@ -175,9 +175,12 @@ func (l *logReader) appendPositions(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if part := &l.parts[i]; part.lost {
+		switch part := &l.parts[i]; {
+		case part.later != nil:
+			dst = part.later.Append(dst) // it says more than what this engine knows
+		case part.lost:
 			dst = append(dst, zeroPosition...)
-		} else {
+		default:
 			dst = part.p.position(part.pos).Append(dst)
 		}
 	}

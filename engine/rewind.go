@@ -106,8 +106,12 @@ func (s *Subscriber) dropMissing(i int) {
 	s.log.missing = list
 }
 
+// sendLastScan is how many of the newest events of a key are fetched to find its newest value. The others may be comments.
+const sendLastScan = 8
+
 // sendLastInLog sets the cursors of a new subscriber before the newest value of each key with SendLast. This is the newer
-// one of the key's own newest value and the newest broadcast.
+// one of the key's own newest value and the newest broadcast. If the rings have neither, but the key has lost events, its newest value is
+// missing.
 func (s *Subscriber) sendLastInLog() {
 	l := s.log
 	all := &l.all
@@ -121,7 +125,15 @@ func (s *Subscriber) sendLastInLog() {
 		if b := all.key.newestValue(all.key.tail()); b != nil && (ev == nil || newer(b, ev, slot == 0)) {
 			c, ev, slot = all, b, 0
 		}
-		if ev == nil || ev.seq >= c.next {
+		if part := &l.parts[slot]; ev == nil {
+			kept := c.key.keptAfter(part, part.generation.first)
+			if kept.floor > part.generation.first && kept.before > part.generation.first && kept.next > kept.tail {
+				s.miss(i, part.generation.first, kept.before, Missing{Newest: sendLastScan})
+				l.missing[len(l.missing)-1].last = true
+			}
+			continue
+		}
+		if ev.seq >= c.next {
 			continue
 		}
 		c.next = ev.seq

@@ -10,6 +10,7 @@ import (
 
 	"fanfare/cluster"
 	"fanfare/codec"
+	"fanfare/engine"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/wiretest"
 )
@@ -278,6 +279,28 @@ func TestFleetHealth(t *testing.T) {
 }
 
 // TestFleetEpoch: when the log has gone back, clients of the old epoch get a gap, and no event under an id that they have seen.
+// TestFleetBeyondTheLog: a client has an id that the log has not reached, because it has gone back while no node was there.
+func TestFleetBeyondTheLog(t *testing.T) {
+	onFleets(t, fleetOptions{}, func(t *testing.T, f *fleet) {
+		ids := f.fill("k", 0, 3)
+		at, ok := engine.ParsePosition(ids[3][strings.LastIndex(ids[3], ",")+1:])
+		if !ok {
+			t.Fatal(ids)
+		}
+		beyond := strings.TrimSuffix(ids[3], at.String()) + engine.Position{Epoch: at.Epoch, Seq: at.Seq + 2}.String()
+		for i, n := range f.nodes {
+			e := wiretest.NewEvents(n.stream("connectKey=k", "Last-Event-ID: "+beyond))
+			if g := e.Next().Gap(t); g.Reason != "epoch" || g.Missed != nil {
+				t.Errorf("%+v", g)
+			}
+			wantNumbers(e, 0, 3+i)
+			n.publish("k", fmt.Sprint(4+i)) // it gets one of the sequences that the client has passed
+			wantNumbers(e, 4+i, 4+i)
+			e.Close()
+		}
+	})
+}
+
 func TestFleetEpoch(t *testing.T) {
 	onFleets(t, fleetOptions{}, func(t *testing.T, f *fleet) {
 		open := f.nodes[1].subscribe("connectKey=k")

@@ -76,7 +76,7 @@ func (f *fleet) add(o fleetOptions) *fleetNode {
 	f.t.Helper()
 	n := &fleetNode{log: &countedLog{Log: f.broker.Log()}, bus: f.broker.Bus()}
 	partitions := n.log.Partitions()
-	o.Engine.Log = &engine.LogOptions{Partitions: partitions, PartitionOf: func(key string) int { return cluster.PartitionOf(key, partitions) }}
+	o.Engine.Log = cluster.LogOptions(partitions)
 	name := fmt.Sprintf("node-%d", len(f.nodes)+1)
 	o.backplane = func(eng *engine.Engine) *cluster.Node {
 		options := cluster.Options{Name: name, Engine: eng, Log: n.log, Bus: n.bus, Logger: slog.New(slog.DiscardHandler), FleetTimeout: eventually.Patience / 2}

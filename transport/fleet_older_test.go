@@ -64,6 +64,31 @@ func TestOlder(t *testing.T) {
 	})
 }
 
+// TestOnDemand: a node that keeps only what its clients want gives them everything else from the log.
+func TestOnDemand(t *testing.T) {
+	o := engine.Options{Key: engine.KeyOptions{OnDemand: true, SendLast: true, HistoryTTL: time.Hour}}
+	onFleets(t, fleetOptions{rigOptions: rigOptions{Engine: o}}, func(t *testing.T, f *fleet) {
+		ids := f.fill("k", 0, 9)
+		n := f.nodes[1]
+		if keys, unwanted := n.metric("fanfare_keys"), n.metric("fanfare_log_unwanted_events_total"); keys != 0 || unwanted != 10 {
+			t.Errorf("%v keys, %v unwanted events", keys, unwanted)
+		}
+		last := n.subscribe("connectKey=k")
+		wantNumbers(last, 9, 9)
+		wantNumbers(n.subscribe("connectKey=k&rewind=3"), 7, 9)
+		wantNumbers(f.nodes[0].subscribe("connectKey=k", "Last-Event-ID: "+ids[3]), 4, 9)
+		f.fill("k", 10, 12)
+		wantNumbers(last, 10, 12)
+		wantNumbers(n.subscribe("connectKey=k", "Last-Event-ID: "+ids[0]), 1, 12)
+		if unwanted := n.metric("fanfare_log_unwanted_events_total"); unwanted != 10 {
+			t.Errorf("%v unwanted events", unwanted)
+		}
+		if gaps := n.metric(`fanfare_gaps_total{reason="history"}`); gaps != 0 {
+			t.Errorf("%v gaps", gaps)
+		}
+	})
+}
+
 // TestOlderRewind: rewind reaches into the log.
 func TestOlderRewind(t *testing.T) {
 	onFleets(t, fleetOptions{rigOptions: rigOptions{Engine: smallRings}}, func(t *testing.T, f *fleet) {

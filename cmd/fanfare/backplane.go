@@ -150,8 +150,7 @@ func logOptions(c *config.Config) *engine.LogOptions {
 	if !c.Durable() {
 		return nil
 	}
-	n := partitions(c)
-	return &engine.LogOptions{Partitions: n, PartitionOf: func(key string) int { return cluster.PartitionOf(key, n) }}
+	return cluster.LogOptions(partitions(c))
 }
 
 // maxReadBack bounds how far back a node reads before it opens its listeners. What is older is fetched when a client asks for it.

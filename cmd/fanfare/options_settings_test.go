@@ -57,7 +57,7 @@ func convert(t *testing.T, c *config.Config) (m made) {
 // TestEverySettingHasAnEffect: each setting, changed from its default, changes the options of the engine, of the transport
 // or of the authorization, or another file reads it.
 func TestEverySettingHasAnEffect(t *testing.T) {
-	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "Away": "queue", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
+	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "Away": "queue", "Interest": "keys", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
 	history := 8
 	before := convert(t, config.Defaults())
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {

@@ -14,6 +14,12 @@ const (
 	BackplaneRedis    = "redis"
 )
 
+// The values of Interest.
+const (
+	InterestAll  = "all"
+	InterestKeys = "keys"
+)
+
 // Durable reports whether events go to a backplane.
 func (c *Config) Durable() bool { return c.Backplane != BackplaneOff }
 
@@ -32,6 +38,7 @@ var onlyWith = []struct {
 	{"retentionAge", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"retentionBytes", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"retentionPerKey", []string{BackplaneEmbedded, BackplaneNATS}},
+	{"interest", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"publishTimeout", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"away", []string{BackplaneNATS, BackplaneRedis}},
 	{"awayBytes", []string{BackplaneNATS, BackplaneRedis}},

@@ -233,6 +233,7 @@ func TestValidateKeyRules(t *testing.T) {
 		{"[{match: a}, {match: ''}]", `fanfare.yaml:1:28: keys[1].match: must not be empty: "*" matches all keys without a slash`},
 		{"[{match: a}, {match: a, slow: skip}]", `fanfare.yaml:1:28: keys[1].match: "a" is never used: keys[0] has the same pattern, and the first match counts`},
 		{"[{match: a, history: 1}]", "fanfare.yaml:1:28: keys[0].history: 1 is out of range: 2 to 1048576"},
+		{"[{match: a, interest: keys}]", `fanfare.yaml:1:29: keys[0].interest: needs a backplane, and backplane is off (default): without one this server is the only one that has the events`},
 		{"[{match: a, slow: slip}]", `fanfare.yaml:1:25: keys[0].slow: "slip" is not one of skip, latest, disconnect; did you mean skip?`},
 		{"[{match: a, historyTTL: 5}]", "fanfare.yaml:1:31: keys[0].historyTTL: 5ms is out of range: 100ms to 8760h"},
 		{"[{match: a, historyBytes: 1MiB}]", "fanfare.yaml:1:33: keys[0].historyBytes: 1MiB is less than maxEventBytes (2MiB, default): raise keys[0].historyBytes or lower maxEventBytes"},

@@ -95,8 +95,8 @@ type Hub struct {
 
 	OlderTimeout, IDInterval time.Duration // the constants, except in tests
 
-	// Meet waits until the engine knows the epochs of a last id, see cluster.Node.Meet. nil: it does not follow a log.
-	Meet func(ctx context.Context, keys []string, lastID string)
+	// Meet checks a last id against the log, see cluster.Node.Meet. nil: the engine does not follow one.
+	Meet func(ctx context.Context, keys []string, lastID string) string
 
 	pinned atomic.Int64 // bytes that only slow clients keep in memory, as the sweep found them
 
@@ -256,7 +256,7 @@ func (h *Hub) subscribe(st *Stream, req Request) (limit string) {
 	st.opened = h.clock.Load()
 	st.lastWrite.Store(st.opened)
 	if req.LastID != "" && h.Meet != nil {
-		h.Meet(context.Background(), req.Keys, req.LastID)
+		req.LastID = h.Meet(context.Background(), req.Keys, req.LastID)
 	}
 	if req.LastID != "" && !h.eng.IssuedID(req.LastID, len(req.Keys)) {
 		h.resumes <- struct{}{}
