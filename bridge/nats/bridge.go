@@ -104,13 +104,28 @@ func (b *Bridge) refuse(name string, err error) {
 }
 
 // reportGaps reports a possible loss to the keys that the rules cover. At the first connection only clients that are already
-// subscribed have missed something. After a reconnect so have those that will resume.
+// subscribed have missed something, unless the events are durable. After a reconnect so have those that will resume.
+//
+// A key without an event in memory and without a subscriber is not known here. It gets the gap only if a rule without wildcards names
+// it, and if clients can have its position: in a log.
 func (b *Bridge) reportGaps(again bool) {
-	for key := range b.o.Engine.Keys() {
-		if !again && b.o.Engine.Count(key) == 0 || !b.o.Rules.covers(key) {
-			continue
-		}
+	again = again || b.o.Durable
+	reported := map[string]bool{}
+	report := func(key string) {
+		reported[key] = true
 		b.metrics.gaps.Inc()
 		b.relay.Put(relay.Message{Key: key, Event: codec.Gap{Key: &key, Reason: "source"}.Event()})
+	}
+	if b.o.Durable {
+		for _, key := range b.o.Rules.fixedKeys() {
+			if !reported[key] {
+				report(key)
+			}
+		}
+	}
+	for key := range b.o.Engine.Keys() {
+		if (again || b.o.Engine.Count(key) > 0) && b.o.Rules.covers(key) && !reported[key] {
+			report(key)
+		}
 	}
 }

@@ -33,6 +33,9 @@ type Options struct {
 	// Queue is the queue group: of all bridges with the same one, each message goes to one. In a fleet it keeps a message from being
 	// published twice while two nodes lead for a moment. "": this bridge gets all.
 	Queue string
+	// Durable says that the events outlive this process, in a log. Clients then resume exactly after a restart, so the first connection
+	// reports a gap to all keys, too.
+	Durable bool
 	// Payload says how messages become events.
 	Payload payload.Mode
 	// Timeout bounds a connection attempt. A dead connection is noticed within three times this time. Default 2 s.

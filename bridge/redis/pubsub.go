@@ -147,8 +147,19 @@ func (s *subscription) reportGaps(kind string, again bool) {
 	if kind == "psubscribe" {
 		covered = func(name string) bool { return !channels.named(name) && channels.pattern(name) >= 0 }
 	}
+	fixed := map[string]bool{}
+	if w.b.o.Fleet != nil && kind == "subscribe" {
+		// Clients can have a position of the log in a key that has neither an event in memory nor a subscriber here. Those that are
+		// named get the gap as well.
+		for _, name := range channels.names {
+			if key, ok := w.b.o.Names.key(name); ok && !fixed[key] {
+				fixed[key] = true
+				w.reportGap(key, -1, "")
+			}
+		}
+	}
 	for key := range w.b.o.Engine.Keys() {
-		if (again || w.b.o.Engine.Count(key) > 0) && w.b.o.Names.origins(key, covered) {
+		if (again || w.b.o.Engine.Count(key) > 0) && !fixed[key] && w.b.o.Names.origins(key, covered) {
 			w.reportGap(key, -1, "")
 		}
 	}

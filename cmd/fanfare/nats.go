@@ -32,6 +32,7 @@ func newNATS(c *config.Config, b *backplane, srv *transport.Server, logger *slog
 		Rules:       rules,
 		Queue:       queue,
 		Leads:       leads,
+		Durable:     c.Durable(),
 		Payload:     mode,
 		Engine:      srv.Engine(),
 		Publish:     messagePublisher(srv, c.Durable(), nats.ErrTooLarge),
