@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ const (
 	kindBye      = "bye"
 	kindQuestion = "question"
 	kindAnswer   = "answer"
+	kindTake     = "take"  // to a leader that is about to end: the sender is ready to lead
+	kindGiven    = "given" // the answer: the sender has stopped
 )
 
 // busMessage is what nodes send to each other, as JSON.
@@ -39,9 +42,13 @@ type busMessage struct {
 	Node     string `json:"node"`     // the sender
 	Instance string `json:"instance"` // of the sender: another one after a restart
 
-	// hello: what this node knows to be stored, and where it would lead.
-	Known []place          `json:"known,omitempty"`
-	Leads map[string]int64 `json:"leads,omitempty"` // and for how many milliseconds it has announced that
+	// hello: what this node knows to be stored, and its part in each job, see leads.go.
+	Known []place         `json:"known,omitempty"`
+	Jobs  map[string]role `json:"jobs,omitempty"`
+
+	// take and given: the job. Data is what the leader says at its end.
+	Job  string `json:"job,omitempty"`
+	Data []byte `json:"data,omitempty"`
 
 	// question and answer. ID identifies the question.
 	ID       string    `json:"id,omitempty"`
@@ -65,24 +72,26 @@ type fleet struct {
 	answer   func(Question) Answer
 	turns    chan struct{} // has a token for each question that is being answered
 
-	mu        sync.Mutex
-	members   map[string]*member // of other nodes, by name
-	asked     map[string]*inquiry
-	ownLeads  map[string]time.Time // the names of Leads, and since when this node announces them; zero: not yet
-	lastHello time.Time            // when an announcement of this node last came back, so the bus works
+	mu           sync.Mutex
+	members      map[string]*member // of other nodes, by name
+	asked        map[string]*inquiry
+	jobs         map[string]*job // of this node
+	leadsChanged chan struct{}   // closed, and replaced, when the jobs of another node have changed
+	lastHello    time.Time       // when an announcement of this node last came back, so the bus works
 }
 
 // member is another node.
 type member struct {
 	name, instance string
 	heard          time.Time
-	leads          map[string]time.Time // as ownLeads
+	jobs           map[string]role
 }
 
 func (f *fleet) init(n *Node) {
 	f.n, f.instance = n, n.idPrefix
 	f.turns = make(chan struct{}, maxQuestions)
-	f.members, f.asked, f.ownLeads = map[string]*member{}, map[string]*inquiry{}, map[string]time.Time{}
+	f.members, f.asked, f.jobs = map[string]*member{}, map[string]*inquiry{}, map[string]*job{}
+	f.leadsChanged = make(chan struct{})
 	f.answer = func(Question) Answer { return Answer{} }
 }
 
@@ -147,15 +156,19 @@ func (f *fleet) announce(to string) {
 		at := p.position()
 		hello.Known = append(hello.Known, place{at.Epoch, at.Seq})
 	}
-	now := time.Now()
 	f.mu.Lock()
-	for name, since := range f.ownLeads {
-		if hello.Leads == nil {
-			hello.Leads = map[string]int64{}
+	for name, own := range f.jobs {
+		if own.role == "" {
+			continue
 		}
-		hello.Leads[name] = 0
-		if !since.IsZero() {
-			hello.Leads[name] = now.Sub(since).Milliseconds()
+		if hello.Jobs == nil {
+			hello.Jobs = map[string]role{}
+		}
+		if time.Since(f.lastHello) > leadFor {
+			own.cutOff()
+		}
+		if hello.Jobs[name] = own.role; own.role == "" {
+			delete(hello.Jobs, name)
 		}
 	}
 	f.mu.Unlock()
@@ -167,9 +180,11 @@ func (f *fleet) hearOwn(m busMessage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastHello = time.Now()
-	for name := range m.Leads {
-		if f.ownLeads[name].IsZero() {
-			f.ownLeads[name] = f.lastHello
+	for name := range m.Jobs {
+		if own := f.jobs[name]; own != nil && own.since.IsZero() {
+			if own.since = f.lastHello; own.cut {
+				own.since, own.cut = own.since.Add(2*announceInterval), false
+			}
 		}
 	}
 }
@@ -219,12 +234,17 @@ func (f *fleet) receive(data []byte) {
 		if other := f.members[m.Node]; other != nil && other.instance == m.Instance {
 			delete(f.members, m.Node)
 			f.closeInquiries()
+			f.notifyLeads()
 		}
 		f.mu.Unlock()
 	case kindQuestion:
 		f.hearQuestion(m)
 	case kindAnswer:
 		f.hearAnswer(m)
+	case kindTake:
+		f.hearTake(m)
+	case kindGiven:
+		f.hearGiven(m)
 	}
 }
 
@@ -236,9 +256,9 @@ func (f *fleet) hear(m busMessage) {
 		other = &member{name: m.Node}
 		f.members[m.Node] = other
 	}
-	other.instance, other.heard, other.leads = m.Instance, time.Now(), map[string]time.Time{}
-	for name, age := range m.Leads {
-		other.leads[name] = other.heard.Add(-time.Duration(age) * time.Millisecond)
+	changed := !maps.Equal(other.jobs, m.Jobs)
+	if other.instance, other.heard, other.jobs = m.Instance, time.Now(), m.Jobs; changed {
+		f.notifyLeads()
 	}
 	f.mu.Unlock()
 	for i, at := range m.Known {

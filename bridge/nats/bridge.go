@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,6 +22,7 @@ type Bridge struct {
 	loop    *session.Loop
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when loop.Run has ended
+	close   sync.Once
 }
 
 // New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
@@ -43,7 +45,7 @@ func New(o Options) (*Bridge, error) {
 
 // Start begins to connect, in a goroutine that Close ends. Call it once.
 func (b *Bridge) Start() {
-	b.relay = relay.New(relay.Options{Publish: b.o.Publish, Again: b.o.Again, Refused: func(m relay.Message, err error) {
+	b.relay = relay.New(relay.Options{Publish: b.o.Publish, Again: b.o.Again, Remember: b.o.Succession != nil, Refused: func(m relay.Message, err error) {
 		b.refuse(m.Key, err)
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,7 +56,8 @@ func (b *Bridge) Start() {
 	}()
 }
 
-// Settled waits until the bridge either works or has failed for the first time, or until ctx is done.
+// Settled waits until the bridge either works, or has failed for the first time, or ctx is done. In a fleet, a bridge works when a
+// node leads.
 func (b *Bridge) Settled(ctx context.Context) {
 	select {
 	case <-b.loop.Settled():
@@ -62,15 +65,19 @@ func (b *Bridge) Settled(ctx context.Context) {
 	}
 }
 
-// Close drains: it unsubscribes, and publishes what the server has sent before. After it has returned, nothing more is
-// published.
+// Close hands the lead over to another node, if this one has it. Then it drains: it unsubscribes, and publishes what the server has
+// sent before. After it has returned, nothing more is published.
 func (b *Bridge) Close() {
 	if b.cancel == nil {
 		return
 	}
-	b.cancel()
-	<-b.done
-	b.relay.Close()
+	b.close.Do(func() {
+		b.relay.HandOver(b.o.Succession, func() {
+			b.cancel()
+			<-b.done
+			b.relay.Close()
+		})
+	})
 }
 
 // message publishes a message of the rule with this index. Of several rules that cover a subject, the server sends it once for
