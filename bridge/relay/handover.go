@@ -41,7 +41,7 @@ func (s *Succession) Wake() <-chan struct{} {
 
 const (
 	// handOverTimeout bounds how long a node that ends waits for another one that takes over.
-	handOverTimeout = 3 * time.Second
+	handOverTimeout = 5 * time.Second
 	// overlap is how long the next node receives messages before it takes over: what it begins to receive must have reached every
 	// server of the source, and what it receives later than the other one must be in it.
 	overlap = 200 * time.Millisecond
@@ -71,6 +71,9 @@ func (r *Relay) HandOver(s *Succession, stop func()) {
 // TakeOver takes the job over from a node that is about to end, and publishes what that node has not published. Both of them must
 // receive the same messages: receive makes this node put them, and returns when it does. If TakeOver returns an error, what was put
 // is dropped. If exact is false, messages may be lost or published twice.
+//
+// Messages are compared by their key, fields and data, and equal ones by the time of their arrival. So one of several equal messages may
+// be lost or published twice if they follow each other faster than the nodes' arrivals differ.
 //
 //	this node:  Hold ── receive ── overlap ── TakeOver ······························ drop what the other one had ── publish
 //	the other:  publish ······························· stop ── publish the rest ── recent
@@ -185,7 +188,7 @@ func (r *Relay) resume(published []byte) (exact bool) {
 	age := func(at int) time.Duration {
 		return time.Duration(binary.LittleEndian.Uint32(published[at:])) * time.Microsecond
 	}
-	exact = now.Sub(r.held) <= age(0)
+	exact = now.Sub(r.held) < age(0)
 
 	// Find each message of the other node among those of this one. Of several equal ones the nearest in time is it.
 	byDigest := map[uint64][]int{}
