@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -285,6 +286,9 @@ func TestQueueIsBounded(t *testing.T) {
 		for ; queued < 1000; queued++ {
 			r := a.publish(event("k", fmt.Sprint(queued)))[0]
 			if errors.Is(r.Err, cluster.ErrAway) {
+				if !strings.Contains(r.Err.Error(), "awayBytes") { // the setting's name
+					t.Error(r.Err)
+				}
 				break
 			}
 		}

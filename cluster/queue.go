@@ -12,7 +12,7 @@ import (
 )
 
 // errQueueFull is an ErrAway.
-var errQueueFull = fmt.Errorf("%w (the queue of events that wait for it is full: queueBytes)", ErrAway)
+var errQueueFull = fmt.Errorf("%w (the queue of events that wait for it is full: awayBytes)", ErrAway)
 
 // Bounds of one batch of queued messages. queueWindow is how far a batch looks ahead for messages of other keys.
 const (
@@ -143,7 +143,7 @@ func (q *queue) addLocked(p *publication) *queuedCall {
 		close(call.done)
 	} else if !q.running && q.n.spawn(q.drain) {
 		q.running = true
-		q.n.log.Warn("the broker cannot be reached: events are queued in memory", "queueBytes", q.n.o.QueueBytes)
+		q.n.log.Warn("the broker cannot be reached: events are queued in memory", "awayBytes", q.n.o.QueueBytes)
 	}
 	return call
 }
@@ -225,7 +225,7 @@ func (q *queue) send(batch []*queued) bool {
 		messages[i] = e.m
 	}
 	places := q.n.places()
-	q.n.o.Log.Append(ctx, messages, results)
+	q.n.append(ctx, messages, results)
 	all := true
 	for i, e := range batch {
 		r := results[i]

@@ -68,7 +68,7 @@ func (r *pastReader) position() Position {
 }
 
 func (r *pastReader) newer(than *pastReader) bool {
-	return newer(r.event, than.event, r.part == than.part)
+	return Newer(r.event, than.event, r.part == than.part)
 }
 
 // PartitionOf returns the partition of the log that has the events of a key, 0 without a log.

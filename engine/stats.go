@@ -42,7 +42,7 @@ type KeyStats struct {
 	Subscribers  int    `json:"subscribers"`
 	Events       uint64 `json:"events"` // published in this life of the key
 	HistoryBytes int64  `json:"historyBytes"`
-	Epoch        string `json:"epoch"`
+	Epoch        string `json:"epoch"` // of the ids that events get now
 }
 
 // Top returns the n keys with the most subscribers, ordered by number of subscribers and then by name. It visits every
@@ -65,7 +65,7 @@ func (e *Engine) TopOf(n int, match func(key string) bool) (top []KeyStats, keys
 		keys++
 		top = append(top, KeyStats{
 			Key: k.name, Subscribers: int(k.subscribers.Load()), Events: k.tail(),
-			HistoryBytes: max(k.bytes.Load(), 0), Epoch: Position{Epoch: k.epoch}.epochText(),
+			HistoryBytes: max(k.bytes.Load(), 0), Epoch: k.idEpoch().epochText(),
 		})
 		if (len(top)-64)/2 >= n { // sort and cut now and then, so that the memory depends on n and not on the number of keys
 			slices.SortFunc(top, order)
@@ -74,6 +74,14 @@ func (e *Engine) TopOf(n int, match func(key string) bool) (top []KeyStats, keys
 	}
 	slices.SortFunc(top, order)
 	return top[:min(n, len(top))], keys
+}
+
+// idEpoch is a position in the epoch of the ids: the log's epoch in log mode.
+func (k *key) idEpoch() Position {
+	if x := k.extra.Load(); x != nil && x.part != nil {
+		return Position{Epoch: x.part.current().epoch}
+	}
+	return Position{Epoch: k.epoch}
 }
 
 // slotBytes is the size of a ring's slot on 64-bit systems.
@@ -85,13 +93,19 @@ type Stats struct {
 	KeyBytes     int64 // of the names of the keys
 	HistoryBytes int64 // of the frames that are kept
 	RingBytes    int64 // of the slots of all rings, as of the last complete sweep
+	// Unwanted is the number of events of the log that were not kept, because their key had OnDemand and no subscribers.
+	Unwanted uint64
 }
 
-// Stats returns the current figures. It costs four loads.
+// Stats returns the current figures. It costs some loads.
 func (e *Engine) Stats() Stats {
 	// An event can be evicted before its publisher has counted it, see I6.
-	return Stats{
+	s := Stats{
 		Keys: e.keys.Load(), KeyBytes: e.keyBytes.Load(),
 		HistoryBytes: max(e.historyBytes.Load(), 0), RingBytes: slotBytes * e.ringSlots.Load(),
 	}
+	if e.log != nil {
+		s.Unwanted = e.log.unwanted.Load()
+	}
+	return s
 }

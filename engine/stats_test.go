@@ -54,3 +54,13 @@ func TestTopOfManyKeys(t *testing.T) {
 		t.Errorf("%+v", top)
 	}
 }
+
+// With a log the epoch of a key is the one that clients see in ids.
+func TestTopOfALog(t *testing.T) {
+	e := startLog(t, Options{}, 2, byFirstByte)
+	applyTo(t, e, 1, 1, "b")
+	want := Position{Epoch: testEpoch + uint64(e.PartitionOf("b"))}.epochText()
+	if top := e.Top(1); len(top) != 1 || top[0].Epoch != want {
+		t.Errorf("%+v, want the epoch %s", top, want)
+	}
+}

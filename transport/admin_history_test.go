@@ -10,6 +10,7 @@ import (
 
 	"fanfare/auth"
 	"fanfare/engine"
+	"fanfare/internal/test/memlog"
 )
 
 // historyAnswer is the answer of GET /history.
@@ -48,6 +49,9 @@ func TestHistory(t *testing.T) {
 	var ids []string
 	for i := range 10 {
 		ids = append(ids, r.publish("k", fmt.Sprint(i)))
+	}
+	if data, a := r.history("key=k&after=0-0"); a.Gap != "epoch" || data != "0 1 2 3 4 5 6 7 8 9" {
+		t.Errorf("after an id of no epoch: %+v", a)
 	}
 	data, a := r.history("key=k")
 	if data != "0 1 2 3 4 5 6 7 8 9" || a.More || a.Gap != "" || a.Events[0].ID != ids[0] || a.Events[0].Event != "message" {
@@ -107,8 +111,12 @@ func TestHistoryRefuses(t *testing.T) {
 		"limit=0": "limit", "limit=1001": "limit", "limit=x": "limit", "limit=-1": "limit", "key=%ff": "key", "top=3": "top", "after=a&after=b": "after", "key=a&key=b": "key", "limit=1&limit=1": "limit",
 	} {
 		a := r.call("GET", "/history?"+query, "", "Authorization: Bearer all")
-		if f := a.failed(t); a.status != 400 || f.Field != field {
+		f := a.failed(t)
+		if a.status != 400 || f.Field != field {
 			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+		if query == "limit=1001" && f.Error != `limit "1001" is not a number from 1 to 1000` {
+			t.Errorf("%s: the message is %q", query, f.Error)
 		}
 	}
 	if a := r.call("POST", "/history", "", "Authorization: Bearer all"); a.status != 405 {
@@ -158,10 +166,53 @@ func TestHistoryOfFleet(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 		}
-		f.broker.Purge(0, 20)
-		f.broker.Down()
-		if _, a := f.nodes[1].history("key=k&limit=1000"); a.Gap != "history" {
-			t.Errorf("%+v", a)
-		}
 	})
+}
+
+// TestHistoryWhileTheBrokerIsAway: what cannot be read from the log is a gap.
+func TestHistoryWhileTheBrokerIsAway(t *testing.T) {
+	f := startFleet(t, fleetOptions{partitions: 3, rigOptions: rigOptions{Engine: smallRings}})
+	f.fill("k", 0, 49)
+	f.broker.Purge(0, 20)
+	f.broker.Down()
+	if _, a := f.nodes[1].history("key=k&limit=1000"); a.Gap != "history" {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestHistoryOrder: the order is that of the log, although its clock goes back, and pages have each event once.
+func TestHistoryOrder(t *testing.T) {
+	broker := memlog.New(1)
+	now := time.Now()
+	broker.Clock = func() time.Time { now = now.Add(-time.Millisecond); return now }
+	f := startFleet(t, fleetOptions{rigOptions: rigOptions{Engine: smallRings}, broker: broker})
+	want := ""
+	for i := range 40 {
+		if i%10 == 5 {
+			f.nodes[0].call("POST", "/publishAll", fmt.Sprint(i), "Content-Type: text/plain")
+		} else {
+			f.nodes[0].publish("k", fmt.Sprint(i))
+		}
+		want += fmt.Sprint(" ", i)
+	}
+	f.waitApplied()
+	n := f.nodes[1]
+	all, a := n.history("key=k&limit=1000")
+	if all != want[1:] || a.Gap != "" {
+		t.Errorf("%s, want%s: gap %q", all, want, a.Gap)
+	}
+	for _, limit := range []int{1, 7, 100} {
+		pages, after := a.Events[0].Data, a.Events[0].ID
+		for more := true; more; {
+			data, page := n.history(fmt.Sprintf("key=k&limit=%d&after=%s", limit, after))
+			if page.Gap != "" || len(page.Events) == 0 {
+				t.Fatalf("after %s: %+v", after, page)
+			}
+			pages += " " + data
+			more, after = page.More, page.Events[len(page.Events)-1].ID
+		}
+		if pages != want[1:] {
+			t.Errorf("pages of %d: %s, want%s", limit, pages, want)
+		}
+	}
 }

@@ -160,6 +160,10 @@ func TestFleetAway(t *testing.T) {
 	if got[0]["code"] != "away" || got[1]["count"] != 1.0 || got[2]["code"] != "skipped" {
 		t.Errorf("%v", got)
 	}
+	got = f.nodes[0].batch(`{"key":"k","data":"lost"}` + "\n" + `{"key":"k","data":"lost"}` + "\n" + `{"key":"l","data":"lost"}`)
+	if got[0]["code"] != "away" || got[1]["code"] != "skipped" || got[2]["code"] != "skipped" || got[2]["line"] != 3.0 {
+		t.Errorf("%v", got)
+	}
 	f.broker.Up()
 	f.nodes[0].publish("k", "after")
 	e.WantData("after")

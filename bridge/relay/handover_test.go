@@ -116,7 +116,7 @@ func TestHandOver(t *testing.T) {
 						mu.Unlock()
 						old.Close()
 					})
-					time.Sleep(1005 * time.Millisecond)
+					time.Sleep(1003 * time.Millisecond) // never at the time of a message
 					exact, err := next.TakeOver(t.Context(), l.succession(), func() error {
 						mu.Lock()
 						defer mu.Unlock()
@@ -129,7 +129,7 @@ func TestHandOver(t *testing.T) {
 					feeds.Wait()
 					next.Close()
 					if got := s.all(); !slices.Equal(got, want) {
-						t.Errorf("%d messages, want %d: %q", len(got), len(want), got)
+						t.Errorf("%d messages, want %d", len(got), len(want))
 					}
 				})
 			})

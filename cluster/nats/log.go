@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type Log struct {
 
 	maxBytes atomic.Int64 // see MaxBytes
 	created  []atomic.Pointer[string]
+	domain   atomic.Pointer[string] // of the JetStream that has the streams, as its newest STREAM.INFO says
 
 	inbox   string // begins the subjects of acknowledgments
 	flights flights
@@ -86,6 +88,12 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		budget: semaphore.NewWeighted(maxInFlight), link: make(chan struct{}), up: make(chan struct{}), closed: make(chan struct{}),
 	}
 	l.flights.init()
+	l.domain.Store(new(string))
+	if o.Credentials != "" { // otherwise the client's error would seem to be one of the address
+		if _, err := os.ReadFile(o.Credentials); err != nil {
+			return nil, fmt.Errorf("natsCredentials: cannot be read: %w: name a credentials file that this user may read", err)
+		}
+	}
 	if err := l.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -148,7 +156,8 @@ func (l *Log) connect(ctx context.Context) error {
 		if final(err) {
 			return fmt.Errorf("natsURL %s: %w", redact(l.o.URL), explain(err))
 		}
-		l.limiter.Log(l.log, slog.LevelWarn, "connect", "no NATS server can be reached: trying again", "url", redact(l.o.URL), "err", err)
+		l.limiter.Log(l.log, slog.LevelWarn, "connect", "no NATS server can be reached: trying again", "url", redact(l.o.URL), "err", err,
+			"hint", hint(err))
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("natsURL %s: no server can be reached: %w", redact(l.o.URL), err)
@@ -174,10 +183,23 @@ func final(err error) bool {
 }
 
 func explain(err error) error {
-	if errors.Is(err, natsgo.ErrAuthorization) {
+	switch {
+	case errors.Is(err, natsgo.ErrAuthorization):
 		return fmt.Errorf("the server refuses the login: check natsCredentials, or the user in the address: %w", err)
+	case errors.Is(err, natsgo.ErrSecureConnWanted):
+		return fmt.Errorf("the server does not speak TLS: write nats:// in natsURL, or switch TLS on in the server: %w", err)
+	case errors.Is(err, natsgo.ErrSecureConnRequired):
+		return fmt.Errorf("the server requires TLS: write tls:// in natsURL: %w", err)
 	}
 	return err
+}
+
+// hint says what to do about an error of a connection that is tried again.
+func hint(err error) string {
+	if errors.Is(err, natsgo.ErrNoServers) {
+		return "nothing answers at that address: start nats-server, or correct natsURL"
+	}
+	return "check that a NATS server listens at that address, or correct natsURL"
 }
 
 // redact hides what stands before the host of each address.
@@ -250,6 +272,11 @@ func (l *Log) state() (link, up <-chan struct{}) {
 
 // Partitions is the number of streams.
 func (l *Log) Partitions() int { return l.o.Partitions }
+
+// Retention returns the limits of each stream.
+func (l *Log) Retention() cluster.Retention {
+	return cluster.Retention{Age: l.o.MaxAge, Bytes: l.o.MaxBytes}
+}
 
 // Connected reports whether a server can be reached now.
 func (l *Log) Connected() bool { return l.nc.IsConnected() }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -13,7 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanfare/cluster"
+	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
+	"fanfare/internal/test/proctest"
 )
 
 func TestStreamSettings(t *testing.T) {
@@ -34,7 +37,8 @@ func TestStreamSettings(t *testing.T) {
 	if c := config(0); c.MaxAge != 2*time.Hour || c.MaxBytes != -1 || c.MaxMsgsPerSubject != -1 || c.Duplicates != 30*time.Second {
 		t.Errorf("%+v", c)
 	}
-	if r := text.Find("updated the settings of the stream"); r == nil || !strings.Contains(r["changes"].(string), "retentionAge: 1h0m0s to 2h0m0s") {
+	if r := text.Find("updated the settings of the stream"); r == nil || !strings.Contains(r["changes"].(string), "retentionAge: 1h0m0s to 2h0m0s") ||
+		!strings.Contains(r["changes"].(string), "retentionBytes: 1048576 to 0, retentionPerKey: 5 to 0") {
 		t.Errorf("%v", r)
 	}
 	// What is as it should be is not touched, and what an operator has set besides stays.
@@ -112,7 +116,8 @@ func TestLoginIsRefused(t *testing.T) {
 	want := "natsURL nats://" + s.Addr + ": the server refuses the login: check natsCredentials, or the user in the address"
 	refused(t, Options{URL: s.URL()}, want)
 	refused(t, Options{URL: "nats://fanfare:wrong@" + s.Addr}, strings.Replace(want, "nats://", "nats://xxxxx@", 1))
-	refused(t, Options{URL: s.URL(), Credentials: "/nowhere/fanfare.creds"}, "natsURL "+s.URL()+": ")
+	refused(t, Options{URL: s.URL(), Credentials: "/nowhere/fanfare.creds"}, "natsCredentials: cannot be read: open /nowhere/fanfare.creds: ")
+	refused(t, Options{URL: strings.Replace(s.URL(), "nats://", "tls://", 1)}, strings.Replace("natsURL "+s.URL()+": the server does not speak TLS: write nats:// in natsURL", "nats://", "tls://", 1))
 	open(t, Options{URL: "nats://fanfare:p%40ss@" + s.Addr})
 }
 
@@ -215,4 +220,18 @@ func TestAtLeast(t *testing.T) {
 func TestJetStreamIsOff(t *testing.T) {
 	s := (&natstest.Server{T: t, Config: "jetstream: false"}).Start()
 	refused(t, Options{URL: s.URL()}, "natsStream fanfare: ")
+}
+
+// TestHint: while no server is there, the log says what to do.
+func TestHint(t *testing.T) {
+	var text proctest.Log
+	ctx, cancel := context.WithCancel(patient(t))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = Open(ctx, Options{URL: "nats://" + proctest.FreeAddr(t), Logger: slog.New(slog.NewTextHandler(&text, nil))})
+	}()
+	eventually.True(t, "the hint is logged", func() bool { return strings.Contains(text.String(), "start nats-server, or correct natsURL") })
+	cancel()
+	<-done
 }

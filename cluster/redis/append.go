@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -275,10 +276,16 @@ func (a *appender) send(k *link) (err error) {
 func (a *appender) call(batch []*item, now int64) (keys, args []string) {
 	keys = append(keys, a.p.stream, a.p.facts)
 	args = make([]string, 0, 4+8*len(batch))
+	digits := make([]string, len(batch)) // ascending, because the entries of one call have the same time before them
+	for i, it := range batch {
+		digits[i] = it.args[2]
+	}
+	slices.Sort(digits)
 	args = append(args, strconv.FormatInt(a.l.o.RetentionEntries, 10),
 		strconv.FormatInt(max(a.l.o.DuplicateWindow.Milliseconds(), 1), 10), flag(a.l.synced.Load()),
 		strconv.FormatInt(now, 10))
-	for _, it := range batch {
+	for i, it := range batch {
+		it.args[2] = digits[i]
 		if it.id != "" {
 			keys = append(keys, it.id)
 			it.args[1] = strconv.Itoa(len(keys))

@@ -43,7 +43,7 @@ now = now[1] * 1000000 + now[2]
 if ARGV[4] ~= '0' and now - ARGV[4] > ARGV[2] * 500 then
   return redis.error_reply('LATE the messages were sent more than half a duplicate window ago')
 end
-at = math.max(at, now) -- the times of the entries never go back
+at = math.max(at + 1, now) -- the times of the entries never go back; those of one call have ascending digits
 
 local function add(digits, key, header, frame)
   for try = 1, 2 do

@@ -142,7 +142,8 @@ func (k *link) hello(ctx context.Context, l *Log) (cluster bool, err error) {
 		k.B().Info().Section("server").Build(),
 		k.B().Info().Section("replication").Build(),
 		k.B().ConfigGet().Parameter("append*").Build(),
-		k.B().Time().Build())
+		k.B().Time().Build(),
+		k.B().ConfigGet().Parameter("maxmemory-policy").Build())
 	server, err := results[0].ToString()
 	if err != nil {
 		return false, err
@@ -160,11 +161,21 @@ func (k *link) hello(ctx context.Context, l *Log) (cluster bool, err error) {
 		return false, errReplica
 	}
 	l.setSynced(cluster, results[2])
+	if config, err := results[4].AsStrMap(); err == nil { // who may not ask is not warned
+		l.warnOfEviction(config["maxmemory-policy"])
+	}
 	clock, err := results[3].AsIntSlice()
 	if err == nil && len(clock) == 2 && !cluster {
 		k.clockKnown, k.clock = true, time.Unix(clock[0], clock[1]*1000).Sub(asked)
 	}
 	return cluster, err
+}
+
+// warnOfEviction logs that Redis may delete the log, or the table of repeated messages, when its memory is full.
+func (l *Log) warnOfEviction(policy string) {
+	if policy != "" && policy != "noeviction" {
+		l.warn("eviction", "redis may delete entries of the log when its memory is full: set maxmemory-policy to noeviction", "maxmemory-policy", policy)
+	}
 }
 
 // now is the time by the server's clock in Unix microseconds, or a little later; 0 if it is unknown.

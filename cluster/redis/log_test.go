@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/proctest"
 )
 
 func TestAppendAndRead(t *testing.T) {
@@ -97,7 +99,12 @@ func TestAppendIsDenseAndInOrder(t *testing.T) {
 	next := map[string]int{}
 	for p, r := range readings {
 		last := stateOf(t, logs[0], p).Last
+		at := int64(0)
 		for i, e := range r.await(int(last)) {
+			if e.At < at {
+				t.Fatalf("partition %d: entry %d was stored at %d, before the one before it: %d", p, e.Seq, e.At, at)
+			}
+			at = e.At
 			if e.Seq != uint64(i+1) {
 				t.Fatalf("partition %d: %d at place %d", p, e.Seq, i)
 			}
@@ -401,5 +408,23 @@ func TestAppendEnds(t *testing.T) {
 	l.Close()
 	if r := put(t, l, event("news", "closed"))[0]; !errors.Is(r.Err, cluster.ErrAway) {
 		t.Errorf("after Close: %+v", r)
+	}
+}
+
+// TestEvictionIsWarnedOf: a server that may delete the log is named at the start.
+func TestEvictionIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	for policy, warns := range map[string]bool{"noeviction": false, "allkeys-lru": true, "volatile-ttl": true} {
+		s := startServer(t, "--maxmemory-policy", policy)
+		records := &proctest.Log{}
+		l, err := New(Options{URL: s.URL(), Timeout: 20 * time.Second, Logger: slog.New(slog.NewTextHandler(records, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually.NoError(t, "the state", func() error { return l.Check(within(t)) })
+		l.Close()
+		if got := strings.Contains(records.String(), "maxmemory-policy="+policy); got != warns {
+			t.Errorf("%s: a warning: %t\n%s", policy, got, records)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,9 +22,21 @@ func TestFleetHandsOverSources(t *testing.T) {
 	broker := (&natstest.Server{T: t}).Start()
 	r := startRedis(t)
 	nodes := startFleet(t, 3, "--backplane", "nats", "--nats-url", broker.URL(), "--nats-subjects", "plain", "--redis-url", r.URL(), "--redis-channels", "news")
+
+	// Subscribe at a node that does not lead.
+	metrics := []string{"fanfare_nats_leads", `fanfare_redis_leads{source="pubsub"}`}
+	leads := func(n server, metric string) bool {
+		_, text := n.Get("/metrics")
+		return strings.Contains(text, "\n"+metric+" 1\n")
+	}
+	leader := map[string]int{}
+	for _, metric := range metrics {
+		leader[metric] = awaitLeader(t, nodes, metric)
+	}
+	idle := slices.IndexFunc([]int{0, 1, 2}, func(i int) bool { return leader[metrics[0]] != i && leader[metrics[1]] != i })
 	events := map[string]*wiretest.Events{}
 	for _, key := range []string{"plain", "news"} {
-		events[key] = nodes[0].subscribe(key)
+		events[key] = nodes[idle].subscribe(key)
 	}
 
 	// Publish all the time.
@@ -51,22 +64,21 @@ func TestFleetHandsOverSources(t *testing.T) {
 		}
 	})
 
-	// Restart the nodes that lead, but for the one with the subscribers; it must lead in the end.
-	leads := func(n server, metric string) bool {
-		_, metrics := n.Get("/metrics")
-		return strings.Contains(metrics, metric+" 1\n")
-	}
-	metrics := []string{"fanfare_nats_leads", `fanfare_redis_leads{source="pubsub"}`}
-	for _, n := range nodes[1:] {
-		if code := n.Stop(syscall.SIGTERM); code != 0 {
-			t.Errorf("exit code %d", code)
+	// Restart the other nodes, of which each that leads hands over.
+	for i, n := range nodes {
+		if i != idle {
+			if code := n.Stop(syscall.SIGTERM); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
 		}
 	}
 	for _, metric := range metrics {
-		eventually.True(t, "the last node leads: "+metric, func() bool { return leads(nodes[0], metric) })
+		eventually.True(t, "the last node leads: "+metric, func() bool { return leads(nodes[idle], metric) })
 	}
-	for _, n := range nodes[1:] {
-		n.Restart()
+	for i := range nodes {
+		if i != idle {
+			nodes[i].Restart()
+		}
 	}
 	awaitNodes(t, nodes...)
 	close(stop)

@@ -54,6 +54,8 @@ func Explain(err error) (reason, hint string) {
 		return Refused, "nothing listens at that address: start redis, or correct redisURL"
 	case errors.As(err, &dns):
 		return Other, "the host name in redisURL cannot be resolved: correct it, or check the DNS"
+	case strings.Contains(err.Error(), "unknown message type"):
+		return Other, "what answers at that address is not redis: correct the host and the port in redisURL"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
 		return Timeout, "redis did not answer within redisTimeout: check the network, or raise it"
 	}

@@ -79,6 +79,10 @@ func (b *batch) nextRun() bool {
 			b.answer(line.number, nil, false, line.err)
 		default:
 			r := &receipts[line.message]
+			if b.halted && errors.Is(r.Err, cluster.ErrAway) { // the broker was away for the whole run: one line says so
+				b.answer(line.number, nil, line.repeatable, errHalted)
+				continue
+			}
 			if errors.Is(r.Err, cluster.ErrUnknown) || errors.Is(r.Err, cluster.ErrAway) {
 				b.halted = true
 			}
