@@ -190,25 +190,29 @@ func (r *Relay) resume(published []byte) (exact bool) {
 	}
 	exact = now.Sub(r.held) < age(0)
 
-	// Find each message of the other node among those of this one. Of several equal ones the nearest in time is it.
-	byDigest := map[uint64][]int{}
+	// Find each message of the other node among those of this one.
+	own, others := map[uint64][]int{}, map[uint64][]time.Duration{}
 	for i := range r.queue {
-		byDigest[r.queue[i].digest] = append(byDigest[r.queue[i].digest], i)
+		own[r.queue[i].digest] = append(own[r.queue[i].digest], i)
+	}
+	for at := 4; at < len(published); at += recordBytes {
+		digest := binary.LittleEndian.Uint64(published[at:])
+		others[digest] = append(others[digest], age(at+8))
 	}
 	gone := map[int]bool{}
-	for at := len(published) - recordBytes; at >= 4; at -= recordBytes {
-		digest, old := binary.LittleEndian.Uint64(published[at:]), age(at+8)
-		best, difference := -1, recentFor
-		for _, i := range byDigest[digest] {
-			if d := (now.Sub(r.queue[i].at) - old).Abs(); !gone[i] && d < difference {
-				best, difference = i, d
-			}
+	for digest, ages := range others {
+		mine := make([]time.Duration, len(own[digest]))
+		for j, i := range own[digest] {
+			mine[j] = now.Sub(r.queue[i].at)
 		}
-		switch {
-		case best >= 0:
-			gone[best] = true
-		case old < now.Sub(r.held)-skew: // it is on its way to this node
-			r.expected = append(r.expected, record{digest, now.Add(recentFor)})
+		shift := align(ages, mine)
+		for j, old := range ages {
+			switch at := j + shift; {
+			case at >= 0 && at < len(mine):
+				gone[own[digest][at]] = true
+			case old < now.Sub(r.held)-skew: // it is on its way to this node
+				r.expected = append(r.expected, record{digest, now.Add(recentFor)})
+			}
 		}
 	}
 	kept := r.queue[:0:0]
@@ -222,6 +226,30 @@ func (r *Relay) resume(published []byte) (exact bool) {
 	r.queue, r.held = kept, time.Time{}
 	r.changed.Broadcast()
 	return exact
+}
+
+// align compares the ages of equal messages at two nodes, the oldest first. Both nodes have them in the same order, but one may have more
+// at either end. It returns the shift by which theirs[j] is ours[j+shift]: the one with the least difference of the ages, or
+// len(ours) if none is the same.
+func align(theirs, ours []time.Duration) (shift int) {
+	const compared = 64 // pairs are enough
+	least := skew
+	if len(theirs) == 1 && len(ours) == 1 {
+		least = recentFor // there is no other one
+	}
+	shift = len(ours)
+	for s := 1 - len(theirs); s < len(ours); s++ {
+		from, to := max(0, -s), min(len(theirs), len(ours)-s)
+		from = max(from, to-compared)
+		var sum time.Duration
+		for j := from; j < to; j++ {
+			sum += (theirs[j] - ours[j+s]).Abs()
+		}
+		if mean := sum / time.Duration(to-from); mean < least {
+			shift, least = s, mean
+		}
+	}
+	return shift
 }
 
 // isExpected reports whether the other node has published a message that arrives here only now, and forgets it. The caller holds mu.
