@@ -25,6 +25,8 @@ const (
 	kindBye      = "bye"
 	kindQuestion = "question"
 	kindAnswer   = "answer"
+	kindTake     = "take"  // to a leader that is about to end: the sender is ready to lead
+	kindGiven    = "given" // the answer: the sender has stopped
 )
 
 // busMessage is what nodes send to each other, as JSON.
@@ -33,13 +35,18 @@ type busMessage struct {
 	Node     string `json:"node"`     // the sender
 	Instance string `json:"instance"` // of the sender: another one after a restart
 
-	// hello: what this node knows to be stored, and where it would lead.
-	Known []place          `json:"known,omitempty"`
-	Leads map[string]int64 `json:"leads,omitempty"` // and for how many milliseconds it has announced that
+	// hello: what this node knows to be stored, and its part in each job, see leads.go.
+	Known []place         `json:"known,omitempty"`
+	Jobs  map[string]role `json:"jobs,omitempty"`
+
 	// Witnesses are those of this node, by partition, in the answer to who: see witness.go.
 	Witnesses []witness `json:"witnesses,omitempty"`
 	// Silent are the nodes that this one names as silent.
 	Silent []silentNode `json:"silent,omitempty"`
+
+	// take and given: the job. Data is what the leader says at its end.
+	Job  string `json:"job,omitempty"`
+	Data []byte `json:"data,omitempty"`
 
 	// question and answer. ID identifies the question.
 	ID       string    `json:"id,omitempty"`
@@ -64,19 +71,21 @@ type fleet struct {
 	turns    chan struct{} // has a token for each question of another node that is being answered
 	late     chan struct{} // has a token for each question of this node that goes on after FleetTimeout
 
-	mu        sync.Mutex
-	members   map[string]*member   // the other nodes, by name
-	left      map[string]time.Time // the instances that have said good-bye, and when
-	asked     map[string]*inquiry
-	ownLeads  map[string]time.Time // the names of Leads, and since when this node announces them; zero: not yet
-	lastHello time.Time            // when an announcement of this node last came back, so the bus works
+	mu           sync.Mutex
+	members      map[string]*member   // the other nodes, by name
+	left         map[string]time.Time // the instances that have said good-bye, and when
+	asked        map[string]*inquiry
+	jobs         map[string]*job // of this node
+	leadsChanged chan struct{}   // closed, and replaced, when the jobs of another node have changed
+	lastHello    time.Time       // when an announcement of this node last came back, so the bus works
 }
 
 func (f *fleet) init(n *Node) {
 	f.n, f.instance = n, n.idPrefix
 	f.turns, f.late = make(chan struct{}, maxQuestions), make(chan struct{}, maxQuestions)
 	f.members, f.left = map[string]*member{}, map[string]time.Time{}
-	f.asked, f.ownLeads = map[string]*inquiry{}, map[string]time.Time{}
+	f.asked, f.jobs = map[string]*inquiry{}, map[string]*job{}
+	f.leadsChanged = make(chan struct{})
 	f.answer = func(Question) Answer { return Answer{} }
 }
 
@@ -141,18 +150,22 @@ func (f *fleet) announce(to string) {
 		at := p.position()
 		hello.Known = append(hello.Known, place{at.Epoch, at.Seq})
 	}
-	now := time.Now()
 	f.mu.Lock()
-	for name, since := range f.ownLeads {
-		if hello.Leads == nil {
-			hello.Leads = map[string]int64{}
+	for name, own := range f.jobs {
+		if own.role == "" {
+			continue
 		}
-		hello.Leads[name] = 0
-		if !since.IsZero() {
-			hello.Leads[name] = now.Sub(since).Milliseconds()
+		if hello.Jobs == nil {
+			hello.Jobs = map[string]role{}
+		}
+		if time.Since(f.lastHello) > leadFor {
+			own.cutOff()
+		}
+		if hello.Jobs[name] = own.role; own.role == "" {
+			delete(hello.Jobs, name)
 		}
 	}
-	hello.Silent = f.silentNodes(now)
+	hello.Silent = f.silentNodes(time.Now())
 	f.mu.Unlock()
 	if to != "" {
 		hello.Witnesses = f.n.witnesses()
@@ -165,9 +178,11 @@ func (f *fleet) hearOwn(m busMessage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastHello = time.Now()
-	for name := range m.Leads {
-		if f.ownLeads[name].IsZero() {
-			f.ownLeads[name] = f.lastHello
+	for name := range m.Jobs {
+		if own := f.jobs[name]; own != nil && own.since.IsZero() {
+			if own.since = f.lastHello; own.cut {
+				own.since, own.cut = own.since.Add(2*announceInterval), false
+			}
 		}
 	}
 }
@@ -218,5 +233,9 @@ func (f *fleet) receive(data []byte) {
 		f.hearQuestion(m)
 	case kindAnswer:
 		f.hearAnswer(m)
+	case kindTake:
+		f.hearTake(m)
+	case kindGiven:
+		f.hearGiven(m)
 	}
 }

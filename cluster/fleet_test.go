@@ -227,13 +227,15 @@ func TestLeads(t *testing.T) {
 		name := nodes[i].Status().Name
 		check("the leader leaves", func() { nodes[i].Close() }, 100*time.Millisecond, 0)
 
-		// It comes back, and leads again.
-		check("a node joins", func() { nodes[i] = startNode(t, b, name, nil) }, 200*time.Millisecond, 200*time.Millisecond)
-		equal(t, "the leader", nodes[leader()].Status().Name, name)
+		// It comes back, and does not take the lead from the other one.
+		other := leader()
+		check("a node joins", func() { nodes[i] = startNode(t, b, name, nil) }, 0, 0)
+		equal(t, "the leader", leader(), other)
+		i = other
 
 		// It is cut off, and comes back.
-		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, time.Second, time.Second)
-		check("the leader comes back", func() { nodes[i].bus.Cut(false) }, 2*time.Second, 2*time.Second)
+		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, 4*time.Second, 0)
+		check("the leader comes back", func() { nodes[i].bus.Cut(false) }, 0, 0)
 
 		// Jobs are spread.
 		led := map[string]bool{}
@@ -262,5 +264,50 @@ func TestOnlyNodesThatAskLead(t *testing.T) {
 				t.Errorf("the only node for %s does not lead", job)
 			}
 		}
+	})
+}
+
+// A leader that hands over leads until the next one is ready, and tells it about its end. Nobody else leads meanwhile.
+func TestHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "a", "b", "c")
+		began := time.Now()
+		for len(leaders(nodes, "job")) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("nobody led for %s", d)
+		}
+		for range 2 {
+			i := slices.IndexFunc(nodes, func(n *testNode) bool { return n.Leads("job") })
+			old := nodes[i]
+			nodes = slices.Delete(nodes, i, i+1)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				old.HandOver(t.Context(), "job", func() []byte {
+					equal(t, "the leader leads until it has stopped", old.Leads("job"), true)
+					return []byte("the end")
+				})
+			}()
+			time.Sleep(100 * time.Millisecond)
+			equal(t, "leads while no other is ready", fmt.Sprint(old.Leads("job"), leaders(nodes, "job")), "true []")
+			next := slices.IndexFunc(nodes, func(n *testNode) bool { return n.Succeeds("job") })
+			for j, n := range nodes {
+				equal(t, "succeeds", n.Succeeds("job"), j == next)
+			}
+			data, err := nodes[next].TakeOver(t.Context(), "job")
+			equal(t, "what the leader says", fmt.Sprintf("%s %v", data, err), "the end <nil>")
+			<-done
+			equal(t, "leaders", fmt.Sprint(leaders(nodes, "job"), old.Leads("job")), "["+nodes[next].Status().Name+"] false")
+			none, several := watchLeaders(append([]*testNode{old}, nodes...), "job", 20*time.Second)
+			equal(t, "without and with several leaders", fmt.Sprint(none, several), "0s 0s")
+		}
+
+		// The last one does not wait for anybody.
+		began = time.Now()
+		nodes[0].HandOver(t.Context(), "job", func() []byte { return nil })
+		equal(t, "time to end without a successor", time.Since(began), 0)
 	})
 }

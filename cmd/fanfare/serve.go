@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"fanfare/bridge/nats"
@@ -124,7 +125,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		return err
 	}
 	if p.nats != nil {
-		p.nats.Start()
+		startNATS(p.nats)
 		defer p.nats.Close()
 	}
 	if p.redis, err = newRedis(cfg, p.names, eo, p.backplane, p.srv, p.logger); err != nil {
@@ -296,13 +297,16 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 		}
 	}()
 	// Stop the sources before the streams: clients get later events from the server to which they reconnect.
+	// In a fleet another node takes over what this one reads for all.
 	p.schedule.Close()
+	var sources sync.WaitGroup
 	if p.redis != nil {
-		p.redis.Close()
+		sources.Go(p.redis.Close)
 	}
 	if p.nats != nil {
-		p.nats.Close()
+		sources.Go(p.nats.Close)
 	}
+	sources.Wait()
 	p.srv.Drain(ctx)
 	// Answer what is being published. With a backplane that may take a while.
 	answering, stop := context.WithTimeout(ctx, p.cfg.PublishTimeout)
