@@ -198,10 +198,19 @@ var errClosed = errors.New("cluster: the node is closed")
 // closeDrain is how long Close waits for queued events to be stored, if the broker is there.
 const closeDrain = 5 * time.Second
 
+// DrainQueue refuses further events, and waits until the queued ones are stored or ctx is done, also while the broker is away. It
+// returns how many are left: they are lost, and the log says so. Call it before Close, which then does not wait for them.
+func (n *Node) DrainQueue(ctx context.Context) (lost int) { return n.queue.drainAndClose(ctx) }
+
 // Close stops reading, ends what waits, and tells the fleet that this node leaves. Events that are still queued are lost,
-// and the log says how many: Close waits for them up to five seconds if the broker is there.
+// and the log says how many: Close waits for them up to five seconds if the broker is there, unless DrainQueue was called.
 func (n *Node) Close() {
-	n.queue.close(closeDrain)
+	ctx, cancel := context.WithTimeout(context.Background(), closeDrain)
+	if !n.o.Log.Connected() {
+		cancel()
+	}
+	n.queue.drainAndClose(ctx)
+	cancel()
 	n.cancel()
 	n.mu.Lock()
 	n.closed = true

@@ -224,6 +224,17 @@ func (b *backplane) settle(ctx context.Context, logger *slog.Logger) error {
 	}
 }
 
+// drainQueue waits until queued events are stored, or ctx is done.
+func (b *backplane) drainQueue(ctx context.Context, logger *slog.Logger) {
+	if b == nil {
+		return
+	}
+	if queued := b.node.Status().Queued; queued > 0 {
+		logger.Info("waiting for the broker to store queued events: a second signal stops at once", "events", queued)
+	}
+	b.node.DrainQueue(ctx)
+}
+
 // close tells the fleet that this node leaves, and closes the log.
 func (b *backplane) close() {
 	if b == nil {

@@ -308,6 +308,7 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 	answering, stop := context.WithTimeout(ctx, p.cfg.PublishTimeout)
 	defer stop()
 	p.srv.DrainAdmin(answering)
+	p.backplane.drainQueue(answering, p.logger)
 	if ctx.Err() != nil {
 		p.logger.Warn("stopped at once by a second signal")
 	}

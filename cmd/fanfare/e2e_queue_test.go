@@ -1,0 +1,58 @@
+package main_test
+
+import (
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/natstest"
+)
+
+// A server that is stopped while events are queued waits for the broker. It says how many are lost if it waits in vain, and a
+// second signal ends the wait.
+func TestStopWithQueuedEvents(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	args := []string{"--backplane", "nats", "--nats-url", broker.URL(), "--away", "queue"}
+	short := start(t, append(args, "--node-name", "short", "--publish-timeout", "300ms")...)
+	long := start(t, append(args, "--node-name", "long", "--publish-timeout", "4m", "--duplicate-window", "10m")...)
+	hurried := start(t, append(args, "--node-name", "hurried", "--publish-timeout", "4m", "--duplicate-window", "10m")...)
+	broker.Kill()
+	for _, s := range []server{short, long, hurried} {
+		eventually.True(t, "the node notices", func() bool {
+			_, body := s.Get("/healthz")
+			return strings.Contains(body, "broker: disconnected")
+		})
+		if status, text := s.Do(http.MethodPost, "/publish?key=news", "text/plain", "queued by a node"); status != http.StatusAccepted {
+			t.Fatalf("%d %s", status, text)
+		}
+	}
+
+	const lost, waits = "queued events are lost: the log did not store them before the end", "waiting for the broker to store queued events: a second signal stops at once"
+	for _, s := range []server{short, hurried} {
+		s.Signal(syscall.SIGTERM)
+		if s == hurried {
+			eventually.True(t, "it waits", func() bool { return s.Log.Find(waits) != nil })
+			s.Signal(syscall.SIGTERM)
+		}
+		if code := s.Wait(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		text := s.Log.String()
+		if r := s.Log.Find(lost); r == nil || r["events"] == nil || strings.Index(text, lost) > strings.Index(text, `msg=stopped`) && strings.Contains(text, "msg=stopped") {
+			t.Errorf("the log says %v of lost events:\n%s", r, text)
+		}
+	}
+
+	long.Signal(syscall.SIGTERM)
+	eventually.True(t, "it waits", func() bool { return long.Log.Find(waits) != nil })
+	broker.Start()
+	if code := long.Wait(); code != 0 || long.Log.Find(lost) != nil {
+		t.Errorf("exit status %d, log:\n%s", code, long.Log)
+	}
+	reader := start(t, "--backplane", "nats", "--nats-url", broker.URL())
+	if _, text := reader.Do(http.MethodGet, "/history?key=news", "", ""); !strings.Contains(text, "queued by") || strings.Count(text, "queued by") != 1 {
+		t.Errorf("%s", text)
+	}
+}
