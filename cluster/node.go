@@ -19,11 +19,13 @@ import (
 // Options configure a Node. Engine, Log and Name are required. The zero value of every other field is its default.
 type Options struct {
 	// Name identifies this node in the fleet (nodeName). No two nodes may have the same one.
-	Name   string
-	Engine *engine.Engine // with engine.Options.Log set
-	Log    Log            // the caller closes it after Node.Close
-	Bus    Bus            // nil: there are no other nodes
-	Logger *slog.Logger
+	Name string
+	// UniqueName makes Settled fail if another node that answers has the name already. It needs a Bus.
+	UniqueName bool
+	Engine     *engine.Engine // with engine.Options.Log set
+	Log        Log            // the caller closes it after Node.Close
+	Bus        Bus            // nil: there are no other nodes
+	Logger     *slog.Logger
 	// Registerer gets the metrics. nil: none.
 	Registerer prometheus.Registerer
 
@@ -177,7 +179,8 @@ func (n *Node) Start() {
 	})
 }
 
-// Settled returns when the node has read back what ReadBack says, in every partition, or ctx is done. Open the listeners
+// Settled returns when the node has read back what ReadBack says, in every partition, or ctx is done. With Options.UniqueName it
+// fails if another node has the name. Open the listeners
 // after it: before, a client could get a gap for events that the node is about to read.
 func (n *Node) Settled(ctx context.Context) error {
 	for _, p := range n.partitions {
@@ -189,7 +192,7 @@ func (n *Node) Settled(ctx context.Context) error {
 			return errClosed
 		}
 	}
-	return nil
+	return n.fleet.waitClaim(ctx)
 }
 
 // errClosed is returned by what waits when the node is closed.

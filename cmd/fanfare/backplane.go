@@ -52,6 +52,7 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 	o := nodeOptions(c)
 	o.EpochNotice, o.HoleNotice = notice("epoch"), notice("log")
 	o.Name, o.Engine, o.Log, o.Bus, o.Logger, o.Registerer = name, eng, log, bus, logger, b.metrics
+	o.UniqueName = b.fleet
 	if c.DataDir != "" && c.Backplane != config.BackplaneEmbedded { // which has its own record of what it has confirmed
 		o.Memory, o.MemoryOf = filepath.Join(c.DataDir, memoryFile), c.Backplane+" "+fleetName(c)
 	}

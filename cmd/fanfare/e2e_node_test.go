@@ -56,3 +56,20 @@ func TestStopWithQueuedEvents(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 }
+
+// A node does not start with the name of another one, and starts at once after a crash.
+func TestTwoNodesWithOneName(t *testing.T) {
+	backplanes(t, func(t *testing.T, args ...string) {
+		args = append(args, "--node-name", "twin")
+		first := start(t, args...)
+		code, _, problem := run(t, nil, append(args, "--listen", "127.0.0.1:0", "--admin", "off")...)
+		if code != 1 || !strings.Contains(problem, `nodeName "twin": another node of the fleet has this name`) {
+			t.Errorf("exit code %d: %s", code, problem)
+		}
+		if a := first.ask(http.MethodGet, "/count?key=news"); a.Nodes != 1 || len(a.Silent) != 0 {
+			t.Errorf("%+v", a)
+		}
+		first.Stop(syscall.SIGKILL)
+		first.Restart()
+	})
+}
