@@ -13,12 +13,15 @@ COPY . .
 ARG VERSION=devel
 # Static (no cgo), stripped, without local paths. The context does not include .git, so the version is an argument.
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=${VERSION}" -o /out/fanfare ./cmd/fanfare
+RUN mkdir /out/data
 
 FROM scratch
 # CA certificates for outgoing TLS, and time zones for schedules and logs: scratch has neither.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /usr/share/zoneinfo /usr/share/zoneinfo
 COPY --from=build /out/fanfare /fanfare
+# For dataDir: a volume that Docker makes for this directory gets its owner.
+COPY --from=build --chown=65532:65532 /out/data /var/lib/fanfare
 # An arbitrary user, as a number, because scratch has no /etc/passwd and Kubernetes' runAsNonRoot requires a number.
 USER 65532:65532
 # 8080 streams, 8081 publish API, metrics and health (loopback of the container unless FANFARE_ADMIN says otherwise).

@@ -101,6 +101,7 @@ var arrows = map[string]struct{ own, others []string }{
 	},
 	testPackages:               {own: []string{"codec"}},
 	"internal/test/memlog":     {own: []string{"cluster"}},
+	"internal/test/natstest":   {own: []string{"internal/test"}, others: []string{"github.com/nats-io/nats.go"}},
 	"internal/test/bridgetest": {own: []string{"internal/test", "transport", "engine", "codec"}},
 	"internal/test/logbench":   {own: []string{"cluster"}},
 	"chaos":                    {own: []string{"codec"}}, // knows the server by its wire alone

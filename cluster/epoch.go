@@ -22,7 +22,7 @@ import (
 // that the log has gone back appends the entry, on the condition that the log has not changed since (compare and set), so
 // one of several nodes succeeds. What a node compares, before it reads and each time that reading has been interrupted:
 //
-//	the state has no epoch               a new log
+//	the state has no epoch               a new log, or one that nobody knows, see below
 //	the state's epoch is below its own   an old copy
 //	the same epoch, but the newest       entries are lost: known has what this node has applied, what the log has
 //	entry is below known                 confirmed to it, and what other nodes have announced
@@ -36,7 +36,9 @@ import (
 // entry may be new events under sequences that were used before. Events that were stored there are lost to clients, who
 // get a gap, as for everything that was lost when the log went back.
 //
-// The entry must outlive retention. So one node repeats it now and then, with the sequence at which the epoch began.
+// The entry must outlive retention. So nodes repeat it, with the sequence at which the epoch began, before so much was stored
+// that the last one could be removed: see repeat.go. A log without an entry is in an epoch all the same if a node has read
+// everything that was removed from it: see witness.go. Only if nobody knows that, a new epoch begins.
 //
 // What a node sees only with Options.Memory: the log goes back while no node runs.
 
@@ -71,6 +73,7 @@ const maxEpochAttempts = 8
 func (p *partition) agree(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
+	asked := false
 	for range maxEpochAttempts {
 		// Take what is known before the state is read: what becomes known meanwhile may be newer than the state.
 		p.mu.Lock()
@@ -84,8 +87,17 @@ func (p *partition) agree(ctx context.Context) error {
 		switch {
 		case reason == "":
 			return p.follow(ctx, state)
-		case reason == reasonNone && p.unchanged(state, known, suspect):
-			err = p.repeatEpoch(ctx, state) // retention has removed the entry
+		case reason == reasonNone && !suspect:
+			if w, ok := p.witness(state, known, asked && p.n.fleet.alone()); ok {
+				err = p.repeatAfter(ctx, state, w) // retention has removed the entry
+				break
+			}
+			if !asked && state.Last > 0 {
+				asked = true
+				p.n.fleet.askWitnesses(ctx, func() bool { _, ok := p.witness(state, p.position(), false); return ok })
+				continue // what is known now may be newer than the state
+			}
+			err = p.beginEpoch(ctx, state, known, reason)
 		default:
 			err = p.beginEpoch(ctx, state, known, reason)
 		}
@@ -106,7 +118,7 @@ func (p *partition) judge(state State, known engine.Position, suspect bool) stri
 	case state.Epoch == 0:
 		return reasonNone
 	case state.Unsynced && state.Epoch != p.unsyncedFor:
-		return "confirmed entries may be lost, because they were not on disk"
+		return "confirmed entries may be lost: they were not on disk, or the log was restored from a backup"
 	case state.Epoch < max(epoch, known.Epoch):
 		return "the log is an old copy"
 	case state.Epoch == known.Epoch && state.Last < known.Seq:
@@ -165,74 +177,6 @@ func (p *partition) checkEpoch(ctx context.Context, epoch uint64) error {
 	return nil
 }
 
-// unchanged reports whether a log without an epoch is still in the one that this node follows.
-func (p *partition) unchanged(state State, known engine.Position, suspect bool) bool {
-	epoch, epochSeq := p.current()
-	return epoch != 0 && known.Epoch == epoch && state.Created == p.created && state.First > epochSeq && state.Last >= known.Seq && !suspect
-}
-
-// repeatEpoch appends the entry of the current epoch again. A conflict is not an error.
-func (p *partition) repeatEpoch(ctx context.Context, state State) error {
-	epoch, epochSeq := p.current()
-	m := Message{Op: OpEpoch, Partition: p.index, After: state.Last + 1, Epoch: epoch, Begun: epochSeq}
-	var r [1]Result
-	p.n.o.Log.Append(ctx, []Message{m}, r[:])
-	if r[0].Err != nil && !errors.Is(r[0].Err, ErrConflict) {
-		return fmt.Errorf("cannot repeat the epoch's entry: %w", r[0].Err)
-	}
-	return nil
-}
-
-// How often the epoch's entry is looked at, and how many entries the log must have before their number makes it be repeated.
-const (
-	repeatInterval = 10 * time.Second
-	repeatEntries  = 1000
-)
-
-// leadsEpochs is the name of Leads for repeating the epoch's entries.
-const leadsEpochs = "cluster: epochs"
-
-// repeatEpochs repeats the entry of each partition's epoch, on one node: every half of ReadBack, so that a node which starts
-// finds it although the log keeps only what that node reads back; and when it is in the older half of what the log keeps,
-// since the log may be bounded by its size.
-func (n *Node) repeatEpochs() {
-	ticker := time.NewTicker(repeatInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-n.ctx.Done():
-			return
-		}
-		if !n.Leads(leadsEpochs) {
-			continue
-		}
-		for _, p := range n.partitions {
-			p.repeatIfOld()
-		}
-	}
-}
-
-func (p *partition) repeatIfOld() {
-	p.mu.Lock()
-	epoch, at, seq, stop := p.epoch, p.epochAt, p.epochEntry, p.stop
-	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(p.n.ctx, stateTimeout)
-	defer cancel()
-	state, err := p.n.o.Log.State(ctx, p.index)
-	switch {
-	case err != nil || epoch == 0:
-		return
-	case state.Epoch != epoch || state.Unsynced:
-		stop(errChanged) // the next session finds out
-		return
-	}
-	kept := state.Last - min(state.Last, state.First)
-	if time.Since(at) > p.n.o.ReadBack/2 || kept > repeatEntries && seq < state.First+kept/2 {
-		_ = p.repeatEpoch(ctx, state) // the next round tries again
-	}
-}
-
 // follow makes the engine follow the state's epoch, if it does not yet.
 func (p *partition) follow(ctx context.Context, state State) error {
 	epoch, _ := p.current()
@@ -255,7 +199,9 @@ func (p *partition) follow(ctx context.Context, state State) error {
 		p.enterEpoch(state.Epoch, state.EpochSeq)
 		p.target = state.Last
 	}
-	p.created = state.Created
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.created, p.epochEntry = state.Created, state.EpochEntry
 	return nil
 }
 

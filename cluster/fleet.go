@@ -4,24 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
-
-	"fanfare/engine"
 )
 
-// Times of the fleet. A node is known while it has been heard of within knownFor. It leads only while it has been heard of
-// within leadFor, see leads.go.
-const (
-	announceInterval = time.Second
-	knownFor         = 5 * time.Second
-)
+// announceInterval is how often a node announces itself.
+const announceInterval = time.Second
 
 // maxNodeName is the longest name of a node, in bytes.
 const maxNodeName = 128
 
-// maxQuestions bounds the questions that a node answers at the same time. It does not answer more, so it counts as silent.
+// maxQuestions bounds the questions of others that a node answers at the same time, and those of its own that go on after
+// FleetTimeout. It does not answer more, so it counts as silent.
 const maxQuestions = 256
 
 // Kinds of bus messages.
@@ -44,11 +38,15 @@ type busMessage struct {
 	// hello: what this node knows to be stored, and where it would lead.
 	Known []place          `json:"known,omitempty"`
 	Leads map[string]int64 `json:"leads,omitempty"` // and for how many milliseconds it has announced that
+	// Witnesses are those of this node, by partition, in the answer to who: see witness.go.
+	Witnesses []witness `json:"witnesses,omitempty"`
+	// Silent are the nodes that this one names as silent.
+	Silent []silentNode `json:"silent,omitempty"`
 
 	// question and answer. ID identifies the question.
 	ID       string    `json:"id,omitempty"`
 	Question *Question `json:"question,omitempty"`
-	Epochs   []uint64  `json:"epochs,omitempty"` // those of Question.After
+	After    []place   `json:"after,omitempty"` // what a node must have applied before it answers, by partition
 	Answer   *Answer   `json:"answer,omitempty"`
 	Part     int       `json:"part,omitempty"` // a large answer has several parts, numbered from 0
 	Parts    int       `json:"parts,omitempty"`
@@ -66,27 +64,23 @@ type fleet struct {
 	instance string
 	answer   func(Question) Answer
 	claim    claim
-	turns    chan struct{} // has a token for each question that is being answered
+	turns    chan struct{} // has a token for each question of another node that is being answered
+	late     chan struct{} // has a token for each question of this node that goes on after FleetTimeout
 
 	mu        sync.Mutex
-	members   map[string]*member // of other nodes, by name
+	members   map[string]*member   // the other nodes, by name
+	left      map[string]time.Time // the instances that have said good-bye, and when
 	asked     map[string]*inquiry
 	ownLeads  map[string]time.Time // the names of Leads, and since when this node announces them; zero: not yet
 	lastHello time.Time            // when an announcement of this node last came back, so the bus works
 }
 
-// member is another node.
-type member struct {
-	name, instance string
-	heard          time.Time
-	leads          map[string]time.Time // as ownLeads
-}
-
 func (f *fleet) init(n *Node) {
 	f.n, f.instance = n, n.idPrefix
 	f.claim.init(n.o.UniqueName && n.o.Bus != nil)
-	f.turns = make(chan struct{}, maxQuestions)
-	f.members, f.asked, f.ownLeads = map[string]*member{}, map[string]*inquiry{}, map[string]time.Time{}
+	f.turns, f.late = make(chan struct{}, maxQuestions), make(chan struct{}, maxQuestions)
+	f.members, f.left = map[string]*member{}, map[string]time.Time{}
+	f.asked, f.ownLeads = map[string]*inquiry{}, map[string]time.Time{}
 	f.answer = func(Question) Answer { return Answer{} }
 }
 
@@ -111,7 +105,7 @@ func (f *fleet) start() {
 			case <-f.n.ctx.Done():
 				return
 			}
-			f.forget()
+			f.checkMembers()
 		}
 	})
 }
@@ -134,7 +128,7 @@ func (f *fleet) learn(ctx context.Context) {
 		f.mu.Lock()
 		waiting := false
 		for _, other := range f.members {
-			waiting = waiting || other.heard.Before(began)
+			waiting = waiting || !other.silent && other.heard.Before(began)
 		}
 		f.mu.Unlock()
 		if !waiting {
@@ -168,7 +162,11 @@ func (f *fleet) announce(to string) {
 			hello.Leads[name] = now.Sub(since).Milliseconds()
 		}
 	}
+	hello.Silent = f.silentNodes(now)
 	f.mu.Unlock()
+	if to != "" {
+		hello.Witnesses = f.n.witnesses()
+	}
 	_ = f.send(to, hello) // the metric of the connection shows an error
 }
 
@@ -187,7 +185,7 @@ func (f *fleet) hearOwn(m busMessage) {
 // leave tells all nodes that this one ends.
 func (f *fleet) leave() {
 	if f.n.o.Bus != nil && !f.claim.pending.Load() {
-		_ = f.send("", busMessage{Kind: kindBye}) // otherwise they find out after knownFor
+		_ = f.send("", busMessage{Kind: kindBye}) // otherwise they name it as silent
 	}
 }
 
@@ -238,12 +236,7 @@ func (f *fleet) receive(data []byte) {
 	case kindWho:
 		f.announce(m.Node)
 	case kindBye:
-		f.mu.Lock()
-		if other := f.members[m.Node]; other != nil && other.instance == m.Instance {
-			delete(f.members, m.Node)
-			f.closeInquiries()
-		}
-		f.mu.Unlock()
+		f.hearBye(m)
 	case kindQuestion:
 		if !f.claim.pending.Load() { // it may be for the node that has the name
 			f.hearQuestion(m)
@@ -251,53 +244,4 @@ func (f *fleet) receive(data []byte) {
 	case kindAnswer:
 		f.hearAnswer(m)
 	}
-}
-
-// hear notes that a node is there, and what it knows.
-func (f *fleet) hear(m busMessage) {
-	f.mu.Lock()
-	other := f.members[m.Node]
-	if other == nil {
-		other = &member{name: m.Node}
-		f.members[m.Node] = other
-	}
-	other.instance, other.heard, other.leads = m.Instance, time.Now(), map[string]time.Time{}
-	for name, age := range m.Leads {
-		other.leads[name] = other.heard.Add(-time.Duration(age) * time.Millisecond)
-	}
-	f.mu.Unlock()
-	for i, at := range m.Known {
-		if i < len(f.n.partitions) {
-			f.n.partitions[i].learn(engine.Position{Epoch: at.Epoch, Seq: at.Seq})
-		}
-	}
-}
-
-// forget drops nodes that have not been heard of. While this node is cut off it keeps them: their silence says nothing.
-func (f *fleet) forget() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.lastHello) > 2*announceInterval || !f.n.o.Log.Connected() {
-		for _, other := range f.members {
-			other.heard = time.Now()
-		}
-		return
-	}
-	for name, other := range f.members {
-		if time.Since(other.heard) > knownFor {
-			delete(f.members, name)
-		}
-	}
-}
-
-// names returns the known nodes, this one too, sorted.
-func (f *fleet) names() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	all := []string{f.n.o.Name}
-	for name := range f.members {
-		all = append(all, name)
-	}
-	slices.Sort(all)
-	return all
 }

@@ -39,6 +39,10 @@ type Message struct {
 	// After makes Append store the message only if the last entry of the partition is After-1 (compare and set), with
 	// OpEpoch only. 0 means no condition.
 	After uint64
+	// AfterEpoch makes Append store the message only if the newest OpEpoch entry of the partition has this sequence, with
+	// OpEpoch only. So an entry can be repeated while others append. 0 means no condition. A Log whose Retention says
+	// KeepsEpoch need not support it.
+	AfterEpoch uint64
 }
 
 // Result says what became of a Message.
@@ -65,7 +69,7 @@ var (
 	ErrTooLarge = errors.New("the event is larger than the log's largest message (NATS: max_payload): send less, or raise that limit")
 	// ErrFull: the log or its disk is full.
 	ErrFull = errors.New("the log is full: the event is not stored")
-	// ErrConflict: After did not match.
+	// ErrConflict: After or AfterEpoch did not match.
 	ErrConflict = errors.New("the log has other entries than the condition says")
 )
 
@@ -88,10 +92,19 @@ type State struct {
 	// Created identifies this creation of the log: one that was deleted and made anew has another.
 	Created string
 	// Unsynced says that entries which the log had confirmed may be lost, because the machine lost power (or the like)
-	// before they were on disk. The next OpEpoch ends it.
+	// before they were on disk, or because the log was restored from a backup. The next OpEpoch ends it.
 	Unsynced bool
-	// Epoch and EpochSeq are those that Decode returns for the newest OpEpoch entry; zeros if there is none.
-	Epoch, EpochSeq uint64
+	// Epoch and EpochSeq are those that Decode returns for the newest OpEpoch entry, and EpochEntry is its sequence; zeros if
+	// there is none. EpochEntry is 0 if Retention says KeepsEpoch.
+	Epoch, EpochSeq, EpochEntry uint64
+}
+
+// Retention says what a log keeps of each partition.
+type Retention struct {
+	Age   time.Duration // of the oldest entry; 0: no bound
+	Bytes int64         // of all entries; 0: no bound
+	// KeepsEpoch says that State has the epoch although retention has removed its entry.
+	KeepsEpoch bool
 }
 
 // Query asks for older entries of one key, or the broadcasts with All, in one partition.
@@ -102,14 +115,41 @@ type Query struct {
 	// After and Through bound the sequences: After < Seq <= Through.
 	After, Through uint64
 	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
+	// Then Fetch returns ErrTooOld only for the bounds, after the newest entries within them; at least one, if it has found one.
 	Newest int
 	Since  time.Time
+	// Oldest, unless it is 0, asks only for the oldest so many. Fetch hands over fewer, but at least one, if Bytes says so: that
+	// is not an error. It is not used with Newest or Since.
+	Oldest int
 	// Max bounds the entries that are returned, Scan the entries of any key that the broker looks at, Bytes the frames' bytes.
 	Max, Scan int
 	Bytes     int64
 }
 
-// ErrTooOld is returned by Log.Fetch for a Query over its bounds, and for entries that retention has removed.
+// Last reports whether the newest entries are asked for: what retention has removed is not missing then.
+func (q *Query) Last() bool { return q.Newest > 0 || !q.Since.IsZero() }
+
+// Trim drops the oldest of the entries that were found, which ascend, until the others are within Newest, Max and Bytes. cut says
+// that it has dropped entries that Newest asks for.
+func (q *Query) Trim(found []Entry) (kept []Entry, cut bool) {
+	if q.Newest > 0 {
+		found = found[max(len(found)-q.Newest, 0):]
+	}
+	from := 0
+	if q.Max > 0 {
+		from = max(len(found)-q.Max, 0)
+	}
+	left := q.Bytes
+	for i := len(found) - 1; i >= from && q.Bytes > 0; i-- {
+		if left -= int64(len(found[i].Frame.Bytes)); left < 0 && i < len(found)-1 {
+			from = i + 1
+		}
+	}
+	return found[from:], from > 0
+}
+
+// ErrTooOld is returned by Log.Fetch for a Query over its bounds, and for entries that retention has removed. What it has handed
+// over before is good if Query.Last or Query.Oldest says so.
 var ErrTooOld = errors.New("the log no longer has all of these entries, or there are too many in between")
 
 // Log is an ordered, durable log in one or more partitions. All methods may be called concurrently. PartitionOf says
@@ -135,6 +175,8 @@ type Log interface {
 	SeqAt(ctx context.Context, partition int, t time.Time) (uint64, error)
 	// Fetch calls handle for the entries of q in ascending order. Errors: ErrTooOld.
 	Fetch(ctx context.Context, q Query, handle func(*Entry) error) error
+	// Retention returns what the log keeps. It never changes.
+	Retention() Retention
 	// Connected reports whether the broker can be reached now.
 	Connected() bool
 	// MaxBytes is the largest frame that the log takes, in bytes.

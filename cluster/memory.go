@@ -20,6 +20,8 @@ const memoryInterval = time.Second
 type memory struct {
 	Log   string            `json:"log"` // Options.MemoryOf
 	Known []engine.Position `json:"known"`
+	// Witnesses are those of this node, by partition: see witness.go.
+	Witnesses []witness `json:"witnesses,omitempty"`
 }
 
 // recall reads the memory before the first session. A file that cannot be read is as good as none.
@@ -44,6 +46,9 @@ func (n *Node) recall() {
 	}
 	for i, p := range n.partitions {
 		p.learn(m.Known[i])
+		if len(m.Witnesses) == len(n.partitions) {
+			p.hear(m.Witnesses[i])
+		}
 	}
 }
 
@@ -59,7 +64,7 @@ func (n *Node) remember() {
 		case <-n.ctx.Done():
 			ended = true
 		}
-		m := memory{Log: n.o.MemoryOf}
+		m := memory{Log: n.o.MemoryOf, Witnesses: n.witnesses()}
 		for _, p := range n.partitions {
 			m.Known = append(m.Known, p.position())
 		}

@@ -13,6 +13,7 @@ const (
 
 	olderFetched = "fetched" // from the log
 	olderShared  = "shared"  // from what was fetched for another subscriber
+	olderPart    = "part"    // of a rewind or a list: the rest is too old, or over the bounds
 	olderTooOld  = "too_old"
 	olderFailed  = "failed"
 )
@@ -41,7 +42,7 @@ func newMetrics(n *Node) *metrics {
 		publishes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanfare_log_publishes_total",
 			Help: "Events published to the log, by result: stored, duplicate, queued, unknown, away, refused."}, []string{"result"}),
 		older: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanfare_log_older_total",
-			Help: "Ranges of older events that clients needed from the log, by result: fetched, shared, too_old, failed."}, []string{"result"}),
+			Help: "Ranges of older events that clients needed from the log, by result: fetched, shared, part, too_old, failed."}, []string{"result"}),
 		epochs:     counter("fanfare_log_epochs_total", "Epochs that began while this node was reading: the log has gone back, or may have."),
 		holes:      counter("fanfare_log_holes_total", "Ranges of entries that the log has lost."),
 		invalid:    counter("fanfare_log_invalid_total", "Entries of the log that could not be delivered: not valid events."),
@@ -58,7 +59,14 @@ func newMetrics(n *Node) *metrics {
 			}),
 			gauge("fanfare_log_behind_entries", "Entries that the log has and this node has not applied.", func() float64 { return float64(n.behind()) }),
 			gauge("fanfare_log_queued_events", "Events that wait in this process for the broker.", func() float64 { return float64(n.queue.len()) }),
-			gauge("fanfare_fleet_nodes", "Nodes that were heard of within the last seconds, this one too.", func() float64 { return float64(len(n.fleet.names())) }),
+			gauge("fanfare_fleet_nodes", "Nodes that were heard of within the last seconds, this one too.", func() float64 {
+				heard, _ := n.fleet.names()
+				return float64(len(heard))
+			}),
+			gauge("fanfare_fleet_silent_nodes", "Nodes that are not heard of any more and have not said good-bye (fleetForgetAfter).", func() float64 {
+				_, silent := n.fleet.names()
+				return float64(len(silent))
+			}),
 		},
 	}
 	// Create the series that alerts use with the value 0, so that the first failure is an increase.

@@ -43,8 +43,13 @@ type Options struct {
 	OlderConcurrency int
 	// OlderMaxEvents bounds the entries of any key that one fetch makes the broker look at (olderMaxEvents). Default 100,000.
 	OlderMaxEvents int
+	// OlderBytes bounds the frames that one fetch returns, in bytes (a sixteenth of maxOlderBytes). Default 16 MiB.
+	OlderBytes int64
 	// FleetTimeout is how long a question to the fleet waits for answers (fleetTimeout). Default 2 s.
 	FleetTimeout time.Duration
+	// FleetForgetAfter is how long a node that is not heard of any more, and has not said good-bye, is named as silent
+	// (fleetForgetAfter). Default 10 minutes.
+	FleetForgetAfter time.Duration
 	// EpochNotice makes the frame that tells connected clients of a new epoch, for all keys of a partition.
 	EpochNotice func() engine.Frame
 	// HoleNotice makes the frame that tells connected clients that the log has lost entries.
@@ -64,7 +69,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.ReadBack, 5*time.Minute)
 	setDefault(&o.OlderConcurrency, 4)
 	setDefault(&o.OlderMaxEvents, 100_000)
+	setDefault(&o.OlderBytes, 16<<20)
 	setDefault(&o.FleetTimeout, 2*time.Second)
+	setDefault(&o.FleetForgetAfter, 10*time.Minute)
 	noNotice := func() engine.Frame { return engine.Frame{} }
 	if o.EpochNotice == nil {
 		o.EpochNotice = noNotice
@@ -102,6 +109,8 @@ type Node struct {
 	queue      queue
 	older      older
 	fleet      fleet
+
+	epochShare int64 // of Retention.Bytes, see repeat.go; 0: there is no bound
 
 	idPrefix string // of the IDs that this node gives to messages without one
 	idCount  atomic.Uint64
@@ -156,6 +165,9 @@ func newNode(o Options, follow follower) *Node {
 	for i := range o.Log.Partitions() {
 		n.partitions = append(n.partitions, newPartition(n, i))
 	}
+	if r := o.Log.Retention(); r.Bytes > 0 && !r.KeepsEpoch {
+		n.epochShare = max(r.Bytes/8, 1)
+	}
 	n.metrics = newMetrics(n)
 	n.queue.init(n)
 	n.older.init(n)
@@ -167,6 +179,7 @@ func newNode(o Options, follow follower) *Node {
 // Start begins to read, in goroutines that Close ends. Call OnQuestion before it.
 func (n *Node) Start() {
 	n.start.Do(func() {
+		n.fleet.start() // the first sessions may have a question for the other nodes
 		for _, p := range n.partitions {
 			n.spawn(p.run)
 		}
@@ -175,7 +188,6 @@ func (n *Node) Start() {
 		if n.o.Memory != "" {
 			n.spawn(n.remember)
 		}
-		n.fleet.start()
 	})
 }
 
@@ -222,16 +234,6 @@ func (n *Node) Close() {
 	n.fleet.leave() // after the last announcement
 }
 
-// Positions returns the newest sequence of every partition that this node knows to be stored, for Question.After. What
-// Publish of this node has stored is in it.
-func (n *Node) Positions() []uint64 {
-	all := make([]uint64, len(n.partitions))
-	for i, p := range n.partitions {
-		all[i] = p.position().Seq
-	}
-	return all
-}
-
 // Status is the state of a node, for health and the console.
 type Status struct {
 	Name      string
@@ -239,14 +241,14 @@ type Status struct {
 	Settled   bool
 	Behind    uint64   // entries that the broker has and this node has not applied, of all partitions
 	Nodes     []string // of the fleet that were heard of within the last seconds, this one too, sorted
+	Silent    []string // those that are not heard of any more and have not said good-bye, sorted
 	Queued    int      // events that wait for the broker
 }
 
 // Status returns the current state.
 func (n *Node) Status() Status {
-	s := Status{
-		Name: n.o.Name, Connected: n.o.Log.Connected(), Settled: true, Behind: n.behind(), Nodes: n.fleet.names(), Queued: n.queue.len(),
-	}
+	s := Status{Name: n.o.Name, Connected: n.o.Log.Connected(), Settled: true, Behind: n.behind(), Queued: n.queue.len()}
+	s.Nodes, s.Silent = n.fleet.names()
 	for _, p := range n.partitions {
 		select {
 		case <-p.settled:

@@ -50,10 +50,14 @@ type partition struct {
 	mu       sync.Mutex
 	epoch    uint64 // 0 before the first session
 	epochSeq uint64 // where the epoch began
-	// epochEntry is the newest entry that says so, and epochAt when it was stored; zeros if it was not read.
+	// epochEntry is the newest entry that says so, as far as this node knows, and epochAt about when it was stored; zeros if
+	// they are not known.
 	epochEntry uint64
 	epochAt    time.Time
-	applied    uint64 // the newest sequence that the engine has applied
+	created    string // State.Created of the epoch. Only the reader changes it.
+	repetition repetition
+	heard      witness // of another node, or of this one before it was restarted
+	applied    uint64  // the newest sequence that the engine has applied
 	// known is the newest place that is known to be stored: by an acknowledgement, by reading, or because another node
 	// has announced it. The log has gone back if it no longer has it.
 	known    engine.Position
@@ -64,6 +68,7 @@ type partition struct {
 	sessions chan struct{} // closed and replaced when agreed becomes true
 
 	meeting meeting // see Meet
+	ends    ends    // see CatchUp
 
 	// newestSeqs has the newest sequence of the keys of each hash: no key with this hash has an event after it. The reader
 	// raises it before the engine gets the event.
@@ -72,16 +77,19 @@ type partition struct {
 
 	// The remaining fields belong to the reader.
 
-	created     string // State.Created of the epoch
 	newest      mark   // the newest applied entry
 	unsyncedFor uint64 // the epoch that this node has begun because of State.Unsynced
 	target      uint64 // the partition is settled when it has applied this sequence
+	unrepeated  int64  // bytes of the entries that were read since the epoch's entry
 	jumps       int    // how often the log has left entries out at the same place
 	reading     bool   // a Read has called handle or idle since it began
 }
 
 func newPartition(n *Node, index int) *partition {
-	return &partition{n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {}}
+	return &partition{
+		n: n, index: index, settled: make(chan struct{}), sessions: make(chan struct{}), stop: func(error) {},
+		ends: ends{turn: make(chan struct{}, 1)},
+	}
 }
 
 const newestSize = 4096

@@ -126,7 +126,7 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 	}
 	if p.n.canAppend(attemptCtx) {
 		p.places = p.n.places()
-		p.n.o.Log.Append(attemptCtx, batch, got)
+		p.n.append(attemptCtx, batch, got)
 	}
 
 	left := p.pending[:0]

@@ -7,17 +7,16 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"fanfare/engine"
 )
 
-// Question is a question to all nodes. After has the positions that a node must have applied before it acts, one for each
-// partition, 0 for none: what was published before is delivered first.
+// Question is a question to all nodes.
 type Question struct {
-	Op      string   `json:"op"` // count, countAll, close, closeAll, disconnect, presence
-	Key     string   `json:"key,omitempty"`
-	Subject string   `json:"subject,omitempty"`
-	After   []uint64 `json:"after,omitempty"`
+	Op      string `json:"op"` // count, countAll, close, closeAll, disconnect, presence
+	Key     string `json:"key,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	// AfterPublished makes each node act only after it has applied what was published before Ask was called: whatever any
+	// node had confirmed by then is delivered first.
+	AfterPublished bool `json:"-"`
 }
 
 // Answer is what one node says.
@@ -33,7 +32,8 @@ const answerBytes = 256 << 10
 // inquiry is a question of this node that waits for answers. It is guarded by fleet.mu.
 type inquiry struct {
 	answers map[string]*partial // by node
-	waitFor map[string]bool     // the nodes that were known at the beginning and have not answered
+	waitFor map[string]bool     // the nodes that were known at the beginning, this one too, and have not answered
+	silent  map[string]bool     // those that were silent at the beginning, or have become so, and have not answered
 	done    chan struct{}       // closed when waitFor is empty
 	closed  bool
 }
@@ -45,60 +45,115 @@ type partial struct {
 	seen   map[int]bool
 }
 
-// OnQuestion sets what answers questions on this node. It is called in a goroutine of its own, after the positions of
-// Question.After have been applied. Call it before Start.
+// OnQuestion sets what answers questions on this node. It is called in a goroutine of its own. Call it before Start.
 func (n *Node) OnQuestion(answer func(Question) Answer) { n.fleet.answer = answer }
 
-// Ask asks all nodes, this one too, and returns their answers, and the names of those that are known and have not
-// answered within FleetTimeout. Both are sorted by name. Without a broker it returns the answer of this node, and names
-// the nodes that were known before.
+// Ask asks all nodes, this one too, and returns their answers, and the names of those that have not answered within
+// FleetTimeout. Both are sorted by name. It does not wait for nodes that are not heard of, but names them: see
+// Options.FleetForgetAfter.
+//
+// With AfterPublished it first asks the log how far it is. If the log does not answer, nobody has answered within
+// FleetTimeout, and all nodes are named, this one too. A node that is named may still act, up to ten times FleetTimeout
+// later, or 30 seconds if that is longer.
 func (n *Node) Ask(ctx context.Context, q Question) (answers []Answer, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, n.o.FleetTimeout)
 	defer cancel()
 	f := &n.fleet
-	epochs := make([]uint64, len(n.partitions))
-	for i, p := range n.partitions {
-		epochs[i], _ = p.current()
+	id, asked := f.begin()
+
+	// Ask the others, and answer here.
+	acting, stop := context.WithTimeout(n.ctx, n.actFor())
+	done := make(chan struct{})
+	ok := n.spawn(func() {
+		defer close(done)
+		defer stop()
+		f.ask(acting, id, q)
+	})
+	if !ok { // closed: nobody is asked
+		stop()
+		close(done)
 	}
 
-	// Ask the others.
-	id := rand.Text()
-	asked := &inquiry{answers: map[string]*partial{}, waitFor: map[string]bool{}, done: make(chan struct{})}
-	f.mu.Lock()
-	for name := range f.members {
-		asked.waitFor[name] = true
-	}
-	f.asked[id] = asked
-	asked.closeIfComplete()
-	f.mu.Unlock()
-	if n.o.Bus != nil {
-		_ = f.send("", busMessage{Kind: kindQuestion, ID: id, Question: &q, Epochs: epochs}) // otherwise all are silent
-	}
-
-	// Answer it here, while the others do.
-	own, answered := f.answerHere(ctx, q, epochs)
 	select {
 	case <-asked.done:
 	case <-ctx.Done():
+		f.goOn(done, stop)
 	}
+	return f.end(id, asked)
+}
 
+// actFor is how long after a question a node may act. One that is behind acts late rather than not at all: who asked has
+// named it as silent by then.
+func (n *Node) actFor() time.Duration { return max(10*n.o.FleetTimeout, 30*time.Second) }
+
+// begin notes a question of this node.
+func (f *fleet) begin() (id string, asked *inquiry) {
+	id = rand.Text()
+	asked = &inquiry{
+		answers: map[string]*partial{}, waitFor: map[string]bool{f.n.o.Name: true}, silent: map[string]bool{}, done: make(chan struct{}),
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, other := range f.members {
+		if other.silent {
+			asked.silent[name] = true
+		} else {
+			asked.waitFor[name] = true
+		}
+	}
+	f.asked[id] = asked
+	return id, asked
+}
+
+// ask sends a question to the others, and answers it here while they do.
+func (f *fleet) ask(ctx context.Context, id string, q Question) {
+	var after []place
+	if q.AfterPublished {
+		var err error
+		if after, err = f.n.logEnds(ctx); err != nil {
+			return // all are silent
+		}
+	}
+	if f.n.o.Bus != nil {
+		_ = f.send("", busMessage{Kind: kindQuestion, ID: id, Question: &q, After: after}) // otherwise the others are silent
+	}
+	if a, ok := f.answerHere(ctx, q, after); ok {
+		f.hearAnswer(busMessage{Node: f.n.o.Name, ID: id, Answer: &a, Parts: 1})
+	}
+}
+
+// goOn lets a question of this node go on for as long as actFor says, unless too many do.
+func (f *fleet) goOn(done <-chan struct{}, stop func()) {
+	select {
+	case f.late <- struct{}{}:
+	default:
+		stop()
+		return
+	}
+	free := func() {
+		<-done
+		<-f.late
+	}
+	if !f.n.spawn(free) {
+		free() // closed, which has stopped it
+	}
+}
+
+// end returns the answers to a question.
+func (f *fleet) end(id string, asked *inquiry) (answers []Answer, silent []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.asked, id)
-	if answered {
-		answers = append(answers, own)
-	} else {
-		silent = append(silent, n.o.Name)
-	}
 	for _, a := range asked.answers {
 		if a.left == 0 {
 			answers = append(answers, a.answer)
 		}
 	}
 	silent = slices.AppendSeq(silent, maps.Keys(asked.waitFor))
+	silent = slices.AppendSeq(silent, maps.Keys(asked.silent))
 	slices.Sort(silent)
 	slices.SortFunc(answers, func(a, b Answer) int { return strings.Compare(a.Node, b.Node) })
-	n.metrics.silent.Add(float64(len(silent)))
+	f.n.metrics.silent.Add(float64(len(silent)))
 	return answers, silent
 }
 
@@ -109,27 +164,26 @@ func (a *inquiry) closeIfComplete() {
 	}
 }
 
-// closeInquiries stops waiting for nodes that have left. The caller holds mu.
+// closeInquiries stops waiting for nodes that have left, or have become silent. The caller holds mu.
 func (f *fleet) closeInquiries() {
+	left := func(name string, _ bool) bool { return name != f.n.o.Name && f.members[name] == nil }
 	for _, a := range f.asked {
-		maps.DeleteFunc(a.waitFor, func(name string, _ bool) bool { return f.members[name] == nil })
+		for name := range a.waitFor {
+			if other := f.members[name]; other != nil && other.silent {
+				delete(a.waitFor, name)
+				a.silent[name] = true
+			}
+		}
+		maps.DeleteFunc(a.waitFor, left)
+		maps.DeleteFunc(a.silent, left)
 		a.closeIfComplete()
 	}
 }
 
 // answerHere answers a question on this node, as soon as what it comes after has been applied.
-func (f *fleet) answerHere(ctx context.Context, q Question, epochs []uint64) (Answer, bool) {
-	for i, seq := range q.After {
-		if i >= len(f.n.partitions) || i >= len(epochs) || seq == 0 {
-			continue
-		}
-		done, cancel := f.n.partitions[i].waitApplied(engine.Position{Epoch: epochs[i], Seq: seq})
-		select {
-		case <-done:
-		case <-ctx.Done():
-			cancel()
-			return Answer{}, false
-		}
+func (f *fleet) answerHere(ctx context.Context, q Question, after []place) (Answer, bool) {
+	if f.n.waitApplied(ctx, after) != nil {
+		return Answer{}, false
 	}
 	a := f.answer(q)
 	a.Node = f.n.o.Name
@@ -148,10 +202,9 @@ func (f *fleet) hearQuestion(m busMessage) {
 	}
 	ok := f.n.spawn(func() {
 		defer func() { <-f.turns }()
-		// A node that is behind acts late rather than not at all: who asked has named it as silent by then.
-		ctx, cancel := context.WithTimeout(f.n.ctx, max(10*f.n.o.FleetTimeout, 30*time.Second))
+		ctx, cancel := context.WithTimeout(f.n.ctx, f.n.actFor())
 		defer cancel()
-		if a, ok := f.answerHere(ctx, *m.Question, m.Epochs); ok {
+		if a, ok := f.answerHere(ctx, *m.Question, m.After); ok {
 			f.sendAnswer(m, a)
 		}
 	})
@@ -208,6 +261,7 @@ func (f *fleet) hearAnswer(m busMessage) {
 	maps.Copy(a.answer.Subjects, m.Answer.Subjects)
 	if a.left == 0 {
 		delete(asked.waitFor, m.Node)
+		delete(asked.silent, m.Node)
 		asked.closeIfComplete()
 	}
 }

@@ -226,7 +226,7 @@ func (q *queue) send(batch []*queued) bool {
 		messages[i] = e.m
 	}
 	places := q.n.places()
-	q.n.o.Log.Append(ctx, messages, results)
+	q.n.append(ctx, messages, results)
 	all := true
 	for i, e := range batch {
 		r := results[i]

@@ -183,12 +183,16 @@ func (p *partition) handle(e *Entry) error {
 		if p.jumps++; p.jumps < maxJumps {
 			return fmt.Errorf("the log has left out the entries %d to %d", seq+1, e.Seq-1)
 		}
-		p.hole(e.Seq - 1)
+		if err := p.hole(e.Seq - 1); err != nil {
+			return err
+		}
 	}
 	p.jumps = 0
 	switch e.Op {
 	case OpHole:
-		p.hole(e.Seq)
+		if err := p.hole(e.Seq); err != nil {
+			return err
+		}
 	case OpEpoch:
 		return p.meetEpoch(e)
 	case OpInvalid:
@@ -200,6 +204,7 @@ func (p *partition) handle(e *Entry) error {
 		p.apply(e.entry())
 	}
 	p.finish(e)
+	p.stored(e)
 	return nil
 }
 
@@ -233,8 +238,11 @@ func (p *partition) finish(e *Entry) {
 	p.settle()
 }
 
-// hole reports that the entries up to seq are lost, to the clients of all keys.
-func (p *partition) hole(seq uint64) {
+// hole reports that the entries up to seq are lost, to the clients of all keys. It fails if they may have begun an epoch.
+func (p *partition) hole(seq uint64) error {
+	if err := p.checkHole(); err != nil {
+		return err
+	}
 	from := p.applied + 1
 	p.n.metrics.holes.Inc()
 	p.n.log.Error("the log has lost entries: clients get a gap", "partition", p.index, "from", from, "through", seq)
@@ -244,6 +252,7 @@ func (p *partition) hole(seq uint64) {
 		p.n.engine.Advance(p.index, seq)
 	}
 	p.setApplied(seq)
+	return nil
 }
 
 // meetEpoch is handle for OpEpoch.
@@ -259,9 +268,12 @@ func (p *partition) meetEpoch(e *Entry) error {
 		p.enterEpoch(e.Epoch, e.Seq)
 	}
 	p.mu.Lock()
-	p.epochEntry, p.epochAt = e.Seq, time.Unix(0, e.At)
+	if e.Seq >= p.epochEntry {
+		p.epochEntry, p.epochAt = e.Seq, time.Unix(0, e.At)
+	}
 	p.mu.Unlock()
 	p.finish(e)
+	p.unrepeated = 0
 	return nil
 }
 

@@ -30,7 +30,7 @@ func TestDocumentedMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		names := regexp.MustCompile(`\b(?:fanfare_|process_|go_)\w+`).FindAllString(string(text), -1)
-		if len(names) == 0 {
+		if page == "operations.md" && len(names) == 0 {
 			t.Fatalf("%s names no metric", page)
 		}
 		for _, name := range names {

@@ -53,15 +53,15 @@ var commands = []how{
 	{start: "go tool nats-server", with: []string{"--jetstream", "--jetstream --addr 127.0.0.1 --port -1"}, until: "Server is ready"},
 	{start: "go run ./cmd/fanfare --backplane nats", with: []string{":8090", "127.0.0.1:0", "127.0.0.1:8091", "127.0.0.1:0"}, until: "curl"},
 	{start: "fanfare --nats-url nats://127.0.0.1:4222", until: "curl"},
+	{start: "nats stream ", in: "../cluster/nats/restore_test.go:TestRestored"},
 	{start: "nats pub ", in: "../cmd/fanfare/e2e_nats_test.go:TestNATSDocument"},
 
 	// Less of the same.
 	{start: "go test -race ./engine/...", with: []string{"-race", "-list ."}},
 	{start: "go test -run '^$' -fuzz FuzzParser", with: []string{"30s", "1s"}},
-	{start: "go test -run TestProxy/nginx ./deploy", with: []string{"-run", "-list"}},
 	{start: "go test -run '^$' -bench", with: []string{"-bench", "-list"}}, // bench's own test runs all of them
 	{start: "go test -run '^$' -bench . -benchtime", in: "../bench/bench_test.go:TestBenchmarks"},
-	{start: "for i in 1 2 3 4 5 6; do go test", with: []string{"-bench", "-list"}},
+	{start: "for i in 1 2 3 4 5 6; do go test", with: []string{"-bench", "-list", " 3 4 5 6", ""}},
 	{start: "CGO_ENABLED=0 go build -trimpath", with: []string{"/usr/local/bin/", "./installed-"}},
 	{start: "go build ./cmd/fanfare && go build ./cmd/fanload\n./fanfare &\n./fanload open", with: []string{"--subscribers 1000", "--subscribers 10", "p99<50ms", "p99<50s"}},
 	{start: "go build ./cmd/fanfare && go build ./cmd/fanload\n./fanfare --pprof &", with: []string{"-n 5000 -d 30s", "-n 10 -d 3s", "-http 127.0.0.1:9999", "-top", "seconds=20", "seconds=1"}},
@@ -72,6 +72,7 @@ var commands = []how{
 
 	// Run by other tests.
 	{start: "fanfare pub shop.42 hello --server https://live.example.com:8081", in: "../cmd/fanfare/e2e_publishers_test.go:TestPublishers"},
+	{start: "go test -run TestProxy/nginx ./deploy", in: "../deploy/proxy_test.go:TestProxy"},
 	{start: "scripts/test.sh", in: "../.ci/run"},
 	{start: "go mod init", in: "embed_test.go:TestEmbed"},
 	{start: "go mod edit", in: "embed_test.go:TestEmbed"},
@@ -85,7 +86,7 @@ var commands = []how{
 	{start: "go run . list", in: "../bench/peers/peers_test.go:TestPeers"},
 	{start: "go run . check", in: "../bench/peers/peers_test.go:TestPeers"},
 	{start: "go run . run", in: "../bench/peers/peers_test.go:TestCompare"},
-	{start: "go run . fleet", in: "../bench/peers/fleets_test.go:TestFleets"},
+	{start: "go run . fleet", in: "../bench/peers/fleets_test.go:TestCompareFleets"},
 	{start: "go run . report", in: "../bench/peers/peers_test.go:TestCompare"},
 	{start: "go run . serve", in: "../bench/peers/peers_test.go:TestPeers"},
 	{start: "npm ci --no-audit", in: "../scripts/install.sh"},

@@ -87,12 +87,13 @@ export type SseGrant = boolean | { keys?: string[]; subject?: string | number; t
 /** app.sse */
 export interface Sse extends EventEmitter, SseAccess {
   /**
-   * Publishes to the subscribers of a key. The promise need not be awaited.
+   * Publishes to the subscribers of a key. The promise need not be awaited. `stored: false`: the event waits in the memory of a
+   * Fanfare whose broker is away (its setting `away: queue`).
    * @throws SseCallError within a request, if the event cannot be encoded; elsewhere the promise is rejected with it
    */
-  publish(key: string | number, data: string | SseEvent, options?: PublishOptions): Promise<Outcome<{ id: string; subscribers: number }>>;
+  publish(key: string | number, data: string | SseEvent, options?: PublishOptions): Promise<Outcome<{ id: string; subscribers: number; stored?: false }>>;
   /** Publishes to the subscribers of all keys. */
-  publishAll(data: string | SseEvent, options?: PublishOptions): Promise<Outcome<{ keys: number; subscribers: number }>>;
+  publishAll(data: string | SseEvent, options?: PublishOptions): Promise<Outcome<{ keys: number; subscribers: number; stored?: false }>>;
   /** Ends the streams of a key. */
   close(key: string | number, options?: PublishOptions): Promise<Outcome<{ closed: number }>>;
   /** Ends all streams. */

@@ -97,6 +97,10 @@ func (e *Engine) Apply(entry LogEntry) error {
 		p.applied.Store(pos)
 		return ErrFrame
 	}
+	if !entry.All && e.unwanted(p, entry.Key, pos) {
+		p.applied.Store(pos)
+		return nil
+	}
 	d := newLogDraft(e.withoutPositionID(entry.Frame), entry.At, Position{g.epoch, entry.Seq}, pos)
 	if entry.All {
 		e.applyToAll(p, &d)
@@ -111,6 +115,19 @@ func (e *Engine) Apply(entry LogEntry) error {
 		k.wake()
 	}
 	return err
+}
+
+// unwanted reports whether nobody here wants an event of the key, see KeyOptions.OnDemand. Then it is recorded as lost: a key that is
+// created afterwards has the floor.
+func (e *Engine) unwanted(p *partition, name string, pos uint64) bool {
+	if _, exists := e.shard(name).Load(name); exists || !e.rules.Load().optionsFor(name).OnDemand {
+		return false
+	}
+	if e.noteLost(p, name, pos) {
+		return false // a subscriber has created the key meanwhile
+	}
+	e.log.unwanted.Add(1)
+	return true
 }
 
 // applyToKey puts the event into the ring of its key.
@@ -220,4 +237,9 @@ func (e *Engine) NewLogEvent(entry LogEntry) *Event {
 	d := newLogDraft(e.withoutPositionID(entry.Frame), entry.At, Position{g.epoch, entry.Seq}, g.offset+entry.Seq)
 	d.ev.released.Store(1) // no ring counts it
 	return d.ev
+}
+
+// PositionInLog returns the position of an event of a partition, such as one of NewLogEvent.
+func (e *Engine) PositionInLog(partition int, ev *Event) Position {
+	return e.log.partitions[partition].position(ev.pos())
 }

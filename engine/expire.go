@@ -52,8 +52,19 @@ func (e *Engine) sweep() {
 // expireOrRetire removes events that are older than the key's TTL, and retires the key if it has not been used for as
 // long.
 func (k *key) expireOrRetire(e *Engine, now int64) {
-	cutoff := now - int64(k.opts.Load().HistoryTTL)
-	if k.expire(e, cutoff, false) && k.subscribers.Load() == 0 && k.idleSince.Load() < cutoff && k.retire(e) {
+	o := k.opts.Load()
+	cutoff := now - int64(o.HistoryTTL)
+	empty := k.expire(e, cutoff, false)
+	if o.OnDemand && e.log != nil && !empty {
+		// Nobody has wanted it for long: forget what it keeps. The log has it. The tail is loaded first, so that a subscriber that comes
+		// meanwhile finds everything that comes after it.
+		tail := k.tail()
+		if k.subscribers.Load() == 0 && k.idleSince.Load() < cutoff {
+			k.evict(e, tail+1, func(*Event) bool { return true })
+			empty = k.firstKept() > k.tail()
+		}
+	}
+	if empty && k.subscribers.Load() == 0 && k.idleSince.Load() < cutoff && k.retire(e) {
 		e.remove(k)
 	}
 }

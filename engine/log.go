@@ -35,6 +35,8 @@ type logState struct {
 	// all is the internal key of the events of all keys. It is not in the map of keys. Its ring has the broadcasts, and
 	// every subscriber has a cursor there and is in its segments, so one wake-up reaches everybody.
 	all *key
+	// unwanted counts the events of keys with OnDemand that nobody wanted.
+	unwanted atomic.Uint64
 }
 
 // partition is one log.

@@ -40,6 +40,7 @@ var logHammerKeys = []struct {
 	{"latest", &KeyOptions{History: 16, HistoryBytes: 1 << 20, HistoryTTL: time.Minute, MaxSubscribers: 1000, Slow: Latest}},
 	{"cut", &KeyOptions{History: 16, HistoryBytes: 1 << 20, HistoryTTL: time.Minute, MaxSubscribers: 1000, Slow: Disconnect}},
 	{"flushed", &KeyOptions{History: 64, HistoryBytes: 1 << 20, HistoryTTL: time.Minute, MaxSubscribers: 1000, FlushInterval: time.Millisecond}},
+	{"demanded", &KeyOptions{History: 64, HistoryBytes: 1 << 20, HistoryTTL: 5 * time.Millisecond, MaxSubscribers: 1000, OnDemand: true}},
 }
 
 // pickKey returns one of the keys above, or one of many that are retired in between.
@@ -49,6 +50,9 @@ func pickKey(rng *rand.Rand) string {
 	}
 	return fmt.Sprint("cold", rng.IntN(30))
 }
+
+// coldOnDemand are the options of those with an even number.
+var coldOnDemand = &KeyOptions{History: 32, HistoryBytes: 1 << 20, HistoryTTL: 20 * time.Millisecond, MaxSubscribers: 1000, OnDemand: true}
 
 func newTestLog(partitions int) *testLog {
 	l := &testLog{}
@@ -211,6 +215,9 @@ func logHammerRun(t *testing.T, partitions int) {
 					if k.name == name {
 						return k.o
 					}
+				}
+				if name != "" && (name[len(name)-1]-'0')%2 == 0 {
+					return coldOnDemand
 				}
 				return nil
 			},

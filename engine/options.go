@@ -64,6 +64,10 @@ type KeyOptions struct {
 	// SendLast sends the key's newest value first to a subscriber without an id, and keeps that event beyond
 	// HistoryTTL. A key with such an event exists until the engine is closed or SendLast is disabled.
 	SendLast bool
+	// OnDemand, with Options.Log, keeps events of the key in memory only while it has subscribers, and for HistoryTTL after the last
+	// one has left. What a subscriber needs from before is in Missing, and with SendLast so is the newest value. It saves memory and
+	// processor time where most keys have no subscribers at this engine. Without Options.Log it changes nothing.
+	OnDemand bool
 	// StableIDs says that the publisher's own ids remain valid after a restart: each identifies one event of the key,
 	// and has the form of a Position. Positions then uses the id of the event before the subscriber's place, if that
 	// event is kept. So the subscriber can also resume in another life of the key. With Options.Log

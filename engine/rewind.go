@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Rewind asks for past events when a subscriber begins without an id: the newest so many of each key, those since a time,
 // or all that are kept. The zero value asks for none. Events of any kind count.
@@ -83,6 +86,9 @@ func (s *Subscriber) rewindInLog(r Rewind) {
 
 		// Ask for what the ring has lost of it.
 		m := Missing{Since: r.Since}
+		if r.Earliest {
+			m.Newest = math.MaxInt // of what the log has
+		}
 		wanted := next == kept.next
 		if !r.Earliest && r.Since.IsZero() {
 			m.Newest = r.Events - int(kept.tail+1-next)
@@ -106,8 +112,12 @@ func (s *Subscriber) dropMissing(i int) {
 	s.log.missing = list
 }
 
+// sendLastScan is how many of the newest events of a key are fetched to find its newest value. The others may be comments.
+const sendLastScan = 8
+
 // sendLastInLog sets the cursors of a new subscriber before the newest value of each key with SendLast. This is the newer
-// one of the key's own newest value and the newest broadcast.
+// one of the key's own newest value and the newest broadcast. If the rings have neither, but the key has lost events, its newest value is
+// missing.
 func (s *Subscriber) sendLastInLog() {
 	l := s.log
 	all := &l.all
@@ -121,7 +131,15 @@ func (s *Subscriber) sendLastInLog() {
 		if b := all.key.newestValue(all.key.tail()); b != nil && (ev == nil || Newer(b, ev, slot == 0)) {
 			c, ev, slot = all, b, 0
 		}
-		if ev == nil || ev.seq >= c.next {
+		if part := &l.parts[slot]; ev == nil {
+			kept := c.key.keptAfter(part, part.generation.first)
+			if kept.floor > part.generation.first && kept.before > part.generation.first && kept.next > kept.tail {
+				s.miss(i, part.generation.first, kept.before, Missing{Newest: sendLastScan})
+				l.missing[len(l.missing)-1].last = true
+			}
+			continue
+		}
+		if ev.seq >= c.next {
 			continue
 		}
 		c.next = ev.seq

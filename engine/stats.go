@@ -93,13 +93,19 @@ type Stats struct {
 	KeyBytes     int64 // of the names of the keys
 	HistoryBytes int64 // of the frames that are kept
 	RingBytes    int64 // of the slots of all rings, as of the last complete sweep
+	// Unwanted is the number of events of the log that were not kept, because their key had OnDemand and no subscribers.
+	Unwanted uint64
 }
 
-// Stats returns the current figures. It costs four loads.
+// Stats returns the current figures. It costs some loads.
 func (e *Engine) Stats() Stats {
 	// An event can be evicted before its publisher has counted it, see I6.
-	return Stats{
+	s := Stats{
 		Keys: e.keys.Load(), KeyBytes: e.keyBytes.Load(),
 		HistoryBytes: max(e.historyBytes.Load(), 0), RingBytes: slotBytes * e.ringSlots.Load(),
 	}
+	if e.log != nil {
+		s.Unwanted = e.log.unwanted.Load()
+	}
+	return s
 }

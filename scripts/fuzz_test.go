@@ -42,6 +42,10 @@ func TestFuzz(t *testing.T) {
 	if !strings.Contains(out, "--- fuzzed/a FuzzGood (100x)") {
 		t.Errorf("the other target did not run:\n%s", out)
 	}
+	out, failures, err = run(map[string]string{"a/a_test.go": good, "b/b_test.go": bad + "mistake"})
+	if err == nil || !strings.HasPrefix(failures, "FAILED fuzzed/b: build\n    ") || !strings.Contains(failures, "mistake") {
+		t.Errorf("a target that cannot be built: %v, %q\n%s", err, failures, out)
+	}
 	out, _, err = run(map[string]string{"a/a.go": "package a\n"})
 	if err == nil || !strings.Contains(out, "no fuzz target found") {
 		t.Errorf("no target: %v\n%s", err, out)

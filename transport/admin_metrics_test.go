@@ -221,7 +221,7 @@ func TestMetrics(t *testing.T) {
 		"connections_closed_total,age", "rejected_total,proxyProtocol", "rejected_total,unauthorized", "rejected_total,authorizeLater", "connections_closed_total,expired", "connections_closed_total,disconnected",
 		"rejected_total,maxPublishRate", "tls_handshakes_total,ok", "tls_handshakes_total,failed", "tls_handshakes_total,timeout",
 		"http2_errors_total,over_max_streams", "http2_errors_total,too_many_early_resets",
-		"connections_waiting", "older_bytes", "rejected_total,maxOlderBytes"} {
+		"log_unwanted_events_total", "connections_waiting", "older_bytes", "rejected_total,maxOlderBytes"} {
 		tested[series] = true
 	}
 	for series := range r.values() {

@@ -245,6 +245,35 @@ func TestFleetCloseIsAfterEvents(t *testing.T) {
 	})
 }
 
+// TestFleetCloseIsAfterOtherServersEvents: a close at a server that has not read yet what another one has published ends its
+// own streams after it, too.
+func TestFleetCloseIsAfterOtherServersEvents(t *testing.T) {
+	onFleets(t, fleetOptions{}, func(t *testing.T, f *fleet) {
+		publisher, asked := f.nodes[0], f.nodes[1]
+		for _, close := range []func() string{
+			func() string { return asked.call("POST", "/close?key=k", "").body },
+			func() string { return asked.call("POST", "/closeAll", "").body },
+			func() string { return fmt.Sprint(asked.batch(`{"op":"close","key":"k"}`)[0]["closed"]) },
+			func() string { return fmt.Sprint(asked.batch(`{"op":"closeAll"}`)[0]["closed"]) },
+		} {
+			near, far := asked.subscribe("connectKey=k&connectKey=other"), publisher.subscribe("connectKey=k")
+			asked.log.HoldReads(true)
+			publisher.publish("k", "one")
+			publisher.publish("k", "two")
+			answer := make(chan string, 1)
+			go func() { answer <- close() }()
+			far.WantData("one", "two")
+			far.ExpectEnd() // the close has been passed on
+			asked.log.HoldReads(false)
+			if a := <-answer; a != "2" && !strings.Contains(a, `"closed":2`) {
+				t.Errorf("the answer is %s", a)
+			}
+			near.WantData("one", "two")
+			near.ExpectEnd()
+		}
+	})
+}
+
 // TestFleetSilentNode: a node that does not answer is named, and the others' answers count.
 func TestFleetSilentNode(t *testing.T) {
 	f := startFleet(t, fleetOptions{nodes: 3, node: short})

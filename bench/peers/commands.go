@@ -43,14 +43,8 @@ func findPeers(ctx context.Context, env *catalog.Env, names string) ([]found, er
 // prepare finds the peers with the given names, and an Env with a temporary folder for what is built. The returned function
 // removes the folder.
 func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), error) {
-	bin, err := os.MkdirTemp("", "peers-")
+	env, remove, err := newEnvironment(ctx)
 	if err != nil {
-		return nil, nil, nil, err
-	}
-	remove := func() { _ = os.RemoveAll(bin) }
-	env, err := catalog.NewEnv(ctx, bin)
-	if err != nil {
-		remove()
 		return nil, nil, nil, err
 	}
 	all, err := findPeers(ctx, env, names)
@@ -59,6 +53,20 @@ func prepare(ctx context.Context, names string) (*catalog.Env, []found, func(), 
 		return nil, nil, nil, err
 	}
 	return env, all, remove, nil
+}
+
+// newEnvironment makes the folder of the programs that are built. remove deletes it.
+func newEnvironment(ctx context.Context) (env *catalog.Env, remove func(), err error) {
+	bin, err := os.MkdirTemp("", "peers-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove = func() { _ = os.RemoveAll(bin) }
+	if env, err = catalog.NewEnv(ctx, bin); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return env, remove, nil
 }
 
 // peerFlags reads the arguments of a command that has only the flag -peers.

@@ -63,10 +63,10 @@ func parseCompare(args []string, out io.Writer) (*compareFlags, error) {
 	return f, f.options.Check()
 }
 
-// command is the command that measures the same again. The folder of the results does not matter to it.
-func (f *compareFlags) command() string {
-	words := []string{"go run . run"}
-	f.set.Visit(func(each *flag.Flag) {
+// commandOf is the command that measures the same again. The folder of the results does not matter to it.
+func commandOf(name string, set *flag.FlagSet) string {
+	words := []string{"go run . " + name}
+	set.Visit(func(each *flag.Flag) {
 		switch {
 		case each.Name == "out":
 		case each.Name == "continue" || each.Name == "tls":
@@ -92,7 +92,7 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer remove()
 	doc := &report.Document{
-		Started: time.Now().UTC().Format(time.RFC3339), TLS: f.tls, Commands: []string{f.command()},
+		Started: time.Now().UTC().Format(time.RFC3339), TLS: f.tls, Commands: []string{commandOf("run", f.set)},
 	}
 	var peers []catalog.Peer
 	for _, p := range all {
@@ -140,6 +140,7 @@ func rewrite(args []string, out io.Writer) error {
 	dir := flags.String("out", "results", "folder for the table and the plots")
 	docs := flags.String("docs", "", "write the page benchmarks.md and the folder benchmarks into this folder of documentation instead of -out")
 	secure := flags.String("tls", "", "with -docs: file that \"run -tls\" has written; if empty, benchmarks/tls.json of -docs, if it exists")
+	fleetFile := flags.String("fleet", "", "with -docs: file that \"fleet\" has written; if empty, benchmarks/fleet.json of -docs, if it exists")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -148,11 +149,15 @@ func rewrite(args []string, out io.Writer) error {
 		return err
 	}
 	if *docs != "" {
-		second, err := readTLS(*secure, *docs)
-		if err == nil {
-			err = doc.WriteDocs(*docs, second)
-		}
+		second, err := readDocs(report.Read, *secure, *docs, "tls.json")
 		if err != nil {
+			return err
+		}
+		fleets, err := readDocs(report.ReadFleets, *fleetFile, *docs, "fleet.json")
+		if err != nil {
+			return err
+		}
+		if err := doc.WriteDocs(*docs, second, fleets); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(out, "written: %s/benchmarks.md\n", *docs)
@@ -165,12 +170,13 @@ func rewrite(args []string, out io.Writer) error {
 	return err
 }
 
-// readTLS reads the comparison with TLS for the documentation. It returns nil if there is none.
-func readTLS(file, docs string) (*report.Document, error) {
+// readDocs reads one of the other comparisons for the documentation: the file, or if it is empty, that in the folder benchmarks of the
+// documentation. It returns nil if there is none.
+func readDocs[T any](read func(string) (*T, error), file, docs, name string) (*T, error) {
 	if file != "" {
-		return report.Read(file)
+		return read(file)
 	}
-	doc, err := report.Read(filepath.Join(docs, "benchmarks", "tls.json"))
+	doc, err := read(filepath.Join(docs, "benchmarks", name))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

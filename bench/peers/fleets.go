@@ -2,77 +2,131 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"fanfare/bench/peers/catalog"
 	"fanfare/bench/peers/fleet"
+	"fanfare/bench/peers/matrix"
+	"fanfare/bench/peers/report"
 )
 
-// compareFleets measures each fleet with one publish at a time and with 64, with few subscribers and with many.
+// fleetFlags are the flags of "fleet".
+type fleetFlags struct {
+	peers, out          string
+	subscribers, rounds int
+	scale               float64
+	set                 *flag.FlagSet
+}
+
+func parseFleet(args []string, out io.Writer) (*fleetFlags, error) {
+	f := &fleetFlags{set: flag.NewFlagSet("fleet", flag.ContinueOnError)}
+	f.set.SetOutput(out)
+	f.set.StringVar(&f.peers, "peers", "", "names of fleets, separated by commas; if empty, all that are installed")
+	f.set.IntVar(&f.subscribers, "subscribers", 200, "subscribers of each node, where there are many")
+	f.set.Float64Var(&f.scale, "scale", 1, "factor for the numbers of events and keys; 0.05 is a quick try")
+	f.set.IntVar(&f.rounds, "rounds", 3, "number of rounds; each starts and measures every fleet once. The medians are shown")
+	f.set.StringVar(&f.out, "out", "results", "folder for fleet.json and fleet.md")
+	if err := f.set.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.set.NArg() > 0 {
+		return nil, fmt.Errorf("fleet: unexpected arguments %q: it has only flags, see fleet -h", f.set.Args())
+	}
+	if f.subscribers < 1 || f.rounds < 1 || f.scale <= 0 || f.scale > 100 {
+		return nil, fmt.Errorf("fleet: -subscribers %d, -rounds %d, -scale %v: give at least 1, at least 1, and a number above 0, at most 100",
+			f.subscribers, f.rounds, f.scale)
+	}
+	return f, nil
+}
+
+// compareFleets measures fleets, all of them in each round.
 func compareFleets(ctx context.Context, args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	flags.SetOutput(out)
-	var (
-		names       = flags.String("peers", "", "names of fleets, separated by commas; empty: all")
-		subscribers = flags.Int("subscribers", 200, "subscribers of each node, where there are many")
-		events      = flags.Int("events", 3000, "events of each measurement")
-		rounds      = flags.Int("rounds", 1, "how often each fleet is started and measured; the medians are shown")
-		folder      = flags.String("out", "results", "folder of fleet.json and fleet.md")
-	)
-	if err := flags.Parse(args); err != nil {
-		return err
+	f, err := parseFleet(args, out)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
 	}
-	if flags.NArg() > 0 || *subscribers < 2 || *events < 1 || *rounds < 1 {
-		return fmt.Errorf("fleet: unexpected arguments %q, or a number that is too small (subscribers 2, events 1, rounds 1)", flags.Args())
-	}
-	chosen, err := chooseFleets(*names)
 	if err != nil {
 		return err
 	}
-	bin, err := os.MkdirTemp("", "peers-")
+	chosen, err := chooseFleets(f.peers)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(bin)
-	env, err := catalog.NewEnv(ctx, bin)
+	env, remove, err := newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	sizes := []fleet.Size{{Subscribers: 1, Events: *events, InFlight: 1}, {Subscribers: 1, Events: *events, InFlight: 64}, {Subscribers: *subscribers, Events: *events, InFlight: 1}}
+	defer remove()
+	doc := &report.Fleets{
+		Started: time.Now().UTC().Format(time.RFC3339), Command: commandOf("fleet", f.set), Machine: fleet.Machine(), Load: matrix.Load(),
+		Nodes: fleet.Nodes, Rounds: f.rounds, EventSize: fleet.EventSize, Scenarios: fleet.Scenarios(f.subscribers, f.scale),
+	}
+	if chosen, err = installedFleets(ctx, env, chosen, doc, out); err != nil {
+		return err
+	}
 	var failed error
-	measured := map[string][][]fleet.Result{} // of each fleet, of each round, of each size
-	for range *rounds {
-		for _, f := range chosen {
-			results, err := fleet.Measure(ctx, env, f, sizes)
-			if missing := new(catalog.Missing); errors.As(err, &missing) {
-				fmt.Fprintf(out, "%s: %v\n", f.Name, missing)
-				continue
+	for round := 1; round <= f.rounds; round++ {
+		for i := range chosen { // each round begins with another fleet: a change on the machine affects all of them
+			x := &chosen[(i+round-1)%len(chosen)]
+			begin := time.Now()
+			runs, err := fleet.Measure(ctx, env, x, doc.Scenarios)
+			if err != nil && len(runs) == 0 {
+				doc.Runs = append(doc.Runs, report.FleetRun{Fleet: x.Name, Scenario: "start", Round: round, Error: err.Error()})
+			}
+			for _, r := range runs {
+				r.Round = round
+				if doc.Runs = append(doc.Runs, r); r.Error != "" {
+					err = errors.Join(err, fmt.Errorf("%s, %s: %s", r.Fleet, r.Scenario, r.Error))
+				}
 			}
 			if err != nil {
-				failed = errors.Join(failed, err)
-				continue
+				failed = errors.Join(failed, fmt.Errorf("round %d: %w", round, err))
 			}
-			measured[f.Name] = append(measured[f.Name], results)
+			fmt.Fprintf(out, "round %d of %d: %s, %.0f s%s\n", round, f.rounds, x.Name, time.Since(begin).Seconds(), outcome(err))
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		if err := doc.Write(f.out); err != nil { // the rounds so far
+			return err
 		}
 	}
-	text := fleetTable(chosen, measured, sizes)
-	encoded, err := json.MarshalIndent(measured, "", " ")
-	if err := errors.Join(err, os.MkdirAll(*folder, 0o755), os.WriteFile(filepath.Join(*folder, "fleet.json"), encoded, 0o644),
-		os.WriteFile(filepath.Join(*folder, "fleet.md"), []byte(text), 0o644)); err != nil {
-		return err
+	fmt.Fprintf(out, "written: %s/fleet.json and fleet.md\n\n%s", f.out, doc.Markdown())
+	return failed
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return ""
 	}
-	_, err = io.WriteString(out, text)
-	return errors.Join(failed, err)
+	return ": " + err.Error()
+}
+
+// installedFleets returns those fleets that can be started, and notes them, and those that cannot, in the document.
+func installedFleets(ctx context.Context, env *catalog.Env, chosen []fleet.Fleet, doc *report.Fleets, out io.Writer) (installed []fleet.Fleet, err error) {
+	for _, x := range chosen {
+		version, err := x.Versions(ctx, env)
+		if missing := new(catalog.Missing); errors.As(err, &missing) {
+			doc.Absent = append(doc.Absent, report.Absent{Name: x.Name, Why: missing.Error()})
+			fmt.Fprintf(out, "%s is left out: %v\n", x.Name, missing)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", x.Name, err)
+		}
+		installed = append(installed, x)
+		doc.Fleets = append(doc.Fleets, report.Fleet{Peer: report.Peer{Name: x.Name, Version: version, Settings: x.Settings}, Answer: x.Answer})
+	}
+	if len(installed) == 0 {
+		return nil, errors.New("none of these fleets can be started")
+	}
+	return installed, nil
 }
 
 func chooseFleets(names string) (chosen []fleet.Fleet, err error) {
@@ -81,54 +135,18 @@ func chooseFleets(names string) (chosen []fleet.Fleet, err error) {
 		return all, nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(all, func(f fleet.Fleet) bool { return f.Name == name })
+		i := slices.IndexFunc(all, func(f fleet.Fleet) bool { return f.Name == strings.TrimSpace(name) })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no fleet %q", name)
+			var known []string
+			for _, f := range all {
+				known = append(known, f.Name)
+			}
+			return nil, fmt.Errorf("-peers: %q is unknown: give names of %s", name, strings.Join(known, ", "))
+		}
+		if slices.ContainsFunc(chosen, func(f fleet.Fleet) bool { return f.Name == all[i].Name }) {
+			return nil, fmt.Errorf("-peers: %q is there twice", all[i].Name)
 		}
 		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
-}
-
-// fleetTable makes the table. The cost of a delivery is that of the additional subscribers.
-func fleetTable(fleets []fleet.Fleet, measured map[string][][]fleet.Result, sizes []fleet.Size) string {
-	few, flight, many := 0, 1, 2
-	var b strings.Builder
-	fmt.Fprintf(&b, "Three nodes and a broker on %d cores, which the clients share. Events of 60 bytes, %d of them; %d or %d subscribers of one key on each node.\n\n",
-		runtime.NumCPU(), sizes[few].Events, sizes[few].Subscribers, sizes[many].Subscribers)
-	b.WriteString("| fleet | 200 means | ack p50, p99 | ack, 64 in flight | events/s, 64 in flight | publish to delivery p50, p99 | CPU per event: nodes, broker | CPU per delivery | lost, twice, wrong order |\n|---|---|---|---|---|---|---|---|---|\n")
-	for _, f := range fleets {
-		rounds := measured[f.Name]
-		if len(rounds) == 0 {
-			continue
-		}
-		of := func(size int, value func(fleet.Result) time.Duration) time.Duration {
-			var all []time.Duration
-			for _, r := range rounds {
-				all = append(all, value(r[size]))
-			}
-			slices.Sort(all)
-			return all[len(all)/2].Round(time.Microsecond)
-		}
-		faults := [3]int{}
-		for _, r := range rounds {
-			for _, x := range r {
-				faults[0], faults[1], faults[2] = faults[0]+x.Lost, faults[1]+x.Again, faults[2]+x.Wrong
-			}
-		}
-		more := time.Duration(fleet.Nodes * (sizes[many].Subscribers - sizes[few].Subscribers))
-		delivery := func(r fleet.Result) time.Duration { return r.NodesCPU }
-		fmt.Fprintf(&b, "| %s | %s | %s, %s | %s, %s | %.0f | %s, %s | %s, %s | %s | %d, %d, %d |\n", f.Name, f.Stored,
-			of(few, func(r fleet.Result) time.Duration { return r.AckP50 }), of(few, func(r fleet.Result) time.Duration { return r.AckP99 }),
-			of(flight, func(r fleet.Result) time.Duration { return r.AckP50 }), of(flight, func(r fleet.Result) time.Duration { return r.AckP99 }),
-			rounds[len(rounds)/2][flight].Rate,
-			of(few, func(r fleet.Result) time.Duration { return r.DeliverP50 }), of(few, func(r fleet.Result) time.Duration { return r.DeliverP99 }),
-			of(few, func(r fleet.Result) time.Duration { return r.NodesCPU }), of(few, func(r fleet.Result) time.Duration { return r.BrokerCPU }),
-			((of(many, delivery) - of(few, delivery)) / more).Round(100*time.Nanosecond), faults[0], faults[1], faults[2])
-	}
-	b.WriteString("\n")
-	for _, f := range fleets {
-		fmt.Fprintf(&b, "- %s: %s\n", f.Name, f.Settings)
-	}
-	return b.String()
 }

@@ -22,6 +22,9 @@ import (
 // TestMain runs the test binary as a program that is killed under load, if these variables say so.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("EMBEDDED_DIR"); dir != "" {
+		if os.Getenv("EMBEDDED_BURST") != "" {
+			burst(dir)
+		}
 		appendWithoutEnd(dir, os.Getenv("EMBEDDED_FSYNC"))
 	}
 	os.Exit(m.Run())

@@ -49,8 +49,29 @@ func isCode(err error, code int) bool {
 	return errors.As(err, &api) && api.ErrCode == code
 }
 
-// request asks JetStream's API and decodes the answer. in is nil or what becomes the body.
-func (l *Log) request(ctx context.Context, subject string, in, out any) error {
+// api returns the subject of a call of JetStream's API: $JS.API.CALL, or $JS.DOMAIN.API.CALL for the JetStream of another domain.
+func (l *Log) api(call string) string {
+	if l.o.Domain == "" {
+		return "$JS.API." + call
+	}
+	return "$JS." + l.o.Domain + ".API." + call
+}
+
+// errNobody says that no JetStream answers: there is none, or none that can be reached now.
+var errNobody = errors.New("no JetStream answers")
+
+// nobody says what to do about it.
+func (l *Log) nobody(call string) error {
+	if l.o.Domain == "" {
+		return fmt.Errorf("%w %s: enable JetStream on the server, and for this account; "+
+			"if the server is a leaf node, set natsDomain to the domain of the JetStream that it leads to", errNobody, call)
+	}
+	return fmt.Errorf("%w %s in the domain %q (natsDomain): check the name; the server must be of that domain, "+
+		"or have a connection to it as a leaf node", errNobody, call, l.o.Domain)
+}
+
+// request calls JetStream's API and decodes the answer. in is nil or what becomes the body.
+func (l *Log) request(ctx context.Context, call string, in, out any) error {
 	var body []byte
 	if in != nil {
 		var err error
@@ -60,18 +81,18 @@ func (l *Log) request(ctx context.Context, subject string, in, out any) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	msg, err := l.nc.RequestWithContext(ctx, "$JS.API."+subject, body)
+	msg, err := l.nc.RequestWithContext(ctx, l.api(call), body)
 	switch {
 	case errors.Is(err, natsgo.ErrNoResponders):
-		return fmt.Errorf("no JetStream answers %s: enable JetStream on the server, and for this account: %w", subject, err)
+		return l.nobody(call)
 	case err != nil:
-		return fmt.Errorf("%s: %w", subject, err)
+		return fmt.Errorf("%s: %w", call, err)
 	}
 	var failed struct {
 		Error *apiError `json:"error"`
 	}
 	if err := json.Unmarshal(msg.Data, &failed); err != nil {
-		return fmt.Errorf("%s: %w", subject, err)
+		return fmt.Errorf("%s: %w", call, err)
 	}
 	if failed.Error != nil {
 		return failed.Error

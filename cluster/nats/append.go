@@ -61,6 +61,7 @@ type answer struct {
 type ack struct {
 	Seq       uint64    `json:"seq"`
 	Duplicate bool      `json:"duplicate"`
+	Domain    string    `json:"domain"`
 	Error     *apiError `json:"error"`
 }
 
@@ -138,6 +139,9 @@ func (l *Log) acknowledged(msg *natsgo.Msg) {
 			a.err, a.retry = appendError(a.ack.Error)
 		case a.ack.Seq == 0:
 			a.err = fmt.Errorf("the acknowledgment %.100q has no sequence", msg.Data)
+		case a.ack.Domain != *l.domain.Load():
+			l.reportOther(a.ack.Domain)
+			return // the acknowledgment of the log's own stream is still to come
 		}
 	case "503", "429": // nobody leads the stream, or it has too much to do: the message was not stored
 		a.err, a.retry = fmt.Errorf("NATS: status %s", status), true
@@ -200,8 +204,12 @@ func (l *Log) address(o *outgoing, m *cluster.Message) {
 	case cluster.OpEpoch:
 		p = m.Partition
 		msg.Subject, msg.Data = l.subjects.partition(p)+epochToken, nil
+		msg.Header[createdHeader] = []string{*l.created[p].Load()}
 		if m.After > 0 {
 			msg.Header[expectHeader] = []string{strconv.FormatUint(m.After-1, 10)}
+		}
+		if m.AfterEpoch > 0 {
+			msg.Header[expectEpochHeader] = []string{strconv.FormatUint(m.AfterEpoch, 10)}
 		}
 	default:
 		var hashed bool

@@ -15,7 +15,8 @@
 //	nats pub ff.0.news hello
 //
 // In a subject, printable ASCII of a key stands for itself, except . * > = and every other byte, which are =XX; the empty key is
-// "=". A key whose token would exceed 3,000 bytes is "=~" and the base64url of its SHA-256, and the message has it in the header
+// "=". The entry of an epoch has the stream's creation time in the header Fanfare-Created: a restored stream has another one, and needs
+// a new epoch. A key whose token would exceed 3,000 bytes is "=~" and the base64url of its SHA-256, and the message has it in the header
 // Fanfare-Key. Events of all keys are in ff.0.=all, the beginnings of epochs in ff.<partition>.=epoch.
 //
 // # Which promises come from where
@@ -39,7 +40,7 @@
 //	subscribe: ff.bus.>, _INBOX.>
 //
 // NATS has no wildcards within a token: write each stream's name instead of fanfare*, which is more than one only with several
-// partitions.
+// partitions. With a domain, write $JS.DOMAIN.API instead of $JS.API.
 //
 // # Figures
 //

@@ -14,10 +14,14 @@ import (
 
 // Headers of a message. The payload is the frame.
 const (
-	frameHeader  = "Fanfare"     // see cluster.AppendHeader
-	keyHeader    = "Fanfare-Key" // the escaped key, if the subject has a hash
-	idHeader     = "Nats-Msg-Id" // cluster.Message.ID
-	expectHeader = "Nats-Expected-Last-Sequence"
+	frameHeader       = "Fanfare"     // see cluster.AppendHeader
+	keyHeader         = "Fanfare-Key" // the escaped key, if the subject has a hash
+	idHeader          = "Nats-Msg-Id" // cluster.Message.ID
+	expectHeader      = "Nats-Expected-Last-Sequence"
+	expectEpochHeader = "Nats-Expected-Last-Subject-Sequence" // of the subject of epochs
+	// createdHeader is when the stream was created, in the entry of an epoch. A stream that was restored from a backup has the entry and
+	// another time.
+	createdHeader = "Fanfare-Created"
 )
 
 var errSubject = errors.New("the subject is not one of a key: other programs publish to " +
@@ -55,18 +59,18 @@ func invalid(e *cluster.Entry, err error) {
 	e.Op, e.Key, e.Frame, e.Epoch, e.Err = cluster.OpInvalid, "", engine.Frame{}, 0, err
 }
 
-// decodeStored sets e from a message that the leader has returned.
-func (l *Log) decodeStored(p int, m *storedMessage, e *cluster.Entry) {
+// decodeStored sets e from a message that the leader has returned, and returns its header.
+func (l *Log) decodeStored(p int, m *storedMessage, e *cluster.Entry) (header natsgo.Header) {
 	*e = cluster.Entry{Partition: p, Seq: m.Seq, At: m.Time.UnixNano()}
-	var header natsgo.Header
 	if len(m.Header) > 0 {
 		var err error
 		if header, err = natsgo.DecodeHeadersMsg(m.Header); err != nil {
 			invalid(e, fmt.Errorf("%.200q: %w", m.Subject, err))
-			return
+			return nil
 		}
 	}
 	l.decode(m.Subject, header, m.Data, e)
+	return header
 }
 
 func first(header natsgo.Header, name string) string {

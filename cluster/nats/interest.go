@@ -1,8 +1,8 @@
 package nats
 
-// Interest by key: a design that is not built
+// Interest by key at the broker: a design that is not built
 //
-// Every node reads the whole log. An event costs the servers 4 us for each node, and each node 5 us, whether it has subscribers
+// Every node reads the whole log, with interest: keys, too, by which it only keeps less (engine.KeyOptions.OnDemand). An event costs the servers 4 us for each node, and each node 5 us, whether it has subscribers
 // for the key or not. For keys of one user each, most nodes have none. The alternative is that a node subscribes to the keys that
 // its clients want. Measured with nats-server 2.15.2 on two busy cores: the servers spend 11 us once to publish a stored event
 // again (RePublish), and 22 to 34 us to find its subscriptions among 100,000. A node spends 15 to 30 us for each event that it

@@ -52,6 +52,7 @@ type Log struct {
 
 	maxBytes atomic.Int64 // see MaxBytes
 	created  []atomic.Pointer[string]
+	domain   atomic.Pointer[string] // of the JetStream that has the streams, as its newest STREAM.INFO says
 
 	inbox   string // begins the subjects of acknowledgments
 	flights flights
@@ -87,6 +88,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		budget: semaphore.NewWeighted(maxInFlight), link: make(chan struct{}), up: make(chan struct{}), closed: make(chan struct{}),
 	}
 	l.flights.init()
+	l.domain.Store(new(string))
 	if o.Credentials != "" { // otherwise the client's error would seem to be one of the address
 		if _, err := os.ReadFile(o.Credentials); err != nil {
 			return nil, fmt.Errorf("natsCredentials: cannot be read: %w: name a credentials file that this user may read", err)
@@ -270,6 +272,11 @@ func (l *Log) state() (link, up <-chan struct{}) {
 
 // Partitions is the number of streams.
 func (l *Log) Partitions() int { return l.o.Partitions }
+
+// Retention returns the limits of each stream.
+func (l *Log) Retention() cluster.Retention {
+	return cluster.Retention{Age: l.o.MaxAge, Bytes: l.o.MaxBytes}
+}
 
 // Connected reports whether a server can be reached now.
 func (l *Log) Connected() bool { return l.nc.IsConnected() }

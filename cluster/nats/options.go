@@ -24,6 +24,9 @@ type Options struct {
 	Name   string
 	Logger *slog.Logger
 
+	// Domain is the domain of the JetStream that has the streams (natsDomain). "": the one of the server, or of its account. The
+	// server may be a leaf node that leads to another domain.
+	Domain string
 	// Stream is the name of the stream, and the beginning of its subjects unless it is the default, "fanfare", which has
 	// subjects that begin with "ff" (natsStream). With several partitions it is followed by a hyphen and a number.
 	Stream string
@@ -44,7 +47,8 @@ type Options struct {
 	// Disk tells what is on disk if the server is in this process, see the package embedded. nil: the server alone knows.
 	Disk Disk
 
-	dial []natsgo.Option // more options of the connection
+	dial       []natsgo.Option // more options of the connection
+	domainWait time.Duration   // how long Open waits for the domain to answer
 }
 
 // Disk is what a server in this process knows of its disk.
@@ -77,6 +81,8 @@ const (
 	defaultPrefix          = "ff"
 	defaultDuplicateWindow = 30 * time.Second
 	maxPartitions          = 1024
+	// defaultDomainWait is longer than a leaf node needs to connect again after a restart of its hub.
+	defaultDomainWait = 15 * time.Second
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -92,8 +98,14 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Stream == "" {
 		o.Stream = defaultStream
 	}
-	if err := checkStreamName(o.Stream); err != nil {
+	if err := checkName("natsStream", o.Stream); err != nil {
 		return o, err
+	}
+	if err := checkName("natsDomain", o.Domain); err != nil {
+		return o, err
+	}
+	if o.domainWait == 0 {
+		o.domainWait = defaultDomainWait
 	}
 	if o.Partitions == 0 {
 		o.Partitions = 1
@@ -118,11 +130,11 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// checkStreamName refuses what is not a name for a stream and a token of a subject.
-func checkStreamName(name string) error {
+// checkName refuses what is not a name of JetStream and a token of a subject.
+func checkName(setting, name string) error {
 	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	if strings.Trim(name, allowed) != "" || len(name) > 128 {
-		return fmt.Errorf("natsStream: %.140q is not a valid name: use up to 128 letters, digits, hyphens and underscores", name)
+		return fmt.Errorf("%s: %.140q is not a valid name: use up to 128 letters, digits, hyphens and underscores", setting, name)
 	}
 	return nil
 }

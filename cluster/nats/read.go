@@ -115,7 +115,7 @@ func (r *reader) check(info *streamInfo) error {
 
 // remove deletes the consumer. If that fails, the server does so after some time.
 func (r *reader) remove() {
-	_ = r.l.nc.Publish("$JS.API.CONSUMER.DELETE."+r.l.o.StreamName(r.partition)+"."+r.consumer, nil)
+	_ = r.l.nc.Publish(r.l.api("CONSUMER.DELETE."+r.l.o.StreamName(r.partition)+"."+r.consumer), nil)
 }
 
 func (r *reader) run(ctx context.Context) error {
@@ -163,7 +163,7 @@ func (r *reader) pull() error {
 	size := max(pullBytes, 2*r.l.nc.MaxPayload())
 	request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`, pullBatch, size, pullExpires, heartbeat)
 	r.onWay += pullBatch
-	return r.l.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+r.l.o.StreamName(r.partition)+"."+r.consumer, r.inbox, []byte(request))
+	return r.l.nc.PublishRequest(r.l.api("CONSUMER.MSG.NEXT."+r.l.o.StreamName(r.partition)+"."+r.consumer), r.inbox, []byte(request))
 }
 
 func (r *reader) receive(ctx context.Context, msg *natsgo.Msg) error {

@@ -23,6 +23,7 @@ const prepareRetry = 200 * time.Millisecond
 type streamInfo struct {
 	Config  jetstream.StreamConfig `json:"config"`
 	Created time.Time              `json:"created"`
+	Domain  string                 `json:"domain"`
 	State   struct {
 		Messages uint64 `json:"messages"`
 		First    uint64 `json:"first_seq"`
@@ -37,6 +38,9 @@ type streamInfo struct {
 func (l *Log) info(ctx context.Context, partition int) (*streamInfo, error) {
 	var info streamInfo
 	err := l.request(ctx, "STREAM.INFO."+l.o.StreamName(partition), nil, &info)
+	if err == nil {
+		l.domain.Store(&info.Domain)
+	}
 	return &info, err
 }
 
@@ -45,7 +49,8 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 	last := make([]uint64, l.o.Partitions)
 	for p := range l.o.Partitions {
 		info, err := l.ensureStream(ctx, p)
-		for temporary(err) && ctx.Err() == nil { // a cluster that has just started has no leader yet
+		// A cluster that has just started has no leader yet, and a leaf node may not be connected yet.
+		for began := time.Now(); (temporary(err) || l.unreachable(err, began)) && ctx.Err() == nil; {
 			l.limiter.Log(l.log, slog.LevelWarn, "prepare", "JetStream is not ready: trying again", "stream", l.o.StreamName(p), "err", err)
 			select {
 			case <-ctx.Done():
@@ -71,7 +76,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 // temporary reports whether the cluster may answer otherwise soon.
 func temporary(err error) bool {
 	return isCode(err, codeUnavailable) || isCode(err, codeNotLeader) || isCode(err, codeNoPeers) || isCode(err, codeInsufficient) ||
-		isCode(err, codeStreamOffline) || errors.Is(err, context.DeadlineExceeded)
+		isCode(err, codeStreamOffline) || errors.Is(err, errNewStream) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (l *Log) ensureStream(ctx context.Context, p int) (*streamInfo, error) {
@@ -85,7 +90,13 @@ func (l *Log) ensureStream(ctx context.Context, p int) (*streamInfo, error) {
 	return l.adjustStream(ctx, p, have)
 }
 
+// errNewStream says that the stream was created, and that the server which was asked does not know it yet.
+var errNewStream = errors.New("NATS: not all servers of the cluster know the new stream yet")
+
 func (l *Log) createStream(ctx context.Context, p int) (*streamInfo, error) {
+	if err := l.checkElsewhere(ctx, p); err != nil {
+		return nil, err
+	}
 	config := jetstream.StreamConfig{
 		Name:        l.o.StreamName(p),
 		Description: "events of Fanfare",
@@ -109,10 +120,15 @@ func (l *Log) createStream(ctx context.Context, p int) (*streamInfo, error) {
 		return nil, fmt.Errorf("the server has not enough storage for retentionBytes, %d bytes for each partition: lower it, or raise the "+
 			"server's max_file_store: %w", l.o.MaxBytes, err)
 	}
-	if err == nil {
-		l.log.Info("created the stream", "stream", config.Name, "subjects", config.Subjects[0], "replicas", config.Replicas)
+	if err != nil {
+		return nil, err
 	}
-	return &info, err
+	l.log.Info("created the stream", "stream", config.Name, "subjects", config.Subjects[0], "replicas", config.Replicas)
+	have, err := l.info(ctx, p) // which also has the domain
+	if isCode(err, codeStreamNotFound) {
+		return nil, errNewStream
+	}
+	return have, err
 }
 
 // set changes the settings that belong to Fanfare.
@@ -226,14 +242,19 @@ func (l *Log) State(ctx context.Context, p int) (cluster.State, error) {
 	if err != nil {
 		return cluster.State{}, err
 	}
+	s.Unsynced = l.o.Disk != nil && l.o.Disk.Unsynced(p)
 	if ok {
 		var e cluster.Entry
-		l.decodeStored(p, m, &e)
+		header := l.decodeStored(p, m, &e)
 		if e.Op == cluster.OpEpoch { // otherwise somebody else has published there: the node begins an epoch
-			s.Epoch, s.EpochSeq, s.Last = e.Epoch, e.EpochSeq, max(s.Last, e.Seq)
+			s.Epoch, s.EpochSeq, s.EpochEntry, s.Last = e.Epoch, e.EpochSeq, e.Seq, max(s.Last, e.Seq)
+			if created := first(header, createdHeader); created != s.Created {
+				l.limiter.Log(l.log, slog.LevelWarn, "restored", "the stream was restored from a backup", "stream", l.o.StreamName(p),
+					"created", s.Created, "epochOf", created)
+				s.Unsynced = true
+			}
 		}
 	}
-	s.Unsynced = l.o.Disk != nil && l.o.Disk.Unsynced(p)
 	l.remember(p, info)
 	return s, nil
 }

@@ -27,7 +27,11 @@ type bus struct {
 	started   atomic.Bool
 }
 
-type outgoing struct{ channel, data string }
+// outgoing is a message, or a mark: sent is closed when everything before it has been sent.
+type outgoing struct {
+	channel, data string
+	sent          chan struct{}
+}
 
 // Messages that wait to be sent, and messages that go with one write.
 const (
@@ -49,7 +53,7 @@ func newBus(l *Log) *bus {
 }
 
 func (b *bus) Send(to string, data []byte) error {
-	m := outgoing{b.channel, string(data)}
+	m := outgoing{channel: b.channel, data: string(data)}
 	if to != "" {
 		m.channel = b.own(to)
 	}
@@ -83,6 +87,27 @@ func (b *bus) Receive(name string, handle func(data []byte)) error {
 		}
 	})
 	return nil
+}
+
+// flushTimeout is how long Close waits until what was sent last, such as a node's farewell, has reached Redis.
+const flushTimeout = time.Second
+
+// flush waits until everything before has been sent, for up to flushTimeout.
+func (b *bus) flush() {
+	if !b.connected.Load() {
+		return
+	}
+	mark := outgoing{sent: make(chan struct{})}
+	timeout := time.After(flushTimeout)
+	select {
+	case b.outbox <- mark:
+	case <-timeout:
+		return
+	}
+	select {
+	case <-mark.sent:
+	case <-timeout:
+	}
 }
 
 func (b *bus) own(name string) string { return b.channel + ":" + name }
@@ -131,8 +156,13 @@ func (b *bus) session(name string, handle func(data []byte)) (err error) {
 // publish sends a message, and those that wait with it.
 func (b *bus) publish(k *link, m outgoing) error {
 	commands := make(rueidis.Commands, 0, sendBatch)
+	var marks []chan struct{}
 	for {
-		commands = append(commands, k.B().Publish().Channel(m.channel).Message(m.data).Build())
+		if m.sent != nil {
+			marks = append(marks, m.sent)
+		} else {
+			commands = append(commands, k.B().Publish().Channel(m.channel).Message(m.data).Build())
+		}
 		if len(commands) < sendBatch {
 			select {
 			case m = <-b.outbox:
@@ -142,12 +172,17 @@ func (b *bus) publish(k *link, m outgoing) error {
 		}
 		break
 	}
-	ctx, cancel := context.WithTimeout(b.l.ctx, b.l.o.Timeout)
-	defer cancel()
-	for _, r := range k.DoMulti(ctx, commands...) {
-		if err := r.Error(); err != nil {
-			return err
+	if len(commands) > 0 {
+		ctx, cancel := context.WithTimeout(b.l.ctx, b.l.o.Timeout)
+		defer cancel()
+		for _, r := range k.DoMulti(ctx, commands...) {
+			if err := r.Error(); err != nil {
+				return err
+			}
 		}
+	}
+	for _, mark := range marks {
+		close(mark)
 	}
 	return nil
 }

@@ -94,6 +94,23 @@ func TestBus(t *testing.T) {
 	})
 }
 
+// What was sent before Close arrives: the others must hear a node's good-bye.
+func TestBusSendsBeforeClose(t *testing.T) {
+	s := startServer(t)
+	in := receive(t, startLog(t, Options{URL: s.URL()}), "a")
+	var want []string
+	for i := range 20 {
+		l := startLog(t, Options{URL: s.URL()})
+		receive(t, l, fmt.Sprint("leaves", i))
+		want = append(want, strconv.Itoa(i))
+		if err := l.Bus().Send("a", []byte(want[i])); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+	}
+	in.await(t, want...)
+}
+
 // Logs with other names or databases have nothing in common.
 func TestNamesSeparate(t *testing.T) {
 	s := startServer(t)

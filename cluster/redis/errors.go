@@ -16,16 +16,22 @@ var errEpoch = errors.New("redis was restarted or another server was promoted, a
 // errMoved ends a Read of a log that is not the one that its caller knows.
 var errMoved = errors.New("redis: the log has gone back or has a new epoch: read its state")
 
-// partitionsError is the answer to a node that is set to another number of partitions than the log has.
+// ErrPartitions says that the log has another number of partitions than this node is set to. Another attempt fails like this one.
+var ErrPartitions = errors.New("another number of partitions")
+
+// partitionsError is an ErrPartitions with the numbers.
 type partitionsError struct {
+	log   string
 	has   string
 	wants int
 }
 
 func (e *partitionsError) Error() string {
-	return fmt.Sprintf("redis: the log has %s partitions, and this node is set to %d: the number cannot change; use that number, or another name for the log",
-		e.has, e.wants)
+	return fmt.Sprintf("redisPartitions: it is %d, and the log %q in Redis has %s: the number cannot change; set redisPartitions to %s, "+
+		"as on the other nodes, or choose another redisPrefix", e.wants, e.log, e.has, e.has)
 }
+
+func (e *partitionsError) Is(target error) bool { return target == ErrPartitions }
 
 // stays reports whether a connection is still good after err. Redis answers with an error then, and the reason is not that
 // this is the wrong server.
@@ -33,8 +39,7 @@ func stays(err error) bool {
 	if err == nil || rueidis.IsRedisNil(err) {
 		return true
 	}
-	var partitions *partitionsError
-	if errors.As(err, &partitions) {
+	if errors.Is(err, ErrPartitions) {
 		return true
 	}
 	re, ok := rueidis.IsRedisErr(err)

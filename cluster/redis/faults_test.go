@@ -527,7 +527,8 @@ func TestPartitionsCannotChange(t *testing.T) {
 	s := startServer(t)
 	startEpoch(t, Options{URL: s.URL(), Partitions: 2})
 	l := startLog(t, Options{URL: s.URL(), Partitions: 3})
-	if err := l.Check(within(t)); err == nil || !strings.Contains(err.Error(), "2 partitions, and this node is set to 3") {
+	if err := l.Check(within(t)); !errors.Is(err, ErrPartitions) ||
+		err.Error() != `redisPartitions: it is 3, and the log "fanfare" in Redis has 2: the number cannot change; set redisPartitions to 2, as on the other nodes, or choose another redisPrefix` {
 		t.Errorf("%v", err)
 	}
 	startEpoch(t, Options{URL: s.URL(), Partitions: 3, Name: "other"})

@@ -74,6 +74,7 @@ func New(o Options) (*Log, error) {
 
 // Close ends all connections. Appends that wait are answered.
 func (l *Log) Close() {
+	l.bus.flush()
 	l.close()
 	l.done.Wait()
 	l.retire(nil)
@@ -82,6 +83,11 @@ func (l *Log) Close() {
 // Partitions is the number of streams.
 func (l *Log) Partitions() int { return len(l.partitions) }
 
+// Retention says that the epoch is in the log's facts, which retention does not remove.
+func (l *Log) Retention() cluster.Retention {
+	return cluster.Retention{Age: l.o.RetentionAge, Bytes: l.o.RetentionBytes, KeepsEpoch: true}
+}
+
 // MaxBytes is the largest frame that the log takes, in bytes.
 func (l *Log) MaxBytes() int { return maxFrameBytes }
 
@@ -89,7 +95,7 @@ func (l *Log) MaxBytes() int { return maxFrameBytes }
 func (l *Log) Connected() bool { return l.connected.Load() }
 
 // Check connects once, and returns what is wrong with the server or with the options: a wrong password, a version that is too old,
-// another number of partitions.
+// another number of partitions (ErrPartitions).
 func (l *Log) Check(ctx context.Context) error {
 	for i := range l.partitions {
 		if _, err := l.State(ctx, i); err != nil {

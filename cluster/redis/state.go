@@ -48,7 +48,7 @@ func (l *Log) readBy(ctx context.Context, c doer, p *partition, after uint64) (s
 		strconv.FormatUint(rand.Uint64(), 36), strconv.Itoa(l.o.Partitions), flag(l.synced.Load()), strconv.FormatUint(after, 10),
 	})
 	if re, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(re.Error(), "PARTITIONS ") {
-		return state{}, &partitionsError{strings.TrimPrefix(re.Error(), "PARTITIONS "), l.o.Partitions}
+		return state{}, &partitionsError{l.o.Name, strings.TrimPrefix(re.Error(), "PARTITIONS "), l.o.Partitions}
 	}
 	if err != nil {
 		return state{}, err

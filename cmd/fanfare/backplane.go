@@ -107,6 +107,9 @@ func checkRedis(ctx context.Context, log *redis.Log) error {
 		if err == nil {
 			return nil
 		}
+		if errors.Is(err, redis.ErrPartitions) {
+			return err
+		}
 		if reason, hint := redisconn.Explain(err); reason == redisconn.Login || reason == redisconn.Permission {
 			return fmt.Errorf("redisURL: %s: %w", hint, err)
 		}
@@ -130,7 +133,8 @@ func natsOptions(c *config.Config, logger *slog.Logger) nats.Options {
 		Logger:          logger,
 	}
 	if c.Backplane == config.BackplaneNATS {
-		o.URL, o.Credentials, o.Replicas, o.Partitions = string(c.NATSURL), c.NATSCredentials, c.NATSReplicas, c.NATSPartitions
+		o.URL, o.Credentials, o.Domain = string(c.NATSURL), c.NATSCredentials, c.NATSDomain
+		o.Replicas, o.Partitions = c.NATSReplicas, c.NATSPartitions
 	}
 	return o
 }
@@ -166,7 +170,9 @@ func nodeOptions(c *config.Config) cluster.Options {
 		ReadBack:         min(c.HistoryTTL, maxReadBack),
 		OlderConcurrency: c.OlderConcurrency,
 		OlderMaxEvents:   c.OlderMaxEvents,
+		OlderBytes:       int64(c.MaxOlderBytes) / 16,
 		FleetTimeout:     c.FleetTimeout,
+		FleetForgetAfter: c.FleetForgetAfter,
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
-	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
 )
 
@@ -249,7 +249,7 @@ func TestFleetReadsRedis(t *testing.T) {
 // for a moment.
 func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
 	t.Helper()
-	polls := 0
+	polls, since := 0, time.Now()
 	eventually.True(t, "one node leads for a second", func() bool {
 		leaders := 0
 		for i, s := range nodes {
@@ -259,9 +259,9 @@ func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
 			}
 		}
 		if polls++; leaders != 1 {
-			polls = 0
+			polls, since = 0, time.Now()
 		}
-		return polls > 200
+		return polls > 10 && time.Since(since) > time.Second
 	})
 	return leader
 }
@@ -397,40 +397,5 @@ func TestFleetDrainAnswers(t *testing.T) {
 	}
 	if code := s.Wait(); code != 0 {
 		t.Errorf("exit code %d", code)
-	}
-}
-
-// A broker that refuses the login is an error with what to do, and nothing tells the password.
-func TestBackplaneLogin(t *testing.T) {
-	broker := (&natstest.Server{T: t, Config: "authorization {users: [{user: u, password: right}]}"}).Start()
-	r := startRedis(t, "--requirepass", "right")
-	for name, args := range map[string][]string{
-		"natsCredentials": {"--backplane", "nats", "--nats-url", "nats://u:hunter2@" + broker.Addr},
-		"redisURL":        {"--backplane", "redis", "--redis-url", "redis://:hunter2@" + r.Addr},
-	} {
-		code, _, problem := run(t, nil, append(args, "--listen", "127.0.0.1:0", "--admin", "off")...)
-		if code != 1 || !strings.Contains(problem, name) || strings.Contains(problem, "hunter2") {
-			t.Errorf("%d %s", code, problem)
-		}
-	}
-}
-
-// A node that starts without its broker waits for it, says so, and stops by a signal.
-func TestBackplaneIsAway(t *testing.T) {
-	r := startRedis(t)
-	r.Kill()
-	for _, args := range [][]string{
-		{"--backplane", "nats", "--nats-url", "nats://" + proctest.FreeAddr(t)},
-		{"--backplane", "redis", "--redis-url", r.URL()},
-	} {
-		s := &proctest.Server{T: t, Binary: binary}
-		p := proctest.Start(t, s.Command(append(args, "--listen", "127.0.0.1:0", "--admin", "off")...))
-		eventually.Holds(t, "the log says what is missing", func() (bool, string) {
-			text := p.Log.String()
-			return strings.Contains(text, "trying again"), text
-		})
-		if code := p.Stop(syscall.SIGTERM); code != 0 || p.Log.Find("stopped") == nil {
-			t.Errorf("exit code %d: %s", code, p.Log)
-		}
 	}
 }

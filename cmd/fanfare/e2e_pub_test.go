@@ -78,8 +78,8 @@ func (l *listener) wait() int {
 
 // TestPipeOfManyLines: what a pipe publishes arrives whole and in order, in a stream whose history holds it.
 func TestPipeOfManyLines(t *testing.T) {
-	const n = 100_000
-	s := start(t, "--history", "131072")
+	const n = 30_000
+	s := start(t, "--history", "32768")
 	l := s.watch([]string{"news"}, "-n", fmt.Sprint(n), "--json")
 	shell(t, s.client(), fmt.Sprintf(`seq 1 %d | "$BIN" pub -l news`, n))
 	lines := l.end()
@@ -98,7 +98,7 @@ func TestPipeOfManyLines(t *testing.T) {
 
 // TestPipeLapsAShortHistory: what a subscriber misses is told, and with it the sum is right.
 func TestPipeLapsAShortHistory(t *testing.T) {
-	const n = 50_000
+	const n = 10_000
 	s := start(t, "--history", "8")
 	l := s.watch([]string{"news"}, "--json")
 	if code, _, stderr := s.pub(strings.Repeat("x\n", n)+"end\n", "news", "-l"); code != 0 {

@@ -11,7 +11,7 @@ import (
 )
 
 // tabs is how many tabs on one origin a browser has here. With HTTP/1.1 all of them together get six connections.
-const tabs = 30
+const tabs = 12
 
 // openStream is a script that opens a stream in the page, and notes what comes.
 const openStream = `(window.got = [], window.source = new EventSource('/stream?connectKey=k'), source.onmessage = (e) => got.push(e.data), true)`
@@ -55,8 +55,8 @@ func checkTabs(t *testing.T, s server, got func(tab int) []string) {
 	}
 }
 
-// TestThirtyTabs: with TLS a browser has one connection for all its tabs on an origin, and each gets every event.
-func TestThirtyTabs(t *testing.T) {
+// TestManyTabs: with TLS a browser has one connection for all its tabs on an origin, and each gets every event.
+func TestManyTabs(t *testing.T) {
 	t.Run("chromium", func(t *testing.T) {
 		s := startSecure(t)
 		all := chromiumTabs(t, s, tabs)

@@ -46,6 +46,7 @@ func engineOptions(c *config.Config, names *redis.Names) (engine.Options, error)
 		Slow:           slow,
 		MaxSubscribers: c.MaxClients,
 		SendLast:       c.SendLast,
+		OnDemand:       c.Interest == config.InterestKeys,
 	}
 	rule, err := keyRules(base, c.Keys, names)
 	if err != nil {
@@ -80,6 +81,9 @@ func keyRules(base engine.KeyOptions, rules []config.KeyRule, names *redis.Names
 		override(&o.FlushInterval, r.FlushInterval)
 		override(&o.MaxSubscribers, r.MaxClients)
 		override(&o.SendLast, r.SendLast)
+		if r.Interest != nil {
+			o.OnDemand = *r.Interest == config.InterestKeys
+		}
 		if r.HistoryBytes != nil {
 			o.HistoryBytes = int64(*r.HistoryBytes)
 		}

@@ -23,7 +23,7 @@ var readElsewhere = map[string]string{
 	"Schedules": "schedules.go",
 	"DataDir":   "backplane.go", "Fsync": "embedded.go", "RetentionAge": "backplane.go", "RetentionBytes": "backplane.go", "RetentionPerKey": "backplane.go",
 	"NodeName": "nodename.go", "RedisPrefix": "backplane.go", "RedisPartitions": "backplane.go",
-	"NATSSubjects": "nats.go", "NATSPayload": "nats.go", "NATSURL": "backplane.go", "NATSCredentials": "backplane.go", "NATSStream": "backplane.go", "NATSReplicas": "backplane.go", "NATSPartitions": "backplane.go",
+	"NATSSubjects": "nats.go", "NATSPayload": "nats.go", "NATSURL": "backplane.go", "NATSCredentials": "backplane.go", "NATSDomain": "backplane.go", "NATSStream": "backplane.go", "NATSReplicas": "backplane.go", "NATSPartitions": "backplane.go",
 	"TLSCert": "certificates.go", "TLSKey": "certificates.go", "AdminTLSCert": "certificates.go", "AdminTLSKey": "certificates.go",
 	"AdminClientCA": "certificates.go", "ACMEDomains": "certificates.go", "ACMEDirectory": "certificates.go", "ACMEEmail": "certificates.go",
 	"ACMECache": "config/tls.go", "ACMECA": "certificates.go",
@@ -57,7 +57,7 @@ func convert(t *testing.T, c *config.Config) (m made) {
 // TestEverySettingHasAnEffect: each setting, changed from its default, changes the options of the engine, of the transport
 // or of the authorization, or another file reads it.
 func TestEverySettingHasAnEffect(t *testing.T) {
-	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "Away": "queue", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
+	words := map[string]string{"IDs": "off", "ReservedEvents": "refuse", "OverLimit": "503", "Slow": "latest", "Away": "queue", "Interest": "keys", "TrustedProxies": "10.0.0.1", "ClientAddressField": "forwarded"}
 	history := 8
 	before := convert(t, config.Defaults())
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"fanfare/bridge/redis"
 	"fanfare/cluster"
@@ -27,20 +26,10 @@ func redisFleet(b *backplane, srv *transport.Server) *redis.Fleet {
 	}
 }
 
-// caughtUpPoll is how often newestIDs looks whether the node has read what is stored.
-const caughtUpPoll = 20 * time.Millisecond
-
 // newestIDs returns the publishers' ids of up to n of the newest events of a key in the log.
 func (b *backplane) newestIDs(ctx context.Context, eng *engine.Engine, key string, n int) ([]string, error) {
-	for { // what another node has stored is known when this one has read it
-		if s := b.node.Status(); s.Connected && s.Behind == 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(caughtUpPoll):
-		}
+	if err := b.node.CatchUp(ctx); err != nil { // another node may have stored events that this one has not read
+		return nil, err
 	}
 	partition := cluster.PartitionOf(key, b.log.Partitions())
 	end := eng.Applied(partition)

@@ -280,6 +280,8 @@ func TestRefusals(t *testing.T) {
 		{"nats", "backplane: {nats: {url: 'nats://user:secret@nats:4222'}}", "a URL with a password would be in a ConfigMap"},
 		{"auth", "backplane: {nats: {url: ''}}", "backplane.nats.url is empty"},
 		{"embedded", "backplane: {mode: redis}", "backplane.redis.url is empty"},
+		{"nats", "config: {dataDir: /data}", "config: dataDir is set by a value of its own"},
+		{"redis", "backplane: {nodeData: {storage: {size: many}}}", "size"},
 		{"nats", "podDisruptionBudget: {maxUnavailable: 0}", "maxUnavailable"},
 	} {
 		_, err := render(t, chartFolder+"/ci/"+c.file+"-values.yaml", c.changes)
@@ -297,6 +299,40 @@ func TestSeparateNodes(t *testing.T) {
 	}
 	if m, err := decode(text); err != nil || len(m.pods) != 1 {
 		t.Errorf("%v, %d workloads", err, len(m.pods))
+	}
+}
+
+// TestNodeData: a pod of a fleet has a directory that lasts as long as the pod, or a volume of its own that outlives it.
+func TestNodeData(t *testing.T) {
+	for _, c := range []struct {
+		file, changes, workload string
+	}{
+		{"nats", "", "Deployment/fanfare"},
+		{"nats", "backplane: {nodeData: {persistent: true}}", "StatefulSet/fanfare"}, // with an autoscaler
+		{"redis", "", "StatefulSet/fanfare"},
+		{"redis", "backplane: {nodeData: {persistent: false}}", "Deployment/fanfare"},
+		{"off", "backplane: {nodeData: {persistent: true}}", "Deployment/fanfare"}, // there is nothing to keep
+	} {
+		text, err := render(t, chartFolder+"/ci/"+c.file+"-values.yaml", c.changes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := decode(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems(m) {
+			t.Errorf("%s with %q: %s", c.file, c.changes, p)
+		}
+		pod, there := m.pods[c.workload]
+		if !there {
+			t.Errorf("%s with %q: %v, want %s", c.file, c.changes, slices.Collect(maps.Keys(m.pods)), c.workload)
+			continue
+		}
+		empty := slices.ContainsFunc(pod.Spec.Volumes, func(v core.Volume) bool { return v.Name == "data" && v.EmptyDir != nil })
+		if want := c.file != "off" && c.workload == "Deployment/fanfare"; empty != want {
+			t.Errorf("%s with %q: a directory of the pod: %v, want %v", c.file, c.changes, empty, want)
+		}
 	}
 }
 

@@ -52,12 +52,15 @@ func setting(s types.ServiceConfig, name string) string {
 }
 
 // composeProblems returns what does not fit together between the compose file and HAProxy's configuration.
-func composeProblems(p *types.Project, haproxy string) []string {
+//
+// owned is the directory of the image that belongs to its user.
+func composeProblems(p *types.Project, haproxy, owned string) []string {
 	c := &complaints{}
 	all := nodes(p)
 	if len(all) != 3 {
 		c.add("%d nodes: %v", len(all), all)
 	}
+	mounted := map[string]string{}
 	for _, port := range []string{"8080", "8081"} {
 		var servers []string
 		for _, m := range regexp.MustCompile(`(?m)^    server (\S+) (\S+):(\d+) check$`).FindAllStringSubmatch(haproxy, -1) {
@@ -78,6 +81,7 @@ func composeProblems(p *types.Project, haproxy string) []string {
 		if s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) < drain+5*time.Second {
 			c.add("%s: stop_grace_period (%v) is not 5 s longer than drainDelay + drainTimeout (%s)", name, s.StopGracePeriod, drain)
 		}
+		checkDataDir(c, s, owned, mounted)
 		if setting(s, "FANFARE_NODE_NAME") != name {
 			c.add("%s has the node name %q", name, setting(s, "FANFARE_NODE_NAME"))
 		}
@@ -112,6 +116,40 @@ func composeProblems(p *types.Project, haproxy string) []string {
 	return c.list
 }
 
+// checkDataDir checks that a node may write to its dataDir, and shares it with no other. mounted has the nodes of the volumes that were
+// seen.
+func checkDataDir(c *complaints, s types.ServiceConfig, owned string, mounted map[string]string) {
+	dir := setting(s, "FANFARE_DATA_DIR")
+	i := slices.IndexFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == dir && !v.ReadOnly })
+	switch {
+	case dir == "":
+		c.add("%s has no FANFARE_DATA_DIR: it would not notice that NATS was restored from a backup", s.Name)
+	case i < 0 || s.Volumes[i].Type != types.VolumeTypeVolume || s.Volumes[i].Source == "":
+		c.add("%s: %s is not a volume that it may write to and that lasts", s.Name, dir)
+	case mounted[s.Volumes[i].Source] != "":
+		c.add("%s and %s share the volume %s", mounted[s.Volumes[i].Source], s.Name, s.Volumes[i].Source)
+	case dir != owned: // Docker copies the owner of the image's directory to a new volume, and root owns one that is not in the image
+		c.add("%s: root will own the volume at %s, because the directory that the image gives to its user is %q", s.Name, dir, owned)
+	default:
+		mounted[s.Volumes[i].Source] = s.Name
+	}
+}
+
+// ownedDir returns the directory of the image that its Dockerfile gives to the image's user.
+func ownedDir(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := regexp.MustCompile(`(?m)^USER (\S+)$`).FindSubmatch(text)
+	dir := regexp.MustCompile(`(?m)^COPY --from=build --chown=(\S+) /out/data (\S+)$`).FindSubmatch(text)
+	if user == nil || dir == nil || string(user[1]) != string(dir[1]) {
+		t.Fatalf("the Dockerfile's user is %q, and it gives a directory to the user %q", user, dir)
+	}
+	return string(dir[2])
+}
+
 func parse(c *complaints, text string) time.Duration {
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -129,7 +167,7 @@ func TestCompose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range composeProblems(project, string(haproxy)) {
+	for _, p := range composeProblems(project, string(haproxy), ownedDir(t)) {
 		t.Error(p)
 	}
 	for _, c := range project.Configs {
@@ -189,6 +227,11 @@ func TestComposeProblems(t *testing.T) {
 		{"127.0.0.1:8081:8081", "8081:8081", "other machines reach the publish API"},
 		{"balance leastconn", "balance roundrobin", "the fewest streams"},
 		{"service_healthy", "service_started", "does not wait until nats is healthy"},
+		{"FANFARE_DATA_DIR: /var/lib/fanfare", "FANFARE_DATA: /var/lib/fanfare", "fanfare1 has no FANFARE_DATA_DIR"},
+		{"fanfare2:/var/lib/fanfare\"", "fanfare1:/var/lib/fanfare\"", "fanfare1 and fanfare2 share the volume fanfare1"},
+		{"fanfare2:/var/lib/fanfare\"", "/var/lib/fanfare\"", "fanfare2: /var/lib/fanfare is not a volume"}, // of no name: made anew with the container
+		{"fanfare3:/var/lib/fanfare\"", "fanfare3:/var/lib/fanfare:ro\"", "fanfare3: /var/lib/fanfare is not a volume that it may write to"},
+		{"/var/lib/fanfare", "/data/fanfare", "root will own the volume at /data/fanfare"},
 		{"read_only: true", "read_only: false", "read_only false"},
 		{"restart: unless-stopped", "restart_policy: always", "restart_policy"},             // by the schema
 		{"      - events:/data", "      - event:/data", `undefined volume event`},           // by the library
@@ -207,7 +250,7 @@ func TestComposeProblems(t *testing.T) {
 		if project, err := loadCompose(t, file); err != nil {
 			found = err.Error()
 		} else {
-			found = strings.Join(composeProblems(project, brokenProxy), "\n")
+			found = strings.Join(composeProblems(project, brokenProxy, ownedDir(t)), "\n")
 		}
 		if !strings.Contains(found, c.want) {
 			t.Errorf("with %q in place of %q: found %q, want %q", c.new, c.old, found, c.want)

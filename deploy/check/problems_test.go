@@ -281,6 +281,9 @@ func (m *manifests) checkVolumes(c *complaints, spec core.PodSpec, s settings) {
 	volumes := map[string]bool{}
 	for _, v := range spec.Volumes {
 		volumes[v.Name] = true
+		if v.PersistentVolumeClaim != nil {
+			c.add("all pods share volume %s", v.Name)
+		}
 		if v.Secret != nil && (v.Secret.DefaultMode == nil || *v.Secret.DefaultMode&0o007 != 0) {
 			c.add("volume %s: everybody may read the Secret", v.Name)
 		}
@@ -304,7 +307,7 @@ func (m *manifests) checkVolumes(c *complaints, spec core.PodSpec, s settings) {
 			c.add("volume %s is not mounted", name)
 		}
 	}
-	if s.Backplane == "embedded" && !writable {
+	if s.Backplane != "off" && !writable {
 		c.add("dataDir %q is not a writable volume", s.DataDir)
 	}
 	for _, from := range spec.Containers[0].EnvFrom {

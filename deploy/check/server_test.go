@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"net/http"
@@ -9,12 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	core "k8s.io/api/core/v1"
 
 	"fanfare/internal/test/certtest"
-	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/proctest"
 )
 
@@ -22,6 +21,15 @@ import (
 var binary string
 
 func TestMain(m *testing.M) { os.Exit(proctest.Main(m, &binary, "../../cmd/fanfare")) }
+
+// credentials is a file as NATS makes it, with a key that was made for this test. The NATS server of the test asks for none.
+const credentials = `-----BEGIN NATS USER JWT-----
+eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.AA
+------END NATS USER JWT------
+-----BEGIN USER NKEY SEED-----
+SUAMYRMBVRGM5PIP3EUYGTZBZMG33SQRCWGKEMCHQAV45RZ3VCLCQNSUMY
+------END USER NKEY SEED------
+`
 
 // unpack writes what the pod would find in its file system into a folder, and returns the configuration's file and the pod. Files of
 // Secrets that the chart does not make are certificates, keys and credentials of the test.
@@ -61,7 +69,9 @@ func unpack(t *testing.T, valuesFile string) (config string, pod core.PodSpec) {
 		case "keys":
 			copyTo(cert.Cert, folder+"/jwt.pem") // a certificate has a public key
 		case "nats":
-			copyTo(cert.Key, folder+"/nats.creds")
+			if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(folder+"/nats.creds", []byte(credentials), 0o600)); err != nil {
+				t.Fatal(err)
+			}
 		case "data":
 			if err := os.MkdirAll(folder, 0o700); err != nil {
 				t.Fatal(err)
@@ -108,33 +118,72 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// TestProbes starts the server as the pod does, and asks what kubelet asks. The metric that the autoscaler wants is there.
-func TestProbes(t *testing.T) {
+// broker runs the broker that a pod's configuration names, and returns the variables by which the server finds it. The broker is one
+// server.
+func broker(t *testing.T, config string) (env []string) {
+	t.Helper()
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, []byte("backplane: nats")) {
+		nats := newNATS(t)
+		if bytes.Contains(text, []byte("natsDomain: hub")) {
+			nats.replace("jetstream {", "jetstream {\n    domain: hub")
+		}
+		nats.Start()
+		env = append(env, "FANFARE_NATS_URL=nats://"+nats.addr, "FANFARE_NATS_REPLICAS=1")
+	}
+	if bytes.Contains(text, []byte("backplane: redis")) || bytes.Contains(text, []byte("redisChannels")) {
+		env = append(env, "FANFARE_REDIS_URL="+(&proctest.Redis{T: t}).Start().URL())
+	}
+	return env
+}
+
+// TestStarts starts the server as each pod does, with the broker that it wants, and asks what kubelet asks. A pod with a log has what
+// dataDir is for.
+func TestStarts(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // as kubelet
-	for _, name := range []string{"off", "tls"} {
-		t.Run(name, func(t *testing.T) {
-			config, pod := unpack(t, chartFolder+"/ci/"+name+"-values.yaml")
+	for _, file := range valuesFiles(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), "-values.yaml"), func(t *testing.T) {
+			config, pod := unpack(t, file)
 			listeners := map[string]string{"stream": proctest.FreeAddr(t), "admin": proctest.FreeAddr(t)}
 			cmd := exec.Command(binary, "--listen", listeners["stream"], "--admin", listeners["admin"])
-			cmd.Env = environment(t, config, pod)
-			proctest.Start(t, cmd)
-			get := func(p *core.HTTPGetAction) (int, error) {
+			cmd.Env = append(environment(t, config, pod), broker(t, config)...)
+			server := proctest.Start(t, cmd)
+			get := func(p *core.HTTPGetAction) error {
 				response, err := client.Get(strings.ToLower(string(p.Scheme)) + "://" + listeners[p.Port.String()] + p.Path)
 				if err != nil {
-					return 0, err
+					return err
 				}
-				return response.StatusCode, response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					err = errors.New(p.Path + ": " + response.Status)
+				}
+				return errors.Join(err, response.Body.Close())
 			}
 			container := pod.Containers[0]
 			for _, probe := range []*core.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
-				var status int
-				var err error
-				if !eventually.Within(time.Minute, func() bool { status, err = get(probe.HTTPGet); return status == http.StatusOK }) {
-					t.Errorf("%s: %d, %v", probe.HTTPGet.Path, status, err)
+				server.Await("the answer to "+probe.HTTPGet.Path, func() error { return get(probe.HTTPGet) })
+			}
+			for _, mount := range container.VolumeMounts {
+				if mount.Name != "data" {
+					continue
 				}
+				folder := strings.TrimSuffix(config, "/etc/fanfare/config/fanfare.yaml") + mount.MountPath
+				server.Await("files in "+mount.MountPath, func() error {
+					files, err := os.ReadDir(folder)
+					if err == nil && len(files) == 0 {
+						err = errors.New("there are none")
+					}
+					return err
+				})
 			}
 		})
 	}
+}
+
+// TestScaledMetric: the metric that the autoscaler wants is there.
+func TestScaledMetric(t *testing.T) {
 	fanfare := (&proctest.Server{T: t, Binary: binary}).Start()
 	text, err := render(t, chartFolder+"/ci/nats-values.yaml", "")
 	if err != nil {

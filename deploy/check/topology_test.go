@@ -3,6 +3,7 @@ package check_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ type fleet struct {
 	t              *testing.T
 	nodes          []*proctest.Server
 	streams, admin string // of HAProxy
+	nats           *natsServer
 }
 
 func startFleet(t *testing.T) *fleet {
@@ -33,8 +35,8 @@ func startFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{t: t}
-	natsAddr := startNATS(t)
+	f := &fleet{t: t, nats: newNATS(t)}
+	f.nats.Start()
 	haproxy := []string{
 		" resolvers docker init-addr last,libc,none", "", "resolvers docker\n    nameserver dns 127.0.0.11:53\n    hold valid 2s\n", "",
 	}
@@ -45,8 +47,10 @@ func startFleet(t *testing.T) *fleet {
 			switch name, _, _ := strings.Cut(variable, "="); name {
 			case "FANFARE_ADMIN":
 				variable = "FANFARE_ADMIN=" + admin
+			case "FANFARE_DATA_DIR":
+				variable = "FANFARE_DATA_DIR=" + t.TempDir()
 			case "FANFARE_NATS_URL":
-				variable = "FANFARE_NATS_URL=nats://" + natsAddr
+				variable = "FANFARE_NATS_URL=nats://" + f.nats.addr
 			}
 			env = append(env, variable)
 		}
@@ -58,29 +62,51 @@ func startFleet(t *testing.T) *fleet {
 	return f
 }
 
-// startNATS runs the nats-server of the Go module with the file of the compose folder.
-func startNATS(t *testing.T) (addr string) {
+// natsServer is the nats-server of the Go module with the file of the compose folder.
+type natsServer struct {
+	t *testing.T
+	*proctest.Process
+	addr, monitor string // for clients; for HTTP monitoring
+	file, data    string // its configuration, its folder
+}
+
+func newNATS(t *testing.T) *natsServer {
 	t.Helper()
 	text, err := os.ReadFile(composeFolder + "/nats.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &natsServer{t: t, addr: proctest.FreeAddr(t), monitor: proctest.FreeAddr(t), file: t.TempDir() + "/nats.conf", data: t.TempDir()}
+	config := replaceAll(t, string(text), "port: 4222", "listen: "+s.addr, "http_port: 8222", "http: "+s.monitor, "/data", s.data)
+	if err := os.WriteFile(s.file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// replace changes the configuration, before Start.
+func (s *natsServer) replace(pairs ...string) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.file)
+	if err == nil {
+		err = os.WriteFile(s.file, []byte(replaceAll(s.t, string(text), pairs...)), 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Start runs the server, again after its end with what it has stored.
+func (s *natsServer) Start() {
+	s.t.Helper()
 	tool := exec.Command("go", "tool", "-n", "nats-server")
-	tool.Dir = "../.."
+	tool.Dir = "../.." // the tool is pinned there
 	path, err := tool.Output()
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	addr = proctest.FreeAddr(t)
-	monitor := proctest.FreeAddr(t)
-	file := t.TempDir() + "/nats.conf"
-	config := replaceAll(t, string(text), "port: 4222", "listen: "+addr, "http_port: 8222", "http: "+monitor, "/data", t.TempDir())
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	nats := proctest.Start(t, exec.Command(strings.TrimSpace(string(path)), "-c", file))
-	nats.Await("NATS is healthy", func() error { return status("http://"+monitor+"/healthz", http.StatusOK) })
-	return addr
+	s.Process = proctest.Start(s.t, exec.Command(strings.TrimSpace(string(path)), "-c", s.file))
+	s.Await("NATS is healthy", func() error { return status("http://"+s.monitor+"/healthz", http.StatusOK) })
 }
 
 func (f *fleet) startHAProxy(replace []string) {
@@ -280,6 +306,57 @@ func TestComposeTopology(t *testing.T) {
 	}
 	publish(30)
 	everybodyHas("after one came back and another one was drained")
+}
+
+// TestComposeRestored puts an old copy of NATS' folder back while no container runs. The nodes know from their dataDir that events are
+// missing, and clients get a gap, although the stream soon has as many events as they have seen.
+func TestComposeRestored(t *testing.T) {
+	f := startFleet(t)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	c := f.client(ctx)
+	publish := func(text string, n int) {
+		for i := range n {
+			f.publish(fmt.Sprintf("%s-%d", text, i))
+		}
+	}
+	has := func(n int, gaps string) {
+		t.Helper()
+		eventually.Holds(t, fmt.Sprintf("the client has %d events and the gaps %q", n, gaps), func() (bool, string) {
+			received, have := c.seen()
+			return len(received) == n && strings.Contains(strings.Join(have, " "), gaps), fmt.Sprintf("%d events, gaps %q", len(received), have)
+		})
+	}
+	eventually.Holds(t, "the client is connected", func() (bool, string) {
+		counts := streamsOf(f.nodes[0]) + streamsOf(f.nodes[1]) + streamsOf(f.nodes[2])
+		return strings.Contains(counts, "1"), counts
+	})
+	publish("before", 5)
+	has(5, "")
+
+	// Everything stops, as `docker compose stop` does, between a backup and some more events.
+	f.nats.Stop(syscall.SIGTERM)
+	backup := t.TempDir()
+	if err := os.CopyFS(backup, os.DirFS(f.nats.data)); err != nil {
+		t.Fatal(err)
+	}
+	f.nats.Start()
+	publish("lost", 5)
+	has(10, "")
+	for _, node := range f.nodes {
+		node.Stop(syscall.SIGTERM)
+	}
+	f.nats.Stop(syscall.SIGTERM)
+
+	if err := errors.Join(os.RemoveAll(f.nats.data), os.CopyFS(f.nats.data, os.DirFS(backup))); err != nil {
+		t.Fatal(err)
+	}
+	f.nats.Start()
+	for _, node := range f.nodes {
+		node.Restart()
+	}
+	publish("after", 10)
+	has(20, `"reason":"epoch"`)
 }
 
 func last(list []string) string {

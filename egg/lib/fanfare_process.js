@@ -15,6 +15,7 @@ const LOOK_AGAIN = 1000; // ms between two checks of a server that others have s
 const FIRST_DELAY = 100;
 const LAST_DELAY = 5000;
 const PATIENCE = 2000; // ms for one answer
+const MAX_HEALTH = 1000; // characters of a health answer that are read
 const TO_DRAIN = 1000; // ms in which a server notices that nobody holds it anymore
 const HANGS = 30000; // ms without an answer after which a server counts as hanging: on a busy machine a healthy one may exceed PATIENCE
 const LIVED_LONG = 10000; // ms after which a start counts as a success
@@ -77,6 +78,7 @@ class FanfareProcess {
           this.delay = FIRST_DELAY;
           await this.sleep(LOOK_AGAIN);
           break;
+        case 'starting':
         case 'draining':
           this.announced = false;
           await this.sleep(FIRST_DELAY);
@@ -126,7 +128,7 @@ class FanfareProcess {
     this.logger.error('[fanfare-egg] %s', printable(text));
   }
 
-  /** What is at the addresses: 'ready', 'draining', 'nothing', or a text that says what is wrong there and what to do. */
+  /** What is at the addresses: 'ready', 'starting', 'draining', 'nothing', or a text that says what is wrong there and what to do. */
   async probe() {
     const found = await this.probeAdmin();
     if (found !== 'ready' || this.announced) return found;
@@ -146,17 +148,17 @@ class FanfareProcess {
     return 'ready';
   }
 
-  // probeAdmin asks the admin listener for its health.
+  // probeAdmin asks the admin listener for its health: 'ready', 'starting', 'draining', 'nothing', or a text that says what is wrong.
   probeAdmin() {
     const url = new URL('/readyz', this.where.admin);
     return new Promise(resolve => {
       const req = (url.protocol === 'https:' ? https : http).get(url, { agent: false, timeout: PATIENCE }, res => {
         let body = '';
-        res.setEncoding('utf8').on('data', text => { body += text.slice(0, 100); });
+        res.setEncoding('utf8').on('data', text => { body = (body + text).slice(0, MAX_HEALTH); });
         res.on('error', () => resolve('draining'));
         res.on('end', () => {
-          if (res.statusCode === 200 && body === 'ok\n') resolve('ready');
-          else if (res.statusCode === 503 && body === 'draining\n') resolve('draining');
+          const state = stateOf(res.statusCode, body);
+          if (state) resolve(state);
           else resolve(`another program than Fanfare answers there (GET /readyz: ${res.statusCode}); set sse.server.admin to Fanfare's admin listener, or ${OTHER}`);
         });
       });
@@ -191,7 +193,7 @@ class FanfareProcess {
         return;
       }
       // It may be busy. Starting another server in its place would end its open streams.
-      this.sayOnce(`${left.admin}: ${found}`);
+      if (found !== 'starting') this.sayOnce(`${left.admin}: ${found}`);
       this.settled();
       await this.sleep(FIRST_DELAY);
       if (this.stopped) return;
@@ -393,6 +395,23 @@ class FanfareProcess {
     clearTimeout(hard);
     this.lease.remove();
   }
+}
+
+// stateOf reads an answer of Fanfare to GET /readyz; it is null if the answer is not Fanfare's. The first line is the state. With a
+// backplane more lines follow, and a Fanfare that has lost its broker still serves: it keeps its streams, and says for each event
+// what became of it.
+function stateOf(status, body) {
+  const [ state, ...more ] = body.split('\n');
+  if (status === 200) return state === 'ok' && isHealth(more) ? 'ready' : null;
+  if (status !== 503 || !isHealth(more)) return null;
+  if (state === 'draining') return 'draining';
+  if (state.startsWith('starting: ')) return 'starting';
+  return more.some(line => line.startsWith('broker: ')) ? 'ready' : null;
+}
+
+// isHealth says whether lines are the rest of a health answer: nothing, or what a node says of its backplane.
+function isHealth(lines) {
+  return lines.length === 1 && lines[0] === '' || lines.length > 1 && lines[0].startsWith('node: ');
 }
 
 function kill(pid, signal) {

@@ -89,6 +89,7 @@ class Publisher {
 
   async run() {
     while (this.items.length > 0) {
+      this.keyed = await this.client.durable();
       this.expire();
       const items = this.take();
       if (items.length > 0) await this.send(items);
@@ -98,10 +99,13 @@ class Publisher {
     for (const resolve of this.idle.splice(0)) resolve();
   }
 
+  // take takes the next batch from the queue. If an event cannot be stored, Fanfare executes the close that follows it in the same
+  // batch, and the streams end before they get the event. With a backplane a close after events therefore begins a batch of its own.
   take() {
     let n = 0;
     let bytes = 0;
     while (n < this.items.length && n < this.batchSize && (n === 0 || bytes + this.items[n].bytes <= this.batch.maxBytes)) {
+      if (this.keyed && n > 0 && this.items[n].key === null && this.items[n - 1].key !== null) break;
       bytes += this.items[n++].bytes;
     }
     this.bytes -= bytes;
@@ -112,7 +116,6 @@ class Publisher {
   async send(items) {
     let answers;
     try {
-      this.keyed = await this.client.durable();
       answers = await this.client.batch(items.map(item => this.lineOf(item)));
     } catch (err) {
       this.inFlight = 0;

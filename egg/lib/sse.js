@@ -17,8 +17,8 @@ const DRY = Object.freeze({ sent: false, reason: 'server.dryRun is set' });
 /**
  * app.sse: egg-sse's methods, which publish to Fanfare.
  *
- * Events: `error` (SseError; only with a listener), `away` (Error) and `back` when Fanfare can't be reached and can be
- * again, `takeover` ({ from, resent }) when this worker begins to send what happens in every worker.
+ * Events: `error` (SseError; only with a listener), `away` (Error) and `back` when Fanfare can't be reached, or can't publish, and
+ * can again, `takeover` ({ from, resent }) when this worker begins to send what happens in every worker.
  */
 class Sse extends EventEmitter {
   /**
@@ -271,7 +271,8 @@ class Sse extends EventEmitter {
 
   away(away, err) {
     if (away) {
-      this.reporter.error('away', `Fanfare can't be reached: ${err.message}; events wait (server.queue)`);
+      const what = err.status === undefined ? "can't be reached" : "can't publish";
+      this.reporter.error('away', `Fanfare ${what}: ${err.message}; events wait (server.queue)`);
       this.tellListeners('away', err);
     } else {
       this.reporter.info('Fanfare is back');

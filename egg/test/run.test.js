@@ -66,6 +66,16 @@ test('what was running is named if the process is killed, beside what failed bef
   assert.ok(said.endsWith(`\n\n${fs.readFileSync(file, 'utf8')}`), 'the file has the same');
 });
 
+test('a run that a test starts does not report its failures as those of the outer run', t => {
+  const file = path.join(fs.realpathSync(os.tmpdir()), `fanfare-egg-run-nested-${process.pid}`);
+  t.after(() => fs.rmSync(file, { force: true }));
+  const text = `${HEAD}
+    test('inherits nothing', () => require('node:assert').strictEqual(process.env.TEST_STEPS_FAILURES, undefined));`;
+  const { status, said } = run(text, { TEST_STEPS_FAILURES: file });
+  assert.strictEqual(status, 0, said);
+  assert.ok(!fs.existsSync(file), 'nothing is reported');
+});
+
 test('a file that is not there', () => {
   const { status } = spawnSync(process.execPath, [ path.join(__dirname, 'harness/run.js'), '/nowhere/x.test.js' ], { timeout: PATIENCE });
   assert.strictEqual(status, 1);

@@ -52,6 +52,14 @@ func (e *Env) Build(ctx context.Context, name, dir, pkg string) (string, error) 
 	})
 }
 
+// Install builds a Go program of another module once, with that module's own dependencies, and returns its path. version is PATH@VERSION.
+func (e *Env) Install(ctx context.Context, name, version string) (string, error) {
+	return e.once(name, func(string) error {
+		_, err := output(ctx, e.Bin, "env", "GOBIN="+e.Bin, "GOFLAGS=", "go", "install", version) // in a folder outside of every module
+		return err
+	})
+}
+
 // BuildC compiles a C program once, with more arguments for the compiler after the source, and returns its path.
 func (e *Env) BuildC(ctx context.Context, name string, source []byte, more ...string) (string, error) {
 	return e.once(name, func(target string) error {

@@ -39,14 +39,14 @@ func nchanModule(ctx context.Context, env *Env) (path, version string, err error
 // pushpinInternal has the addresses at which Pushpin's processes find each other.
 const pushpinInternal = "/usr/lib/pushpin/internal.conf"
 
-// Nchan returns the paths of nginx and of the module nchan.
-func Nchan(ctx context.Context, env *Env) (nginx, module string, err error) {
+// Nchan returns the paths of nginx and of the module nchan, and their versions.
+func Nchan(ctx context.Context, env *Env) (nginx, module, version string, err error) {
 	nginx, ok := program("nginx")
 	if !ok {
-		return "", "", &Missing{"nginx", "apt-get install nginx libnginx-mod-nchan"}
+		return "", "", "", &Missing{"nginx", "apt-get install nginx libnginx-mod-nchan"}
 	}
-	module, _, err = nchanModule(ctx, env)
-	return nginx, module, err
+	module, version, err = nchanModule(ctx, env)
+	return nginx, module, fmt.Sprintf("nchan %s, %s", version, firstLine(ctx, nginx, "-v")), err
 }
 
 // nchan is nginx with the module nchan. Its settings are in conf/nchan.conf.
@@ -60,16 +60,11 @@ func nchan(name, workers, settings string) Peer {
 			PublishBody:    "{{.Payload}}",
 		},
 		Version: func(ctx context.Context, env *Env) (string, error) {
-			nginx, ok := program("nginx")
-			if !ok {
-				return "", &Missing{"nginx", "apt-get install nginx libnginx-mod-nchan"}
-			}
-			_, version, err := nchanModule(ctx, env)
-			return fmt.Sprintf("nchan %s, %s", version, firstLine(ctx, nginx, "-v")), err
+			_, _, version, err := Nchan(ctx, env)
+			return version, err
 		},
 		Plan: func(ctx context.Context, env *Env, ports Ports, dir string) (Plan, error) {
-			nginx, _ := program("nginx")
-			module, _, err := nchanModule(ctx, env)
+			nginx, module, _, err := Nchan(ctx, env)
 			if err != nil {
 				return Plan{}, err
 			}

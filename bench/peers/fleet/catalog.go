@@ -1,16 +1,20 @@
 //go:build linux
 
-// Package fleet compares fleets: three nodes of a server and their broker. It measures what launch and fanload do not: subscribers on all
-// nodes, events published to each of them in turn, and the processor time of nodes and broker apart.
+// Package fleet compares fleets: three nodes of a server and their broker. It measures what fanload does not: events that are published
+// to all nodes and received from all nodes, and the processor time and memory of nodes and broker apart.
+//
+//	runs, err := fleet.Measure(ctx, env, &fleet.All()[0], fleet.Scenarios(200, 1))
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -25,73 +29,124 @@ import (
 // Nodes is how many nodes each fleet has.
 const Nodes = 3
 
-// centrifugo is its newest release. It is built where it is run, so that this module does not depend on it.
-const centrifugo = "github.com/centrifugal/centrifugo/v6@v6.9.1"
-
 // Fleet is a kind of fleet: how its broker and its nodes are started, and its routes.
 type Fleet struct {
 	Name, Settings string
-	Stored         string // what an answer to a publish means
-	// Broker and Node return the command lines, in a folder of their own. addr of the broker is HOST:PORT.
-	Broker func(ctx context.Context, env *catalog.Env, dir string, port int) ([]string, error)
-	Node   func(ctx context.Context, env *catalog.Env, dir, broker string, number, stream, publish int) ([]string, error)
+	Answer         string // what the answer to a publish means
+	Broker         broker
+	// Version finds the server on this machine. An error of type *catalog.Missing says how to install it.
+	Version func(ctx context.Context, env *catalog.Env) (string, error)
+	// Node returns the command line of a node, in a folder of all nodes. broker is HOST:PORT.
+	Node func(ctx context.Context, env *catalog.Env, dir, broker string, number, stream, publish int) ([]string, error)
 	// Subscribe is the path of a stream of a key; Publish is a request for an event.
 	Subscribe func(key string) string
 	Publish   func(key, data string) (path, contentType, body string)
 	// OnePort says that both routes are on the port of streams.
 	OnePort bool
-	// Accepted says whether an answer with status 200 or 201 means that the event was published. nil: it does.
+	// Accepted says whether an answer with status 2xx means that the event was published. nil: it does.
 	Accepted func(answer []byte) bool
+}
+
+// Versions are those of the server and of its broker.
+func (f *Fleet) Versions(ctx context.Context, env *catalog.Env) (string, error) {
+	server, err := f.Version(ctx, env)
+	if err != nil {
+		return "", err
+	}
+	broker, err := f.Broker.version(ctx, env)
+	return server + "; " + broker, err
 }
 
 // All are the fleets that are compared.
 func All() []Fleet {
 	return []Fleet{
-		fanfare("fanfare-nats", "NATS JetStream, one server, one replica, files", "stored in JetStream", nats(true), func(broker string) []string {
+		fanfare("fanfare-nats", "backplane nats: one stream in files, one replica", "JetStream has stored the event", nats(true), func(broker string) []string {
 			return []string{"--backplane", "nats", "--nats-url", "nats://" + broker}
 		}),
-		fanfare("fanfare-redis", "Redis, appendonly with fsync every second", "in Redis' memory", redis, func(broker string) []string {
+		fanfare("fanfare-redis", "backplane redis", "Redis has the event in memory", redis, func(broker string) []string {
 			return []string{"--backplane", "redis", "--redis-url", "redis://" + broker}
 		}),
-		centrifugoFleet("centrifugo-redis", "Redis engine, history of 1,024 events and 5 minutes", "in Redis' memory", redis, func(broker string) map[string]any {
-			return map[string]any{"engine": map[string]any{"type": "redis", "redis": map[string]any{"address": "redis://" + broker}}}
+		centrifugo("centrifugo-redis", "Redis engine, history of 1,024 events and 5 minutes, recovery", "Redis has the event in memory", redis, map[string]any{
+			"history_size": 1024, "history_ttl": "300s", "force_recovery": true,
+		}, func(broker string) (string, any) {
+			return "engine", map[string]any{"type": "redis", "redis": map[string]any{"address": "redis://" + broker}}
 		}),
-		centrifugoFleet("centrifugo-nats", "NATS broker, which keeps no history", "sent to NATS", nats(false), func(broker string) map[string]any {
-			return map[string]any{"broker": map[string]any{"enabled": true, "type": "nats", "nats": map[string]any{"url": "nats://" + broker}}}
-		}),
-		nchanFleet(),
+		centrifugo("centrifugo-nats", "NATS broker: no history and no recovery, because Centrifugo has none with it", "the node has sent the event to NATS, which keeps nothing",
+			nats(false), nil, func(broker string) (string, any) {
+				return "broker", map[string]any{"enabled": true, "type": "nats", "nats": map[string]any{"url": "nats://" + broker}}
+			}),
+		nchan(),
 	}
+}
+
+// broker is what the nodes of a fleet have in common.
+type broker struct {
+	command func(ctx context.Context, env *catalog.Env, dir string, port int) ([]string, error)
+	version func(ctx context.Context, env *catalog.Env) (string, error)
 }
 
 // redis is the same for all fleets that use it.
-func redis(_ context.Context, _ *catalog.Env, dir string, port int) ([]string, error) {
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		return nil, &catalog.Missing{What: "redis-server", Install: "apt-get install redis-server"}
-	}
-	return []string{path, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appendonly", "yes", "--loglevel", "warning"}, nil
-}
-
-// nats is the nats-server of the main module, with JetStream or without.
-func nats(jetStream bool) func(context.Context, *catalog.Env, string, int) ([]string, error) {
-	return func(ctx context.Context, env *catalog.Env, dir string, port int) ([]string, error) {
-		cmd := exec.CommandContext(ctx, "go", "tool", "-n", "nats-server")
-		cmd.Dir = env.Main()
-		path, err := cmd.Output()
-		args := []string{strings.TrimSpace(string(path)), "-a", "127.0.0.1", "-p", strconv.Itoa(port)}
-		if jetStream {
-			args = append(args, "-js", "-sd", dir)
+var redis = broker{
+	command: func(_ context.Context, _ *catalog.Env, dir string, port int) ([]string, error) {
+		return []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appendonly", "yes", "--loglevel", "warning"}, nil
+	},
+	version: func(ctx context.Context, _ *catalog.Env) (string, error) {
+		text, err := exec.CommandContext(ctx, "redis-server", "--version").Output()
+		if errors.Is(err, exec.ErrNotFound) {
+			return "", &catalog.Missing{What: "redis-server", Install: "apt-get install redis-server"}
 		}
-		return args, err
+		_, after, _ := strings.Cut(string(text), "v=")
+		version, _, _ := strings.Cut(after, " ")
+		return "Redis " + version + ", append-only file synced every second", err
+	},
+}
+
+// nats is the nats-server that the main module names, with JetStream or without.
+func nats(jetStream bool) broker {
+	return broker{
+		command: func(ctx context.Context, env *catalog.Env, dir string, port int) ([]string, error) {
+			path, err := inMain(ctx, env, "tool", "-n", "nats-server")
+			args := []string{path, "-a", "127.0.0.1", "-p", strconv.Itoa(port)}
+			if jetStream {
+				args = append(args, "-js", "-sd", dir)
+			}
+			return args, err
+		},
+		version: func(ctx context.Context, env *catalog.Env) (string, error) {
+			version, err := inMain(ctx, env, "list", "-m", "-f", "{{.Version}}", "github.com/nats-io/nats-server/v2")
+			if jetStream {
+				version += ", JetStream with its default sync interval of 2 minutes"
+			}
+			return "nats-server " + version, err
+		},
 	}
 }
 
-func fanfare(name, settings, stored string, broker func(context.Context, *catalog.Env, string, int) ([]string, error), flags func(broker string) []string) Fleet {
+// inMain runs the go command in the main module.
+func inMain(ctx context.Context, env *catalog.Env, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = env.Main()
+	out, err := cmd.Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+func fanfare(name, settings, answer string, b broker, flags func(broker string) []string) Fleet {
+	build := func(ctx context.Context, env *catalog.Env) (string, error) {
+		return env.Build(ctx, "fanfare", env.Main(), "./cmd/fanfare")
+	}
 	return Fleet{
-		Name: name, Settings: settings, Stored: stored, Broker: broker,
+		Name: name, Settings: settings + ", default configuration, log from warnings on", Answer: answer, Broker: b,
+		Version: func(ctx context.Context, env *catalog.Env) (string, error) {
+			bin, err := build(ctx, env)
+			if err != nil {
+				return "", err
+			}
+			text, err := exec.CommandContext(ctx, bin, "version").Output()
+			return strings.TrimSpace(string(text)), err
+		},
 		Node: func(ctx context.Context, env *catalog.Env, _, broker string, number, stream, publish int) ([]string, error) {
-			bin, err := env.Build(ctx, "fanfare", env.Main(), "./cmd/fanfare")
-			return append([]string{bin, "serve", "--listen", address(stream), "--admin", address(publish), "--max-clients", "20000", "--log-level", "warn",
+			bin, err := build(ctx, env)
+			return append([]string{bin, "serve", "--listen", address(stream), "--admin", address(publish), "--log-level", "warn",
 				"--node-name", fmt.Sprintf("node-%d", number)}, flags(broker)...), err
 		},
 		Subscribe: func(key string) string { return "/stream?connectKey=" + key },
@@ -101,47 +156,55 @@ func fanfare(name, settings, stored string, broker func(context.Context, *catalo
 	}
 }
 
+// centrifugoVersion is the newest release of Centrifugo. It is built where it is run, so this module does not depend on it.
+const centrifugoVersion = "v6.9.1"
+
 // tokenSecret signs the tokens by which Centrifugo's streams name their channel.
 const tokenSecret = "bench"
 
-func centrifugoFleet(name, settings, stored string, broker func(context.Context, *catalog.Env, string, int) ([]string, error), engine func(broker string) map[string]any) Fleet {
+// centrifugo has a part of the configuration that names the broker, and options of all channels.
+func centrifugo(name, settings, answer string, b broker, channels map[string]any, part func(broker string) (name string, config any)) Fleet {
+	install := func(ctx context.Context, env *catalog.Env) (string, error) {
+		return env.Install(ctx, "centrifugo", "github.com/centrifugal/centrifugo/v6@"+centrifugoVersion)
+	}
 	return Fleet{
-		Name: name, Settings: settings, Stored: stored, Broker: broker, OnePort: true,
+		Name: name, Settings: settings + ", log of errors only", Answer: answer, Broker: b, OnePort: true,
+		Version: func(ctx context.Context, env *catalog.Env) (string, error) {
+			if _, err := install(ctx, env); err != nil {
+				return "", &catalog.Missing{What: "Centrifugo", Install: err.Error()}
+			}
+			return "Centrifugo " + centrifugoVersion + ", built from its source", nil
+		},
 		Node: func(ctx context.Context, env *catalog.Env, dir, broker string, number, stream, _ int) ([]string, error) {
-			bin := filepath.Join(env.Bin, "centrifugo")
-			if _, err := os.Stat(bin); err != nil {
-				install := exec.CommandContext(ctx, "go", "install", centrifugo)
-				install.Env = append(os.Environ(), "GOBIN="+env.Bin, "GOFLAGS=")
-				install.Dir = env.Bin // outside of this module
-				if out, err := install.CombinedOutput(); err != nil {
-					return nil, &catalog.Missing{What: "centrifugo", Install: fmt.Sprintf("go install %s fails: %s", centrifugo, out)}
-				}
+			bin, err := install(ctx, env)
+			if err != nil {
+				return nil, err
 			}
-			config := engine(broker)
-			config["http_server"] = map[string]any{"address": "127.0.0.1", "port": strconv.Itoa(stream)}
-			config["node"] = map[string]any{"name": fmt.Sprintf("node-%d", number)}
-			config["log"] = map[string]any{"level": "error"}
-			config["http_api"] = map[string]any{"insecure": true}
-			config["uni_sse"] = map[string]any{"enabled": true}
-			config["client"] = map[string]any{"token": map[string]any{"hmac_secret_key": tokenSecret}}
-			if name == "centrifugo-redis" {
-				config["channel"] = map[string]any{"without_namespace": map[string]any{"history_size": 1024, "history_ttl": "300s"}}
-			}
-			text, err := json.Marshal(config)
+			engine, engineConfig := part(broker)
+			config, err := json.Marshal(map[string]any{
+				engine:        engineConfig,
+				"http_server": map[string]any{"address": "127.0.0.1", "port": strconv.Itoa(stream)},
+				"node":        map[string]any{"name": fmt.Sprintf("node-%d", number)},
+				"log":         map[string]any{"level": "error"},
+				"http_api":    map[string]any{"insecure": true},
+				"uni_sse":     map[string]any{"enabled": true},
+				"client":      map[string]any{"token": map[string]any{"hmac_secret_key": tokenSecret}},
+				"channel":     map[string]any{"without_namespace": channels},
+			})
 			if err != nil {
 				return nil, err
 			}
 			file := filepath.Join(dir, fmt.Sprintf("centrifugo-%d.json", number))
-			return []string{bin, "--config", file}, os.WriteFile(file, text, 0o600)
+			return []string{bin, "--config", file}, os.WriteFile(file, config, 0o600)
 		},
 		Subscribe: func(key string) string {
-			connect, _ := json.Marshal(map[string]string{"token": token(key)})
+			connect, _ := json.Marshal(map[string]string{"token": token(key)}) // strings can always be encoded
 			return "/connection/uni_sse?cf_connect=" + url.QueryEscape(string(connect))
 		},
 		Publish: func(key, data string) (path, contentType, body string) {
 			return "/api/publish", "application/json", `{"channel":"` + key + `","data":` + data + `}`
 		},
-		Accepted: func(answer []byte) bool { return strings.Contains(string(answer), `"result"`) },
+		Accepted: func(answer []byte) bool { return bytes.Contains(answer, []byte(`"result"`)) },
 	}
 }
 
@@ -158,12 +221,16 @@ func token(channel string) string {
 //go:embed nchan.conf
 var nchanConf string
 
-func nchanFleet() Fleet {
+func nchan() Fleet {
 	return Fleet{
-		Name: "nchan-redis", Settings: "nchan_redis_pass, one worker in each nginx, buffer of 1,024 events and 5 minutes", Stored: "in Redis' memory",
-		Broker: redis, OnePort: true,
+		Name: "nchan-redis", Settings: "nchan_redis_pass, mode distributed (the default), one worker in each nginx, buffer of 1,024 events and 5 minutes, no access log",
+		Answer: "Redis has the event in memory", Broker: redis, OnePort: true,
+		Version: func(ctx context.Context, env *catalog.Env) (string, error) {
+			_, _, version, err := catalog.Nchan(ctx, env)
+			return version, err
+		},
 		Node: func(ctx context.Context, env *catalog.Env, dir, broker string, number, stream, _ int) ([]string, error) {
-			nginx, module, err := catalog.Nchan(ctx, env)
+			nginx, module, _, err := catalog.Nchan(ctx, env)
 			if err != nil {
 				return nil, err
 			}

@@ -3,331 +3,309 @@
 package fleet
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"fanfare/bench/peers/catalog"
-	"fanfare/bench/peers/launch"
+	"fanfare/bench/peers/report"
 )
 
-// Size is how much is measured.
-type Size struct {
-	Subscribers int // of each node
-	Events      int
-	InFlight    int // publish requests at the same time
-}
-
-// Result is what one fleet did. Times of the processor are those of all nodes together, and of the broker.
-type Result struct {
-	Fleet              string        `json:"fleet"`
-	Size               Size          `json:"size"`
-	AckP50, AckP99     time.Duration // from a publish to its answer
-	DeliverP50         time.Duration // from a publish to a subscriber
-	DeliverP99         time.Duration
-	Rate               float64       // events a second
-	NodesCPU           time.Duration // for each event
-	BrokerCPU          time.Duration
-	Lost, Again, Wrong int // deliveries that are missing, come twice, come in another order
-}
-
-// running is a fleet that runs.
-type running struct {
-	fleet            Fleet
-	broker, nodes    *launch.Running
-	streams, publish []string // addresses
-}
-
-// start starts the broker, then the nodes.
-func start(ctx context.Context, env *catalog.Env, f Fleet) (*running, error) {
-	ports, err := launch.FreePorts(1 + 2*Nodes)
-	if err != nil {
-		return nil, err
-	}
-	r := &running{fleet: f}
-	at := address(ports[0])
-	r.broker, err = launch.Start(ctx, env, catalog.Peer{Name: f.Name + "'s broker", Plan: func(ctx context.Context, env *catalog.Env, _ catalog.Ports, dir string) (catalog.Plan, error) {
-		args, err := f.Broker(ctx, env, dir, ports[0])
-		return catalog.Plan{Commands: []catalog.Command{{Args: args}}}, err
-	}}, func(ctx context.Context, _ catalog.Peer, _ catalog.Plan) error { return listens(ctx, at) })
-	if err != nil {
-		return nil, err
-	}
-	for i := range Nodes {
-		stream, publish := ports[1+2*i], ports[2+2*i]
-		if f.OnePort {
-			publish = stream
-		}
-		r.streams, r.publish = append(r.streams, address(stream)), append(r.publish, address(publish))
-	}
-	r.nodes, err = launch.Start(ctx, env, catalog.Peer{Name: f.Name, Plan: func(ctx context.Context, env *catalog.Env, _ catalog.Ports, dir string) (plan catalog.Plan, err error) {
-		for i := range Nodes {
-			args, err := f.Node(ctx, env, dir, at, i+1, ports[1+2*i], ports[2+2*i])
-			if err != nil {
-				return plan, err
-			}
-			plan.Commands = append(plan.Commands, catalog.Command{Args: args})
-		}
-		return plan, nil
-	}}, func(ctx context.Context, _ catalog.Peer, _ catalog.Plan) error {
-		for _, addr := range slices.Concat(r.streams, r.publish) {
-			if err := listens(ctx, addr); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, r.broker.Stop())
-	}
-	return r, nil
-}
-
-func (r *running) stop() error { return errors.Join(r.nodes.Stop(), r.broker.Stop()) }
-
-// listens waits until somebody accepts connections.
-func listens(ctx context.Context, addr string) error {
-	for {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("nobody listens on %s: %w", addr, err)
-		case <-time.After(20 * time.Millisecond):
-		}
+// Scenarios are what each fleet does in a round. subscribers is their number on each node where there are many; scale multiplies the
+// numbers of events and keys.
+func Scenarios(subscribers int, scale float64) []report.FleetScenario {
+	scaled := func(n int) int { return max(1, int(float64(n)*scale)) }
+	return []report.FleetScenario{
+		{Name: "single", Keys: 1, Subscribers: 1, Publishers: 1, LockStep: true, WarmUp: scaled(300), Events: scaled(1500)},
+		{Name: "steady", Keys: 64, Subscribers: 1, Publishers: 64, Rate: 500, WarmUp: scaled(500), Events: scaled(3000)},
+		{Name: "saturated", Keys: 64, Subscribers: 1, Publishers: 64, WarmUp: scaled(4000), Events: scaled(20_000)},
+		{Name: "fanout", Keys: 1, Subscribers: subscribers, Publishers: 1, LockStep: true, WarmUp: scaled(50), Events: scaled(300)},
+		{Name: "keys", Keys: scaled(20_000), Publishers: 64, Events: scaled(20_000)},
 	}
 }
 
-// Measure starts a fleet, measures it with each of the sizes, and stops it.
-func Measure(ctx context.Context, env *catalog.Env, f Fleet, sizes []Size) (results []Result, err error) {
-	r, err := start(ctx, env, f)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.stop()) }()
-	for i, size := range sizes {
-		result, err := r.measure(ctx, "key"+strconv.Itoa(i), size)
+const (
+	probe         = -1              // the number of events that only show that a stream receives something
+	runWithin     = 2 * time.Minute // bounds a run; a run needs some seconds
+	lockStepWaits = 5               // how often a run in lock step waits in vain before it ends early
+	connectAtOnce = 32              // streams
+)
+
+// run is one run of a scenario. Event e of all is number e/keys of key e%keys, and is published by publisher e%publishers. So each
+// key has one publisher, and its events have an order: each is published when the one before it was answered.
+type run struct {
+	*target
+	scenario    report.FleetScenario
+	keys        []string
+	subscribers []*subscriber  // those of a key are at KEY, KEY+keys, KEY+2*keys and so on
+	ended       chan error     // of streams
+	reading     sync.WaitGroup // streams
+	publishers  []*publisher
+
+	published []time.Time     // when each event was published, or was due; zero: never
+	acks      []time.Duration // from then to the answer
+	missing   []atomic.Int64  // deliveries of each event, in lock step
+	complete  chan int        // events that all subscribers have, in lock step
+}
+
+// node is the node to which an event is published: each publisher uses them in turn.
+func (r *run) node(event int) int {
+	publishers := r.scenario.Publishers
+	return (event%publishers + event/publishers) % len(r.publish)
+}
+
+// publisher has a connection to each node.
+type publisher struct{ connections []*connection }
+
+// measure runs a scenario: connect, warm up, measure, count faults.
+func (t *target) measure(ctx context.Context, s report.FleetScenario) (_ *report.FleetFigures, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, runWithin, fmt.Errorf("the run took longer than %v", runWithin))
+	total := s.WarmUp + s.Events
+	r := &run{target: t, scenario: s, published: make([]time.Time, total), acks: make([]time.Duration, total),
+		missing: make([]atomic.Int64, total), complete: make(chan int, total)}
+	defer func() {
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Name, errors.Join(err, r.nodes.Ended(), r.broker.Ended()))
+			err = errors.Join(err, context.Cause(ctx))
 		}
-		results = append(results, result)
+		cancel()
+		r.reading.Wait()
+	}()
+	for i := range s.Keys {
+		r.keys = append(r.keys, fmt.Sprintf("%s-%d", s.Name, i))
 	}
-	return results, nil
-}
-
-func (r *running) measure(ctx context.Context, key string, size Size) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}
-	defer client.CloseIdleConnections()
-	result := Result{Fleet: r.fleet.Name, Size: size}
-
-	// A node may refuse everything until it has found its broker.
-	for patience, node := time.Now().Add(time.Minute), 0; node < Nodes; {
-		if err := r.publishOne(ctx, client, node, key, -1); err == nil {
-			node++
-		} else if time.Now().After(patience) {
-			return result, err
-		} else {
-			time.Sleep(50 * time.Millisecond)
-		}
+	if err := r.subscribe(ctx); err != nil {
+		return nil, err
 	}
-	subscribers := make([]*subscriber, Nodes*size.Subscribers)
-	failed := make(chan error, len(subscribers))
-	for i := range subscribers {
-		subscribers[i] = &subscriber{events: size.Events, seen: make([]time.Time, size.Events)}
-		go func() {
-			failed <- subscribers[i].read(ctx, client, "http://"+r.streams[i%Nodes]+r.fleet.Subscribe(key))
-		}()
-	}
-	// Nothing else shows for all servers that a stream will receive the next event: number -1 is published until each has one.
-	for ready := 0; ready < len(subscribers); {
-		if err := r.publishOne(ctx, client, 0, key, -1); err != nil {
-			return result, err
-		}
-		select {
-		case err := <-failed:
-			return result, err
-		case <-time.After(100 * time.Millisecond):
-		}
-		ready = 0
-		for _, s := range subscribers {
-			if s.started() {
-				ready++
+	for range s.Publishers {
+		p := &publisher{}
+		for _, host := range t.publish {
+			c, err := dial(ctx, host)
+			if err != nil {
+				return nil, err
 			}
+			p.connections = append(p.connections, c)
 		}
+		r.publishers = append(r.publishers, p)
 	}
 
-	nodes, broker := groupsCPU(r.nodes.PIDs), groupsCPU(r.broker.PIDs)
-	begin := time.Now()
-	acks, sent, err := r.publishAll(ctx, client, key, size)
+	// Warm up: caches by key are filled, connections are established, heaps have grown.
+	if _, err := r.publishAll(ctx, 0, s.WarmUp); err != nil {
+		return nil, err
+	}
+	nodes, broker := t.usage()
+	self, busy, begin := processCPU(0), machineBusy(), time.Now()
+	publishing, err := r.publishAll(ctx, s.WarmUp, total)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
-	result.Rate = float64(size.Events) / time.Since(begin).Seconds()
-	quiet := 0
-	for last := -1; quiet < 50; { // all have all, or nothing has come for five seconds
-		total := 0
-		for _, s := range subscribers {
-			total += s.count()
-		}
-		if total >= len(subscribers)*size.Events {
-			break
-		}
-		if quiet++; total != last {
-			quiet, last = 0, total
-		}
-		time.Sleep(100 * time.Millisecond)
+	elapsed := time.Since(begin)
+	nodesAfter, brokerAfter := t.usage()
+	figures := &report.FleetFigures{
+		Publishing: publishing,
+		NodesCPU:   nodesAfter.cpu - nodes.cpu, BrokerCPU: brokerAfter.cpu - broker.cpu, ClientCPU: processCPU(0) - self,
+		NodesBytes: nodesAfter.memory, BrokerBytes: brokerAfter.memory,
+		NodesGrowth: nodesAfter.memory - nodes.memory, BrokerGrowth: brokerAfter.memory - broker.memory,
 	}
-	events := time.Duration(size.Events)
-	result.NodesCPU, result.BrokerCPU = (groupsCPU(r.nodes.PIDs)-nodes)/events, (groupsCPU(r.broker.PIDs)-broker)/events
-
-	var delays []time.Duration
-	for _, s := range subscribers {
-		s.mu.Lock()
-		for n, at := range s.seen {
-			if at.IsZero() {
-				result.Lost++
-			} else {
-				delays = append(delays, at.Sub(sent[n]))
-			}
-		}
-		result.Again += s.again
-		if size.InFlight == 1 { // otherwise there is no order to keep
-			result.Wrong += s.wrong
-		}
-		s.mu.Unlock()
-	}
-	result.AckP50, result.AckP99 = quantiles(acks)
-	result.DeliverP50, result.DeliverP99 = quantiles(delays)
-	return result, nil
+	others := machineBusy() - busy - figures.NodesCPU - figures.BrokerCPU - figures.ClientCPU
+	figures.OtherCores = max(0, others.Seconds()/elapsed.Seconds())
+	r.evaluate(figures)
+	return figures, nil
 }
 
-// publishAll publishes the events 0 to Events-1, to each node in turn.
-func (r *running) publishAll(ctx context.Context, client *http.Client, key string, size Size) (acks []time.Duration, sent []time.Time, err error) {
-	acks, sent = make([]time.Duration, size.Events), make([]time.Time, size.Events)
-	todo, failed := make(chan int), make(chan error, size.InFlight)
-	for range size.InFlight {
-		go func() {
-			var err error
-			for n := range todo {
-				if err != nil {
-					continue
+// subscribe opens the streams, and publishes probes until each has received one: nothing else shows for all servers that a stream
+// will receive the next event.
+func (r *run) subscribe(ctx context.Context) error {
+	each := r.scenario.Subscribers * len(r.streams)
+	r.ended = make(chan error, each*len(r.keys))
+	permits := make(chan struct{}, connectAtOnce)
+	for i := range each * len(r.keys) {
+		key := r.keys[i%len(r.keys)]
+		s := &subscriber{
+			key: key, at: make([]time.Time, (len(r.published)-i%len(r.keys)+len(r.keys)-1)/len(r.keys)), arrived: r.arrived,
+			node: func(number int) int { return r.node(number*len(r.keys) + i%len(r.keys)) },
+		}
+		r.subscribers = append(r.subscribers, s)
+		host := r.streams[i/len(r.keys)%len(r.streams)]
+		r.reading.Go(func() { r.ended <- s.read(ctx, host, r.fleet.Subscribe(key), permits) })
+	}
+	if len(r.subscribers) == 0 {
+		return nil
+	}
+	for e := range r.missing {
+		r.missing[e].Store(int64(each))
+	}
+	c, err := dial(ctx, r.publish[0])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for waiting := -1; waiting != 0; {
+		waiting = 0
+		for k, key := range r.keys {
+			silent := 0
+			for i := k; i < len(r.subscribers); i += len(r.keys) {
+				if !r.subscribers[i].started() {
+					silent++
 				}
-				sent[n] = time.Now()
-				err = r.publishOne(ctx, client, n%Nodes, key, n)
-				acks[n] = time.Since(sent[n])
 			}
-			failed <- err
-		}()
-	}
-	for n := range size.Events {
-		todo <- n
-	}
-	close(todo)
-	for range size.InFlight {
-		err = errors.Join(err, <-failed)
-	}
-	return acks, sent, err
-}
-
-// padding makes an event as large as those of the other scenarios.
-var padding = strings.Repeat("x", 40)
-
-func (r *running) publishOne(ctx context.Context, client *http.Client, node int, key string, number int) error {
-	path, contentType, body := r.fleet.Publish(key, fmt.Sprintf(`{"p":"%s","n":%d}`, padding, number))
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+r.publish[node]+path, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", contentType)
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if response.StatusCode/100 != 2 || err != nil || r.fleet.Accepted != nil && !r.fleet.Accepted(answer) {
-		return fmt.Errorf("publish to node %d: %s, %v, %.200s", node+1, response.Status, err, answer)
+			if waiting += silent; silent > 0 {
+				if err := c.publish(r.fleet, key, probe); err != nil {
+					return err
+				}
+			}
+		}
+		if waiting > 0 {
+			if err := r.pause(ctx, 50*time.Millisecond); err != nil {
+				return fmt.Errorf("%d of %d streams receive nothing: %w", waiting, len(r.subscribers), err)
+			}
+		}
 	}
 	return nil
 }
 
-// subscriber is one stream.
-type subscriber struct {
-	events int
-
-	mu           sync.Mutex
-	begun        bool
-	seen         []time.Time // of each event
-	got, last    int
-	again, wrong int
-}
-
-func (s *subscriber) started() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.begun
-}
-
-func (s *subscriber) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.got
-}
-
-func (s *subscriber) read(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
+// pause waits, unless a stream ends.
+func (r *run) pause(ctx context.Context, d time.Duration) error {
+	select {
+	case err := <-r.ended:
 		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
-	request.Header.Set("Accept", "text/event-stream")
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("a stream is answered with %s", response.Status)
-	}
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		_, after, found := strings.Cut(lines.Text(), `"n":`)
-		number, err := strconv.Atoi(strings.TrimRight(after, "}"))
-		if !found || err != nil {
-			continue
-		}
-		s.note(number, time.Now())
-	}
-	return errors.New("a stream ended")
 }
 
-func (s *subscriber) note(number int, at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch s.begun = true; {
-	case number < 0 || number >= s.events:
-	case !s.seen[number].IsZero():
-		s.again++
-	default:
-		s.seen[number] = at
-		s.got++
-		if number < s.last {
-			s.wrong++
-		}
-		s.last = number
+// arrived is called for each delivery. In lock step there is one key, so the number is that of the event.
+func (r *run) arrived(number int) {
+	if r.scenario.LockStep && r.missing[number].Add(-1) == 0 {
+		r.complete <- number
 	}
+}
+
+// publishAll publishes the events from one to another, waits until all subscribers have them, and returns how long publishing took.
+func (r *run) publishAll(ctx context.Context, from, to int) (time.Duration, error) {
+	begin := time.Now()
+	failed := make(chan error, len(r.publishers))
+	for i, p := range r.publishers {
+		go func() { failed <- r.publishEach(ctx, p, i, begin, from, to) }()
+	}
+	var err error
+	for range r.publishers {
+		err = errors.Join(err, <-failed)
+	}
+	took := time.Since(begin)
+	if err != nil {
+		return 0, err
+	}
+	return took, r.drain(ctx)
+}
+
+// publishEach publishes those events of a range that are a publisher's.
+func (r *run) publishEach(ctx context.Context, p *publisher, index int, begin time.Time, from, to int) error {
+	vain := 0
+	for e := from + (index-from%len(r.publishers)+len(r.publishers))%len(r.publishers); e < to && vain < lockStepWaits; e += len(r.publishers) {
+		since := time.Now()
+		if r.scenario.Rate > 0 {
+			due := begin.Add(time.Duration(float64(e-from) / r.scenario.Rate * float64(time.Second)))
+			if since.Before(due) {
+				time.Sleep(due.Sub(since))
+				since = time.Now() // the client's timer may be late, which is not the fleet's delay
+			} else {
+				since = due // the answer to the last event was late, which is
+			}
+		}
+		r.published[e] = since
+		c := p.connections[r.node(e)]
+		if err := c.publish(r.fleet, r.keys[e%len(r.keys)], e/len(r.keys)); err != nil {
+			return err
+		}
+		r.acks[e] = time.Since(since)
+		if r.scenario.LockStep && !r.completed(ctx, e) {
+			vain++
+		}
+	}
+	return nil
+}
+
+// completed waits until all subscribers have an event, and reports whether they have.
+func (r *run) completed(ctx context.Context, event int) bool {
+	timer := time.NewTimer(r.patience)
+	defer timer.Stop()
+	for {
+		select {
+		case e := <-r.complete:
+			if e == event {
+				return true // an earlier one, if it was late
+			}
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// drain waits until all subscribers have all events, or nothing comes any more.
+func (r *run) drain(ctx context.Context) error {
+	if len(r.subscribers) == 0 {
+		return nil
+	}
+	expected := 0
+	for e := range r.published {
+		if !r.published[e].IsZero() {
+			expected += len(r.subscribers) / len(r.keys)
+		}
+	}
+	for last, since := -1, time.Now(); ; {
+		total := 0
+		for _, s := range r.subscribers {
+			total += s.count()
+		}
+		if total >= expected {
+			return nil
+		}
+		if total != last {
+			last, since = total, time.Now()
+		} else if time.Since(since) > r.patience {
+			return nil // the rest is lost
+		}
+		if err := r.pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// evaluate computes times of the measured events, and counts the faults of all.
+func (r *run) evaluate(f *report.FleetFigures) {
+	var acks, delays []time.Duration
+	for e := r.scenario.WarmUp; e < len(r.published); e++ {
+		if !r.published[e].IsZero() {
+			acks = append(acks, r.acks[e])
+		}
+	}
+	for i, s := range r.subscribers {
+		s.mu.Lock()
+		f.Faults.Add(s.faults)
+		for n, at := range s.at {
+			switch e := n*len(r.keys) + i%len(r.keys); {
+			case r.published[e].IsZero(): // the run has ended early
+				if !at.IsZero() {
+					f.Faults.Foreign++
+				}
+			case at.IsZero():
+				f.Faults.Lost++
+			case e >= r.scenario.WarmUp:
+				delays = append(delays, at.Sub(r.published[e]))
+			}
+		}
+		s.mu.Unlock()
+	}
+	f.Events, f.Deliveries = len(acks), len(delays)
+	f.AckP50, f.AckP99 = quantiles(acks)
+	f.DeliverP50, f.DeliverP99 = quantiles(delays)
 }
 
 func quantiles(d []time.Duration) (p50, p99 time.Duration) {
@@ -336,28 +314,4 @@ func quantiles(d []time.Duration) (p50, p99 time.Duration) {
 	}
 	slices.Sort(d)
 	return d[len(d)/2], d[len(d)*99/100]
-}
-
-// groupsCPU is the processor time of the process groups, to a hundredth of a second.
-func groupsCPU(groups []int) (sum time.Duration) {
-	files, _ := os.ReadDir("/proc")
-	for _, f := range files {
-		text, err := os.ReadFile("/proc/" + f.Name() + "/stat")
-		if err != nil {
-			continue // not a process, or it has ended
-		}
-		_, after, _ := strings.Cut(string(text), ") ")
-		fields := strings.Fields(after)
-		if len(fields) < 13 {
-			continue
-		}
-		if group, err := strconv.Atoi(fields[2]); err != nil || !slices.Contains(groups, group) {
-			continue
-		}
-		for _, ticks := range fields[11:13] { // utime and stime
-			n, _ := strconv.Atoi(ticks)
-			sum += time.Duration(n) * 10 * time.Millisecond
-		}
-	}
-	return sum
 }

@@ -31,7 +31,7 @@ func Compare(ctx context.Context, env *catalog.Env, peers []catalog.Peer, o *Opt
 	}
 	scenarios := o.Scenarios()
 	if len(doc.Runs) == 0 {
-		doc.Load = load()
+		doc.Load = Load()
 	}
 	for _, s := range scenarios {
 		if !slices.Contains(doc.Scenarios, s) {
@@ -111,8 +111,8 @@ func line(r report.Run) string {
 	return text
 }
 
-// load is the one-minute load average, or 0 if it cannot be read.
-func load() float64 {
+// Load is the one-minute load average, or 0 if it cannot be read.
+func Load() float64 {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return 0

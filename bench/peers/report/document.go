@@ -151,8 +151,9 @@ func (d *Document) Write(dir string) error {
 }
 
 // WriteDocs writes benchmarks.md into a folder, and peers.json and the plots into its subfolder benchmarks. If secure is not nil,
-// the page has a second part about that comparison, and the subfolder its tls.json.
-func (d *Document) WriteDocs(dir string, secure *Document) error {
+// the page has a second part about that comparison, and the subfolder its tls.json. The same holds for fleets and fleet.json; without
+// them the last part has no figures.
+func (d *Document) WriteDocs(dir string, secure *Document, fleets *Fleets) error {
 	sub := filepath.Join(dir, "benchmarks")
 	if err := os.MkdirAll(sub, 0o755); err != nil {
 		return err
@@ -171,6 +172,14 @@ func (d *Document) WriteDocs(dir string, secure *Document) error {
 		files["tls.json"] = string(b) + "\n"
 		maps.Copy(files, secure.Plots())
 		page += docsTLS + secure.Markdown("benchmarks/")
+	}
+	page += docsFleets
+	if fleets != nil {
+		if b, err = json.Marshal(fleets); err != nil {
+			return err
+		}
+		files["fleet.json"] = string(b) + "\n"
+		page += "\n" + fleets.Markdown()
 	}
 	if err := write(sub, files); err != nil {
 		return err

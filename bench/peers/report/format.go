@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -16,7 +15,7 @@ func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return thousands(n) + " " + what + "s"
 }
 
 func thousands(n int) string {
@@ -42,6 +41,8 @@ func micros(us float64) string {
 // bytes formats a size, with decimal units.
 func bytes(n float64) string {
 	switch {
+	case n < 0:
+		return "-" + bytes(-n)
 	case n < 1e3:
 		return digits(n) + " B"
 	case n < 1e6:

@@ -29,6 +29,23 @@ const docsTLS = `
 
 The streams of these servers are https, with the same certificate; the publish request is not encrypted. ` + "`floor-tls` is the floor\nwith OpenSSL: one thread in C, one `SSL_write` for each socket.\n\n"
 
+// docsFleets is the beginning of the last part.
+const docsFleets = `
+## Fleets
+
+This part compares servers that run on several nodes and share a broker: Fanfare on NATS JetStream and on Redis, Centrifugo v6 with its
+Redis engine and with its NATS broker, and nchan with Redis. Each fleet has three nodes and one broker. Events are published to the
+nodes in turn, and received from all of them. One process publishes and receives, so there is one clock. It checks every event of every
+subscriber: none may be lost, repeated, out of order, or for another key.
+
+The fleets do not promise the same. Fanfare on JetStream has the event in a log of files when it answers, and a client resumes on any node
+for as long as the log keeps it. On Redis all three keep events in Redis's memory, with an append-only file that is synced every second.
+Fanfare reads one stream of all keys on every node; Centrifugo and nchan keep a history for each key, here 1,024 events and 5 minutes, and a
+node receives only the keys of its subscribers. Centrifugo keeps no history with its NATS broker: it answers when the node has sent the
+event, and an event that a client misses is gone.
+
+` + "`go run . fleet`, in the folder `bench/peers`, repeats it: five fleets, three rounds. [Its README](../bench/peers/README.md#fleets) describes the\nscenarios and settings.\n"
+
 // Markdown is the whole text: where it was measured, a table and a plot for each figure, and what went wrong. prefix is the path
 // of the plots.
 func (d *Document) Markdown(prefix string) string {

@@ -14,6 +14,12 @@ const (
 	BackplaneRedis    = "redis"
 )
 
+// The values of Interest.
+const (
+	InterestAll  = "all"
+	InterestKeys = "keys"
+)
+
 // Durable reports whether events go to a backplane.
 func (c *Config) Durable() bool { return c.Backplane != BackplaneOff }
 
@@ -32,16 +38,19 @@ var onlyWith = []struct {
 	{"retentionAge", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"retentionBytes", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"retentionPerKey", []string{BackplaneEmbedded, BackplaneNATS}},
+	{"interest", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"publishTimeout", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"away", []string{BackplaneNATS, BackplaneRedis}},
 	{"awayBytes", []string{BackplaneNATS, BackplaneRedis}},
 	{"olderConcurrency", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"olderMaxEvents", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"fleetTimeout", []string{BackplaneNATS, BackplaneRedis}},
+	{"fleetForgetAfter", []string{BackplaneNATS, BackplaneRedis}},
 	{"nodeName", []string{BackplaneEmbedded, BackplaneNATS, BackplaneRedis}},
 	{"readyWithoutBroker", []string{BackplaneNATS, BackplaneRedis}},
 	{"redisPrefix", []string{BackplaneRedis}},
 	{"redisPartitions", []string{BackplaneRedis}},
+	{"natsDomain", []string{BackplaneNATS}},
 	{"natsStream", []string{BackplaneNATS}},
 	{"natsReplicas", []string{BackplaneNATS}},
 	{"natsPartitions", []string{BackplaneNATS}},

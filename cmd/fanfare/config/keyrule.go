@@ -17,6 +17,7 @@ type KeyRule struct {
 	Slow          *string        `yaml:"slow"`
 	MaxClients    *int           `yaml:"maxClients"`
 	SendLast      *bool          `yaml:"sendLast"`
+	Interest      *string        `yaml:"interest"`
 }
 
 func checkKeyRules(c *Config, at place) {
@@ -31,6 +32,9 @@ func checkKeyRules(c *Config, at place) {
 			if *r.HistoryBytes > c.HistoryTotalBytes {
 				bytes.tooLarge(*r.HistoryBytes, byName["historyTotalBytes"])
 			}
+		}
+		if r.Interest != nil && *r.Interest != Defaults().Interest && !c.Durable() {
+			rule.part("interest").fail("needs a backplane, and backplane is %s (%s): without one this server is the only one that has the events", c.Backplane, c.Origin("backplane"))
 		}
 		match := rule.part("match")
 		if r.Match == "" {

@@ -38,6 +38,15 @@ func checkNATSStream(c *Config, at place) {
 	}
 }
 
+// domainNames are what a server and a subject take as the name of a domain, and what reads like one.
+var domainNames = regexp.MustCompile(`^[A-Za-z0-9_-]{0,60}$`)
+
+func checkNATSDomain(c *Config, at place) {
+	if !domainNames.MatchString(c.NATSDomain) {
+		at.fail("%s is not a name of a domain: write the name that is in the server's jetstream block, letters, digits, hyphens and underscores", quoteShort(c.NATSDomain))
+	}
+}
+
 func checkNATSReplicas(c *Config, at place) {
 	if c.NATSReplicas == 2 || c.NATSReplicas == 4 {
 		at.fail("%d does not survive more failures than %d: write 1, 3 or 5", c.NATSReplicas, c.NATSReplicas-1)

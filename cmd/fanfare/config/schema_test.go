@@ -91,8 +91,8 @@ func TestReloadTags(t *testing.T) {
 		}
 	}
 	want := []string{"listen", "listenMode", "listenOwner", "admin", "adminMode", "adminOwner", "cacheKey", "idleTimeout", "maxConnections", "maxStreamsPerConnection", "maxHeadBytes", "stdinStops", "logFormat",
-		"backplane", "dataDir", "fsync", "retentionAge", "retentionBytes", "retentionPerKey", "publishTimeout", "duplicateWindow", "away", "awayBytes", "olderConcurrency", "olderMaxEvents", "fleetTimeout", "nodeName",
-		"natsURL", "natsCredentials", "natsStream", "natsReplicas", "natsPartitions", "natsSubjects", "natsPayload",
+		"backplane", "dataDir", "fsync", "retentionAge", "retentionBytes", "retentionPerKey", "publishTimeout", "duplicateWindow", "away", "awayBytes", "olderConcurrency", "olderMaxEvents", "fleetTimeout", "fleetForgetAfter", "nodeName",
+		"natsURL", "natsCredentials", "natsDomain", "natsStream", "natsReplicas", "natsPartitions", "natsSubjects", "natsPayload",
 		"redisURL", "redisChannels", "redisStreams", "redisKeys", "redisPayload", "redisTimeout", "redisMaxStreams", "redisPrefix", "redisPartitions"}
 	if !reflect.DeepEqual(fixed, want) {
 		t.Errorf("need a restart: %v, want %v", fixed, want)

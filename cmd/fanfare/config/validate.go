@@ -68,6 +68,7 @@ var checks = []struct {
 	{"nodeName", checkNodeName},
 	{"natsURL", checkNATSURL},
 	{"natsSubjects", checkNATSSubjects},
+	{"natsDomain", checkNATSDomain},
 	{"natsStream", checkNATSStream},
 	{"natsReplicas", checkNATSReplicas},
 	{"redisPrefix", checkRedisPrefix},

@@ -40,7 +40,7 @@ function makeApplication(version, plugin) {
   fs.writeFileSync(path.join(dir, 'package.json'), JSON.stringify({ name: 'application', private: true }));
   const file = path.join(dir, 'config/plugin.js');
   fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace("package: 'egg-sse'", `package: '${plugin}'`));
-  return { dir, modules, remove: () => fs.rmSync(dir, { recursive: true, force: true }) };
+  return { dir, modules, remove: () => fs.rmSync(dir, { recursive: true, force: true, maxRetries: 20 }) }; // killed processes may still be writing
 }
 
 /**

@@ -8,11 +8,19 @@ const { spawn } = require('child_process');
 const { until } = require('./wait');
 const { freePort } = require('./ports');
 
-/** A redis-server of the tests' own, without persistence. */
-async function startRedis() {
-  const port = await freePort();
+/**
+ * A redis-server of the tests' own.
+ * @param {object} [options]
+ * @param {boolean} [options.durable] whether it keeps what it has acknowledged when it is killed
+ */
+async function startRedis({ durable = false } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fanfare-egg-redis-'));
-  const child = spawn('redis-server', [ '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir ], { stdio: 'ignore' });
+  return run(await freePort(), dir, durable);
+}
+
+async function run(port, dir, durable) {
+  const keep = durable ? [ '--appendonly', 'yes', '--appendfsync', 'always' ] : [ '--appendonly', 'no' ];
+  const child = spawn('redis-server', [ '--port', String(port), '--bind', '127.0.0.1', '--save', '', ...keep, '--dir', dir ], { stdio: 'ignore' });
   let failure;
   child.once('error', err => { failure = err.code === 'ENOENT' ? new Error('redis-server is missing: run scripts/install.sh') : err; });
   const exited = new Promise(resolve => child.once('close', resolve));
@@ -26,11 +34,16 @@ async function startRedis() {
     }).finally(() => socket.destroy());
   });
   if (failure) throw failure;
+  const kill = async () => {
+    child.kill('SIGKILL');
+    await exited;
+  };
   return {
     port,
+    kill,
+    restart: () => run(port, dir, durable),
     stop: async () => {
-      child.kill('SIGKILL');
-      await exited;
+      await kill();
       fs.rmSync(dir, { recursive: true, force: true });
     },
   };

@@ -18,8 +18,12 @@ import (
 // detector must not fail a test.
 const Patience = 2 * time.Minute
 
-// interval is the pause between two polls.
-const interval = 5 * time.Millisecond
+// The pause between two polls is a twentieth of the time so far, within these bounds: a poll may cost a request and the processor
+// time of others.
+const (
+	shortestPause = 5 * time.Millisecond
+	longestPause  = 50 * time.Millisecond
+)
 
 // True waits until ok returns true.
 func True(t testing.TB, what string, ok func() bool) {
@@ -63,11 +67,11 @@ func Equal[T comparable](t testing.TB, what string, want T, get func() T) {
 // Within reports whether ok returns true before d has passed. It is for bounds that are part of what a test checks, and for
 // cleanups that go on after a failure.
 func Within(d time.Duration, ok func() bool) bool {
-	for end := time.Now().Add(d); ; time.Sleep(interval) {
+	for start := time.Now(); ; time.Sleep(min(max(time.Since(start)/20, shortestPause), longestPause)) {
 		if ok() {
 			return true
 		}
-		if time.Now().After(end) {
+		if time.Since(start) > d {
 			return false
 		}
 	}

@@ -48,6 +48,19 @@ func TestConditionsThatStayFalse(t *testing.T) {
 	})
 }
 
+// A short wait is not made longer, and a long one polls seldom.
+func TestPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for wait, most := range map[time.Duration]int{3 * time.Millisecond: 2, 99 * time.Millisecond: 21, time.Minute: 1300} {
+			start, polls := time.Now(), 0
+			True(t, "late", func() bool { polls++; return time.Since(start) >= wait })
+			if d := time.Since(start); d > wait+max(wait/20, 5*time.Millisecond) || polls > most {
+				t.Errorf("%s: %d polls in %s", wait, polls, d)
+			}
+		}
+	})
+}
+
 func errorUnless(ok bool) error {
 	if ok {
 		return nil

@@ -20,9 +20,15 @@ import (
 
 // Broker keeps the entries. All methods may be called concurrently.
 type Broker struct {
-	// Window is how long the ID of a message is remembered. MaxFrame is the largest frame. Set them before the first use.
+	// Window is how long the ID of a message is remembered. MaxFrame is the largest frame. Set them before the first use, as
+	// those below.
 	Window   time.Duration
 	MaxFrame int
+	// MaxBytes bounds what a partition keeps, as retention does: each entry counts as the bytes of its frame and 100 more.
+	// 0: no bound.
+	MaxBytes int64
+	// MaxAge is what the log says of the age of its entries. Only Purge removes old ones.
+	MaxAge time.Duration
 	// Clock says when an entry is stored. nil: time.Now. It may go back, as the clock of a broker may.
 	Clock func() time.Time
 
@@ -179,6 +185,7 @@ func (b *Broker) PutForeign(key string, payload []byte) (seq uint64) {
 	b.change(func() {
 		p := b.parts[cluster.PartitionOf(key, len(b.parts))]
 		seq = p.put(entry{m: cluster.Message{Key: key}, at: time.Now(), foreign: true, payload: slices.Clone(payload)})
+		b.trim(p)
 	})
 	return seq
 }
@@ -215,6 +222,26 @@ func (b *Broker) LargestBusMessage() int {
 	return b.largest
 }
 
+// trim removes the oldest entries beyond MaxBytes. The caller holds mu.
+func (b *Broker) trim(p *partition) {
+	if b.MaxBytes == 0 {
+		return
+	}
+	var bytes int64
+	for _, e := range p.entries {
+		bytes += e.size()
+	}
+	for ; bytes > b.MaxBytes && p.first < p.last; p.first++ {
+		if e, ok := p.entries[p.first]; ok {
+			bytes -= e.size()
+			delete(p.entries, p.first)
+		}
+	}
+}
+
+// size is what an entry counts for MaxBytes.
+func (e *entry) size() int64 { return int64(len(e.m.Frame.Bytes)+len(e.payload)) + 100 }
+
 // forget marks the entries after seq as gone.
 func (p *partition) forget(seq uint64) {
 	for i := range *p.history {
@@ -240,7 +267,7 @@ func (p *partition) append(m cluster.Message, b *Broker) cluster.Result {
 	if s, ok := p.ids[m.ID]; ok && m.ID != "" && now.Sub(s.at) < b.Window {
 		return cluster.Result{Seq: s.seq, Duplicate: true}
 	}
-	if m.After != 0 && m.After != p.last+1 {
+	if m.After != 0 && m.After != p.last+1 || m.AfterEpoch != 0 && m.AfterEpoch != p.epochEntry() {
 		return cluster.Result{Err: cluster.ErrConflict}
 	}
 	m.Frame.Bytes = slices.Clone(m.Frame.Bytes)
@@ -257,15 +284,23 @@ func (p *partition) append(m cluster.Message, b *Broker) cluster.Result {
 
 func (p *partition) state(creations int) cluster.State {
 	s := cluster.State{First: p.first, Last: p.last, Created: strconv.Itoa(creations), Unsynced: p.unsynced}
-	for seq := p.last; seq >= p.first && seq > 0; seq-- {
-		if e, ok := p.entries[seq]; ok && e.m.Op == cluster.OpEpoch {
-			var out cluster.Entry
-			e.decode(&out, 0, seq)
-			s.Epoch, s.EpochSeq = out.Epoch, out.EpochSeq
-			break
-		}
+	if seq := p.epochEntry(); seq > 0 {
+		var out cluster.Entry
+		e := p.entries[seq]
+		e.decode(&out, 0, seq)
+		s.Epoch, s.EpochSeq, s.EpochEntry = out.Epoch, out.EpochSeq, seq
 	}
 	return s
+}
+
+// epochEntry returns the sequence of the newest OpEpoch entry, or 0.
+func (p *partition) epochEntry() uint64 {
+	for seq := p.last; seq >= p.first && seq > 0; seq-- {
+		if e, ok := p.entries[seq]; ok && e.m.Op == cluster.OpEpoch {
+			return seq
+		}
+	}
+	return 0
 }
 
 // decode makes the Entry of a stored message, by way of its header, as real logs do.
@@ -298,7 +333,14 @@ func (p *partition) next(partition int, seq uint64) (out cluster.Entry, ok bool)
 
 // fetch returns the entries of q.
 func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
-	if q.After+1 < p.first || q.Through > p.last || q.Scan > 0 && q.Through > q.After && q.Through-q.After > uint64(q.Scan) {
+	over := q.Scan > 0 && q.Through > q.After && q.Through-q.After > uint64(q.Scan)
+	if q.Last() { // what is left
+		q.After = max(q.After, p.first-1)
+		if over {
+			q.After = max(q.After, q.Through-uint64(q.Scan))
+		}
+	}
+	if q.After+1 < p.first || q.Through > p.last || over && !q.Last() {
 		return nil, cluster.ErrTooOld
 	}
 	var total int64
@@ -313,12 +355,19 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 			continue
 		}
 		total += int64(len(out.Frame.Bytes))
+		if q.Oldest > 0 && (len(found) == q.Oldest || len(found) > 0 && total > q.Bytes) {
+			return found, nil
+		}
 		found = append(found, out)
 	}
-	if q.Newest > 0 && len(found) > q.Newest {
-		found = found[len(found)-q.Newest:]
+	if q.Last() {
+		found, cut := q.Trim(found)
+		if cut || over && (q.Newest == 0 || len(found) < q.Newest) {
+			return found, cluster.ErrTooOld
+		}
+		return found, nil
 	}
-	if q.Max > 0 && len(found) > q.Max || q.Bytes > 0 && total > q.Bytes {
+	if q.Oldest == 0 && (q.Max > 0 && len(found) > q.Max || q.Bytes > 0 && total > q.Bytes) {
 		return nil, cluster.ErrTooOld
 	}
 	return found, nil

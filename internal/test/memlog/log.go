@@ -18,6 +18,7 @@ const idleInterval = time.Second
 type Log struct {
 	b     *Broker
 	cut   bool // under b.mu, like all of these
+	held  bool
 	skip  int
 	reads int
 }
@@ -31,6 +32,9 @@ func (b *Broker) Log() *Log {
 
 // Cut separates the node from the broker until Cut(false).
 func (l *Log) Cut(on bool) { l.b.change(func() { l.cut = on }) }
+
+// HoldReads makes Read wait until HoldReads(false), without any entry and without idle. All other calls work.
+func (l *Log) HoldReads(on bool) { l.b.change(func() { l.held = on }) }
 
 // Skip makes Read leave out the next n entries, which no log may do.
 func (l *Log) Skip(n int) { l.b.change(func() { l.skip = n }) }
@@ -121,6 +125,7 @@ func (l *Log) appendOne(m cluster.Message) cluster.Result {
 		at = m.Partition
 	}
 	r := b.parts[at].append(m, b)
+	b.trim(b.parts[at])
 	if b.loseAcks > 0 && r.Err == nil {
 		b.loseAcks--
 		return cluster.Result{Err: cluster.ErrUnknown}
@@ -141,6 +146,9 @@ func (l *Log) Read(ctx context.Context, partition int, after uint64, handle func
 		err := l.reach(ctx, timer.C, func() bool {
 			p := l.b.parts[partition]
 			last = p.last
+			if l.held {
+				return false
+			}
 			for {
 				if e, found = p.next(partition, after+1); !found {
 					return false
@@ -158,7 +166,7 @@ func (l *Log) Read(ctx context.Context, partition int, after uint64, handle func
 		}
 		if !found {
 			l.b.mu.Lock()
-			silent := l.b.stalled
+			silent := l.b.stalled || l.held
 			l.b.mu.Unlock()
 			if !silent {
 				idle(last)
@@ -207,15 +215,20 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 		found, failed = l.b.parts[q.Partition].fetch(q)
 		return true
 	})
-	if err != nil || failed != nil {
-		return errors.Join(err, failed)
+	if err != nil {
+		return err
 	}
 	for i := range found {
 		if err := handle(&found[i]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return failed
+}
+
+// Retention implements cluster.Log.
+func (l *Log) Retention() cluster.Retention {
+	return cluster.Retention{Age: l.b.MaxAge, Bytes: l.b.MaxBytes}
 }
 
 // Connected implements cluster.Log.

@@ -33,9 +33,7 @@ func (a *API) askAll(q cluster.Question) (count int, subjects map[string]int, f 
 		answer := a.Answer(q)
 		return answer.Count, answer.Subjects, fleet{}
 	}
-	if q.Op == "close" || q.Op == "closeAll" {
-		q.After = a.backplane.Positions() // what was published before is delivered first
-	}
+	q.AfterPublished = q.Op == "close" || q.Op == "closeAll" // otherwise streams would end without what was published before
 	answers, silent := a.backplane.Ask(context.Background(), q)
 	subjects = map[string]int{}
 	for _, answer := range answers {

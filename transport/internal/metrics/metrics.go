@@ -158,6 +158,8 @@ func New(eng *engine.Engine, streams Streams) *Metrics {
 	r.gauge("fanfare_key_bytes", "Bytes of the names of the keys that exist.", func() float64 { return float64(eng.Stats().KeyBytes) })
 	r.gauge("fanfare_history_bytes", "Bytes of frames kept for replay.", func() float64 { return float64(eng.Stats().HistoryBytes) })
 	r.gauge("fanfare_ring_bytes", "Bytes of the rings' slots, as the last pass over the keys found them.", func() float64 { return float64(eng.Stats().RingBytes) })
+	r.computedCounter("fanfare_log_unwanted_events_total", "Events of the backplane that were not kept in memory, because interest is keys and their key has no client here.",
+		func() float64 { return float64(eng.Stats().Unwanted) })
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

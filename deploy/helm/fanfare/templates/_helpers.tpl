@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* The server's settings, as a file. */}}
 {{- define "fanfare.config" -}}
-{{- range $name := list "listen" "admin" "tlsCert" "tlsKey" "adminTLSCert" "adminTLSKey" "backplane" "dataDir" "fsync" "natsURL" "natsStream" "natsReplicas" "natsPartitions" "natsCredentials" "nodeName" "drainDelay" "drainTimeout" "drainRate" -}}
+{{- range $name := list "listen" "admin" "tlsCert" "tlsKey" "adminTLSCert" "adminTLSKey" "backplane" "dataDir" "fsync" "natsURL" "natsDomain" "natsStream" "natsReplicas" "natsPartitions" "natsCredentials" "nodeName" "drainDelay" "drainTimeout" "drainRate" -}}
 {{- if hasKey $.Values.config $name -}}
 {{- fail (printf "config: %s is set by a value of its own in this chart: see values.yaml" $name) -}}
 {{- end -}}
@@ -72,11 +72,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $c "adminTLSKey" "/etc/fanfare/admin-tls/tls.key" -}}
 {{- end -}}
 {{- with .Values.backplane -}}
+{{- if ne .mode "off" }}{{- $_ := set $c "dataDir" "/var/lib/fanfare" -}}{{- end -}}
 {{- if eq .mode "embedded" -}}
-{{- $_ := set $c "dataDir" "/var/lib/fanfare" -}}
 {{- $_ := set $c "fsync" .embedded.fsync -}}
 {{- else if eq .mode "nats" -}}
 {{- if .nats.url }}{{- $_ := set $c "natsURL" .nats.url -}}{{- end -}}
+{{- if .nats.domain }}{{- $_ := set $c "natsDomain" .nats.domain -}}{{- end -}}
 {{- $_ := set $c "natsStream" .nats.stream -}}
 {{- $_ := set $c "natsReplicas" (int .nats.replicas) -}}
 {{- $_ := set $c "natsPartitions" (int .nats.partitions) -}}
@@ -86,6 +87,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 {{- toYaml (merge $c .Values.config) -}}
+{{- end }}
+
+{{/* The kind of the workload: a pod with a volume of its own is one of a StatefulSet. */}}
+{{- define "fanfare.kind" -}}
+{{- if or (eq .Values.backplane.mode "embedded") (and (ne .Values.backplane.mode "off") .Values.backplane.nodeData.persistent) -}}
+StatefulSet
+{{- else -}}
+Deployment
+{{- end -}}
 {{- end }}
 
 {{/* What no schema can say. Every template that makes pods includes it. */}}

@@ -122,7 +122,7 @@ spec:
           mountPath: /etc/fanfare/nats
           readOnly: true
         {{- end }}
-        {{- if eq .Values.backplane.mode "embedded" }}
+        {{- if ne .Values.backplane.mode "off" }}
         - name: data
           mountPath: /var/lib/fanfare
         {{- end }}
@@ -130,6 +130,12 @@ spec:
     - name: config
       configMap:
         name: {{ include "fanfare.name" . }}
+    {{- if and (ne .Values.backplane.mode "off") (eq (include "fanfare.kind" .) "Deployment") }}
+    - name: data
+      # It lives as long as the pod: it survives restarts of the container.
+      emptyDir:
+        sizeLimit: 16Mi
+    {{- end }}
     {{- with .Values.auth.keysSecret }}
     - name: keys
       secret:
