@@ -251,14 +251,6 @@ func (b *backplane) close() {
 	b.log.Close()
 }
 
-// backplaneNode is the node of a backplane that may be nil.
-func (b *backplane) backplaneNode() *cluster.Node {
-	if b == nil {
-		return nil
-	}
-	return b.node
-}
-
 // errStopped says that a signal came before the server was ready.
 var errStopped = errors.New("stopped by a signal before the server was ready")
 

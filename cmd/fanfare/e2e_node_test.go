@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"syscall"
@@ -8,6 +9,7 @@ import (
 
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/natstest"
+	"fanfare/internal/test/proctest"
 )
 
 // A server that is stopped while events are queued waits for the broker. It says how many are lost if it waits in vain, and a
@@ -72,4 +74,47 @@ func TestTwoNodesWithOneName(t *testing.T) {
 		first.Stop(syscall.SIGKILL)
 		first.Restart()
 	})
+}
+
+// Health checks are answered before the broker has been reached for the first time.
+func TestStartWithoutTheBroker(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	broker.Kill()
+	s := server{&proctest.Server{T: t, Binary: binary}}
+	admin := proctest.FreeAddr(t)
+	s.Process = proctest.Start(t, s.Command("--backplane", "nats", "--nats-url", broker.URL(), "--listen", "127.0.0.1:0", "--admin", admin))
+	s.Admin = "http://" + admin
+	get := func(method, target string) (status int, body string, header http.Header) {
+		req, err := http.NewRequestWithContext(t.Context(), method, s.Admin+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err.Error(), nil
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(text), resp.Header
+	}
+	eventually.Equal(t, "/healthz", http.StatusOK, func() int { status, _, _ := get("GET", "/healthz"); return status })
+	if status, body, _ := get("GET", "/readyz"); status != http.StatusServiceUnavailable || body != "starting: the broker has not been reached\n" {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	if status, body, _ := get("GET", "/metrics"); status != http.StatusOK || !strings.Contains(body, "fanfare_connections ") {
+		t.Errorf("/metrics: %d %.100s", status, body)
+	}
+	for _, target := range []string{"/publish?key=news", "/close?key=news", "/batch"} {
+		if status, body, header := get("POST", target); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || !strings.Contains(body, "the broker has not been reached") {
+			t.Errorf("%s: %d %s", target, status, body)
+		}
+	}
+	broker.Start()
+	eventually.Equal(t, "/readyz", http.StatusOK, func() int { status, _, _ := get("GET", "/readyz"); return status })
+	if status, body, _ := get("GET", "/count?key=news"); status != http.StatusOK || !strings.Contains(body, `"nodes":1`) {
+		t.Errorf("/count: %d %s", status, body)
+	}
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
 }

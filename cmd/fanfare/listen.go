@@ -28,7 +28,7 @@ const (
 	socketAdmin  = "admin"
 )
 
-// openListeners uses the inherited sockets and opens the others. guarded says whether a credential is needed on the admin
+// openListeners uses the inherited sockets and opens the admin listener; openStream opens the other one. guarded says whether a credential is needed on the admin
 // listener. The error names the setting.
 func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *listeners, err error) {
 	l := &listeners{}
@@ -54,17 +54,21 @@ func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *l
 	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {
 		return nil, shortToken(cfg, l.admin.Addr())
 	}
-	if l.stream == nil {
-		if l.stream, err = listen("listen", cfg.Listen, cfg.ListenMode, cfg.ListenOwner); err != nil {
-			return nil, err
-		}
-	}
 	if l.admin == nil && cfg.Admin != config.Off {
 		if l.admin, err = listen("admin", cfg.Admin, cfg.AdminMode, cfg.AdminOwner); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
+}
+
+// openStream opens the stream listener unless it was inherited. With a backplane it comes after the log: until then clients
+// are refused and try again, or wait in the queue of an inherited socket.
+func (l *listeners) openStream(cfg *config.Config) (err error) {
+	if l.stream == nil {
+		l.stream, err = listen("listen", cfg.Listen, cfg.ListenMode, cfg.ListenOwner)
+	}
+	return err
 }
 
 // loopback reports whether only this machine reaches the address.
