@@ -28,8 +28,8 @@ const (
 	socketAdmin  = "admin"
 )
 
-// openListeners uses the inherited sockets and opens the admin listener; openStream opens the other one. guarded says whether a credential is needed on the admin
-// listener. The error names the setting.
+// openListeners uses the inherited sockets and opens the others, but with a backplane not that of streams: see openStream. guarded
+// says whether a credential is needed on the admin listener. The error names the setting.
 func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *listeners, err error) {
 	l := &listeners{}
 	defer func() {
@@ -53,6 +53,11 @@ func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *l
 	}
 	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {
 		return nil, shortToken(cfg, l.admin.Addr())
+	}
+	if !cfg.Durable() {
+		if err = l.openStream(cfg); err != nil {
+			return nil, err
+		}
 	}
 	if l.admin == nil && cfg.Admin != config.Off {
 		if l.admin, err = listen("admin", cfg.Admin, cfg.AdminMode, cfg.AdminOwner); err != nil {
