@@ -27,6 +27,8 @@ const (
 	kindAnswer   = "answer"
 	kindTake     = "take"  // to a leader that is about to end: the sender is ready to lead
 	kindGiven    = "given" // the answer: the sender has stopped
+	kindClaim    = "claim" // a node that starts asks whether its name is free, see claim
+	kindTaken    = "taken" // answers the claim of the instance ID: it is not
 )
 
 // busMessage is what nodes send to each other, as JSON.
@@ -68,6 +70,7 @@ type fleet struct {
 	n        *Node
 	instance string
 	answer   func(Question) Answer
+	claim    claim
 	turns    chan struct{} // has a token for each question of another node that is being answered
 	late     chan struct{} // has a token for each question of this node that goes on after FleetTimeout
 
@@ -82,6 +85,7 @@ type fleet struct {
 
 func (f *fleet) init(n *Node) {
 	f.n, f.instance = n, n.idPrefix
+	f.claim.init(n.o.UniqueName && n.o.Bus != nil)
 	f.turns, f.late = make(chan struct{}, maxQuestions), make(chan struct{}, maxQuestions)
 	f.members, f.left = map[string]*member{}, map[string]time.Time{}
 	f.asked, f.jobs = map[string]*inquiry{}, map[string]*job{}
@@ -98,6 +102,9 @@ func (f *fleet) start() {
 		f.n.log.Error("messages of other nodes cannot be received: this node does not answer their questions", "error", err)
 	}
 	f.n.spawn(func() {
+		if !f.claimName() {
+			return
+		}
 		ticker := time.NewTicker(announceInterval)
 		defer ticker.Stop()
 		for {
@@ -145,6 +152,9 @@ func (f *fleet) learn(ctx context.Context) {
 
 // announce sends a hello to a node, or to all.
 func (f *fleet) announce(to string) {
+	if f.claim.pending.Load() {
+		return
+	}
 	hello := busMessage{Kind: kindHello}
 	for _, p := range f.n.partitions {
 		at := p.position()
@@ -189,7 +199,7 @@ func (f *fleet) hearOwn(m busMessage) {
 
 // leave tells all nodes that this one ends.
 func (f *fleet) leave() {
-	if f.n.o.Bus != nil {
+	if f.n.o.Bus != nil && !f.claim.pending.Load() {
 		_ = f.send("", busMessage{Kind: kindBye}) // otherwise they name it as silent
 	}
 }
@@ -211,12 +221,25 @@ func (f *fleet) receive(data []byte) {
 		return
 	}
 	if m.Instance == f.instance {
-		if m.Kind == kindHello {
+		switch m.Kind {
+		case kindHello:
 			f.hearOwn(m)
+		case kindClaim:
+			signal(f.claim.heard)
 		}
 		return
 	}
 	if m.Node == f.n.o.Name {
+		switch {
+		case m.Kind == kindClaim:
+			f.hearClaim(m)
+			return
+		case m.Kind == kindTaken && m.ID == f.instance:
+			signal(f.claim.taken)
+			return
+		case m.Kind == kindTaken, f.claim.pending.Load():
+			return
+		}
 		f.n.metrics.conflicts.Inc()
 		f.n.limited.Log(f.n.log, slog.LevelError, "name", "another node has the name of this one: give each node a name of its own (nodeName)",
 			"nodeName", m.Node)
@@ -230,7 +253,9 @@ func (f *fleet) receive(data []byte) {
 	case kindBye:
 		f.hearBye(m)
 	case kindQuestion:
-		f.hearQuestion(m)
+		if !f.claim.pending.Load() { // it may be for the node that has the name
+			f.hearQuestion(m)
+		}
 	case kindAnswer:
 		f.hearAnswer(m)
 	case kindTake:

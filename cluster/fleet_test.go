@@ -159,6 +159,43 @@ func TestTwoNodesWithOneName(t *testing.T) {
 	})
 }
 
+// A node does not start with the name of one that answers. It may take the name of one that has crashed or left, and of two that start
+// at the same time one does.
+func TestUniqueName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		unique := func(o *cluster.Options) { o.UniqueName = true }
+		a, other := startNode(t, b, "a", unique), startNode(t, b, "b", unique)
+		a.settle(t)
+		other.settle(t)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(a.Collector())
+		second := startNode(t, b, "a", unique)
+		if err := second.Settled(t.Context()); err == nil || !strings.Contains(err.Error(), `nodeName "a": another node of the fleet has this name`) {
+			t.Errorf("a second node of the name: %v", err)
+		}
+		answers, silent := other.Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[a b] []")
+		second.Close()
+		time.Sleep(2 * time.Second)
+		equal(t, "the nodes", fmt.Sprint(other.Status().Nodes), "[a b]")
+		equal(t, "conflicts", metric(t, registry, "fanfare_fleet_name_conflicts_total"), 0)
+
+		a.bus.Cut(true) // as by a crash
+		began := time.Now()
+		third := startNode(t, b, "a", unique)
+		third.settle(t)
+		equal(t, "it took", time.Since(began), time.Second)
+		third.Close()
+
+		x, y := startNode(t, b, "x", unique), startNode(t, b, "x", unique)
+		errX, errY := x.Settled(t.Context()), y.Settled(t.Context())
+		if (errX == nil) == (errY == nil) {
+			t.Errorf("of two that start at the same time: %v, %v", errX, errY)
+		}
+	})
+}
+
 // Messages of other programs on the bus do no harm.
 func TestForeignBusMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
