@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,18 +24,58 @@ func (n *Node) CatchUp(ctx context.Context) error {
 	return n.waitApplied(ctx, ends)
 }
 
-// waitApplied waits until this node has applied these places, one of each partition.
-func (n *Node) waitApplied(ctx context.Context, places []place) error {
-	for i, at := range places[:min(len(places), len(n.partitions))] {
-		done, cancel := n.partitions[i].waitApplied(engine.Position(at))
-		select {
-		case <-done:
-		case <-ctx.Done():
-			cancel()
-			return ctx.Err()
+var errNotConnected = errors.New("the log cannot be reached")
+
+// CatchUpWith is CatchUp for what one key can receive: its own events and those to all keys. It waits at most FleetTimeout, and not at
+// all while the log cannot be reached.
+func (n *Node) CatchUpWith(ctx context.Context, key string) error {
+	if !n.o.Log.Connected() {
+		return errNotConnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.o.FleetTimeout)
+	defer cancel()
+	for _, i := range n.partitionsOf([]string{key}) {
+		p := n.partitions[i]
+		at, err := p.logEnd(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.wait(ctx, at); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// Removed returns the sequence up to which the log has removed the entries of a partition, 0 if it does not answer.
+func (n *Node) Removed(ctx context.Context, partition int) uint64 {
+	state, err := n.o.Log.State(ctx, partition)
+	if err != nil {
+		return 0
+	}
+	return max(state.First, 1) - 1
+}
+
+// waitApplied waits until this node has applied these places, one of each partition.
+func (n *Node) waitApplied(ctx context.Context, places []place) error {
+	for i, at := range places[:min(len(places), len(n.partitions))] {
+		if err := n.partitions[i].wait(ctx, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait waits until this node has applied a place.
+func (p *partition) wait(ctx context.Context, at place) error {
+	done, cancel := p.waitApplied(engine.Position(at))
+	defer cancel()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // logEnds returns the newest place of each partition.

@@ -45,13 +45,7 @@ func (n *Node) Meet(ctx context.Context, keys []string, lastID string) string {
 	if lastID == "" {
 		return ""
 	}
-	partitions := []int{0}
-	for _, key := range keys {
-		if at := PartitionOf(key, len(n.partitions)); !slices.Contains(partitions, at) {
-			partitions = append(partitions, at)
-		}
-	}
-	slices.Sort(partitions)
+	partitions := n.partitionsOf(keys)
 	parts := strings.Split(lastID, ",")
 	if len(parts) != len(partitions) {
 		return lastID
@@ -76,6 +70,18 @@ func (n *Node) Meet(ctx context.Context, keys []string, lastID string) string {
 		return lastID
 	}
 	return strings.Join(parts, ",")
+}
+
+// partitionsOf returns the partitions of the keys, ascending. Partition 0 is always one of them: it has the events to all keys.
+func (n *Node) partitionsOf(keys []string) []int {
+	partitions := []int{0}
+	for _, key := range keys {
+		if at := PartitionOf(key, len(n.partitions)); !slices.Contains(partitions, at) {
+			partitions = append(partitions, at)
+		}
+	}
+	slices.Sort(partitions)
+	return partitions
 }
 
 // endsBefore reports whether the log is known to end before a position of the present epoch.

@@ -17,11 +17,11 @@ import (
 type historyAnswer struct {
 	Key    string
 	Events []struct {
-		ID, Time, Event, Data string
-		All                   bool
+		ID, Position, Time, Event, Data string
+		All                             bool
 	}
-	More bool
-	Gap  string
+	More      bool
+	Next, Gap string
 }
 
 // history reads past events, as "data data …", and the answer.
@@ -162,8 +162,10 @@ func TestHistoryOfFleet(t *testing.T) {
 			if data, a := n.history("key=nothing"); data != "all" || a.Gap != "" {
 				t.Errorf("%s: %+v", data, a)
 			}
-			if _, a := n.history("key=k&after=1-1"); a.Gap != "epoch" {
-				t.Errorf("%+v", a)
+			for after, gap := range map[string]string{"0-0": "epoch", "1-1": "unknown", "nobody's": "unknown"} { // as for a stream
+				if _, a := n.history("key=k&after=" + url.QueryEscape(after)); a.Gap != gap {
+					t.Errorf("after %s: gap %q, want %q", after, a.Gap, gap)
+				}
 			}
 		}
 	})

@@ -140,12 +140,7 @@ const allowedMethods = "GET, HEAD, OPTIONS"
 func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	switch string(ctx.Method()) {
 	case fasthttp.MethodGet:
-	case fasthttp.MethodHead:
-		for _, f := range o.fields {
-			ctx.Response.Header.Set(f[0], f[1])
-		}
-		ctx.Response.SkipBody = true
-		return
+	case fasthttp.MethodHead: // answered below, once the parameters are known to be valid
 	case fasthttp.MethodOptions:
 		for _, f := range o.preflight(string(ctx.Request.Header.Peek("Access-Control-Request-Headers")), originOf(ctx)) {
 			ctx.Response.Header.Set(f[0], f[1])
@@ -166,6 +161,13 @@ func (s *Server) handleStream(ctx *fasthttp.RequestCtx, o *settings) {
 	if problem != "" {
 		s.metrics.Refused[req.refusedBy()].Inc()
 		ctx.Error(problem+"\n", fasthttp.StatusBadRequest)
+		return
+	}
+	if ctx.IsHead() {
+		for _, f := range o.fields {
+			ctx.Response.Header.Set(f[0], f[1])
+		}
+		ctx.Response.SkipBody = true
 		return
 	}
 	req.Remote = o.proxies.ClientOf(ctx)

@@ -33,10 +33,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	switch r.Method {
 	case http.MethodGet:
-	case http.MethodHead:
-		setFields(header, o.fields)
-		setFields(header, o.origins.Fields(origin))
-		return
+	case http.MethodHead: // answered below, once the parameters are known to be valid
 	case http.MethodOptions:
 		setFields(header, o.preflight(r.Header.Get("Access-Control-Request-Headers"), origin))
 		w.WriteHeader(http.StatusNoContent)
@@ -61,6 +58,11 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			Kind: "handler 400", Listener: "handler", Status: http.StatusBadRequest, Method: r.Method, Path: r.URL.Path, Reason: problem, Remote: remote,
 		})
 		http.Error(w, problem, http.StatusBadRequest)
+		return
+	}
+	if r.Method == http.MethodHead {
+		setFields(header, o.fields)
+		setFields(header, o.origins.Fields(origin))
 		return
 	}
 	req.Remote = remote

@@ -10,6 +10,7 @@ import (
 
 	"fanfare/engine"
 	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/wiretest"
 )
 
 // TestRewind: a new stream begins with past events, from the number or the time that it asks for, and goes on without a hole.
@@ -92,10 +93,18 @@ func TestRewindRefused(t *testing.T) {
 				t.Errorf("%s: %d %q", query, w.Status, body)
 			}
 		}
+		// HEAD answers as GET does, without the body.
+		for query, status := range map[string]int{"connectKey=k&rewind=junk": 400, "connectKey=%ff": 400, "connectKey=k&rewind=2": 200} {
+			w := r.dial()
+			w.Send(wiretest.Request("HEAD", r.path+"?"+query))
+			if w.ReadHead(); w.Status != status {
+				t.Errorf("HEAD %s: %d, want %d", query, w.Status, status)
+			}
+		}
 		if n := r.metric(`fanfare_rejected_total{limit="maxRewindEvents"}`); n != 2 {
 			t.Errorf("%v counted as over maxRewindEvents", n)
 		}
-		if n := r.metric(`fanfare_rejected_total{limit="request"}`); n != float64(len(tests)-2) {
+		if n := r.metric(`fanfare_rejected_total{limit="request"}`); n != float64(len(tests)) { // two are over maxRewindEvents, and two are HEAD
 			t.Errorf("%v counted as bad requests", n)
 		}
 		r.subscribe("connectKey=k&rewind=7")

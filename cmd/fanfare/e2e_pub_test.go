@@ -277,6 +277,25 @@ func TestInterruptedWatch(t *testing.T) {
 	}
 }
 
+// TestWatchRewind: a stream begins with past events. The server refuses what it does not know.
+func TestWatchRewind(t *testing.T) {
+	s := start(t)
+	for i := range 5 {
+		s.Publish("k", fmt.Sprintf(`"%d"`, i))
+	}
+	for rewind, want := range map[string]string{"2": "3\n4\n", "earliest": "0\n1\n2\n3\n4\n", "1h": "0\n1\n2\n3\n4\n"} {
+		code, stdout, stderr := run(t, s.client(), "sub", "k", "--rewind", rewind, "-n", fmt.Sprint(strings.Count(want, "\n")), "--raw", "-q")
+		if code != 0 || stdout != want || stderr != "" {
+			t.Errorf("%s: %d, %q, %q", rewind, code, stdout, stderr)
+		}
+	}
+	for wrong, args := range map[string][]string{`rewind "junk" is neither`: {"--rewind", "junk"}, "--rewind": {"--rewind", "2", "--since", "a"}} {
+		if code, _, stderr := run(t, s.client(), append([]string{"sub", "k", "-n", "1"}, args...)...); code == 0 || !strings.Contains(stderr, wrong) {
+			t.Errorf("%q: %d, %q", args, code, stderr)
+		}
+	}
+}
+
 // TestWatchSince: an id given by hand resumes as a client's own does, and with sendLast there is no extra event then.
 func TestWatchSince(t *testing.T) {
 	s := start(t, "--send-last")

@@ -67,7 +67,7 @@ func Show(u *url.URL) string {
 	parameters := strings.Split(shown.RawQuery, "&")
 	for i, p := range parameters {
 		switch name, _, valued := strings.Cut(p, "="); name {
-		case "", "connectKey", "lastEventId", "envelope":
+		case "", "connectKey", "lastEventId", "envelope", "rewind":
 		default:
 			parameters[i] = "…"
 			if valued {

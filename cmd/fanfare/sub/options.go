@@ -25,7 +25,8 @@ type Options struct {
 	JSON bool `name:"json" xor:"format" help:"Print each event, and each gap, as a line of JSON with key, event, id, data, time."`
 
 	Count     int           `short:"n" default:"0" placeholder:"N" help:"Stop after this many events, not counting gaps. Default: no limit."`
-	Since     string        `type:"text" placeholder:"ID" help:"Begin after the event with this id, like a client that lost its connection there."`
+	Since     string        `type:"text" xor:"begin" placeholder:"ID" help:"Begin after the event with this id, like a client that lost its connection there."`
+	Rewind    string        `type:"text" xor:"begin" placeholder:"N|DURATION|earliest" help:"Begin with past events: the newest 10 of each key, those of the last 5m, or all that are kept (earliest)."`
 	Timeout   time.Duration `default:"0s" placeholder:"DURATION" help:"Stop after this time. With -n that is a failure. Default: no limit."`
 	Wait      time.Duration `default:"0s" placeholder:"DURATION" help:"Keep trying for this long while the server cannot be reached at the start. After the first stream, attempts continue indefinitely. Default: fail at once."`
 	Reconnect bool          `default:"true" negatable:"" help:"Reconnect when the stream ends. Default: true."`
@@ -89,6 +90,9 @@ func (o *Options) target() (*url.URL, http.Header, error) {
 	query := u.Query()
 	for _, key := range o.Keys {
 		query.Add("connectKey", key)
+	}
+	if o.Rewind != "" {
+		query.Set("rewind", o.Rewind)
 	}
 	o.envelope(query)
 	u.RawQuery = query.Encode()

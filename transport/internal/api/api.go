@@ -156,7 +156,7 @@ var routes = map[string]route{
 	"/token":      {method: fasthttp.MethodPost, serve: (*API).serveToken, rights: one(auth.RightMint), scope: ofBody},
 	"/disconnect": {method: fasthttp.MethodPost, serve: (*API).serveDisconnect, rights: one(auth.RightDisconnect), scope: ofAll, param: "subject"},
 	"/presence":   {method: fasthttp.MethodGet, serve: (*API).servePresence, rights: one(auth.RightRead), scope: ofKey, param: "key"},
-	"/history":    {method: fasthttp.MethodGet, serve: (*API).serveHistory, rights: one(auth.RightRead), scope: ofKey, param: "key", more: []string{"limit", "after"}},
+	"/history":    {method: fasthttp.MethodGet, serve: (*API).serveHistory, rights: one(auth.RightRead), scope: ofKey, param: "key", more: []string{"limit", "after", "from"}},
 	"/keys":       {method: fasthttp.MethodGet, serve: (*API).serveKeys, rights: one(auth.RightRead), scope: ofBody, param: "top"},
 	"/metrics":    {method: fasthttp.MethodGet, serve: (*API).serveMetrics, rights: one(auth.RightRead), scope: ofAll, param: anyParam},
 	"/healthz":    {method: fasthttp.MethodGet, serve: serveHealth("/healthz"), open: true, param: anyParam},
