@@ -115,14 +115,41 @@ type Query struct {
 	// After and Through bound the sequences: After < Seq <= Through.
 	After, Through uint64
 	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
+	// Then Fetch returns ErrTooOld only for the bounds, after the newest entries within them; at least one, if it has found one.
 	Newest int
 	Since  time.Time
+	// Oldest, unless it is 0, asks only for the oldest so many. Fetch hands over fewer, but at least one, if Bytes says so: that
+	// is not an error. It is not used with Newest or Since.
+	Oldest int
 	// Max bounds the entries that are returned, Scan the entries of any key that the broker looks at, Bytes the frames' bytes.
 	Max, Scan int
 	Bytes     int64
 }
 
-// ErrTooOld is returned by Log.Fetch for a Query over its bounds, and for entries that retention has removed.
+// Last reports whether the newest entries are asked for: what retention has removed is not missing then.
+func (q *Query) Last() bool { return q.Newest > 0 || !q.Since.IsZero() }
+
+// Trim drops the oldest of the entries that were found, which ascend, until the others are within Newest, Max and Bytes. cut says
+// that it has dropped entries that Newest asks for.
+func (q *Query) Trim(found []Entry) (kept []Entry, cut bool) {
+	if q.Newest > 0 {
+		found = found[max(len(found)-q.Newest, 0):]
+	}
+	from := 0
+	if q.Max > 0 {
+		from = max(len(found)-q.Max, 0)
+	}
+	left := q.Bytes
+	for i := len(found) - 1; i >= from && q.Bytes > 0; i-- {
+		if left -= int64(len(found[i].Frame.Bytes)); left < 0 && i < len(found)-1 {
+			from = i + 1
+		}
+	}
+	return found[from:], from > 0
+}
+
+// ErrTooOld is returned by Log.Fetch for a Query over its bounds, and for entries that retention has removed. What it has handed
+// over before is good if Query.Last or Query.Oldest says so.
 var ErrTooOld = errors.New("the log no longer has all of these entries, or there are too many in between")
 
 // Log is an ordered, durable log in one or more partitions. All methods may be called concurrently. PartitionOf says

@@ -13,6 +13,7 @@ const (
 
 	olderFetched = "fetched" // from the log
 	olderShared  = "shared"  // from what was fetched for another subscriber
+	olderPart    = "part"    // of a rewind or a list: the rest is too old, or over the bounds
 	olderTooOld  = "too_old"
 	olderFailed  = "failed"
 )
@@ -41,7 +42,7 @@ func newMetrics(n *Node) *metrics {
 		publishes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanfare_log_publishes_total",
 			Help: "Events published to the log, by result: stored, duplicate, queued, unknown, away, refused."}, []string{"result"}),
 		older: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanfare_log_older_total",
-			Help: "Ranges of older events that clients needed from the log, by result: fetched, shared, too_old, failed."}, []string{"result"}),
+			Help: "Ranges of older events that clients needed from the log, by result: fetched, shared, part, too_old, failed."}, []string{"result"}),
 		epochs:     counter("fanfare_log_epochs_total", "Epochs that began while this node was reading: the log has gone back, or may have."),
 		holes:      counter("fanfare_log_holes_total", "Ranges of entries that the log has lost."),
 		invalid:    counter("fanfare_log_invalid_total", "Entries of the log that could not be delivered: not valid events."),

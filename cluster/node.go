@@ -41,6 +41,8 @@ type Options struct {
 	OlderConcurrency int
 	// OlderMaxEvents bounds the entries of any key that one fetch makes the broker look at (olderMaxEvents). Default 100,000.
 	OlderMaxEvents int
+	// OlderBytes bounds the frames that one fetch returns, in bytes (a sixteenth of maxOlderBytes). Default 16 MiB.
+	OlderBytes int64
 	// FleetTimeout is how long a question to the fleet waits for answers (fleetTimeout). Default 2 s.
 	FleetTimeout time.Duration
 	// FleetForgetAfter is how long a node that is not heard of any more, and has not said good-bye, is named as silent
@@ -65,6 +67,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.ReadBack, 5*time.Minute)
 	setDefault(&o.OlderConcurrency, 4)
 	setDefault(&o.OlderMaxEvents, 100_000)
+	setDefault(&o.OlderBytes, 16<<20)
 	setDefault(&o.FleetTimeout, 2*time.Second)
 	setDefault(&o.FleetForgetAfter, 10*time.Minute)
 	noNotice := func() engine.Frame { return engine.Frame{} }

@@ -12,8 +12,7 @@ import (
 
 // Bounds of older events.
 const (
-	olderBytes = 16 << 20 // of the frames that one fetch returns
-	olderTotal = 64 << 20 // of the frames that are kept for others
+	olderShares = 4 // Options.OlderBytes, so many times, bounds the frames that are kept for others
 	// olderTTL is how long fetched events are kept after their last use: the clients of a key come back within seconds.
 	olderTTL     = 10 * time.Second
 	olderTimeout = 10 * time.Second // of one fetch, with repetitions
@@ -49,6 +48,7 @@ type olderKey struct {
 	key       string
 	newest    int
 	since     int64 // in seconds
+	oldest    int   // of page only
 }
 
 func (k olderKey) rewind() bool { return k.newest > 0 || k.since != 0 }
@@ -60,8 +60,10 @@ type olderState struct {
 	used   time.Time
 }
 
-// span has the events of a key with after < sequence <= through. Its slices are immutable.
+// span has the events of a key with after < sequence <= through, or, if it is cut, the newest of them that are within the
+// bounds. Its slices are immutable.
 type span struct {
+	cut                   bool
 	epoch, after, through uint64
 	first                 uint64 // the oldest sequence that the log had when it refused an older one; 0 if it has not
 	seqs                  []uint64
@@ -96,10 +98,14 @@ func (o *older) init(n *Node) {
 }
 
 // Older fetches the events that a subscriber misses in the rings. Calls for the same key share their fetches, and at most
-// OlderConcurrency fetches run at once. An error means that not all of them can be had: then the subscriber gets a gap.
+// OlderConcurrency fetches run at once. An error means that not all of them can be had: then the subscriber gets a gap. The
+// newest or the oldest events were asked for, and the error is ErrTooOld: then those are returned that can be had, which are the
+// newest that are within the bounds, or the oldest that the log has.
 func (n *Node) Older(ctx context.Context, m engine.Missing) ([]*engine.Event, error) {
 	events, result, err := n.older.get(ctx, m)
 	switch {
+	case errors.Is(err, ErrTooOld) && len(events) > 0:
+		result = olderPart
 	case errors.Is(err, ErrTooOld):
 		result = olderTooOld
 	case err != nil:
@@ -128,6 +134,11 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 	}
 	after := max(m.After, epochSeq)
 	m.Through = min(m.Through, p.newestOf(m.Key, m.All))
+	if m.Oldest > 0 {
+		m.After = after
+		events, err = o.page(ctx, k, m)
+		return events, olderFetched, err
+	}
 	if !k.rewind() && after < m.Through && m.Through-after > uint64(o.n.o.OlderMaxEvents) {
 		return nil, "", ErrTooOld
 	}
@@ -146,8 +157,11 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 		s.used = time.Now()
 		if s.span.covers(epoch, after, m.Through, m.Newest) {
 			events = s.span.part(after, m.Through)
+			if s.span.cut {
+				err = ErrTooOld
+			}
 			o.mu.Unlock()
-			return since(events, m.Since), result, nil
+			return since(events, m.Since), result, err
 		}
 		if s.span.epoch == epoch && after+1 < s.span.first {
 			o.mu.Unlock()
@@ -284,7 +298,7 @@ func (o *older) fetchMissing(ctx context.Context, k olderKey, old, want span, ep
 func (o *older) join(ctx context.Context, k olderKey, old, want span) (span, error) {
 	limit := uint64(o.n.o.OlderMaxEvents)
 	from, to := min(old.after, want.after), max(old.through, want.through)
-	if old.through == 0 || old.epoch != want.epoch || to-from > limit || old.bytes > olderBytes {
+	if old.through == 0 || old.epoch != want.epoch || to-from > limit || old.bytes > o.n.o.OlderBytes {
 		err := o.fetch(ctx, k, &want, want.after, want.through)
 		return want, err
 	}
@@ -320,6 +334,9 @@ func (o *older) fetchRewind(ctx context.Context, k olderKey, want span, epochSeq
 		after = max(after, max(first, 1)-1)
 	}
 	err = o.fetch(ctx, k, &want, min(after, want.through), want.through)
+	if errors.Is(err, ErrTooOld) && len(want.events) > 0 {
+		want.cut, err = true, nil
+	}
 	return want, err
 }
 
@@ -329,7 +346,7 @@ func (o *older) fetch(ctx context.Context, k olderKey, s *span, after, through u
 		return nil
 	}
 	q := Query{Partition: k.partition, Key: k.key, All: k.all, After: after, Through: through,
-		Newest: k.newest, Max: o.n.o.OlderMaxEvents, Scan: o.n.o.OlderMaxEvents, Bytes: olderBytes}
+		Newest: k.newest, Oldest: k.oldest, Max: o.n.o.OlderMaxEvents, Scan: o.n.o.OlderMaxEvents, Bytes: o.n.o.OlderBytes}
 	if k.since != 0 {
 		q.Since = time.Unix(k.since, 0)
 	}
@@ -352,7 +369,7 @@ func (o *older) fetch(ctx context.Context, k olderKey, s *span, after, through u
 
 // evict drops the spans of others, the oldest first, until the sum is below its bound. The caller holds mu.
 func (o *older) evict(keep *olderState) {
-	for o.bytes > olderTotal {
+	for o.bytes > olderShares*o.n.o.OlderBytes {
 		var oldest olderKey
 		var found *olderState
 		for k, s := range o.keys {

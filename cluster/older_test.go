@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,6 +309,61 @@ func TestOlderEndsWithItsContextAndWithTheNode(t *testing.T) {
 		}
 		if _, err := a.older(t, engine.Missing{Epoch: m.Epoch, Key: "l", After: 1, Through: 20}); err == nil {
 			t.Error("no error after Close")
+		}
+	})
+}
+
+// Over the bounds a rewind gets the newest events that fit, and ErrTooOld for the others.
+func TestOlderRewindIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		size := int64(len(frame("300").Bytes))
+		a := filled(t, b, 600, func(o *cluster.Options) { o.OlderBytes, o.OlderMaxEvents = 3*size, 400 })
+		began := time.Now()
+		time.Sleep(time.Minute)
+		for _, c := range []struct {
+			name string
+			m    engine.Missing
+			want string
+			cut  bool
+		}{
+			{"newest", engine.Missing{Newest: 100}, "591 594 597", true},
+			{"newest, and it fits", engine.Missing{Newest: 2}, "594 597", false},
+			{"all that is kept", engine.Missing{Newest: math.MaxInt}, "591 594 597", true},
+			{"since then, nothing", engine.Missing{Since: began.Add(time.Second)}, "", false},
+			{"oldest", engine.Missing{Oldest: 2}, "0 3", false},
+			{"oldest, the bytes", engine.Missing{Oldest: 100, After: 400}, "399 402 405", false},
+			{"oldest of what another window has", engine.Missing{Oldest: 2, After: 1}, "0 3", false},
+		} {
+			c.m.Key, c.m.Through, c.m.Epoch = "k", 601, a.rec.currentEpoch()
+			got, err := a.older(t, c.m)
+			if got != c.want || errors.Is(err, cluster.ErrTooOld) != c.cut || err != nil && !c.cut {
+				t.Errorf("%s: %q, %v; want %q, too old: %v", c.name, got, err, c.want, c.cut)
+			}
+		}
+		// A page begins with the oldest event that the log has.
+		b.Purge(0, 302)
+		got, err := a.older(t, engine.Missing{Key: "k", Through: 601, Epoch: a.rec.currentEpoch(), Oldest: 2})
+		if got != "300 303" || !errors.Is(err, cluster.ErrTooOld) {
+			t.Errorf("%q, %v; want the first two, and that others are gone", got, err)
+		}
+	})
+}
+
+// A page looks for its first event beyond the bound of one fetch, but not without end.
+func TestOlderPageOfAQuietKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a := filled(t, b, 600, func(o *cluster.Options) { o.OlderMaxEvents = 50 })
+		a.must(t, event("quiet", "x"))
+		synctest.Wait()
+		m := engine.Missing{Key: "quiet", After: 200, Through: b.Last(0), Epoch: a.rec.currentEpoch(), Oldest: 3}
+		if got, err := a.older(t, m); got != "x" || err != nil {
+			t.Errorf("%q, %v; want the event", got, err)
+		}
+		m.After = 1
+		if got, err := a.older(t, m); !errors.Is(err, cluster.ErrTooOld) {
+			t.Errorf("%q, %v; want ErrTooOld after too many entries", got, err)
 		}
 	})
 }

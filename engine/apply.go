@@ -238,3 +238,8 @@ func (e *Engine) NewLogEvent(entry LogEntry) *Event {
 	d.ev.released.Store(1) // no ring counts it
 	return d.ev
 }
+
+// PositionInLog returns the position of an event of a partition, such as one of NewLogEvent.
+func (e *Engine) PositionInLog(partition int, ev *Event) Position {
+	return e.log.partitions[partition].position(ev.pos())
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -245,8 +246,16 @@ func TestLogRewind(t *testing.T) {
 	s.Unread(items)
 	want(t, "unread", positions(s), logID(0, 10))
 	want(t, "filled", fmt.Sprint(drain(s)), "[k11 k12 k13 k14 k15 k16 k17 k18 k19 k20 *21]")
-	_, m = rewound(Rewind{Earliest: true})
-	want(t, "earliest", m, []Missing{{Key: "k", Epoch: testEpoch, Through: 12}})
+	s, m = rewound(Rewind{Earliest: true})
+	want(t, "earliest", m, []Missing{{Key: "k", Epoch: testEpoch, Through: 12, Newest: math.MaxInt}})
+	// The log gives a part: a gap comes before it.
+	s.Fill(0, []*Event{e.NewLogEvent(logEntry(0, 11, "k")), e.NewLogEvent(logEntry(0, 12, "k"))}, false)
+	it, ok := s.Next(true)
+	if !ok || it.Gap == nil || it.Gap.Reason != GapHistory || it.Gap.Missed != -1 || it.Gap.Next != (Position{testEpoch, 10}) {
+		t.Errorf("%+v, want a gap up to 10", it)
+	}
+	want(t, "after the gap", positions(s), logID(0, 10))
+	want(t, "a part", fmt.Sprint(drain(s)), "[k11 k12 k13 k14 k15 k16 k17 k18 k19 k20 *21]")
 	s, m = rewound(Rewind{Since: time.Unix(0, 15)})
 	want(t, "since", fmt.Sprint(m, drain(s)), fmt.Sprint([]Missing{}, []string{"k15", "k16", "k17", "k18", "k19", "k20", "*21"}))
 	_, m = rewound(Rewind{Since: time.Unix(0, 5)})

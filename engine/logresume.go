@@ -17,8 +17,11 @@ type Missing struct {
 	// After and Through bound the sequences in the log: After < seq <= Through.
 	After, Through uint64
 	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
+	// What the log has removed is not missing then.
 	Newest int
 	Since  time.Time
+	// Oldest, unless it is 0, asks only for the oldest so many, or fewer, but for one if there is one. No subscriber does.
+	Oldest int
 }
 
 // missingRange is a Missing whose Fill has not been called yet.
@@ -43,9 +46,10 @@ func (s *Subscriber) Missing() []Missing {
 	return list
 }
 
-// Fill gives the subscriber the events of Missing()[i], in ascending order, or, with ok false, makes it report a gap in
-// their place. Events outside of the range count as ok false, and so does everything if another epoch has begun. The subscriber keeps
-// the slice, and does not change it. Owner only, before the first call of Next.
+// Fill gives the subscriber the events of Missing()[i], in ascending order. With ok false it reports a gap: before the events,
+// which are the newest of the range, or in their place if there are none. Events outside of the range count as none with ok
+// false, and so does everything if another epoch has begun. The subscriber keeps the slice, and does not change it. Owner
+// only, before the first call of Next.
 func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	l := s.log
 	m := &l.missing[i]
@@ -55,17 +59,23 @@ func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
 	m.filled = true
 	part := &l.parts[l.heads[m.head].part]
 	last := m.after
-	ok = ok && part.p.current() == part.generation
+	valid := part.p.current() == part.generation
 	for _, ev := range events {
 		pos := ev.pos()
-		ok = ok && pos > last && pos <= m.through
+		valid = valid && pos > last && pos <= m.through
 		last = pos
 	}
+	if !valid {
+		ok, events = false, nil
+	}
 	if !ok {
+		next := m.through
+		if len(events) > 0 {
+			next = events[0].pos() - 1
+		}
 		s.noteGapInLog(m.head, Gap{
-			Reason: GapHistory, Missed: -1, After: part.p.position(m.after).String(), Next: part.p.position(m.through),
+			Reason: GapHistory, Missed: -1, After: part.p.position(m.after).String(), Next: part.p.position(next),
 		})
-		return
 	}
 	if m.last {
 		events = newestValueOf(events)

@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Rewind asks for past events when a subscriber begins without an id: the newest so many of each key, those since a time,
 // or all that are kept. The zero value asks for none. Events of any kind count.
@@ -83,6 +86,9 @@ func (s *Subscriber) rewindInLog(r Rewind) {
 
 		// Ask for what the ring has lost of it.
 		m := Missing{Since: r.Since}
+		if r.Earliest {
+			m.Newest = math.MaxInt // of what the log has
+		}
 		wanted := next == kept.next
 		if !r.Earliest && r.Since.IsZero() {
 			m.Newest = r.Events - int(kept.tail+1-next)

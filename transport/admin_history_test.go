@@ -49,6 +49,9 @@ func TestHistory(t *testing.T) {
 	for i := range 10 {
 		ids = append(ids, r.publish("k", fmt.Sprint(i)))
 	}
+	if data, a := r.history("key=k&after=0-0"); a.Gap != "epoch" || data != "0 1 2 3 4 5 6 7 8 9" {
+		t.Errorf("after an id of no epoch: %+v", a)
+	}
 	data, a := r.history("key=k")
 	if data != "0 1 2 3 4 5 6 7 8 9" || a.More || a.Gap != "" || a.Events[0].ID != ids[0] || a.Events[0].Event != "message" {
 		t.Errorf("%+v", a)
@@ -107,8 +110,12 @@ func TestHistoryRefuses(t *testing.T) {
 		"limit=0": "limit", "limit=1001": "limit", "limit=x": "limit", "limit=-1": "limit", "key=%ff": "key", "top=3": "top", "after=a&after=b": "after", "key=a&key=b": "key", "limit=1&limit=1": "limit",
 	} {
 		a := r.call("GET", "/history?"+query, "", "Authorization: Bearer all")
-		if f := a.failed(t); a.status != 400 || f.Field != field {
+		f := a.failed(t)
+		if a.status != 400 || f.Field != field {
 			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+		if query == "limit=1001" && f.Error != `limit "1001" is not a number from 1 to 1000` {
+			t.Errorf("%s: the message is %q", query, f.Error)
 		}
 	}
 	if a := r.call("POST", "/history", "", "Authorization: Bearer all"); a.status != 405 {

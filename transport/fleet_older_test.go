@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/internal/test/eventually"
 	"fanfare/internal/test/memlog"
@@ -102,6 +104,57 @@ func TestOlderRewind(t *testing.T) {
 			wantNumbers(again, first, 49)
 			again.Close()
 			e.Close()
+		}
+	})
+}
+
+// TestOlderRewindIsCut: a rewind over the bounds of a fetch begins with a gap, and the newest events that fit.
+func TestOlderRewindIsCut(t *testing.T) {
+	large := strings.Repeat("x", 1000)
+	o := fleetOptions{rigOptions: rigOptions{Engine: smallRings}, node: func(o *cluster.Options) { o.OlderBytes = 10_500 }}
+	onFleets(t, o, func(t *testing.T, f *fleet) {
+		var ids []string
+		for range 50 {
+			ids = append(ids, f.nodes[0].publish("k", large))
+		}
+		n := f.nodes[1]
+		f.waitApplied()
+		for _, query := range []string{"rewind=30", "rewind=earliest", "rewind=1h"} {
+			e := wiretest.NewEvents(n.stream("connectKey=k&" + query))
+			if g := e.Next().Gap(t); g.Reason != "history" || g.Missed != nil {
+				t.Errorf("%s: %+v, want a gap", query, g)
+			}
+			var got []string
+			for range 18 { // 8 are in the ring, and 10 fit
+				got = append(got, e.Next().ID)
+			}
+			if !slices.Equal(got, ids[32:]) {
+				t.Errorf("%s: %q, want %q", query, got, ids[32:])
+			}
+			e.Close()
+		}
+		// Pages reach every event, whatever fits into a fetch.
+		for _, limit := range []int{7, 30} {
+			var got []string
+			for after := ids[0]; ; after = got[len(got)-1] {
+				_, a := n.history(fmt.Sprintf("key=k&limit=%d&after=%s", limit, after))
+				if a.Gap != "" || len(a.Events) == 0 || len(a.Events) > limit {
+					t.Fatalf("after %s: %d events, gap %q", after, len(a.Events), a.Gap)
+				}
+				for _, ev := range a.Events {
+					got = append(got, ev.ID)
+				}
+				if !a.More {
+					break
+				}
+			}
+			if !slices.Equal(got, ids[1:]) {
+				t.Errorf("pages of %d: %q, want %q", limit, got, ids[1:])
+			}
+		}
+		// The newest: those that fit, and there are more.
+		if _, a := n.history("key=k&limit=40"); len(a.Events) != 18 || !a.More || a.Gap != "" {
+			t.Errorf("%d events, more: %t, gap %q", len(a.Events), a.More, a.Gap)
 		}
 	})
 }

@@ -95,7 +95,8 @@ type Options struct {
 	// the parameter rewind. Default 10,000.
 	MaxRewindEvents int
 	// MaxOlderBytes bounds the bytes of the events that were fetched from the log of the
-	// Backplane for streams that have not read them yet. Beyond it such a stream gets a gap.
+	// Backplane for streams that have not read them yet. Beyond it such a stream gets a gap. One
+	// fetch should return much less: see cluster.Options.OlderBytes.
 	// Default 256 MiB.
 	MaxOlderBytes int64
 	// MaxEventBytes bounds one finished frame. Default 2 MiB.

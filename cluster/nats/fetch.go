@@ -39,8 +39,6 @@ type fetch struct {
 
 // Fetch calls handle for the entries of q, see cluster.Log. It asks the leader for the key's newest entry first: most clients that
 // come back have missed nothing. The others cost one or two direct reads, which any replica answers.
-//
-// With q.Newest the entries that were found within q.Scan are handed over even if the result is ErrTooOld.
 func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.Entry) error) error {
 	f := &fetch{l: l, q: q, left: q.Max, bytes: q.Bytes}
 	if q.All {
@@ -56,7 +54,7 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 		return f.checkRetention(ctx, 0)
 	}
 	f.last = newest.Seq
-	if q.Newest > 0 {
+	if q.Last() {
 		return f.newest(ctx, newest, handle)
 	}
 	return f.all(ctx, handle)
@@ -87,13 +85,21 @@ func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) erro
 	if hi-lo >= uint64(max(f.q.Scan, 1)) {
 		return fmt.Errorf("%w: %d entries to look at, more than %d", cluster.ErrTooOld, hi-lo+1, f.q.Scan)
 	}
-	n := 0
+	n, last := 0, uint64(0)
 	err = f.window(ctx, lo, hi, func(e *cluster.Entry) error {
-		n++
+		f.bytes -= int64(len(e.Frame.Bytes))
+		if f.q.Oldest > 0 && (n == f.q.Oldest || n > 0 && f.bytes < 0) {
+			f.q.Through = last // what follows is not asked for
+			return errEnough
+		}
+		n, last = n+1, e.Seq
+		if f.q.Oldest > 0 {
+			return handle(e)
+		}
 		if f.left--; f.left < 0 {
 			return fmt.Errorf("%w: more than %d entries", cluster.ErrTooOld, f.q.Max)
 		}
-		if f.bytes -= int64(len(e.Frame.Bytes)); f.bytes < 0 {
+		if f.bytes < 0 {
 			return fmt.Errorf("%w: more than %d bytes", cluster.ErrTooOld, f.q.Bytes)
 		}
 		return handle(e)
@@ -110,7 +116,7 @@ func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) erro
 // whatever key. So may one of a key that has as many entries as retentionPerKey allows: if older ones were removed, all that are
 // kept are newer than they.
 func (f *fetch) checkRetention(ctx context.Context, n int) error {
-	if !f.q.Since.IsZero() || f.q.Newest > 0 {
+	if f.q.Last() {
 		return nil // what is kept was asked for
 	}
 	if limit := f.l.o.MaxPerKey; limit > 0 && int64(n) >= limit {
@@ -144,56 +150,66 @@ func (f *fetch) checkRetention(ctx context.Context, n int) error {
 
 // newest fetches the newest entries between the bounds, of which m is the last one of the key.
 func (f *fetch) newest(ctx context.Context, m *storedMessage, handle func(*cluster.Entry) error) error {
-	n := f.q.Newest
-	if f.q.Max > 0 {
-		n = min(n, f.q.Max)
-	}
-	var found []cluster.Entry // ascending
 	floor, hi, err := f.bounds(ctx)
 	if err != nil {
 		return err
 	}
-	if n == 1 && m.Seq == hi && hi >= floor { // the leader has sent it already
+	if f.q.Newest == 1 && m.Seq == hi && hi >= floor { // the leader has sent it already
 		var e cluster.Entry
 		f.l.decodeStored(f.q.Partition, m, &e)
 		return handle(&e)
 	}
-	var tooOld error
+	var found []cluster.Entry // ascending
+	cut := false
 	looked := uint64(0)
-	for width := uint64(firstWindow); hi >= floor && len(found) < n; width *= windowGrowth {
+	for width := uint64(firstWindow); hi >= floor && !cut && (f.q.Newest == 0 || len(found) < f.q.Newest); width *= windowGrowth {
 		budget := uint64(max(f.q.Scan, 1)) - looked
 		if budget == 0 {
-			tooOld = fmt.Errorf("%w: %d of %d within %d entries", cluster.ErrTooOld, len(found), n, looked)
+			cut = true
 			break
 		}
 		width = min(width, budget, hi-floor+1)
 		lo := hi - width + 1
-		var some []cluster.Entry
-		err := f.window(ctx, lo, hi, func(e *cluster.Entry) error {
-			some = append(some, *e)
-			return nil
-		})
+		some, over, err := f.newestWindow(ctx, lo, hi)
 		if err != nil {
 			return err
 		}
 		looked += width
-		found = append(some, found...)
+		found, cut = f.q.Trim(append(some, found...))
+		cut = cut || over && (f.q.Newest == 0 || len(found) < f.q.Newest)
 		hi = lo - 1
-	}
-	found = found[max(len(found)-n, 0):]
-	// The bytes count from the newest.
-	for i := range slices.Backward(found) {
-		if f.bytes -= int64(len(found[i].Frame.Bytes)); f.bytes < 0 && f.q.Bytes > 0 {
-			found, tooOld = found[i+1:], fmt.Errorf("%w: more than %d bytes", cluster.ErrTooOld, f.q.Bytes)
-			break
-		}
 	}
 	for i := range found {
 		if err := handle(&found[i]); err != nil {
 			return err
 		}
 	}
-	return tooOld
+	if cut {
+		return fmt.Errorf("%w: the newest %d, within %d entries and %d bytes", cluster.ErrTooOld, len(found), looked, f.q.Bytes)
+	}
+	return nil
+}
+
+// newestWindow returns the newest entries of a window within the bounds. over says that there are more.
+func (f *fetch) newestWindow(ctx context.Context, lo, hi uint64) (some []cluster.Entry, over bool, err error) {
+	var bytes int64
+	trim := func() {
+		var cut bool
+		some, cut = f.q.Trim(some)
+		some, bytes, over = slices.Clone(some), 0, over || cut // the clone frees what was dropped
+		for i := range some {
+			bytes += int64(len(some[i].Frame.Bytes))
+		}
+	}
+	err = f.window(ctx, lo, hi, func(e *cluster.Entry) error {
+		some = append(some, *e)
+		if bytes += int64(len(e.Frame.Bytes)); f.q.Bytes > 0 && bytes > 2*f.q.Bytes {
+			trim() // a window may have many times the bytes that are wanted
+		}
+		return nil
+	})
+	trim()
+	return some, over, err
 }
 
 // window calls emit for the subject's entries from lo to hi, both included.

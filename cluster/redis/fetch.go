@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 
@@ -23,8 +24,8 @@ type fetch struct {
 	found   []cluster.Entry
 }
 
-// Fetch hands over the entries of a query, see cluster.Log. With Newest or Since it takes what is left of the range; otherwise it
-// fails if any entry of the range is missing.
+// Fetch hands over the entries of a query, see cluster.Log. It fails if any entry of the range is missing, unless the newest are
+// asked for.
 func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.Entry) error) error {
 	if q.Through <= q.After {
 		return nil
@@ -37,12 +38,12 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 		return err
 	case q.Through > s.Last, f.epoch != nil && *f.epoch != s.epoch:
 		return cluster.ErrTooOld // the log is not the one that the caller knows
-	case q.Newest > 0:
+	case q.Last():
 		err = f.backward(ctx)
 	default:
 		err = f.forward(ctx, s)
 	}
-	if err != nil {
+	if err != nil && !(q.Last() && errors.Is(err, cluster.ErrTooOld)) {
 		return err
 	}
 	for i := range f.found {
@@ -50,21 +51,16 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 			return err
 		}
 	}
-	return nil
+	return err
 }
+
+// errEnough ends a search: no more entries are wanted.
+var errEnough = errors.New("enough")
 
 // forward reads from the beginning of the range.
 func (f *fetch) forward(ctx context.Context, s state) error {
 	after := f.q.After
-	strict := f.q.Since.IsZero()
-	if !strict {
-		first, err := f.l.SeqAt(ctx, f.p.number, f.q.Since)
-		if err != nil {
-			return err
-		}
-		after = max(after, first-1)
-	}
-	if strict && after+1 < s.First || f.q.Scan > 0 && f.q.Through > after && f.q.Through-after > uint64(f.q.Scan) {
+	if after+1 < s.First || f.q.Scan > 0 && f.q.Through > after && f.q.Through-after > uint64(f.q.Scan) {
 		return cluster.ErrTooOld
 	}
 	for page := firstPage; after < f.q.Through; {
@@ -74,30 +70,41 @@ func (f *fetch) forward(ctx context.Context, s state) error {
 		}
 		for i := range list {
 			seq, err := f.take(&list[i])
-			if err != nil {
+			switch {
+			case errors.Is(err, errEnough):
+				return nil
+			case err != nil:
 				return err
-			}
-			if strict && seq != after+1 {
+			case seq != after+1:
 				return cluster.ErrTooOld // trimmed meanwhile, or deleted
 			}
 			after = seq
 		}
 		if len(list) == 0 {
-			if strict {
-				return cluster.ErrTooOld
-			}
-			break
+			return cluster.ErrTooOld
 		}
 		page = pageSize(list)
 	}
 	return nil
 }
 
-// backward reads from the end of the range until it has enough.
+// backward reads from the end of the range until it has enough. It takes what is left of the range.
 func (f *fetch) backward(ctx context.Context) error {
-	through := f.q.Through
-	for page := min(firstPage, f.q.Newest); through > f.q.After && len(f.found) < f.q.Newest; {
-		list, err := f.page(ctx, "XREVRANGE", strconv.FormatUint(through, 10), strconv.FormatUint(f.q.After+1, 10), page)
+	after, through := f.q.After, f.q.Through
+	if !f.q.Since.IsZero() {
+		first, err := f.l.SeqAt(ctx, f.p.number, f.q.Since)
+		if err != nil {
+			return err
+		}
+		after = max(after, first-1)
+	}
+	defer func() { slices.Reverse(f.found) }()
+	page := firstPage
+	if f.q.Newest > 0 {
+		page = min(page, f.q.Newest)
+	}
+	for through > after {
+		list, err := f.page(ctx, "XREVRANGE", strconv.FormatUint(through, 10), strconv.FormatUint(after+1, 10), page)
 		if err != nil {
 			return err
 		}
@@ -106,8 +113,8 @@ func (f *fetch) backward(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if through = seq - 1; len(f.found) == f.q.Newest {
-				break
+			if through = seq - 1; len(f.found) == f.q.Newest && f.q.Newest > 0 {
+				return nil
 			}
 		}
 		if len(list) == 0 {
@@ -118,7 +125,6 @@ func (f *fetch) backward(ctx context.Context) error {
 		}
 		page = pageSize(list)
 	}
-	slices.Reverse(f.found)
 	return nil
 }
 
@@ -146,9 +152,12 @@ func (f *fetch) take(x *rueidis.XRangeSlice) (seq uint64, err error) {
 		return e.Seq, nil
 	}
 	f.bytes += int64(len(e.Frame.Bytes))
-	f.found = append(f.found, e)
-	if f.q.Max > 0 && len(f.found) > f.q.Max || f.q.Bytes > 0 && f.bytes > f.q.Bytes {
+	switch over := f.q.Bytes > 0 && f.bytes > f.q.Bytes; {
+	case f.q.Oldest > 0 && (len(f.found) == f.q.Oldest || over && len(f.found) > 0):
+		return 0, errEnough
+	case f.q.Oldest == 0 && (f.q.Max > 0 && len(f.found) == f.q.Max || over && !(f.q.Last() && len(f.found) == 0)):
 		return 0, cluster.ErrTooOld
 	}
+	f.found = append(f.found, e)
 	return e.Seq, nil
 }

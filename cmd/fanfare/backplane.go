@@ -169,6 +169,7 @@ func nodeOptions(c *config.Config) cluster.Options {
 		ReadBack:         min(c.HistoryTTL, maxReadBack),
 		OlderConcurrency: c.OlderConcurrency,
 		OlderMaxEvents:   c.OlderMaxEvents,
+		OlderBytes:       int64(c.MaxOlderBytes) / 16,
 		FleetTimeout:     c.FleetTimeout,
 		FleetForgetAfter: c.FleetForgetAfter,
 	}

@@ -327,7 +327,14 @@ func (p *partition) next(partition int, seq uint64) (out cluster.Entry, ok bool)
 
 // fetch returns the entries of q.
 func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
-	if q.After+1 < p.first || q.Through > p.last || q.Scan > 0 && q.Through > q.After && q.Through-q.After > uint64(q.Scan) {
+	over := q.Scan > 0 && q.Through > q.After && q.Through-q.After > uint64(q.Scan)
+	if q.Last() { // what is left
+		q.After = max(q.After, p.first-1)
+		if over {
+			q.After = max(q.After, q.Through-uint64(q.Scan))
+		}
+	}
+	if q.After+1 < p.first || q.Through > p.last || over && !q.Last() {
 		return nil, cluster.ErrTooOld
 	}
 	var total int64
@@ -342,12 +349,19 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 			continue
 		}
 		total += int64(len(out.Frame.Bytes))
+		if q.Oldest > 0 && (len(found) == q.Oldest || len(found) > 0 && total > q.Bytes) {
+			return found, nil
+		}
 		found = append(found, out)
 	}
-	if q.Newest > 0 && len(found) > q.Newest {
-		found = found[len(found)-q.Newest:]
+	if q.Last() {
+		found, cut := q.Trim(found)
+		if cut || over && (q.Newest == 0 || len(found) < q.Newest) {
+			return found, cluster.ErrTooOld
+		}
+		return found, nil
 	}
-	if q.Max > 0 && len(found) > q.Max || q.Bytes > 0 && total > q.Bytes {
+	if q.Oldest == 0 && (q.Max > 0 && len(found) > q.Max || q.Bytes > 0 && total > q.Bytes) {
 		return nil, cluster.ErrTooOld
 	}
 	return found, nil

@@ -215,15 +215,15 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 		found, failed = l.b.parts[q.Partition].fetch(q)
 		return true
 	})
-	if err != nil || failed != nil {
-		return errors.Join(err, failed)
+	if err != nil {
+		return err
 	}
 	for i := range found {
 		if err := handle(&found[i]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return failed
 }
 
 // Retention implements cluster.Log.

@@ -63,6 +63,7 @@ type history struct {
 	places map[uint64]uint64 // of after: the sequence for each epoch; nil without one, or if it is a publisher's own id
 	found  []past            // ascending in the end
 	gap    string
+	more   bool // the log has earlier events than those that were found
 }
 
 // past is an event, and whether it is one to all keys.
@@ -142,7 +143,9 @@ func (h *history) readRings(sources *[2]source) bool {
 	})
 	slices.Reverse(h.found)
 	if !located && h.places != nil {
-		_, located = h.places[h.epoch(h.key)] // nothing was published since
+		if epoch := h.epoch(h.key); epoch != 0 {
+			_, located = h.places[epoch] // nothing was published since
+		}
 	}
 	return located
 }
@@ -185,25 +188,55 @@ func (h *history) readLog(sources *[2]source) {
 			if !known || s.reached {
 				continue
 			}
-			m.After = seq
+			m.After, m.Oldest = seq, h.limit+1
+		}
+		if m.Oldest > 0 {
+			h.readPage(ctx, m)
+			continue
 		}
 		if m.Through <= m.After {
 			continue
 		}
 		events, err := h.api.backplane.Older(ctx, m)
+		switch {
+		case err == nil:
+		case len(events) > 0:
+			h.more = true // those are the newest: the others are over the bounds of one fetch
+		default:
+			h.gap = engine.GapHistory.String()
+		}
+		h.add(events, m.All)
+	}
+}
+
+// readPage fetches as many of the oldest events of a range as an answer can have. Each fetch returns some of them.
+func (h *history) readPage(ctx context.Context, m engine.Missing) {
+	for room := h.api.config.Load().MaxBodyBytes; m.Oldest > 0 && room >= 0 && m.After < m.Through; {
+		events, err := h.api.backplane.Older(ctx, m)
 		if err != nil {
 			h.gap = engine.GapHistory.String()
-			continue
 		}
+		if len(events) == 0 {
+			return
+		}
+		h.add(events, m.All)
 		for _, ev := range events {
-			h.found = append(h.found, past{ev, m.All})
+			room -= len(ev.Bytes())
 		}
+		m.Oldest -= len(events)
+		m.After = h.api.eng.PositionInLog(m.Partition, events[len(events)-1]).Seq
+	}
+}
+
+func (h *history) add(events []*engine.Event, all bool) {
+	for _, ev := range events {
+		h.found = append(h.found, past{ev, all})
 	}
 }
 
 // answer cuts the list to the limit and to Config.MaxBodyBytes.
 func (h *history) answer() historyAnswer {
-	result := historyAnswer{Key: h.key, Events: []pastEvent{}, Gap: h.gap}
+	result := historyAnswer{Key: h.key, Events: []pastEvent{}, Gap: h.gap, More: h.more}
 	var parser codec.Parser
 	room := h.api.config.Load().MaxBodyBytes
 	if h.after == "" {

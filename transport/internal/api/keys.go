@@ -121,7 +121,7 @@ func queryNumber(ctx *fasthttp.RequestCtx, name string, def, most int) (n int, o
 	}
 	n, err := strconv.Atoi(string(arg))
 	if err != nil || n < 1 || n > most {
-		fail(ctx, fasthttp.StatusBadRequest, name, fmt.Sprintf("%s is a number from 1 to %d", name, most))
+		fail(ctx, fasthttp.StatusBadRequest, name, fmt.Sprintf("%s %.40q is not a number from 1 to %d", name, arg, most))
 		return 0, false
 	}
 	return n, true

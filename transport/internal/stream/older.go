@@ -24,7 +24,8 @@ const (
 	idInterval = time.Minute
 )
 
-// Fetch gets the events of a range of the log, see cluster.Node.Older.
+// Fetch gets the events of a range of the log, see cluster.Node.Older. With an error the events, if any, are the newest of the
+// range.
 type Fetch func(context.Context, engine.Missing) ([]*engine.Event, error)
 
 // more is what only streams in log mode have, and those without a socket of ours. Its fields belong to the owner, except
@@ -266,17 +267,15 @@ func (f *fetches) end(r *fetch, events []*engine.Event, err error) {
 	}
 	r.done = true
 	f.forget(r)
-	if err == nil && r.holders > 0 {
+	if r.holders > 0 {
 		f.hold(events)
 		if f.bytes.Load() > f.hub.config.Load().MaxOlderBytes {
 			f.drop(events)
 			f.hub.metrics.Refused[LimitOlder].Inc()
-			err = errOlderBytes
+			events, err = nil, errOlderBytes
 		}
 	}
-	if r.err = err; err == nil {
-		r.events = events
-	}
+	r.events, r.err = events, err
 	streams := r.streams
 	r.streams = nil
 	f.mu.Unlock()
