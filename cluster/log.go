@@ -118,6 +118,9 @@ type Query struct {
 	// Then Fetch returns ErrTooOld only for the bounds, after the newest entries within them; at least one, if it has found one.
 	Newest int
 	Since  time.Time
+	// Exact, with Newest or Since, counts what the log has lost of the range by retention or damage: then Fetch returns an
+	// engine.LostError with the newest position of it, and hands over all entries above.
+	Exact bool
 	// Oldest, unless it is 0, asks only for the oldest so many. Fetch hands over fewer, but at least one, if Bytes says so: that
 	// is not an error. It is not used with Newest or Since.
 	Oldest int
@@ -126,7 +129,7 @@ type Query struct {
 	Bytes     int64
 }
 
-// Last reports whether the newest entries are asked for: what retention has removed is not missing then.
+// Last reports whether the newest entries are asked for: what retention has removed is not missing then, except with Exact.
 func (q *Query) Last() bool { return q.Newest > 0 || !q.Since.IsZero() }
 
 // Trim drops the oldest of the entries that were found, which ascend, until the others are within Newest, Max and Bytes. cut says
