@@ -155,6 +155,11 @@ func (q *Query) Trim(found []Entry) (kept []Entry, cut bool) {
 // over before is good if Query.Last or Query.Oldest says so.
 var ErrTooOld = errors.New("the log no longer has all of these entries, or there are too many in between")
 
+// Lost returns the engine.LostError for entries up to a sequence. The reason is ErrTooOld, or wraps it.
+func Lost(through uint64, reason error) error {
+	return &engine.LostError{Through: through, Err: reason}
+}
+
 // Log is an ordered, durable log in one or more partitions. All methods may be called concurrently. PartitionOf says
 // which partition a key's events are in.
 type Log interface {

@@ -165,7 +165,7 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 			}
 			o.mu.Unlock()
 			if lost > 0 {
-				err = &engine.LostError{Through: lost, Err: ErrTooOld}
+				err = Lost(lost, ErrTooOld)
 			}
 			return since(events, m.Since), result, err
 		}

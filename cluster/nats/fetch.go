@@ -12,7 +12,6 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"fanfare/cluster"
-	"fanfare/engine"
 )
 
 const (
@@ -124,7 +123,7 @@ func (f *fetch) checkRetention(ctx context.Context) error {
 }
 
 func lostError(through uint64, format string, args ...any) error {
-	return &engine.LostError{Through: through, Err: fmt.Errorf("%w: "+format, append([]any{cluster.ErrTooOld}, args...)...)}
+	return cluster.Lost(through, fmt.Errorf("%w: "+format, append([]any{cluster.ErrTooOld}, args...)...))
 }
 
 // lost returns the newest sequence of the range after a sequence at which the log may have lost an entry of the key, or 0. It is

@@ -9,7 +9,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"fanfare/cluster"
-	"fanfare/engine"
 )
 
 // fetch is one call of Fetch. It reads the entries of all keys in pages and picks those of the query, so its cost grows with the
@@ -107,7 +106,7 @@ func (f *fetch) backward(ctx context.Context, s state) error {
 		for n := len(f.found); n > 0 && f.found[n-1].Seq <= through; n-- {
 			f.found = f.found[:n-1]
 		}
-		return &engine.LostError{Through: through, Err: err}
+		return cluster.Lost(through, err)
 	}
 	page := firstPage
 	if f.q.Newest > 0 {

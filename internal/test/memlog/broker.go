@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"fanfare/cluster"
-	"fanfare/engine"
 )
 
 // Broker keeps the entries. All methods may be called concurrently.
@@ -372,7 +371,7 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 			lost = max(lost, found[0].Seq-1)
 		}
 		if lost > after {
-			return found, &engine.LostError{Through: lost, Err: cluster.ErrTooOld}
+			return found, cluster.Lost(lost, cluster.ErrTooOld)
 		}
 		return found, nil
 	}
