@@ -75,6 +75,14 @@ func TestOlderPart(t *testing.T) {
 			if n := b.Fetches(); n > 2 {
 				t.Errorf("%s: %d fetches", c.name, n)
 			}
+			// What is lost is lost for those, too, who come after the next event.
+			a.must(t, event("k", "new"))
+			synctest.Wait()
+			c.m.Through = b.Last(0)
+			got, err := a.older(t, c.m)
+			if (err != nil) != (c.lost > 0) || !strings.HasSuffix(got, "new") && c.m.Since.IsZero() {
+				t.Errorf("%s: after an event: %q, %v", c.name, got, err)
+			}
 			// Others of the key are not affected.
 			m := engine.Missing{Key: "k", Epoch: c.m.Epoch, After: 590, Through: 601}
 			if got, err := a.older(t, m); c.lost < 590 && (got != numbers(590, 601) || err != nil) {
