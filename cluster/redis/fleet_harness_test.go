@@ -203,7 +203,7 @@ func (c *client) open(n *node) {
 			ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 			events, err := n.Older(ctx, m)
 			cancel()
-			s.Fill(i, events, err == nil)
+			s.Fill(i, events, err)
 		}
 		for {
 			for it, ok := s.Next(true); ok && s.Closing() == 0; it, ok = s.Next(true) {
