@@ -80,6 +80,7 @@ type fleet struct {
 	asked        map[string]*inquiry
 	jobs         map[string]*job // of this node
 	leadsChanged chan struct{}   // closed, and replaced, when the jobs of another node have changed
+	announcing   sync.Mutex      // held while an announcement is made and sent; before mu
 	lastHello    time.Time       // when an announcement of this node last came back, so the bus works
 }
 
@@ -155,6 +156,8 @@ func (f *fleet) announce(to string) {
 	if f.claim.pending.Load() {
 		return
 	}
+	f.announcing.Lock() // an older announcement must not come after a newer one: it would take back what that one says
+	defer f.announcing.Unlock()
 	hello := busMessage{Kind: kindHello}
 	for _, p := range f.n.partitions {
 		at := p.position()
