@@ -25,6 +25,10 @@ const (
 	kindBye      = "bye"
 	kindQuestion = "question"
 	kindAnswer   = "answer"
+	kindTake     = "take"  // to a leader that is about to end: the sender is ready to lead
+	kindGiven    = "given" // the answer: the sender has stopped
+	kindClaim    = "claim" // a node that starts asks whether its name is free, see claim
+	kindTaken    = "taken" // answers the claim of the instance ID: it is not
 )
 
 // busMessage is what nodes send to each other, as JSON.
@@ -33,13 +37,18 @@ type busMessage struct {
 	Node     string `json:"node"`     // the sender
 	Instance string `json:"instance"` // of the sender: another one after a restart
 
-	// hello: what this node knows to be stored, and where it would lead.
-	Known []place          `json:"known,omitempty"`
-	Leads map[string]int64 `json:"leads,omitempty"` // and for how many milliseconds it has announced that
+	// hello: what this node knows to be stored, and its part in each job, see leads.go.
+	Known []place         `json:"known,omitempty"`
+	Jobs  map[string]role `json:"jobs,omitempty"`
+
 	// Witnesses are those of this node, by partition, in the answer to who: see witness.go.
 	Witnesses []witness `json:"witnesses,omitempty"`
 	// Silent are the nodes that this one names as silent.
 	Silent []silentNode `json:"silent,omitempty"`
+
+	// take and given: the job. Data is what the leader says at its end.
+	Job  string `json:"job,omitempty"`
+	Data []byte `json:"data,omitempty"`
 
 	// question and answer. ID identifies the question.
 	ID       string    `json:"id,omitempty"`
@@ -61,22 +70,27 @@ type fleet struct {
 	n        *Node
 	instance string
 	answer   func(Question) Answer
+	claim    claim
 	turns    chan struct{} // has a token for each question of another node that is being answered
 	late     chan struct{} // has a token for each question of this node that goes on after FleetTimeout
 
-	mu        sync.Mutex
-	members   map[string]*member   // the other nodes, by name
-	left      map[string]time.Time // the instances that have said good-bye, and when
-	asked     map[string]*inquiry
-	ownLeads  map[string]time.Time // the names of Leads, and since when this node announces them; zero: not yet
-	lastHello time.Time            // when an announcement of this node last came back, so the bus works
+	mu           sync.Mutex
+	members      map[string]*member   // the other nodes, by name
+	left         map[string]time.Time // the instances that have said good-bye, and when
+	asked        map[string]*inquiry
+	jobs         map[string]*job // of this node
+	leadsChanged chan struct{}   // closed, and replaced, when the jobs of another node have changed
+	announcing   sync.Mutex      // held while an announcement is made and sent; before mu
+	lastHello    time.Time       // when an announcement of this node last came back, so the bus works
 }
 
 func (f *fleet) init(n *Node) {
 	f.n, f.instance = n, n.idPrefix
+	f.claim.init(n.o.UniqueName && n.o.Bus != nil)
 	f.turns, f.late = make(chan struct{}, maxQuestions), make(chan struct{}, maxQuestions)
 	f.members, f.left = map[string]*member{}, map[string]time.Time{}
-	f.asked, f.ownLeads = map[string]*inquiry{}, map[string]time.Time{}
+	f.asked, f.jobs = map[string]*inquiry{}, map[string]*job{}
+	f.leadsChanged = make(chan struct{})
 	f.answer = func(Question) Answer { return Answer{} }
 }
 
@@ -89,6 +103,9 @@ func (f *fleet) start() {
 		f.n.log.Error("messages of other nodes cannot be received: this node does not answer their questions", "error", err)
 	}
 	f.n.spawn(func() {
+		if !f.claimName() {
+			return
+		}
 		ticker := time.NewTicker(announceInterval)
 		defer ticker.Stop()
 		for {
@@ -136,23 +153,32 @@ func (f *fleet) learn(ctx context.Context) {
 
 // announce sends a hello to a node, or to all.
 func (f *fleet) announce(to string) {
+	if f.claim.pending.Load() {
+		return
+	}
+	f.announcing.Lock() // an older announcement must not come after a newer one: it would take back what that one says
+	defer f.announcing.Unlock()
 	hello := busMessage{Kind: kindHello}
 	for _, p := range f.n.partitions {
 		at := p.position()
 		hello.Known = append(hello.Known, place{at.Epoch, at.Seq})
 	}
-	now := time.Now()
 	f.mu.Lock()
-	for name, since := range f.ownLeads {
-		if hello.Leads == nil {
-			hello.Leads = map[string]int64{}
+	for name, own := range f.jobs {
+		if own.role == "" {
+			continue
 		}
-		hello.Leads[name] = 0
-		if !since.IsZero() {
-			hello.Leads[name] = now.Sub(since).Milliseconds()
+		if hello.Jobs == nil {
+			hello.Jobs = map[string]role{}
+		}
+		if time.Since(f.lastHello) > leadFor {
+			own.cutOff()
+		}
+		if hello.Jobs[name] = own.role; own.role == "" {
+			delete(hello.Jobs, name)
 		}
 	}
-	hello.Silent = f.silentNodes(now)
+	hello.Silent = f.silentNodes(time.Now())
 	f.mu.Unlock()
 	if to != "" {
 		hello.Witnesses = f.n.witnesses()
@@ -165,16 +191,18 @@ func (f *fleet) hearOwn(m busMessage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastHello = time.Now()
-	for name := range m.Leads {
-		if f.ownLeads[name].IsZero() {
-			f.ownLeads[name] = f.lastHello
+	for name := range m.Jobs {
+		if own := f.jobs[name]; own != nil && own.since.IsZero() {
+			if own.since = f.lastHello; own.cut {
+				own.since, own.cut = own.since.Add(2*announceInterval), false
+			}
 		}
 	}
 }
 
 // leave tells all nodes that this one ends.
 func (f *fleet) leave() {
-	if f.n.o.Bus != nil {
+	if f.n.o.Bus != nil && !f.claim.pending.Load() {
 		_ = f.send("", busMessage{Kind: kindBye}) // otherwise they name it as silent
 	}
 }
@@ -196,12 +224,25 @@ func (f *fleet) receive(data []byte) {
 		return
 	}
 	if m.Instance == f.instance {
-		if m.Kind == kindHello {
+		switch m.Kind {
+		case kindHello:
 			f.hearOwn(m)
+		case kindClaim:
+			signal(f.claim.heard)
 		}
 		return
 	}
 	if m.Node == f.n.o.Name {
+		switch {
+		case m.Kind == kindClaim:
+			f.hearClaim(m)
+			return
+		case m.Kind == kindTaken && m.ID == f.instance:
+			signal(f.claim.taken)
+			return
+		case m.Kind == kindTaken, f.claim.pending.Load():
+			return
+		}
 		f.n.metrics.conflicts.Inc()
 		f.n.limited.Log(f.n.log, slog.LevelError, "name", "another node has the name of this one: give each node a name of its own (nodeName)",
 			"nodeName", m.Node)
@@ -215,8 +256,14 @@ func (f *fleet) receive(data []byte) {
 	case kindBye:
 		f.hearBye(m)
 	case kindQuestion:
-		f.hearQuestion(m)
+		if !f.claim.pending.Load() { // it may be for the node that has the name
+			f.hearQuestion(m)
+		}
 	case kindAnswer:
 		f.hearAnswer(m)
+	case kindTake:
+		f.hearTake(m)
+	case kindGiven:
+		f.hearGiven(m)
 	}
 }

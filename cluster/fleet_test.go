@@ -159,6 +159,43 @@ func TestTwoNodesWithOneName(t *testing.T) {
 	})
 }
 
+// A node does not start with the name of one that answers. It may take the name of one that has crashed or left, and of two that start
+// at the same time one does.
+func TestUniqueName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		unique := func(o *cluster.Options) { o.UniqueName = true }
+		a, other := startNode(t, b, "a", unique), startNode(t, b, "b", unique)
+		a.settle(t)
+		other.settle(t)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(a.Collector())
+		second := startNode(t, b, "a", unique)
+		if err := second.Settled(t.Context()); err == nil || !strings.Contains(err.Error(), `nodeName "a": another node of the fleet has this name`) {
+			t.Errorf("a second node of the name: %v", err)
+		}
+		answers, silent := other.Ask(t.Context(), cluster.Question{Op: "count"})
+		equal(t, "answers", fmt.Sprint(names(answers), silent), "[a b] []")
+		second.Close()
+		time.Sleep(2 * time.Second)
+		equal(t, "the nodes", fmt.Sprint(other.Status().Nodes), "[a b]")
+		equal(t, "conflicts", metric(t, registry, "fanfare_fleet_name_conflicts_total"), 0)
+
+		a.bus.Cut(true) // as by a crash
+		began := time.Now()
+		third := startNode(t, b, "a", unique)
+		third.settle(t)
+		equal(t, "it took", time.Since(began), time.Second)
+		third.Close()
+
+		x, y := startNode(t, b, "x", unique), startNode(t, b, "x", unique)
+		errX, errY := x.Settled(t.Context()), y.Settled(t.Context())
+		if (errX == nil) == (errY == nil) {
+			t.Errorf("of two that start at the same time: %v, %v", errX, errY)
+		}
+	})
+}
+
 // Messages of other programs on the bus do no harm.
 func TestForeignBusMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -227,13 +264,15 @@ func TestLeads(t *testing.T) {
 		name := nodes[i].Status().Name
 		check("the leader leaves", func() { nodes[i].Close() }, 100*time.Millisecond, 0)
 
-		// It comes back, and leads again.
-		check("a node joins", func() { nodes[i] = startNode(t, b, name, nil) }, 200*time.Millisecond, 200*time.Millisecond)
-		equal(t, "the leader", nodes[leader()].Status().Name, name)
+		// It comes back, and does not take the lead from the other one.
+		other := leader()
+		check("a node joins", func() { nodes[i] = startNode(t, b, name, nil) }, 0, 0)
+		equal(t, "the leader", leader(), other)
+		i = other
 
 		// It is cut off, and comes back.
-		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, time.Second, time.Second)
-		check("the leader comes back", func() { nodes[i].bus.Cut(false) }, 2*time.Second, 2*time.Second)
+		check("the leader is cut off", func() { nodes[i].bus.Cut(true) }, 4*time.Second, 0)
+		check("the leader comes back", func() { nodes[i].bus.Cut(false) }, 0, 0)
 
 		// Jobs are spread.
 		led := map[string]bool{}
@@ -262,5 +301,50 @@ func TestOnlyNodesThatAskLead(t *testing.T) {
 				t.Errorf("the only node for %s does not lead", job)
 			}
 		}
+	})
+}
+
+// A leader that hands over leads until the next one is ready, and tells it about its end. Nobody else leads meanwhile.
+func TestHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		nodes := startFleet(t, b, "a", "b", "c")
+		began := time.Now()
+		for len(leaders(nodes, "job")) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("nobody led for %s", d)
+		}
+		for range 2 {
+			i := slices.IndexFunc(nodes, func(n *testNode) bool { return n.Leads("job") })
+			old := nodes[i]
+			nodes = slices.Delete(nodes, i, i+1)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				old.HandOver(t.Context(), "job", func() []byte {
+					equal(t, "the leader leads until it has stopped", old.Leads("job"), true)
+					return []byte("the end")
+				})
+			}()
+			time.Sleep(100 * time.Millisecond)
+			equal(t, "leads while no other is ready", fmt.Sprint(old.Leads("job"), leaders(nodes, "job")), "true []")
+			next := slices.IndexFunc(nodes, func(n *testNode) bool { return n.Succeeds("job") })
+			for j, n := range nodes {
+				equal(t, "succeeds", n.Succeeds("job"), j == next)
+			}
+			data, err := nodes[next].TakeOver(t.Context(), "job")
+			equal(t, "what the leader says", fmt.Sprintf("%s %v", data, err), "the end <nil>")
+			<-done
+			equal(t, "leaders", fmt.Sprint(leaders(nodes, "job"), old.Leads("job")), "["+nodes[next].Status().Name+"] false")
+			none, several := watchLeaders(append([]*testNode{old}, nodes...), "job", 20*time.Second)
+			equal(t, "without and with several leaders", fmt.Sprint(none, several), "0s 0s")
+		}
+
+		// The last one does not wait for anybody.
+		began = time.Now()
+		nodes[0].HandOver(t.Context(), "job", func() []byte { return nil })
+		equal(t, "time to end without a successor", time.Since(began), 0)
 	})
 }

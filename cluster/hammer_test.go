@@ -192,7 +192,7 @@ func (c *hammerClient) session() (done bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 		events, err := n.Older(ctx, m)
 		cancel()
-		s.Fill(i, events, err == nil)
+		s.Fill(i, events, err)
 		c.h.fetched.Add(1)
 		if err != nil {
 			c.h.failed.Add(1)

@@ -118,6 +118,9 @@ type Query struct {
 	// Then Fetch returns ErrTooOld only for the bounds, after the newest entries within them; at least one, if it has found one.
 	Newest int
 	Since  time.Time
+	// Exact, with Newest or Since, counts what the log has lost of the range by retention or damage: then Fetch returns an
+	// engine.LostError with the newest position of it, and hands over all entries above.
+	Exact bool
 	// Oldest, unless it is 0, asks only for the oldest so many. Fetch hands over fewer, but at least one, if Bytes says so: that
 	// is not an error. It is not used with Newest or Since.
 	Oldest int
@@ -126,7 +129,7 @@ type Query struct {
 	Bytes     int64
 }
 
-// Last reports whether the newest entries are asked for: what retention has removed is not missing then.
+// Last reports whether the newest entries are asked for: what retention has removed is not missing then, except with Exact.
 func (q *Query) Last() bool { return q.Newest > 0 || !q.Since.IsZero() }
 
 // Trim drops the oldest of the entries that were found, which ascend, until the others are within Newest, Max and Bytes. cut says
@@ -151,6 +154,11 @@ func (q *Query) Trim(found []Entry) (kept []Entry, cut bool) {
 // ErrTooOld is returned by Log.Fetch for a Query over its bounds, and for entries that retention has removed. What it has handed
 // over before is good if Query.Last or Query.Oldest says so.
 var ErrTooOld = errors.New("the log no longer has all of these entries, or there are too many in between")
+
+// Lost returns the engine.LostError for entries up to a sequence. The reason is ErrTooOld, or wraps it.
+func Lost(through uint64, reason error) error {
+	return &engine.LostError{Through: through, Err: reason}
+}
 
 // Log is an ordered, durable log in one or more partitions. All methods may be called concurrently. PartitionOf says
 // which partition a key's events are in.

@@ -25,8 +25,8 @@ const knownFor = 5 * time.Second
 type member struct {
 	name, instance string
 	heard          time.Time
-	silent         bool                 // it has not been heard of for knownFor
-	leads          map[string]time.Time // as fleet.ownLeads
+	silent         bool            // it has not been heard of for knownFor
+	jobs           map[string]role // see leads.go
 }
 
 // silentNode is a silent member in a message.
@@ -67,9 +67,9 @@ func (f *fleet) hearMember(m busMessage) (returned bool) {
 		f.members[m.Node] = other
 	}
 	returned = other.silent && other.instance == m.Instance
-	other.instance, other.heard, other.silent, other.leads = m.Instance, now, false, map[string]time.Time{}
-	for name, age := range m.Leads {
-		other.leads[name] = now.Add(-time.Duration(age) * time.Millisecond)
+	changed := !maps.Equal(other.jobs, m.Jobs)
+	if other.instance, other.heard, other.silent, other.jobs = m.Instance, now, false, m.Jobs; changed {
+		f.notifyLeads()
 	}
 	for _, s := range m.Silent {
 		f.hearSilent(s, now)
@@ -106,6 +106,7 @@ func (f *fleet) hearBye(m busMessage) {
 	if other := f.members[m.Node]; other != nil && other.instance == m.Instance {
 		delete(f.members, m.Node)
 		f.closeInquiries()
+		f.notifyLeads()
 	}
 }
 

@@ -19,11 +19,13 @@ import (
 // Options configure a Node. Engine, Log and Name are required. The zero value of every other field is its default.
 type Options struct {
 	// Name identifies this node in the fleet (nodeName). No two nodes may have the same one.
-	Name   string
-	Engine *engine.Engine // with engine.Options.Log set
-	Log    Log            // the caller closes it after Node.Close
-	Bus    Bus            // nil: there are no other nodes
-	Logger *slog.Logger
+	Name string
+	// UniqueName makes Settled fail if another node that answers has the name already. It needs a Bus.
+	UniqueName bool
+	Engine     *engine.Engine // with engine.Options.Log set
+	Log        Log            // the caller closes it after Node.Close
+	Bus        Bus            // nil: there are no other nodes
+	Logger     *slog.Logger
 	// Registerer gets the metrics. nil: none.
 	Registerer prometheus.Registerer
 
@@ -189,7 +191,8 @@ func (n *Node) Start() {
 	})
 }
 
-// Settled returns when the node has read back what ReadBack says, in every partition, or ctx is done. Open the listeners
+// Settled returns when the node has read back what ReadBack says, in every partition, or ctx is done. With Options.UniqueName it
+// fails if another node has the name. Open the listeners
 // after it: before, a client could get a gap for events that the node is about to read.
 func (n *Node) Settled(ctx context.Context) error {
 	for _, p := range n.partitions {
@@ -201,7 +204,7 @@ func (n *Node) Settled(ctx context.Context) error {
 			return errClosed
 		}
 	}
-	return nil
+	return n.fleet.waitClaim(ctx)
 }
 
 // errClosed is returned by what waits when the node is closed.
@@ -210,10 +213,19 @@ var errClosed = errors.New("cluster: the node is closed")
 // closeDrain is how long Close waits for queued events to be stored, if the broker is there.
 const closeDrain = 5 * time.Second
 
+// DrainQueue refuses further events, and waits until the queued ones are stored or ctx is done, also while the broker is away. It
+// returns how many are left: they are lost, and the log says so. Call it before Close, which then does not wait for them.
+func (n *Node) DrainQueue(ctx context.Context) (lost int) { return n.queue.drainAndClose(ctx) }
+
 // Close stops reading, ends what waits, and tells the fleet that this node leaves. Events that are still queued are lost,
-// and the log says how many: Close waits for them up to five seconds if the broker is there.
+// and the log says how many: Close waits for them up to five seconds if the broker is there, unless DrainQueue was called.
 func (n *Node) Close() {
-	n.queue.close(closeDrain)
+	ctx, cancel := context.WithTimeout(context.Background(), closeDrain)
+	if !n.o.Log.Connected() {
+		cancel()
+	}
+	n.queue.drainAndClose(ctx)
+	cancel()
 	n.cancel()
 	n.mu.Lock()
 	n.closed = true

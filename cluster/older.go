@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"math"
 	"sort"
 	"sync"
 	"time"
@@ -60,12 +61,11 @@ type olderState struct {
 	used   time.Time
 }
 
-// span has the events of a key with after < sequence <= through, or, if it is cut, the newest of them that are within the
-// bounds. Its slices are immutable.
+// span has the events of a key with lost < sequence <= through. Those from after to lost cannot be had. Its slices are immutable.
 type span struct {
-	cut                   bool
 	epoch, after, through uint64
-	first                 uint64 // the oldest sequence that the log had when it refused an older one; 0 if it has not
+	lost                  uint64 // not above after if nothing is lost
+	removed               bool   // what is lost is what retention has removed; otherwise it is over the bounds, or damaged
 	seqs                  []uint64
 	events                []*engine.Event
 	bytes                 int64
@@ -79,11 +79,12 @@ type flight struct {
 	done           chan struct{}
 }
 
-// covers reports whether the span has all events of a range or, with newest > 0, the newest so many. Then those at the end
-// of the span are not those at the end of a shorter range.
+// covers reports whether the span has what can be had of a range or, with newest > 0, the newest so many. Then those at the end
+// of the span are not those at the end of a shorter range. Nor are those within the bounds, but some of them will do.
 func (s *span) covers(epoch, after, through uint64, newest int) bool {
 	return s.epoch == epoch && s.after <= after && through <= s.through &&
-		(newest == 0 || through == s.through || len(s.events) < newest)
+		(newest == 0 || through == s.through || len(s.events) < newest) &&
+		(through == s.through || s.removed || s.lost < through)
 }
 
 // part returns the events of a range.
@@ -98,9 +99,9 @@ func (o *older) init(n *Node) {
 }
 
 // Older fetches the events that a subscriber misses in the rings. Calls for the same key share their fetches, and at most
-// OlderConcurrency fetches run at once. An error means that not all of them can be had: then the subscriber gets a gap. The
-// newest or the oldest events were asked for, and the error is ErrTooOld: then those are returned that can be had, which are the
-// newest that are within the bounds, or the oldest that the log has.
+// OlderConcurrency fetches run at once. If not all of them can be had, because retention has removed some, or they are over the
+// bounds, it returns the newest ones, and an engine.LostError, which is an ErrTooOld, that says where these begin. With
+// m.Oldest it returns the oldest ones that the log has, and ErrTooOld if others were removed.
 func (n *Node) Older(ctx context.Context, m engine.Missing) ([]*engine.Event, error) {
 	events, result, err := n.older.get(ctx, m)
 	switch {
@@ -139,11 +140,13 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 		events, err = o.page(ctx, k, m)
 		return events, olderFetched, err
 	}
-	if !k.rewind() && after < m.Through && m.Through-after > uint64(o.n.o.OlderMaxEvents) {
-		return nil, "", ErrTooOld
-	}
 	if after >= m.Through {
 		return nil, olderShared, nil
+	}
+	lost := uint64(0)
+	if limit := uint64(o.n.o.OlderMaxEvents); !k.rewind() && m.Through-after > limit {
+		after = m.Through - limit
+		lost = after
 	}
 	result = olderShared
 	for range olderAttempts {
@@ -157,15 +160,14 @@ func (o *older) get(ctx context.Context, m engine.Missing) (events []*engine.Eve
 		s.used = time.Now()
 		if s.span.covers(epoch, after, m.Through, m.Newest) {
 			events = s.span.part(after, m.Through)
-			if s.span.cut {
-				err = ErrTooOld
+			if s.span.lost > after {
+				lost = s.span.lost
 			}
 			o.mu.Unlock()
+			if lost > 0 {
+				err = Lost(lost, ErrTooOld)
+			}
 			return since(events, m.Since), result, err
-		}
-		if s.span.epoch == epoch && after+1 < s.span.first {
-			o.mu.Unlock()
-			return nil, result, ErrTooOld
 		}
 		f := s.flight
 		if f == nil {
@@ -240,7 +242,7 @@ func (o *older) fly(k olderKey, s *olderState, f *flight) {
 	fresh := span{}
 	for err == nil {
 		if k.rewind() {
-			fresh, err = o.fetchRewind(ctx, k, want, epochSeq)
+			fresh, err = o.fetchNewest(ctx, k, want, epochSeq, k.since != 0)
 		} else {
 			fresh, err = o.fetchMissing(ctx, k, old, want, epochSeq)
 		}
@@ -283,70 +285,79 @@ func (o *older) fetchMissing(ctx context.Context, k olderKey, old, want span, ep
 	if !errors.Is(err, ErrTooOld) {
 		return fresh, err
 	}
-	// Leave out what retention has removed: those who do not want it must not fail with those who do.
-	state, err := o.n.o.Log.State(ctx, k.partition)
-	if err != nil {
-		return span{}, err
-	}
-	want.after = min(max(want.after, max(state.First, 1)-1), want.through)
-	fresh, err = o.join(ctx, k, old, want)
-	fresh.first = state.First
-	return fresh, err
+	// The log has lost some of it, or it is over the bounds. Take the newest part. Those who do not want the rest must not fail with
+	// those who do.
+	k.newest = math.MaxInt
+	return o.fetchNewest(ctx, k, want, epochSeq, true)
 }
 
 // join fetches the parts of want that old does not have, and puts them together.
 func (o *older) join(ctx context.Context, k olderKey, old, want span) (span, error) {
 	limit := uint64(o.n.o.OlderMaxEvents)
+	old.after = max(old.after, old.lost)
 	from, to := min(old.after, want.after), max(old.through, want.through)
-	if old.through == 0 || old.epoch != want.epoch || to-from > limit || old.bytes > o.n.o.OlderBytes {
-		err := o.fetch(ctx, k, &want, want.after, want.through)
+	if old.after >= old.through || old.epoch != want.epoch || to-from > limit || old.bytes > o.n.o.OlderBytes {
+		err := o.fetch(ctx, k, &want, want.after, want.through, false)
 		return want, err
 	}
 	all := span{epoch: want.epoch, after: from, through: to}
 	if from < old.after {
-		if err := o.fetch(ctx, k, &all, from, old.after); err != nil {
+		if err := o.fetch(ctx, k, &all, from, old.after, false); err != nil {
 			return span{}, err
 		}
 	}
 	all.seqs, all.events = append(all.seqs, old.seqs...), append(all.events, old.events...)
 	all.bytes += old.bytes
 	if to > old.through {
-		if err := o.fetch(ctx, k, &all, old.through, to); err != nil {
+		if err := o.fetch(ctx, k, &all, old.through, to, false); err != nil {
 			return span{}, err
 		}
 	}
 	return all, nil
 }
 
-// fetchRewind returns the newest events up to the end of want, or those since a time. It begins at the oldest entry that
-// the log has: a rewind asks for what there is.
-func (o *older) fetchRewind(ctx context.Context, k olderKey, want span, epochSeq uint64) (span, error) {
+// fetchNewest returns the newest events up to the end of want, as many as are wanted and within the bounds, or those since a time.
+// It begins at the oldest entry that the log has. What retention has removed is not lost to a rewind, which asks for what there
+// is, unless exact says so.
+func (o *older) fetchNewest(ctx context.Context, k olderKey, want span, epochSeq uint64, exact bool) (span, error) {
 	state, err := o.n.o.Log.State(ctx, k.partition)
 	if err != nil {
 		return span{}, err
 	}
-	after := max(want.after, epochSeq, max(state.First, 1)-1)
+	after, removed := want.after, max(state.First, 1)-1
 	if k.since != 0 {
 		first, err := o.n.o.Log.SeqAt(ctx, k.partition, time.Unix(k.since, 0))
 		if err != nil {
 			return span{}, err
 		}
-		after = max(after, max(first, 1)-1)
+		if first > state.First { // otherwise what was removed may be of that time, too
+			after = max(after, first-1)
+		}
 	}
-	err = o.fetch(ctx, k, &want, min(after, want.through), want.through)
-	if errors.Is(err, ErrTooOld) && len(want.events) > 0 {
-		want.cut, err = true, nil
+	if after < removed {
+		after = removed
+		if want.removed = exact && removed > epochSeq; want.removed {
+			want.after, want.lost = epochSeq, removed // this is so for all
+		}
+	}
+	err = o.fetch(ctx, k, &want, min(after, want.through), want.through, exact)
+	var lost *engine.LostError
+	if errors.As(err, &lost) {
+		if lost.Through > want.lost {
+			want.lost, want.removed = lost.Through, false
+		}
+		err = nil
 	}
 	return want, err
 }
 
 // fetch appends the events of a range to a span.
-func (o *older) fetch(ctx context.Context, k olderKey, s *span, after, through uint64) error {
+func (o *older) fetch(ctx context.Context, k olderKey, s *span, after, through uint64, exact bool) error {
 	if after >= through {
 		return nil
 	}
 	q := Query{Partition: k.partition, Key: k.key, All: k.all, After: after, Through: through,
-		Newest: k.newest, Oldest: k.oldest, Max: o.n.o.OlderMaxEvents, Scan: o.n.o.OlderMaxEvents, Bytes: o.n.o.OlderBytes}
+		Newest: k.newest, Oldest: k.oldest, Exact: exact, Max: o.n.o.OlderMaxEvents, Scan: o.n.o.OlderMaxEvents, Bytes: o.n.o.OlderBytes}
 	if k.since != 0 {
 		q.Since = time.Unix(k.since, 0)
 	}

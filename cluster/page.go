@@ -37,7 +37,7 @@ func (o *older) page(ctx context.Context, k olderKey, m engine.Missing) ([]*engi
 			return nil, ErrTooOld
 		}
 		through := min(after+uint64(o.n.o.OlderMaxEvents), m.Through)
-		err := o.fetch(ctx, k, &page, after, through)
+		err := o.fetch(ctx, k, &page, after, through, false)
 		switch {
 		case errors.Is(err, ErrTooOld): // removed meanwhile
 			tooOld = err

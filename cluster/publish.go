@@ -135,7 +135,9 @@ func (p *publication) attempt(ctx context.Context, patience time.Duration) {
 		case r.Err == nil:
 			p.n.awaySince.Store(0)
 			var passed uint64
-			if p.results[at], passed = p.n.confirm(ctx, &p.messages[at], r, p.places); passed != 0 {
+			if p.results[at], passed = p.n.confirm(ctx, &p.messages[at], r, p.places); passed != 0 && !r.Duplicate {
+				// This attempt has stored it, after the log has gone back. A duplicate may have been read before, in the last epoch, as
+				// when a promoted replica has it: nobody knows.
 				p.rename(at, passed)
 				left = append(left, at)
 				continue

@@ -317,3 +317,25 @@ func TestCloseWaitsForTheQueue(t *testing.T) {
 		}
 	})
 }
+
+// DrainQueue waits for a broker that is away, but not for longer than it may.
+func TestDrainQueueWaitsForTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memlog.New(1)
+		a, c := startNode(t, b, "a", queueing), startNode(t, b, "c", queueing)
+		a.settle(t)
+		c.settle(t)
+		b.Down()
+		a.publish(event("k", "1"))
+		c.publish(event("l", "2"))
+		began := time.Now()
+		short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		equal(t, "lost events", c.DrainQueue(short), 1)
+		equal(t, "it took", time.Since(began), 3*time.Second)
+		c.Close()
+		time.AfterFunc(5*time.Second, b.Up)
+		equal(t, "lost events", a.DrainQueue(t.Context()), 0)
+		equal(t, "stored", stored(b, 0), "1")
+	})
+}

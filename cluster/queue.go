@@ -40,7 +40,8 @@ type queue struct {
 	broadcasts int
 	running    bool // drain runs
 	closed     bool
-	empty      chan struct{} // closed when nothing waits any more; made by close
+	ended      bool          // drainAndClose was called
+	empty      chan struct{} // closed when nothing waits any more; made by drainAndClose
 }
 
 // queued is one message. Everything is guarded by queue.mu.
@@ -231,7 +232,7 @@ func (q *queue) send(batch []*queued) bool {
 		r := results[i]
 		if r.Err == nil {
 			var passed uint64
-			if r, passed = q.n.confirm(ctx, &messages[i], r, places); passed != 0 {
+			if r, passed = q.n.confirm(ctx, &messages[i], r, places); passed != 0 && !results[i].Duplicate {
 				e.m.ID = idAfter(e.id, passed)
 			}
 		}
@@ -268,12 +269,16 @@ func (q *queue) finish(e *queued, r Result) {
 	e.m.Frame.Bytes = nil
 }
 
-// close refuses further messages, and waits for the queued ones if the broker is there. What is left is lost.
-func (q *queue) close(limit time.Duration) {
+// drainAndClose refuses further messages, and waits for the queued ones until ctx is done. It returns how many are left. They are lost.
+func (q *queue) drainAndClose(ctx context.Context) (lost int) {
 	q.mu.Lock()
-	q.closed = true
+	if q.ended {
+		q.mu.Unlock()
+		return 0 // an earlier call has reported them
+	}
+	q.closed, q.ended = true, true
 	var empty chan struct{}
-	if q.running && q.n.o.Log.Connected() {
+	if q.running {
 		empty = make(chan struct{})
 		q.empty = empty
 	}
@@ -281,11 +286,12 @@ func (q *queue) close(limit time.Duration) {
 	if empty != nil {
 		select {
 		case <-empty:
-		case <-time.After(limit):
+		case <-ctx.Done():
 		}
 	}
-	if lost := q.len(); lost > 0 {
+	if lost = q.len(); lost > 0 {
 		q.n.metrics.lost.Add(float64(lost))
-		q.n.log.Error("queued events are lost: the broker could not be reached before the end", "events", lost)
+		q.n.log.Error("queued events are lost: the log did not store them before the end", "events", lost)
 	}
+	return lost
 }

@@ -79,7 +79,8 @@
 //
 // A subscriber of any number of keys has one position for each partition that its keys are in, and for partition 0, which
 // has the broadcasts. With one partition the id in each event's bytes is right for every subscriber, see
-// Subscriber.SharedIDs. After Subscribe, call Missing, and Fill for each range, before the first Next.
+// Subscriber.SharedIDs. After Subscribe, call Missing, and Fill for each range, before the first Next. A LostError says that the
+// log has only the newest part of a range.
 //
 // A broadcast is kept once, and not in the ring of each key. It counts as an event of the subscriber's first key: Item.Key
 // is 0, and a gap of broadcasts names that key. Its limits are those of Options.Key. The policy Latest does not skip it.
@@ -116,7 +117,7 @@
 //	            subscribe.go, resume.go, idindex.go (publishers' ids), compositeid.go (the id of several keys)
 //	broadcasts  broadcast.go (which copy of a broadcast is sent)
 //	log mode    log.go (partitions, epochs, ids), apply.go (events of the log), merge.go (Next), mergegap.go (laps, Unread, Conflate)
-//	            logresume.go (resuming, missing ranges), floor.go (what the rings have lost)
+//	            logresume.go (resuming), missing.go (what only the log has), floor.go (what the rings have lost)
 //	past events rewind.go (new subscribers), kept.go (listing), both with and without a log
 //	tests       racepoint.go, racepoint_race.go (where builds with the race detector yield), setup_test.go
 package engine

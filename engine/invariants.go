@@ -82,6 +82,9 @@ package engine
 // and then raises the watermark. A subscriber that resumes looks at the generation before and after, and starts again if
 // it has changed.
 //
+// I18. What the log has lost of a missing range is at its beginning: one position divides the range into a gap and the events
+// that arrive. missing.go has the complete text and the argument.
+//
 // # Pipeline
 //
 //	publish:  r = key.ring; s = r.tail+1; cur = slot(s)
@@ -122,7 +125,7 @@ package engine
 //	          the smallest position up to the watermark is the next event    (I13, I15)
 //	resume:   join; load the watermark; search the first event after the position;
 //	          load the floor: at or below the position: exact;
-//	          otherwise the log has what is between the two                  (I14)
+//	          otherwise the log has what is between the two, or its newest part and a gap (I14, I18)
 //
 // # Lost wake-ups
 //

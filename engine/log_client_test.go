@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -60,14 +61,22 @@ func (c *logClient) connect() {
 	for i, m := range c.s.Missing() {
 		c.h.fetches.Add(1)
 		events, ok := c.h.log.fetch(c.e, m)
-		if c.rng.IntN(10) == 0 {
-			ok = false
-		}
-		if !ok {
+		switch {
+		case !ok || c.rng.IntN(10) == 0:
 			c.h.refused.Add(1)
+			c.s.Fill(i, events, errors.New("refused"))
+		case c.rng.IntN(3) == 0: // retention has removed the beginning
+			lost := m.After + uint64(c.rng.IntN(int(m.Through-m.After)+1))
+			events = slices.DeleteFunc(events, func(ev *Event) bool { return c.e.PositionInLog(m.Partition, ev).Seq <= lost })
+			if len(events) > 0 && lost > m.After {
+				c.h.parts.Add(1)
+			}
+			c.s.Fill(i, events, &LostError{Through: lost})
+		default:
+			c.s.Fill(i, events, nil)
 		}
-		c.s.Fill(i, events, ok)
 	}
+	c.shareGaps()
 	c.parts = c.e.log.partsOf(c.keys)
 	c.events, c.last = make([][]string, len(c.parts)), make([]uint64, len(c.parts))
 	if result == ResumedGap { // the session begins after the gaps
@@ -95,6 +104,23 @@ func (c *logClient) connect() {
 		c.id = positions(c.s)
 	}
 	c.begin = parsePositions(c.id)
+}
+
+// shareGaps notes the gap of the broadcasts that the one of the first key will account for.
+func (c *logClient) shareGaps() {
+	l := c.s.log
+	for _, all := range l.missing {
+		for _, first := range l.missing {
+			if all.head != len(c.s.cursors) || first.head != 0 || l.heads[0].part != 0 || all.lost <= all.after ||
+				first.after > all.after || first.lost < all.lost {
+				continue
+			}
+			c.h.shared.Add(1)
+			p := l.parts[0].p
+			from, through := p.position(all.after), p.position(all.lost)
+			c.gaps = append(c.gaps, logGap{all: true, epoch: from.Epoch, to: from.Seq, throughEpoch: through.Epoch, through: through.Seq})
+		}
+	}
 }
 
 func parsePositions(id string) (list []Position) {

@@ -82,7 +82,7 @@ func TestLogSendLastMissing(t *testing.T) {
 		for i, f := range c.frames {
 			events = append(events, e.NewLogEvent(LogEntry{Seq: 19 + uint64(i), Key: "k", Frame: f}))
 		}
-		s.Fill(0, events, true)
+		s.Fill(0, events, nil)
 		apply(t, e, 22, "k")
 		want(t, c.what, drain(s), c.want)
 	}

@@ -169,7 +169,7 @@ type logHammer struct {
 	log     *testLog
 	engines []*Engine
 
-	received, resumes, fetches, refused, lags, conflated, epochs, unread atomic.Int64
+	received, resumes, fetches, refused, parts, shared, lags, conflated, epochs, unread atomic.Int64
 }
 
 // behind returns how many entries the slowest engine has yet to apply in the newest epochs.
@@ -286,7 +286,7 @@ func logHammerRun(t *testing.T, partitions int) {
 	// Run for some time, and until everything has happened that the test is for.
 	reached := map[string]*atomic.Int64{
 		"events": &h.received, "epoch gaps": &h.epochs, "fetches": &h.fetches, "lag gaps": &h.lags, "conflations": &h.conflated,
-		"refused fetches": &h.refused,
+		"refused fetches": &h.refused, "partial fetches": &h.parts, "gaps of a key and the broadcasts": &h.shared,
 	}
 	begin := time.Now()
 	for !t.Failed() && time.Since(begin) < time.Minute {
@@ -304,8 +304,8 @@ func logHammerRun(t *testing.T, partitions int) {
 	clients.Wait()
 	close(stopFeed)
 	feeds.Wait()
-	t.Logf("%d received, %d sessions, %d epoch gaps, %d fetches of which %d were refused, %d lag gaps, %d conflations, %d unread",
-		h.received.Load(), h.resumes.Load(), h.epochs.Load(), h.fetches.Load(), h.refused.Load(), h.lags.Load(), h.conflated.Load(), h.unread.Load())
+	t.Logf("%d received, %d sessions, %d epoch gaps, %d fetches of which %d were refused and %d partial, %d shared gaps, %d lag gaps, %d conflations, %d unread",
+		h.received.Load(), h.resumes.Load(), h.epochs.Load(), h.fetches.Load(), h.refused.Load(), h.parts.Load(), h.shared.Load(), h.lags.Load(), h.conflated.Load(), h.unread.Load())
 	for what, n := range reached {
 		if n.Load() == 0 {
 			t.Errorf("no %s: adjust the test", what)

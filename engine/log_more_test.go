@@ -236,7 +236,7 @@ func TestLogRewind(t *testing.T) {
 	want(t, "3 events", fmt.Sprint(positions(s), m, drain(s)), fmt.Sprint(logID(0, 17), []Missing{}, []string{"k18", "k19", "k20", "*21"}))
 	s, m = rewound(Rewind{Events: 10})
 	want(t, "10 events", m, []Missing{{Key: "k", Epoch: testEpoch, Through: 12, Newest: 2}})
-	s.Fill(0, []*Event{e.NewLogEvent(logEntry(0, 11, "k")), e.NewLogEvent(logEntry(0, 12, "k"))}, true)
+	s.Fill(0, []*Event{e.NewLogEvent(logEntry(0, 11, "k")), e.NewLogEvent(logEntry(0, 12, "k"))}, nil)
 	want(t, "filled", positions(s), logID(0, 10))
 	items := []Item{}
 	for range 3 {
@@ -249,7 +249,7 @@ func TestLogRewind(t *testing.T) {
 	s, m = rewound(Rewind{Earliest: true})
 	want(t, "earliest", m, []Missing{{Key: "k", Epoch: testEpoch, Through: 12, Newest: math.MaxInt}})
 	// The log gives a part: a gap comes before it.
-	s.Fill(0, []*Event{e.NewLogEvent(logEntry(0, 11, "k")), e.NewLogEvent(logEntry(0, 12, "k"))}, false)
+	s.Fill(0, []*Event{e.NewLogEvent(logEntry(0, 11, "k")), e.NewLogEvent(logEntry(0, 12, "k"))}, &LostError{Through: 10})
 	it, ok := s.Next(true)
 	if !ok || it.Gap == nil || it.Gap.Reason != GapHistory || it.Gap.Missed != -1 || it.Gap.Next != (Position{testEpoch, 10}) {
 		t.Errorf("%+v, want a gap up to 10", it)

@@ -21,7 +21,7 @@ func logOutcome(t *testing.T, e *Engine, s *Subscriber, through uint64) (lost []
 	}
 	for i, m := range s.Missing() {
 		cover(m.After, m.Through)
-		s.Fill(i, nil, true)
+		s.Fill(i, nil, nil)
 	}
 	last := uint64(0)
 	for {

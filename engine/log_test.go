@@ -113,7 +113,7 @@ func TestLogMissing(t *testing.T) {
 				events = append(events, e.NewLogEvent(logEntry(0, seq, key)))
 			}
 		}
-		s.Fill(i, events, true)
+		s.Fill(i, events, nil)
 	}
 	var all []string
 	for seq := 21; seq <= 40; seq++ {
@@ -152,7 +152,7 @@ func TestLogMissingOfOneKey(t *testing.T) {
 			events = append(events, e.NewLogEvent(logEntry(0, seq, "a")))
 		}
 	}
-	s.Fill(0, events, true)
+	s.Fill(0, events, nil)
 	want(t, "filled", drain(s), all)
 }
 

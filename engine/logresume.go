@@ -3,110 +3,16 @@ package engine
 import (
 	"math"
 	"slices"
-	"time"
 )
-
-// Missing is a range of the log that a subscriber wants and the rings do not hold.
-type Missing struct {
-	Partition int
-	Key       string
-	All       bool // the events of all keys
-	// Epoch is the epoch of the sequences. If the log has gone back and this engine does not know yet, the log may have other
-	// events at these sequences: fill nothing then.
-	Epoch uint64
-	// After and Through bound the sequences in the log: After < seq <= Through.
-	After, Through uint64
-	// Newest, unless it is 0, asks only for the newest so many of them; Since, unless it is zero, for those stored since then.
-	// What the log has removed is not missing then.
-	Newest int
-	Since  time.Time
-	// Oldest, unless it is 0, asks only for the oldest so many, or fewer, but for one if there is one. No subscriber does.
-	Oldest int
-}
-
-// missingRange is a Missing whose Fill has not been called yet.
-type missingRange struct {
-	Missing
-	head           int // the cursor
-	after, through uint64
-	last           bool // only the newest value of it, see KeyOptions.SendLast
-	filled         bool
-}
-
-// Missing returns the ranges that the subscriber needs from the log before Next may be called, usually none. Call Fill
-// for each of them. Next reports a gap for those that are not filled. Owner only.
-func (s *Subscriber) Missing() []Missing {
-	if s.log == nil || len(s.log.missing) == 0 {
-		return nil
-	}
-	list := make([]Missing, len(s.log.missing))
-	for i := range list {
-		list[i] = s.log.missing[i].Missing
-	}
-	return list
-}
-
-// Fill gives the subscriber the events of Missing()[i], in ascending order. With ok false it reports a gap: before the events,
-// which are the newest of the range, or in their place if there are none. Events outside of the range count as none with ok
-// false, and so does everything if another epoch has begun. The subscriber keeps the slice, and does not change it. Owner
-// only, before the first call of Next.
-func (s *Subscriber) Fill(i int, events []*Event, ok bool) {
-	l := s.log
-	m := &l.missing[i]
-	if m.filled {
-		return
-	}
-	m.filled = true
-	part := &l.parts[l.heads[m.head].part]
-	last := m.after
-	valid := part.p.current() == part.generation
-	for _, ev := range events {
-		pos := ev.pos()
-		valid = valid && pos > last && pos <= m.through
-		last = pos
-	}
-	if !valid {
-		ok, events = false, nil
-	}
-	if !ok {
-		next := m.through
-		if len(events) > 0 {
-			next = events[0].pos() - 1
-		}
-		s.noteGapInLog(m.head, Gap{
-			Reason: GapHistory, Missed: -1, After: part.p.position(m.after).String(), Next: part.p.position(next),
-		})
-	}
-	if m.last {
-		events = newestValueOf(events)
-	}
-	if len(events) == 0 {
-		return
-	}
-	if l.backlogs == nil {
-		l.backlogs = make([]backlog, len(l.heads))
-	}
-	l.backlogs[m.head] = backlog{events: events}
-	part.pos = min(part.pos, events[0].pos()-1)
-}
-
-// newestValueOf returns the newest event that is a value, as newestValue does, or none.
-func newestValueOf(events []*Event) []*Event {
-	for i := len(events) - 1; i >= 0; i-- {
-		if events[i].class&classMask == classValue {
-			return events[i : i+1]
-		}
-	}
-	return nil
-}
 
 // startReading is called by the first Next.
 func (s *Subscriber) startReading() {
 	l := s.log
 	l.started = true
 	for i := range l.missing {
-		s.Fill(i, nil, false)
+		s.Fill(i, nil, errNotFilled)
 	}
+	s.reportLost()
 	l.missing = nil
 	// Look at the rings before anything is taken from a backlog: events of other keys come in between.
 	for slot := range l.parts {

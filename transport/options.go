@@ -235,6 +235,10 @@ type Options struct {
 	// node's Start, wait for Settled, and open the listeners; in the end close the server,
 	// the node, and the engine. Default nil: this server alone.
 	Backplane *cluster.Node
+	// Starting, unless it is "", is why the server is not ready yet, such as "starting: the log is being read". Until
+	// Server.Started only health checks and /metrics are answered; other requests to the admin listener get 503 with
+	// Retry-After. Serve streams after Started.
+	Starting string
 	// ReadyNeedsBroker makes /readyz fail while the broker of the Backplane cannot be
 	// reached. By default it does not: the streams stay open, and a load balancer that
 	// refuses clients ends their EventSource for good.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/transport/internal/api"
 	"fanfare/transport/internal/clientlog"
@@ -69,14 +70,31 @@ func NewServer(eng *engine.Engine, o Options) (*Server, error) {
 	s.settings.Store(set)
 	m.Serve(metrics.Admin{Connections: s.adminConns.open, BodyBytes: s.api.BodyBytes, IdempotencyKeys: s.api.IdempotencyKeys})
 	s.api.Disconnect, s.api.Presence = s.disconnectHere, s.streams.Presence
+	s.SetStarting(o.Starting)
 	if o.Backplane != nil {
-		o.Backplane.OnQuestion(s.api.Answer)
-		streams.Follow(o.Backplane.Older)
-		streams.Meet = o.Backplane.Meet
+		s.SetBackplane(o.Backplane)
 	}
 	streams.Run(m, s.log)
 	return s, nil
 }
+
+// SetBackplane sets Options.Backplane later: before the node's Start, and while the server is starting (Options.Starting).
+func (s *Server) SetBackplane(node *cluster.Node) {
+	s.api.SetBackplane(node)
+	node.OnQuestion(s.api.Answer)
+	s.streams.Follow(node.Older)
+	s.streams.Meet = node.Meet
+}
+
+// SetStarting says why the server is not ready yet, see Options.Starting. After Started it must not be called.
+func (s *Server) SetStarting(reason string) {
+	if reason != "" {
+		s.api.Starting.Store(&reason)
+	}
+}
+
+// Started ends what Options.Starting began.
+func (s *Server) Started() { s.api.Starting.Store(nil) }
 
 // minIdle is how many connections without a request there may be, however many
 // streams are open.

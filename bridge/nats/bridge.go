@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,6 +22,7 @@ type Bridge struct {
 	loop    *session.Loop
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when loop.Run has ended
+	close   sync.Once
 }
 
 // New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
@@ -43,7 +45,7 @@ func New(o Options) (*Bridge, error) {
 
 // Start begins to connect, in a goroutine that Close ends. Call it once.
 func (b *Bridge) Start() {
-	b.relay = relay.New(relay.Options{Publish: b.o.Publish, Again: b.o.Again, Refused: func(m relay.Message, err error) {
+	b.relay = relay.New(relay.Options{Publish: b.o.Publish, Again: b.o.Again, Remember: b.o.Succession != nil, Refused: func(m relay.Message, err error) {
 		b.refuse(m.Key, err)
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,7 +56,8 @@ func (b *Bridge) Start() {
 	}()
 }
 
-// Settled waits until the bridge either works or has failed for the first time, or until ctx is done.
+// Settled waits until the bridge either works, or has failed for the first time, or ctx is done. In a fleet, a bridge works when a
+// node leads.
 func (b *Bridge) Settled(ctx context.Context) {
 	select {
 	case <-b.loop.Settled():
@@ -62,15 +65,19 @@ func (b *Bridge) Settled(ctx context.Context) {
 	}
 }
 
-// Close drains: it unsubscribes, and publishes what the server has sent before. After it has returned, nothing more is
-// published.
+// Close hands the lead over to another node, if this one has it. Then it drains: it unsubscribes, and publishes what the server has
+// sent before. After it has returned, nothing more is published.
 func (b *Bridge) Close() {
 	if b.cancel == nil {
 		return
 	}
-	b.cancel()
-	<-b.done
-	b.relay.Close()
+	b.close.Do(func() {
+		b.relay.HandOver(b.o.Succession, func() {
+			b.cancel()
+			<-b.done
+			b.relay.Close()
+		})
+	})
 }
 
 // message publishes a message of the rule with this index. Of several rules that cover a subject, the server sends it once for
@@ -104,13 +111,28 @@ func (b *Bridge) refuse(name string, err error) {
 }
 
 // reportGaps reports a possible loss to the keys that the rules cover. At the first connection only clients that are already
-// subscribed have missed something. After a reconnect so have those that will resume.
+// subscribed have missed something, unless the events are durable. After a reconnect so have those that will resume.
+//
+// A key without an event in memory and without a subscriber is not known here. It gets the gap only if a rule without wildcards names
+// it, and if clients can have its position: in a log.
 func (b *Bridge) reportGaps(again bool) {
-	for key := range b.o.Engine.Keys() {
-		if !again && b.o.Engine.Count(key) == 0 || !b.o.Rules.covers(key) {
-			continue
-		}
+	again = again || b.o.Durable
+	reported := map[string]bool{}
+	report := func(key string) {
+		reported[key] = true
 		b.metrics.gaps.Inc()
 		b.relay.Put(relay.Message{Key: key, Event: codec.Gap{Key: &key, Reason: "source"}.Event()})
+	}
+	if b.o.Durable {
+		for _, key := range b.o.Rules.fixedKeys() {
+			if !reported[key] {
+				report(key)
+			}
+		}
+	}
+	for key := range b.o.Engine.Keys() {
+		if (again || b.o.Engine.Count(key) > 0) && b.o.Rules.covers(key) && !reported[key] {
+			report(key)
+		}
 	}
 }

@@ -22,7 +22,8 @@
 // The bridge connects, subscribes, and runs until the connection fails. Then it waits and connects again. It never gives up. A
 // connection that is open but dead is detected by PING. Close drains: what the server has sent is still published.
 //
-// In a fleet the node that leads subscribes and publishes for all. A queue group alone would spread the messages over the nodes, and
-// they would be stored in another order than they were sent in. When another node takes over, the keys get a gap: messages may have
-// come while nobody was subscribed.
+// In a fleet the node that leads subscribes and publishes for all. A queue group would spread the messages over the nodes, and
+// they would be stored in another order than they were sent in. When a node that leads is closed, it goes on until the next one is
+// subscribed; that one drops what the other one has published, so nothing is lost, repeated or out of order. When a node takes over
+// from one that was killed or cut off, the keys get a gap: messages may have come while nobody was subscribed.
 package nats

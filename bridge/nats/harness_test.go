@@ -31,12 +31,14 @@ type fanfare struct {
 }
 
 type setup struct {
-	url, queue    string
+	url           string
 	rules         []string
 	payload       payload.Mode
 	maxEventBytes int
 	maxKeys       int
 	leads         func() bool
+	durable       bool
+	succession    *relay.Succession
 }
 
 // startFanfare runs a server until the end of the test, or until stop.
@@ -48,7 +50,7 @@ func startFanfare(t testing.TB, s setup) *fanfare {
 	}
 	f := &fanfare{Server: bridgetest.New(t, engine.Options{MaxKeys: s.maxKeys, MaxSubscriberKeys: s.maxKeys}, s.maxEventBytes)}
 	f.bridge, err = New(Options{
-		URL: s.url, Rules: rules, Queue: s.queue, Leads: s.leads, Payload: s.payload, Timeout: 2 * time.Second, Engine: f.Eng,
+		URL: s.url, Rules: rules, Leads: s.leads, Succession: s.succession, Durable: s.durable, Payload: s.payload, Timeout: 2 * time.Second, Engine: f.Eng,
 		Publish: func(_ context.Context, messages []relay.Message) []error {
 			errs := make([]error, len(messages))
 			for i, m := range messages {

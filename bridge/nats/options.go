@@ -30,9 +30,11 @@ type Options struct {
 	// Leads reports whether this node is the one that publishes for its fleet, which keeps the order of the messages. Only that
 	// one subscribes. nil: there is no fleet.
 	Leads func() bool
-	// Queue is the queue group: of all bridges with the same one, each message goes to one. In a fleet it keeps a message from being
-	// published twice while two nodes lead for a moment. "": this bridge gets all.
-	Queue string
+	// Succession passes the lead on to another node when this one is closed. nil: Close only stops.
+	Succession *relay.Succession
+	// Durable says that the events outlive this process, in a log. Clients then resume exactly after a restart, so the first connection
+	// reports a gap to all keys, too.
+	Durable bool
 	// Payload says how messages become events.
 	Payload payload.Mode
 	// Timeout bounds a connection attempt. A dead connection is noticed within three times this time. Default 2 s.

@@ -152,3 +152,16 @@ func (rs Rules) covers(key string) bool {
 	}
 	return false
 }
+
+// fixedKeys returns the keys that do not depend on a wildcard.
+func (rs Rules) fixedKeys() (keys []string) {
+	for _, r := range rs {
+		switch {
+		case len(r.key) == 1: // no placeholder
+			keys = append(keys, r.key[0])
+		case r.key == nil && !strings.ContainsAny(r.subject, "*>"):
+			keys = append(keys, r.subject)
+		}
+	}
+	return keys
+}

@@ -51,8 +51,17 @@ func (b *Bridge) session(ctx context.Context) error {
 
 	live := func() { b.loop.Live(nc.ConnectedAddr()) }
 	for {
-		for !b.leads() { // a connection is ready for the time when this node leads
-			live()
+		for { // a connection is ready for the time when this node leads
+			wake := b.o.Succession.Wake() // before what it is about
+			if b.leads() || b.o.Succession.IsNext() {
+				break
+			}
+			poll := leadPoll
+			if b.o.Succession.IsLed() {
+				live()
+			} else {
+				poll = startPoll
+			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
@@ -60,7 +69,8 @@ func (b *Bridge) session(ctx context.Context) error {
 				return err
 			case <-closed:
 				return io.EOF
-			case <-time.After(leadPoll):
+			case <-wake:
+			case <-time.After(poll):
 			}
 		}
 		if err := b.serve(ctx, nc, live, failure, closed); !errors.Is(err, errNotLeading) {
@@ -75,6 +85,9 @@ var errNotLeading = errors.New("nats: another node leads")
 // leadPoll is how often a node asks whether it leads.
 const leadPoll = 500 * time.Millisecond
 
+// startPoll is leadPoll while no node leads.
+const startPoll = 50 * time.Millisecond
+
 // leads reports whether this server publishes what it receives.
 func (b *Bridge) leads() bool {
 	leads := b.o.Leads == nil || b.o.Leads()
@@ -86,35 +99,40 @@ func (b *Bridge) leads() bool {
 func (b *Bridge) serve(ctx context.Context, nc *natsgo.Conn, live func(), failure <-chan error, closed <-chan struct{}) error {
 	// Subscribe. What arrives waits until the gaps are reported.
 	ready := make(chan struct{})
-	subscriptions := make([]*natsgo.Subscription, len(b.o.Rules))
-	for i, r := range b.o.Rules {
-		handle := func(m *natsgo.Msg) {
-			select {
-			case <-ready:
-				b.message(i, m.Subject, m.Data)
-			case <-closed:
-			}
-		}
+	var subscriptions []*natsgo.Subscription
+	if b.leads() {
 		var err error
-		if b.o.Queue == "" {
-			subscriptions[i], err = nc.Subscribe(r.subject, handle)
-		} else {
-			subscriptions[i], err = nc.QueueSubscribe(r.subject, b.o.Queue, handle)
-		}
-		if err != nil {
+		if subscriptions, err = b.subscribe(nc, ready, closed); err != nil {
 			return err
 		}
+		if err := failed(failure); err != nil {
+			return err
+		}
+		b.reportGaps(b.loop.Worked() || b.o.Leads != nil) // in a fleet, another node may have published before
+		close(ready)
+	} else {
+		// The leader is about to end. Both nodes are subscribed for a moment, and the relay drops what the other one has published.
+		close(ready)
+		exact, err := b.relay.TakeOver(ctx, b.o.Succession, func() (err error) {
+			subscriptions, err = b.subscribe(nc, ready, closed)
+			return err
+		})
+		if err != nil {
+			drain(subscriptions)
+			if err := failed(failure); err != nil {
+				return err
+			}
+			select { // it may be tried again
+			case <-time.After(startPoll):
+			case <-ctx.Done():
+			}
+			return errNotLeading
+		}
+		if !exact {
+			b.reportGaps(true)
+		}
 	}
-	if err := nc.FlushTimeout(2 * b.o.Timeout); err != nil { // the server knows the subscriptions when it answers
-		return err
-	}
-	select {
-	case err := <-failure:
-		return err
-	default:
-	}
-	b.reportGaps(b.loop.Worked() || b.o.Leads != nil) // in a fleet, another node may have published before
-	close(ready)
+	b.leads()
 	live()
 
 	tick := time.NewTicker(leadPoll)
@@ -140,6 +158,36 @@ func (b *Bridge) serve(ctx context.Context, nc *natsgo.Conn, live func(), failur
 			}
 		}
 	}
+}
+
+// failed returns the connection's failure, or nil.
+func failed(failure <-chan error) error {
+	select {
+	case err := <-failure:
+		return err
+	default:
+		return nil
+	}
+}
+
+// subscribe subscribes, and returns when the server knows it. What arrives waits for ready.
+func (b *Bridge) subscribe(nc *natsgo.Conn, ready, closed <-chan struct{}) ([]*natsgo.Subscription, error) {
+	subscriptions := make([]*natsgo.Subscription, len(b.o.Rules))
+	for i, r := range b.o.Rules {
+		handle := func(m *natsgo.Msg) {
+			select {
+			case <-ready:
+				b.message(i, m.Subject, m.Data)
+			case <-closed:
+			}
+		}
+		var err error
+		if subscriptions[i], err = nc.Subscribe(r.subject, handle); err != nil {
+			return nil, err
+		}
+	}
+	// The server knows the subscriptions when it answers.
+	return subscriptions, nc.FlushTimeout(2 * b.o.Timeout)
 }
 
 // drain ends subscriptions after what the server has sent to them.

@@ -22,6 +22,7 @@ type Bridge struct {
 	workers []*worker
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+	close   sync.Once
 }
 
 // New checks the options. It does not connect; Start does. Errors name the option at fault and never contain the URL.
@@ -95,9 +96,17 @@ func (b *Bridge) Settled(ctx context.Context) {
 	}
 }
 
-// Close disconnects. After it has returned, nothing more is published.
+// Close hands over to another node what this one does for its fleet, and disconnects. After it has returned, nothing more is published.
 func (b *Bridge) Close() {
 	if b.cancel != nil {
+		b.close.Do(b.handOver)
+	}
+}
+
+// handOver ends the sources. The channels are passed on. The streams are only given up: the node that leads next continues after what is
+// stored.
+func (b *Bridge) handOver() {
+	stop := func() {
 		b.cancel()
 		for _, w := range b.workers {
 			if w.relay != nil {
@@ -105,6 +114,17 @@ func (b *Bridge) Close() {
 			}
 		}
 		b.done.Wait()
+	}
+	for _, w := range b.workers {
+		if w.relay != nil {
+			w.relay.HandOver(b.o.Fleet.Channels, stop)
+		}
+	}
+	stop()
+	if b.o.Fleet != nil && b.o.Fleet.Streams != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // do not wait for another node
+		b.o.Fleet.Streams.HandOver(ctx, func() []byte { return nil })
 	}
 }
 

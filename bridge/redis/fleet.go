@@ -13,14 +13,17 @@ import (
 // Fleet makes the bridge that of one node of a fleet. All nodes have the same channels and streams; one of them, which Leads
 // chooses, publishes for all.
 //
-//   - Channels: every node is subscribed, and the one that leads publishes. When another one takes over, nobody knows whether a
-//     message fell in between, so every key that the channels cover gets a gap.
+//   - Channels: every node is subscribed, and the one that leads publishes. When it is closed, the next one publishes exactly what it
+//     has not published. When another one takes over from one that was killed, nobody knows whether a message fell in between, so
+//     every key that the channels cover gets a gap.
 //   - Streams: the node that leads reads them. Another one that takes over continues after the newest entry that is stored in the
 //     fleet's log, so nothing is lost or repeated. Each entry has a message ID made of its own: while two nodes lead for a
 //     moment, the log stores it once.
 type Fleet struct {
 	// Leads reports whether this node publishes what name ("redis channels" or "redis streams") delivers.
 	Leads func(name string) bool
+	// Channels and Streams pass these jobs on to another node when this one is closed. nil: Close only stops.
+	Channels, Streams *relay.Succession
 	// Publish publishes messages in their order, and returns an error, or nil, for each.
 	Publish func(ctx context.Context, messages []relay.Message) []error
 	// Again reports whether a message that failed with the error is to be published again.
@@ -35,8 +38,8 @@ var ErrTooOld = errors.New("too old")
 
 // The names for Fleet.Leads.
 const (
-	leadChannels = "redis channels"
-	leadStreams  = "redis streams"
+	LeadChannels = "redis channels"
+	LeadStreams  = "redis streams"
 )
 
 const (
@@ -45,13 +48,16 @@ const (
 	// newestEvents is how many of a key's newest events are asked for when a node takes over: gaps and events of others
 	// may be among them.
 	newestEvents = 16
+	// startPoll is leadPoll while no node leads.
+	startPoll = 50 * time.Millisecond
 	// The pause before what could not be stored is published again, doubled with each failure.
 	minRepeat, maxRepeat = 100 * time.Millisecond, 2 * time.Second
 )
 
 // newRelay returns the relay that publishes what the worker's channels deliver.
 func (w *worker) newRelay() *relay.Relay {
-	return relay.New(relay.Options{Publish: w.b.o.Fleet.Publish, Again: w.b.o.Fleet.Again, Refused: func(m relay.Message, err error) {
+	fleet := w.b.o.Fleet
+	return relay.New(relay.Options{Publish: fleet.Publish, Again: fleet.Again, Remember: fleet.Channels != nil, Refused: func(m relay.Message, err error) {
 		w.refuse(reasonOf(err), m.Key, err)
 	}})
 }
@@ -63,7 +69,7 @@ var errNotLeading = errors.New("redis: another node leads")
 func (s *streams) runFleet(ctx context.Context, c rueidis.DedicatedClient, live func()) error {
 	live()
 	for {
-		for !s.w.leads(leadStreams) {
+		for !s.w.leads(LeadStreams) {
 			s.w.metrics.streams.Set(0)
 			s.w.metrics.behind.Set(0)
 			if err := s.pause(ctx, c, leadPoll); err != nil {
@@ -141,7 +147,7 @@ func (s *streams) store(ctx context.Context, st *stream, messages []relay.Messag
 			return ctx.Err()
 		case <-time.After(pause):
 		}
-		if !s.w.leads(leadStreams) {
+		if !s.w.leads(LeadStreams) {
 			return errNotLeading
 		}
 		ids, err := fleet.Newest(ctx, st.key, len(messages)+newestEvents)

@@ -22,8 +22,9 @@ import (
 type subscription struct {
 	w *worker
 
-	mu  sync.Mutex // held by the hooks and by takeOver, which run in two goroutines
-	led bool       // whether this node led when it was last asked
+	mu      sync.Mutex // held by the hooks and by takeOver, which run in two goroutines
+	led     bool       // whether this node led when it was last asked
+	holding bool       // the leader is about to end, and the relay holds what comes
 }
 
 func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live, hangUp func()) error {
@@ -68,14 +69,25 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 			return err
 		}
 	}
-	live()
-	var tick <-chan time.Time
-	if w.b.o.Fleet != nil {
-		t := time.NewTicker(leadPoll)
-		defer t.Stop()
-		tick = t.C
+	var succession *relay.Succession
+	tick := time.NewTicker(leadPoll)
+	defer tick.Stop()
+	if w.b.o.Fleet == nil {
+		tick.Stop()
+	} else {
+		succession = w.b.o.Fleet.Channels
 	}
+	var start <-chan time.Time
 	for {
+		wake := succession.Wake() // before what it is about
+		if !s.takeOver() && succession.IsNext() {
+			s.succeed(ctx)
+		}
+		if start = nil; succession.IsLed() {
+			live()
+		} else {
+			start = time.After(startPoll)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -84,8 +96,9 @@ func (s *subscription) run(ctx context.Context, c rueidis.DedicatedClient, live,
 				err = io.EOF
 			}
 			return err
-		case <-tick:
-			s.takeOver()
+		case <-tick.C:
+		case <-start:
+		case <-wake:
 		}
 	}
 }
@@ -98,7 +111,10 @@ func (s *subscription) takeOver() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	leads := s.w.leads(leadChannels)
+	if s.holding {
+		return true
+	}
+	leads := s.w.leads(LeadChannels)
 	if leads && !s.led {
 		s.w.logger.Info("this node publishes the channels of redis for the fleet")
 		s.reportGaps("subscribe", true)
@@ -106,6 +122,27 @@ func (s *subscription) takeOver() bool {
 	}
 	s.led = leads
 	return leads
+}
+
+// succeed takes over from a leader that is about to end. Both receive all messages, and the relay drops what the other one has published.
+func (s *subscription) succeed(ctx context.Context) {
+	w := s.w
+	hold := func(holding, led bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.holding, s.led = holding, led
+	}
+	exact, err := w.relay.TakeOver(ctx, w.b.o.Fleet.Channels, func() error { hold(true, false); return nil })
+	hold(false, err == nil)
+	if err != nil {
+		return // if this node leads nevertheless, it reports gaps
+	}
+	w.leads(LeadChannels)
+	w.logger.Info("this node publishes the channels of redis for the fleet", "exact", exact)
+	if !exact {
+		s.reportGaps("subscribe", true)
+		s.reportGaps("psubscribe", true)
+	}
 }
 
 // message publishes a message. If several subscriptions cover a channel, Redis sends each message once for each of them;
@@ -147,8 +184,19 @@ func (s *subscription) reportGaps(kind string, again bool) {
 	if kind == "psubscribe" {
 		covered = func(name string) bool { return !channels.named(name) && channels.pattern(name) >= 0 }
 	}
+	fixed := map[string]bool{}
+	if w.b.o.Fleet != nil && kind == "subscribe" {
+		// Clients can have a position of the log in a key that has neither an event in memory nor a subscriber here. Those that are
+		// named get the gap as well.
+		for _, name := range channels.names {
+			if key, ok := w.b.o.Names.key(name); ok && !fixed[key] {
+				fixed[key] = true
+				w.reportGap(key, -1, "")
+			}
+		}
+	}
 	for key := range w.b.o.Engine.Keys() {
-		if (again || w.b.o.Engine.Count(key) > 0) && w.b.o.Names.origins(key, covered) {
+		if (again || w.b.o.Engine.Count(key) > 0) && !fixed[key] && w.b.o.Names.origins(key, covered) {
 			w.reportGap(key, -1, "")
 		}
 	}

@@ -55,7 +55,7 @@ func (s *streams) run(ctx context.Context, c rueidis.DedicatedClient, live, _ fu
 // follow polls the streams that have new entries, until an error or another leader of the fleet ends it.
 func (s *streams) follow(ctx context.Context, c rueidis.DedicatedClient) error {
 	for {
-		if !s.w.leads(leadStreams) {
+		if !s.w.leads(LeadStreams) {
 			return errNotLeading
 		}
 		ready, err := s.wait(ctx, c)

@@ -26,6 +26,9 @@ type Message struct {
 	ID    string
 	Key   string
 	Event codec.Event
+
+	digest uint64    // see digestOf; 0 if nothing is remembered
+	at     time.Time // when it was put, with a digest
 }
 
 // Options configure a Relay. Publish and Refused are required.
@@ -39,6 +42,8 @@ type Options struct {
 	Refused func(m Message, err error)
 	// MaxMessages and MaxBytes bound what waits. Default 4096 messages, 16 MiB.
 	MaxMessages, MaxBytes int
+	// Remember keeps what TakeOver of another node needs to know of the messages that were put last.
+	Remember bool
 }
 
 const (
@@ -62,6 +67,13 @@ type Relay struct {
 	bytes   int       // of their data
 	count   uint64    // messages put, for IDs
 	closed  bool
+
+	// For the other nodes of a fleet, see handover.go.
+	records  []record  // of the messages put last; from maxRecent on a ring, which begins at oldest
+	oldest   int       // in records
+	complete time.Time // since when records has all; zero: always
+	held     time.Time // since when what is put waits for resume; zero: it does not
+	expected []record  // of messages not to publish, until at
 }
 
 // New starts a Relay.
@@ -93,6 +105,15 @@ func (r *Relay) Put(m Message) {
 	}
 	if r.closed {
 		return
+	}
+	if r.o.Remember {
+		m.digest, m.at = digestOf(&m), time.Now()
+		if rec := (record{m.digest, m.at}); m.digest != 0 {
+			if len(r.expected) > 0 && r.isExpected(rec) {
+				return
+			}
+			r.remember(rec)
+		}
 	}
 	r.count++
 	if m.ID == "" {
@@ -143,8 +164,11 @@ func (r *Relay) run(ctx context.Context) {
 func (r *Relay) next() []Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.queue) == 0 && !r.closed {
+	for (len(r.queue) == 0 || !r.held.IsZero()) && !r.closed {
 		r.changed.Wait()
+	}
+	if !r.held.IsZero() { // closed while another node publishes
+		return nil
 	}
 	n := min(len(r.queue), maxBatch)
 	return r.queue[:n:n]

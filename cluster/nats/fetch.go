@@ -51,7 +51,7 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 	case err != nil:
 		return err
 	case !ok || newest.Seq <= q.After:
-		return f.checkRetention(ctx, 0)
+		return f.checkRetention(ctx)
 	}
 	f.last = newest.Seq
 	if q.Last() {
@@ -80,7 +80,7 @@ func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) erro
 		return err
 	}
 	if lo > hi {
-		return f.checkRetention(ctx, 0)
+		return f.checkRetention(ctx)
 	}
 	if hi-lo >= uint64(max(f.q.Scan, 1)) {
 		return fmt.Errorf("%w: %d entries to look at, more than %d", cluster.ErrTooOld, hi-lo+1, f.q.Scan)
@@ -107,45 +107,69 @@ func (f *fetch) all(ctx context.Context, handle func(*cluster.Entry) error) erro
 	if err != nil {
 		return err
 	}
-	return f.checkRetention(ctx, n)
+	return f.checkRetention(ctx)
 }
 
-// checkRetention returns ErrTooOld if entries of an exact range may have been removed. n is how many are kept.
-//
-// A range that begins before the oldest entry of the partition may have had more, and one from which the log has lost entries of
-// whatever key. So may one of a key that has as many entries as retentionPerKey allows: if older ones were removed, all that are
-// kept are newer than they.
-func (f *fetch) checkRetention(ctx context.Context, n int) error {
-	if f.q.Last() {
+// checkRetention returns ErrTooOld if entries of an exact range may have been removed.
+func (f *fetch) checkRetention(ctx context.Context) error {
+	if f.q.Last() && !f.q.Exact {
 		return nil // what is kept was asked for
 	}
-	if limit := f.l.o.MaxPerKey; limit > 0 && int64(n) >= limit {
-		return fmt.Errorf("%w: the key has %d entries, as many as retentionPerKey keeps", cluster.ErrTooOld, n)
+	lost, err := f.lost(ctx, f.q.After)
+	if err == nil && lost > f.q.After {
+		err = lostError(lost, "removed, or damaged")
 	}
-	info, err := f.l.info(ctx, f.q.Partition)
-	if err != nil {
-		return err
+	return err
+}
+
+func lostError(through uint64, format string, args ...any) error {
+	return cluster.Lost(through, fmt.Errorf("%w: "+format, append([]any{cluster.ErrTooOld}, args...)...))
+}
+
+// lost returns the newest sequence of the range after a sequence at which the log may have lost an entry of the key, or 0. It is
+// called after the entries have been read: what was not lost then has been read.
+//
+// A range that begins before the oldest entry of the partition may have had more, and one from which the log has lost entries of
+// whatever key. So may one of a key that has as many entries as retentionPerKey allows: those that were removed are older than the
+// oldest one that is kept.
+func (f *fetch) lost(ctx context.Context, after uint64) (lost uint64, err error) {
+	var ask any
+	var oldestOfKey uint64
+	if f.l.o.MaxPerKey > 0 && f.last > after {
+		m, ok, err := f.l.get(ctx, f.q.Partition, getRequest{Seq: 1, Next: f.subject})
+		switch {
+		case err != nil:
+			return 0, err
+		case ok && m.Seq > after:
+			oldestOfKey, ask = m.Seq, map[string]any{"subjects_filter": f.subject}
+		}
+	}
+	var info streamInfo
+	call := "STREAM.INFO." + f.l.o.StreamName(f.q.Partition)
+	if err := f.l.request(ctx, call, ask, &info); err != nil {
+		return 0, err
 	}
 	oldest := info.State.First
 	if info.State.Messages == 0 {
 		oldest = info.State.Last + 1
 	}
-	if f.q.After+1 < min(oldest, f.q.Through+1) {
-		return fmt.Errorf("%w: the oldest has sequence %d", cluster.ErrTooOld, oldest)
+	lost = min(max(oldest, 1)-1, f.q.Through)
+	if oldestOfKey > 0 && info.State.Subjects[f.subject] >= f.l.o.MaxPerKey {
+		lost = max(lost, min(oldestOfKey-1, f.q.Through))
 	}
 	if info.State.Lost == 0 || f.l.o.MaxPerKey > 0 {
-		return nil // with a limit for each key, entries in between are removed all the time
+		return lost, nil // with a limit for each key, entries in between are removed all the time
 	}
 	// Slow path: the stream was edited or damaged.
-	if err := f.l.request(ctx, "STREAM.INFO."+f.l.o.StreamName(f.q.Partition), map[string]bool{"deleted_details": true}, info); err != nil {
-		return err
+	if err := f.l.request(ctx, call, map[string]bool{"deleted_details": true}, &info); err != nil {
+		return 0, err
 	}
 	for _, seq := range info.State.LostSeqs {
-		if f.q.After < seq && seq <= f.q.Through {
-			return fmt.Errorf("%w: sequence %d is lost", cluster.ErrTooOld, seq)
+		if after < seq && seq <= f.q.Through {
+			lost = max(lost, seq)
 		}
 	}
-	return nil
+	return lost, nil
 }
 
 // newest fetches the newest entries between the bounds, of which m is the last one of the key.
@@ -160,12 +184,12 @@ func (f *fetch) newest(ctx context.Context, m *storedMessage, handle func(*clust
 		return handle(&e)
 	}
 	var found []cluster.Entry // ascending
-	cut := false
+	cut, lost := false, uint64(0)
 	looked := uint64(0)
 	for width := uint64(firstWindow); hi >= floor && !cut && (f.q.Newest == 0 || len(found) < f.q.Newest); width *= windowGrowth {
 		budget := uint64(max(f.q.Scan, 1)) - looked
 		if budget == 0 {
-			cut = true
+			cut, lost = true, hi
 			break
 		}
 		width = min(width, budget, hi-floor+1)
@@ -179,13 +203,32 @@ func (f *fetch) newest(ctx context.Context, m *storedMessage, handle func(*clust
 		cut = cut || over && (f.q.Newest == 0 || len(found) < f.q.Newest)
 		hi = lo - 1
 	}
+	if cut && lost == 0 {
+		lost = found[0].Seq - 1
+	}
+	if f.q.Exact {
+		after := f.q.After
+		if floor > f.q.After+1 && !f.q.Since.IsZero() {
+			after = floor - 1
+		}
+		removed, err := f.lost(ctx, after)
+		if err != nil {
+			return err
+		}
+		if removed > after {
+			lost = max(lost, removed)
+		}
+	}
 	for i := range found {
+		if found[i].Seq <= lost {
+			continue // something after it is lost
+		}
 		if err := handle(&found[i]); err != nil {
 			return err
 		}
 	}
-	if cut {
-		return fmt.Errorf("%w: the newest %d, within %d entries and %d bytes", cluster.ErrTooOld, len(found), looked, f.q.Bytes)
+	if lost > 0 {
+		return lostError(lost, "the newest %d, within %d entries and %d bytes", len(found), looked, f.q.Bytes)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fanfare/cluster"
+	"fanfare/engine"
 )
 
 func TestFetch(t *testing.T) {
@@ -128,16 +129,92 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// exact is what Fetch returns for Query.Exact: the sequences, and the newest one that is lost.
+func exact(t *testing.T, l *Log, q cluster.Query) (seqs []uint64, through uint64) {
+	t.Helper()
+	q.Newest, q.Exact, q.Max, q.Scan = 1<<20, true, 1<<20, 1<<20
+	err := l.Fetch(patient(t), q, func(e *cluster.Entry) error {
+		seqs = append(seqs, e.Seq)
+		return nil
+	})
+	var lost *engine.LostError
+	switch {
+	case errors.As(err, &lost):
+		through = lost.Through
+	case err != nil:
+		t.Error(err)
+	}
+	return seqs, through
+}
+
+// What the log has lost of a range is known to the entry, whatever the reason.
+func TestFetchExact(t *testing.T) {
+	l, _ := openNew(t, Options{})
+	for i := range 30 {
+		appendAll(t, l, event([]string{"a", "b", "c"}[i%3], fmt.Sprint(i+1))) // a has 1, 4, ... 28
+	}
+	check := func(what string, after uint64, wantLost uint64, want ...uint64) {
+		t.Helper()
+		if got, lost := exact(t, l, cluster.Query{Key: "a", After: after, Through: 30, Bytes: 1 << 20}); !slices.Equal(got, want) || lost != wantLost {
+			t.Errorf("%s, after %d: %d, lost up to %d; want %d, lost up to %d", what, after, got, lost, want, wantLost)
+		}
+	}
+	check("whole", 20, 0, 22, 25, 28)
+	var ok struct{}
+	if err := l.request(patient(t), "STREAM.PURGE.fanfare", map[string]any{"seq": 18}, &ok); err != nil {
+		t.Fatal(err)
+	}
+	check("removed", 10, 17, 19, 22, 25, 28)
+	check("removed", 17, 0, 19, 22, 25, 28)
+	if got, lost := exact(t, l, cluster.Query{Key: "none", After: 10, Through: 30, Bytes: 1 << 20}); len(got) > 0 || lost != 17 {
+		t.Errorf("no such key: %d, lost up to %d", got, lost)
+	}
+	if err := l.request(patient(t), "STREAM.MSG.DELETE.fanfare", map[string]any{"seq": 23}, &ok); err != nil {
+		t.Fatal(err)
+	}
+	check("damaged", 10, 23, 25, 28)
+	check("damaged", 23, 0, 25, 28)
+	if got, lost := exact(t, l, cluster.Query{Key: "a", After: 23, Through: 30, Bytes: 10}); !slices.Equal(got, []uint64{28}) || lost != 27 {
+		t.Errorf("over the bytes: %d, lost up to %d", got, lost)
+	}
+}
+
+// With retentionPerKey the oldest entries of each key are removed, also between those of other keys.
 func TestFetchWithLimitPerKey(t *testing.T) {
 	l, _ := openNew(t, Options{MaxPerKey: 3})
 	for i := range 5 {
 		appendAll(t, l, event("a", fmt.Sprint(i+1)))
+		if i < 3 {
+			appendAll(t, l, event("b", fmt.Sprint(i+1)))
+		}
 	}
-	q := cluster.Query{Key: "a", Through: 5, Max: 100, Scan: 100, Bytes: 1000}
-	for after, want := range map[uint64]bool{0: true, 1: true, 3: false, 4: false} {
-		q.After = after
-		if got, err := fetchAll(t, l, q); errors.Is(err, cluster.ErrTooOld) != want {
-			t.Errorf("after %d: %q, %v", after, got, err)
+	// a has 1, 3, 5, 7 and 8, of which the first two are removed; b has 2, 4 and 6.
+	for _, c := range []struct {
+		key            string
+		after, through uint64
+		lost           uint64
+		want           []uint64
+	}{
+		{"a", 0, 8, 4, []uint64{5, 7, 8}},
+		{"a", 1, 8, 4, []uint64{5, 7, 8}},
+		{"a", 4, 8, 4, []uint64{5, 7, 8}}, // nothing can be between 4 and 5
+		{"a", 5, 8, 0, []uint64{7, 8}},
+		{"a", 1, 4, 4, nil}, // none of the kept entries is in the range, and one that was removed is
+		{"b", 2, 8, 0, []uint64{4, 6}},
+		{"b", 1, 8, 1, []uint64{2, 4, 6}}, // it has as many as it may
+		{"c", 1, 8, 0, nil},
+	} {
+		q := cluster.Query{Key: c.key, After: c.after, Through: c.through, Bytes: 1 << 20}
+		got, lost := exact(t, l, q)
+		if c.lost <= c.after {
+			c.lost = 0
+		}
+		if !slices.Equal(got, c.want) || lost != c.lost {
+			t.Errorf("%s from %d to %d: %d, lost up to %d; want %d, lost up to %d", c.key, c.after, c.through, got, lost, c.want, c.lost)
+		}
+		q.Max, q.Scan = 100, 100
+		if _, err := fetchAll(t, l, q); errors.Is(err, cluster.ErrTooOld) != (c.lost > 0) {
+			t.Errorf("%s from %d to %d: %v", c.key, c.after, c.through, err)
 		}
 	}
 }

@@ -31,6 +31,8 @@ type streamInfo struct {
 		// Lost counts the sequences between First and Last that have no message, and LostSeqs has them if they were asked for.
 		Lost     int      `json:"num_deleted"`
 		LostSeqs []uint64 `json:"deleted"`
+		// Subjects counts the messages of the subjects that were asked for.
+		Subjects map[string]int64 `json:"subjects"`
 	} `json:"state"`
 }
 

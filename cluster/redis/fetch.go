@@ -39,7 +39,7 @@ func (l *Log) Fetch(ctx context.Context, q cluster.Query, handle func(*cluster.E
 	case q.Through > s.Last, f.epoch != nil && *f.epoch != s.epoch:
 		return cluster.ErrTooOld // the log is not the one that the caller knows
 	case q.Last():
-		err = f.backward(ctx)
+		err = f.backward(ctx, s)
 	default:
 		err = f.forward(ctx, s)
 	}
@@ -88,17 +88,26 @@ func (f *fetch) forward(ctx context.Context, s state) error {
 	return nil
 }
 
-// backward reads from the end of the range until it has enough. It takes what is left of the range.
-func (f *fetch) backward(ctx context.Context) error {
+// backward reads from the end of the range until it has enough. It takes what is left of the range; with Query.Exact it ends at
+// the first entry that is not there.
+func (f *fetch) backward(ctx context.Context, s state) error {
 	after, through := f.q.After, f.q.Through
 	if !f.q.Since.IsZero() {
 		first, err := f.l.SeqAt(ctx, f.p.number, f.q.Since)
 		if err != nil {
 			return err
 		}
-		after = max(after, first-1)
+		if !f.q.Exact || first > s.First { // otherwise what was removed may be of that time, too
+			after = max(after, first-1)
+		}
 	}
 	defer func() { slices.Reverse(f.found) }()
+	lost := func(err error) error {
+		for n := len(f.found); n > 0 && f.found[n-1].Seq <= through; n-- {
+			f.found = f.found[:n-1]
+		}
+		return cluster.Lost(through, err)
+	}
 	page := firstPage
 	if f.q.Newest > 0 {
 		page = min(page, f.q.Newest)
@@ -110,18 +119,26 @@ func (f *fetch) backward(ctx context.Context) error {
 		}
 		for i := range list {
 			seq, err := f.take(&list[i])
-			if err != nil {
+			switch {
+			case errors.Is(err, cluster.ErrTooOld):
+				return lost(err)
+			case err != nil:
 				return err
+			case f.q.Exact && seq != through:
+				return lost(cluster.ErrTooOld)
 			}
 			if through = seq - 1; len(f.found) == f.q.Newest && f.q.Newest > 0 {
 				return nil
 			}
 		}
 		if len(list) == 0 {
+			if f.q.Exact {
+				return lost(cluster.ErrTooOld)
+			}
 			break
 		}
 		if f.q.Scan > 0 && f.scanned > f.q.Scan {
-			return cluster.ErrTooOld
+			return lost(cluster.ErrTooOld)
 		}
 		page = pageSize(list)
 	}

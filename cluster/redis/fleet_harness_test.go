@@ -101,7 +101,7 @@ func startPublisher(t testing.TB, n *node, key string) *publisher {
 	go func() {
 		defer close(p.done)
 		for ctx.Err() == nil {
-			p.publish(ctx, n)
+			p.publish(context.WithoutCancel(ctx), n) // one that is given up could come after the next one
 		}
 	}()
 	return p
@@ -203,7 +203,7 @@ func (c *client) open(n *node) {
 			ctx, cancel := context.WithTimeout(context.Background(), eventually.Patience)
 			events, err := n.Older(ctx, m)
 			cancel()
-			s.Fill(i, events, err == nil)
+			s.Fill(i, events, err)
 		}
 		for {
 			for it, ok := s.Next(true); ok && s.Closing() == 0; it, ok = s.Next(true) {

@@ -316,6 +316,26 @@ func TestFetch(t *testing.T) {
 	if got, err := fetched(t, l, cluster.Query{Key: "key3", After: 499, Through: 520}); !errors.Is(err, cluster.ErrTooOld) {
 		t.Errorf("one was deleted: %s, %v", got, err)
 	}
+	// Exact: the entries above what was lost.
+	for _, c := range []struct {
+		after, through uint64
+		bytes          int64
+		want           string
+		lost           uint64
+	}{
+		{509, 540, 0, "513 523 533", 510},
+		{400, 540, 0, "513 523 533", 510},
+		{400, 505, 0, "503", 499},
+		{400, 450, 0, "", 450},
+		{510, 540, 0, "513 523 533", 0},
+		{510, 540, 40, "523 533", 513},
+	} {
+		got, err := fetched(t, l, cluster.Query{Key: "key3", After: c.after, Through: c.through, Newest: 100, Exact: true, Bytes: c.bytes})
+		var lost *engine.LostError
+		if errors.As(err, &lost) != (c.lost > 0) || err != nil && (lost == nil || lost.Through != c.lost) || got != c.want {
+			t.Errorf("exact, %+v: %q, %v", c, got, err)
+		}
+	}
 	stop := errors.New("stop")
 	if err := l.Fetch(within(t), cluster.Query{Key: "key3", After: 600, Through: 700}, func(*cluster.Entry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("the handler's error: %v", err)

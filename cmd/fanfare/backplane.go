@@ -52,6 +52,7 @@ func openBackplane(ctx context.Context, c *config.Config, eng *engine.Engine, lo
 	o := nodeOptions(c)
 	o.EpochNotice, o.HoleNotice = notice("epoch"), notice("log")
 	o.Name, o.Engine, o.Log, o.Bus, o.Logger, o.Registerer = name, eng, log, bus, logger, b.metrics
+	o.UniqueName = b.fleet
 	if c.DataDir != "" && c.Backplane != config.BackplaneEmbedded { // which has its own record of what it has confirmed
 		o.Memory, o.MemoryOf = filepath.Join(c.DataDir, memoryFile), c.Backplane+" "+fleetName(c)
 	}
@@ -230,6 +231,17 @@ func (b *backplane) settle(ctx context.Context, logger *slog.Logger) error {
 	}
 }
 
+// drainQueue waits until queued events are stored, or ctx is done.
+func (b *backplane) drainQueue(ctx context.Context, logger *slog.Logger) {
+	if b == nil {
+		return
+	}
+	if queued := b.node.Status().Queued; queued > 0 {
+		logger.Info("waiting for the broker to store queued events: a second signal stops at once", "events", queued)
+	}
+	b.node.DrainQueue(ctx)
+}
+
 // close tells the fleet that this node leaves, and closes the log.
 func (b *backplane) close() {
 	if b == nil {
@@ -237,14 +249,6 @@ func (b *backplane) close() {
 	}
 	b.node.Close()
 	b.log.Close()
-}
-
-// backplaneNode is the node of a backplane that may be nil.
-func (b *backplane) backplaneNode() *cluster.Node {
-	if b == nil {
-		return nil
-	}
-	return b.node
 }
 
 // errStopped says that a signal came before the server was ready.

@@ -10,7 +10,10 @@ import (
 	"syscall"
 	"testing"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"fanfare/internal/test/eventually"
+	"fanfare/internal/test/natstest"
 	"fanfare/internal/test/proctest"
 	"fanfare/internal/test/wiretest"
 )
@@ -188,4 +191,71 @@ func TestEmbeddedReload(t *testing.T) {
 	}
 	s.PublishText("news", "after")
 	stream.WantData("before", "after")
+}
+
+// After a restart, however the server ended, each key of the subjects gets a gap: what was published to them meanwhile is lost. The
+// clients resume exactly, so nothing else would tell them.
+func TestEmbeddedSubjectsHaveAGapAfterARestart(t *testing.T) {
+	broker := (&natstest.Server{T: t}).Start()
+	s := start(t, "--backplane", "embedded", "--data-dir", t.TempDir(), "--nats-url", broker.URL(),
+		"--nats-subjects", "plain", "--nats-subjects", "app.* -> {1}", "--nats-subjects", "silent.> -> silent")
+	nc, err := natsgo.Connect(broker.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	publish := func(subject, data string) {
+		t.Helper()
+		if err := nc.Publish(subject, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.FlushTimeout(eventually.Patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connected := func() {
+		t.Helper()
+		eventually.True(t, "the bridge is connected", func() bool {
+			_, metrics := s.Get("/metrics")
+			return strings.Contains(metrics, "fanfare_nats_connected 1\n")
+		})
+	}
+	subjects := map[string]string{"plain": "plain", "one": "app.one", "two": "app.two", "silent": "silent.a"}
+	next := func(e *wiretest.Events) wiretest.Message {
+		t.Helper()
+		m := e.Next()
+		for m.Type == "position" {
+			m = e.Next()
+		}
+		return m
+	}
+	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		connected()
+		ids := map[string]string{}
+		for key, subject := range subjects {
+			e := s.subscribe(key)
+			if key != "silent" { // which has no event
+				publish(subject, "before")
+				for next(e).Data != "before" {
+				}
+			}
+			ids[key] = e.LastID()
+		}
+		s.Stop(how)
+		for _, subject := range subjects {
+			publish(subject, "lost")
+		}
+		s.Restart()
+		connected()
+		for key, subject := range subjects {
+			publish(subject, "after")
+			e := s.resume(key, ids[key])
+			if m := next(e); m.Type != "gap" || m.Gap(t).Reason != "source" {
+				t.Fatalf("%v, %s: %v, want a gap", how, key, m)
+			}
+			if m := next(e); m.Data != "after" {
+				t.Errorf("%v, %s: %v, want the event after the outage", how, key, m)
+			}
+		}
+	}
 }

@@ -266,7 +266,8 @@ func awaitLeader(t testing.TB, nodes []server, metric string) (leader int) {
 	return leader
 }
 
-// A message of a source without a memory is published once by a fleet, in order, and the next node that leads reports a gap.
+// A message of a source without a memory is published once by a fleet, in order, and the node that leads after one that
+// was killed reports a gap.
 func testLedSource(t *testing.T, nodes []server, metric string, publish func(text string)) {
 	streams := []*wiretest.Events{nodes[0].subscribe("news"), nodes[1].subscribe("news")}
 	leader := awaitLeader(t, nodes, metric)
@@ -286,7 +287,7 @@ func testLedSource(t *testing.T, nodes []server, metric string, publish func(tex
 			s.WantData(strconv.Itoa(i))
 		}
 	}
-	nodes[leader].Stop(syscall.SIGTERM)
+	nodes[leader].Stop(syscall.SIGKILL) // one that ends by SIGTERM hands over: TestFleetHandsOverSources
 	if g := streams[1-leader].Next().Gap(t); g.Reason != "source" || g.Key != "news" {
 		t.Errorf("%+v", g)
 	}

@@ -28,8 +28,8 @@ const (
 	socketAdmin  = "admin"
 )
 
-// openListeners uses the inherited sockets and opens the others. guarded says whether a credential is needed on the admin
-// listener. The error names the setting.
+// openListeners uses the inherited sockets and opens the others, but with a backplane not that of streams: see openStream. guarded
+// says whether a credential is needed on the admin listener. The error names the setting.
 func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *listeners, err error) {
 	l := &listeners{}
 	defer func() {
@@ -54,8 +54,8 @@ func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *l
 	if l.admin != nil && config.ShortToken(string(cfg.PublishToken)) && !loopback(l.admin.Addr()) {
 		return nil, shortToken(cfg, l.admin.Addr())
 	}
-	if l.stream == nil {
-		if l.stream, err = listen("listen", cfg.Listen, cfg.ListenMode, cfg.ListenOwner); err != nil {
+	if !cfg.Durable() {
+		if err = l.openStream(cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -65,6 +65,15 @@ func openListeners(cfg *config.Config, guarded bool, inherited []*os.File) (_ *l
 		}
 	}
 	return l, nil
+}
+
+// openStream opens the stream listener unless it was inherited. With a backplane it comes after the log: until then clients
+// are refused and try again, or wait in the queue of an inherited socket.
+func (l *listeners) openStream(cfg *config.Config) (err error) {
+	if l.stream == nil {
+		l.stream, err = listen("listen", cfg.Listen, cfg.ListenMode, cfg.ListenOwner)
+	}
+	return err
 }
 
 // loopback reports whether only this machine reaches the address.

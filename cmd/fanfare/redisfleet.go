@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"fanfare/bridge/redis"
+	"fanfare/bridge/relay"
 	"fanfare/cluster"
 	"fanfare/engine"
 	"fanfare/transport"
@@ -17,12 +18,28 @@ func redisFleet(b *backplane, srv *transport.Server) *redis.Fleet {
 		return nil
 	}
 	return &redis.Fleet{
-		Leads:   b.node.Leads,
-		Publish: messagePublisher(srv, true, redis.ErrTooLarge),
-		Again:   temporary,
+		Leads:    b.node.Leads,
+		Channels: b.succession(redis.LeadChannels),
+		Streams:  b.succession(redis.LeadStreams),
+		Publish:  messagePublisher(srv, true, redis.ErrTooLarge),
+		Again:    temporary,
 		Newest: func(ctx context.Context, key string, n int) ([]string, error) {
 			return b.newestIDs(ctx, srv.Engine(), key, n)
 		},
+	}
+}
+
+// succession passes a job of this node on to another one. It is nil if there can be no other node.
+func (b *backplane) succession(name string) *relay.Succession {
+	if !b.fleet {
+		return nil
+	}
+	return &relay.Succession{
+		Led:      func() bool { return b.node.Led(name) },
+		Succeeds: func() bool { return b.node.Succeeds(name) },
+		TakeOver: func(ctx context.Context) ([]byte, error) { return b.node.TakeOver(ctx, name) },
+		HandOver: func(ctx context.Context, stop func() []byte) { b.node.HandOver(ctx, name, stop) },
+		Changed:  b.node.LeadsChanged,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"fanfare/bridge/nats"
@@ -84,21 +85,49 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	// Open the log. The node is there before the server, which publishes through it, and ends after it.
-	if err := untilSignal(signals, func(ctx context.Context) (err error) {
-		p.backplane, err = openBackplane(ctx, cfg, p.eng, p.logger)
-		return err
-	}); err != nil {
-		p.backplane.close() // it may have been opened just before the signal
-		return p.stopped(err)
+	// Make the server, and open the admin listener. With a backplane it answers health checks before the broker is reached, so that a
+	// liveness probe does not end the process during an outage.
+	if cfg.Durable() {
+		to.Starting = "starting: the broker has not been reached"
 	}
-	defer p.backplane.close()
-	to.Backplane = p.backplane.backplaneNode()
 	if p.srv, err = transport.NewServer(p.eng, to); err != nil {
 		return err
 	}
 	p.options = to
-	defer p.srv.Close()
+	defer func() { // the node ends after the server, which publishes through it
+		p.srv.Close()
+		p.backplane.close()
+	}()
+	failed := make(chan error, 2)
+	p.guarded = guardsAdmin(cfg, &to)
+	l, err := openListeners(cfg, p.guarded, inheritedFiles())
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if len(l.inherited) > 0 {
+		p.logger.Info("using sockets inherited from the parent process in place of these settings", "settings", l.describe())
+	}
+	serveAdmin := func() {
+		if p.admin = l.admin; l.admin != nil {
+			go func() { failed <- p.srv.ServeAdmin(l.admin) }()
+		}
+	}
+	if cfg.Durable() {
+		serveAdmin()
+	}
+
+	// Open the log.
+	if err := untilSignal(signals, func(ctx context.Context) (err error) {
+		p.backplane, err = openBackplane(ctx, cfg, p.eng, p.logger)
+		return err
+	}); err != nil {
+		return p.stopped(err)
+	}
+	if p.backplane != nil {
+		p.srv.SetBackplane(p.backplane.node)
+		p.srv.SetStarting("starting: the log is being read")
+	}
 	for _, c := range p.certs.stores() {
 		if err := p.srv.Registry().Register(c); err != nil {
 			return err
@@ -124,7 +153,7 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		return err
 	}
 	if p.nats != nil {
-		p.nats.Start()
+		startNATS(p.nats)
 		defer p.nats.Close()
 	}
 	if p.redis, err = newRedis(cfg, p.names, eo, p.backplane, p.srv, p.logger); err != nil {
@@ -135,18 +164,13 @@ func serve(cfg *config.Config, load func() (*config.Config, error)) error {
 		defer p.redis.Close()
 	}
 
-	// Open the listeners, and start what publishes on its own.
-	failed := make(chan error, 2)
-	p.guarded = guardsAdmin(cfg, &to)
-	l, err := openListeners(cfg, p.guarded, inheritedFiles())
-	if err != nil {
+	// Open the stream listener, and start what publishes on its own.
+	if err := l.openStream(cfg); err != nil {
 		return err
 	}
-	if len(l.inherited) > 0 {
-		p.logger.Info("using sockets inherited from the parent process in place of these settings", "settings", l.describe())
-	}
-	if p.admin = l.admin; l.admin != nil {
-		go func() { failed <- p.srv.ServeAdmin(l.admin) }()
+	p.srv.Started()
+	if !cfg.Durable() {
+		serveAdmin()
 	}
 	go func() { failed <- p.srv.Serve(l.stream) }()
 	p.certs.start(l, func() { notify(p.certsChanged) })
@@ -296,18 +320,22 @@ func (p *process) drain(s os.Signal, signals <-chan os.Signal) {
 		}
 	}()
 	// Stop the sources before the streams: clients get later events from the server to which they reconnect.
+	// In a fleet another node takes over what this one reads for all.
 	p.schedule.Close()
+	var sources sync.WaitGroup
 	if p.redis != nil {
-		p.redis.Close()
+		sources.Go(p.redis.Close)
 	}
 	if p.nats != nil {
-		p.nats.Close()
+		sources.Go(p.nats.Close)
 	}
+	sources.Wait()
 	p.srv.Drain(ctx)
 	// Answer what is being published. With a backplane that may take a while.
 	answering, stop := context.WithTimeout(ctx, p.cfg.PublishTimeout)
 	defer stop()
 	p.srv.DrainAdmin(answering)
+	p.backplane.drainQueue(answering, p.logger)
 	if ctx.Err() != nil {
 		p.logger.Warn("stopped at once by a second signal")
 	}

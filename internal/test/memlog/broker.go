@@ -334,8 +334,12 @@ func (p *partition) next(partition int, seq uint64) (out cluster.Entry, ok bool)
 // fetch returns the entries of q.
 func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 	over := q.Scan > 0 && q.Through > q.After && q.Through-q.After > uint64(q.Scan)
+	lost, after := q.After, q.After
 	if q.Last() { // what is left
 		q.After = max(q.After, p.first-1)
+		if q.Exact {
+			lost = min(q.After, q.Through)
+		}
 		if over {
 			q.After = max(q.After, q.Through-uint64(q.Scan))
 		}
@@ -346,6 +350,10 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 	var total int64
 	for seq := q.After + 1; seq <= q.Through; seq++ {
 		e, ok := p.entries[seq]
+		if !ok && q.Last() && q.Exact {
+			found, lost = nil, seq
+			continue
+		}
 		if !ok {
 			return nil, cluster.ErrTooOld
 		}
@@ -362,8 +370,14 @@ func (p *partition) fetch(q cluster.Query) (found []cluster.Entry, err error) {
 	}
 	if q.Last() {
 		found, cut := q.Trim(found)
-		if cut || over && (q.Newest == 0 || len(found) < q.Newest) {
-			return found, cluster.ErrTooOld
+		if over && (q.Newest == 0 || len(found) < q.Newest) {
+			lost = max(lost, q.After)
+		}
+		if cut {
+			lost = max(lost, found[0].Seq-1)
+		}
+		if lost > after {
+			return found, cluster.Lost(lost, cluster.ErrTooOld)
 		}
 		return found, nil
 	}

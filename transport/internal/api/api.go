@@ -96,6 +96,8 @@ type API struct {
 
 	// Ready is what /readyz answers.
 	Ready atomic.Bool
+	// Starting is why the server cannot do more than answer health checks yet, nil if it can. The backplane is set before that.
+	Starting atomic.Pointer[string]
 	// The ports of the listeners, for the page and its origin; 0 if unknown.
 	StreamPort, AdminPort atomic.Int32
 
@@ -110,6 +112,9 @@ func New(eng *engine.Engine, backplane *cluster.Node, m *metrics.Metrics, l *cli
 	a.Ready.Store(true)
 	return a
 }
+
+// SetBackplane sets the backplane while Starting is set.
+func (a *API) SetBackplane(node *cluster.Node) { a.backplane = node }
 
 // Reconfigure replaces the settings.
 func (a *API) Reconfigure(c *Config) { a.config.Store(c) }

@@ -93,6 +93,9 @@ func (a *API) decide(h *fasthttp.RequestHeader, cert *x509.Certificate, c *Confi
 	if p := r.permits(d.publisher, t, c); p != nil {
 		return refused(p)
 	}
+	if reason := a.Starting.Load(); reason != nil && !r.open && t.Path != "/metrics" {
+		return refused(&problem{status: fasthttp.StatusServiceUnavailable, field: "request", text: *reason + ": nothing was published or changed; repeat the request", wait: time.Second})
+	}
 	if !r.publishes {
 		return refused(a.checkSmall(h))
 	}

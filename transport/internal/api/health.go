@@ -18,7 +18,7 @@ func (a *API) ServeHealth(ctx *fasthttp.RequestCtx, path string, whole bool) {
 			body = reason + "\n"
 		}
 	}
-	if whole {
+	if whole && a.Starting.Load() == nil {
 		body += a.backplaneHealth()
 	}
 	ctx.SetBodyString(body)
@@ -29,6 +29,9 @@ func (a *API) ServeHealth(ctx *fasthttp.RequestCtx, path string, whole bool) {
 func (a *API) unready() string {
 	if !a.Ready.Load() {
 		return "draining"
+	}
+	if reason := a.Starting.Load(); reason != nil {
+		return *reason
 	}
 	if a.backplane == nil {
 		return ""

@@ -24,8 +24,7 @@ const (
 	idInterval = time.Minute
 )
 
-// Fetch gets the events of a range of the log, see cluster.Node.Older. With an error the events, if any, are the newest of the
-// range.
+// Fetch gets the events of a range of the log, see cluster.Node.Older. With an engine.LostError they are the newest of the range.
 type Fetch func(context.Context, engine.Missing) ([]*engine.Event, error)
 
 // more is what only streams in log mode have, and those without a socket of ours. Its fields belong to the owner, except
@@ -101,7 +100,7 @@ func (st *Stream) fill() {
 	st.hub.waiting.Add(-1)
 	whole := st.resumed != engine.ResumedGap
 	for i, r := range f.ranges {
-		st.sub.Fill(i, r.events, r.err == nil)
+		st.sub.Fill(i, r.events, r.err)
 		whole = whole && r.err == nil
 	}
 	st.drop(func(r *fetch) bool { return len(r.events) == 0 })
