@@ -62,7 +62,7 @@ func TestHistoryPages(t *testing.T) {
 		"none":     func(int) string { return "" },
 		"own":      func(i int) string { return fmt.Sprint("evt", i) },
 		"numbered": func(i int) string { return fmt.Sprint("order-", i) },
-		"redis":    func(i int) string { return fmt.Sprintf("%d-0", 1795450956619+i) },
+		"redis":    func(i int) string { return fmt.Sprintf("%d-0", 1795450956619+int64(i)) },
 		"equal":    func(int) string { return "same" },
 	}
 	test := func(t *testing.T, args ...string) {
