@@ -78,8 +78,12 @@ func (f *fleet) hearClaim(m busMessage) {
 	switch {
 	case f.n.ctx.Err() != nil:
 		return // this node ends
-	case f.claim.pending.Load() && (f.claim.refused.Load() || f.instance > m.Instance):
-		return // this node does not get the name: that of the smaller instance answers its claim
+	case f.claim.pending.Load() && f.claim.refused.Load():
+		return
+	case f.claim.pending.Load() && f.instance > m.Instance:
+		// This node does not get the name. The other one may not have heard its claim: it may just have joined the bus.
+		signal(f.claim.taken)
+		return
 	}
 	_ = f.send(m.Node, busMessage{Kind: kindTaken, ID: m.Instance})
 	f.n.limited.Log(f.n.log, slog.LevelWarn, "claim", "another process wants to start with the name of this node: it is refused", "nodeName", m.Node)

@@ -47,6 +47,7 @@ var commands = []how{
 	{start: "fanfare sub news --json | jq", with: []string{"jq", "jq --unbuffered"}, until: `"data": "tick"`},
 	{start: "fanfare sub news -n 1 --timeout 5s", with: []string{"5s", "5m"}},
 	{start: "fanfare sub news --since", until: "gap"},
+	{start: "fanfare sub news --rewind", until: "tick"},
 	{start: "FANFARE_PUBLISH_TOKEN=$(openssl rand -hex 16) fanfare", with: []string{"--admin :", "--admin 127.0.0.1:"}, until: "oauth2-bearer"},
 	{start: "fanfare --redis-url redis://127.0.0.1:6379", until: "curl"},
 	{start: "go run ./cmd/fanfare --redis-url", until: "curl"},
