@@ -168,6 +168,7 @@ func TestUniqueName(t *testing.T) {
 		a, other := startNode(t, b, "a", unique), startNode(t, b, "b", unique)
 		a.settle(t)
 		other.settle(t)
+		time.Sleep(2 * time.Second) // they have heard of each other
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(a.Collector())
 		second := startNode(t, b, "a", unique)
