@@ -97,11 +97,12 @@ race_test() { go_test -race -count=1 -p 1 -timeout "$timeout" "$@"; }
 # Lanes, so that one waits for its programs while another one computes.
 test_race_libraries() {
     local packages
-    packages=$(go list ./... | grep -vE "$of_programs")
+    packages=$(go list ./... | grep -vE "$of_programs" | grep -v '^fanfare/transport') # that waits for minutes, in a lane of its own
     # shellcheck disable=SC2086 # one word for each package
     race_test $packages
 }
 test_race_commands() { race_test ./cmd/...; }
+test_race_transport() { race_test ./transport/...; }
 readonly of_programs='^fanfare(/(abuse|chaos|cmd|deploy|docs|scripts)(/|$)|$)'
 
 # These run the binary, as it is released, and have hardly any code of their own: the race detector would find races of attackers
@@ -183,7 +184,7 @@ step "modules: download what go.sum pins" go mod download
 step "gofmt" check_gofmt
 step "import arrows, sizes and names of files" go_test -count=1 .
 step "static checks: vet, the other systems, staticcheck, govulncheck; npm packages" side_by_side install_npm_packages check_vet check_staticcheck check_vulnerabilities
-step "tests with the race detector; the Egg plugin; documents, attacks, chaos; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_commands test_chaos test_documents test_egg_plugin test_programs
+step "tests with the race detector; the Egg plugin; documents, attacks, chaos; k6, other people's clients, the peers, the manifests" side_by_side test_race_libraries test_race_transport test_race_commands test_chaos test_documents test_egg_plugin test_programs
 step "tests of memory, stacks and allocations, without the race detector" test_without_race_detector
 [ -z "${FANFARE_LONG:-}" ] || step "tests of streams over TLS" test_over_tls
 step "fuzz targets" scripts/fuzz.sh
