@@ -119,12 +119,16 @@ func TestCloseDrains(t *testing.T) {
 	broker := (&natstest.Server{T: t}).Start()
 	f := startFanfare(t, setup{url: broker.URL(), rules: []string{"news"}})
 	p := connect(t, broker)
+	f.AwaitMetric(1, "fanfare_nats_connected")
 	for i := range 2000 {
 		if err := p.nc.Publish("news", fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
 		}
 		if i == 1000 {
-			f.AwaitMetric(1, "fanfare_nats_connected")
+			if err := p.nc.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			eventually.True(t, "messages are received", func() bool { return f.Metric("fanfare_nats_messages_total") > 0 })
 			f.bridge.Close()
 		}
 	}
