@@ -66,10 +66,10 @@ func TestPeers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A peer that sends its head before it has registered the subscriber may be too slow for that on a busy machine.
-			attempts := 1
-			if p.Routes.HeadFirst || p.Routes.HoldsHead {
-				attempts = 4
+			// Others may send their head before they have registered the subscriber, which then misses the first event on a busy machine.
+			attempts := 4
+			if strings.HasPrefix(p.Name, "fanfare") {
+				attempts = 1
 			}
 			err = check.Run(t.Context(), p.Peer, running.Plan, size)
 			for ; err != nil && attempts > 1; attempts-- {
