@@ -97,9 +97,12 @@ func (e *Engine) Apply(entry LogEntry) error {
 		p.applied.Store(pos)
 		return ErrFrame
 	}
-	if !entry.All && e.unwanted(p, entry.Key, pos) {
-		p.applied.Store(pos)
-		return nil
+	var k *key
+	if !entry.All {
+		if k, _ = e.shard(entry.Key).Load(entry.Key); k == nil && e.unwanted(p, entry.Key, pos) {
+			p.applied.Store(pos)
+			return nil
+		}
 	}
 	d := newLogDraft(e.withoutPositionID(entry.Frame), entry.At, Position{g.epoch, entry.Seq}, pos)
 	if entry.All {
@@ -108,7 +111,7 @@ func (e *Engine) Apply(entry LogEntry) error {
 		e.wakeAll(p)
 		return nil
 	}
-	k, err := e.applyToKey(p, entry.Key, &d)
+	k, err := e.applyToKey(p, k, entry.Key, &d)
 	racePoint()
 	p.applied.Store(pos)
 	if k != nil {
@@ -117,28 +120,27 @@ func (e *Engine) Apply(entry LogEntry) error {
 	return err
 }
 
-// unwanted reports whether nobody here wants an event of the key, see KeyOptions.OnDemand. Then it is recorded as lost: a key that is
+// unwanted reports whether nobody here wants an event of a key that does not exist, see KeyOptions.OnDemand. Then it is recorded as lost: a key that is
 // created afterwards has the floor.
 func (e *Engine) unwanted(p *partition, name string, pos uint64) bool {
-	if _, exists := e.shard(name).Load(name); exists || !e.rules.Load().optionsFor(name).OnDemand {
-		return false
-	}
-	if e.noteLost(p, name, pos) {
-		return false // a subscriber has created the key meanwhile
+	if !e.rules.Load().optionsFor(name).OnDemand || e.noteLost(p, name, pos) {
+		return false // or a subscriber has created the key meanwhile
 	}
 	e.log.unwanted.Add(1)
 	return true
 }
 
-// applyToKey puts the event into the ring of its key.
-func (e *Engine) applyToKey(p *partition, name string, d *draft) (*key, error) {
-	for {
-		k, err := e.lookup(name, forPublisher)
-		if err != nil {
-			if e.noteLost(p, name, d.ev.pos()) {
-				continue // a subscriber has created the key meanwhile
+// applyToKey puts the event into the ring of its key, which it looks up, and creates, if k is nil.
+func (e *Engine) applyToKey(p *partition, k *key, name string, d *draft) (*key, error) {
+	for ; ; k = nil {
+		if k == nil {
+			var err error
+			if k, err = e.lookup(name, forPublisher); err != nil {
+				if e.noteLost(p, name, d.ev.pos()) {
+					continue // a subscriber has created the key meanwhile
+				}
+				return nil, err
 			}
-			return nil, err
 		}
 		if k.extra.Load().part != p {
 			return nil, ErrPartition
