@@ -87,7 +87,7 @@ func Peers() []Peer {
 		goPeer("mercure", mercureLibrary,
 			"library, transport in memory, anonymous subscribers, no log, no write timeout", Routes{}),
 		goPeer("centrifuge", "github.com/centrifugal/centrifuge",
-			"library, SSE handler, broker in memory, no history, no log, no check for pongs", Routes{}),
+			"library, SSE handler, broker in memory, no history, no log, no check for pongs", headFirst()),
 		goPeer("gosse", "github.com/tmaxmax/go-sse", "library, provider Joe, no replay, no log", headFirst()),
 		goPeer("r3labs", "github.com/r3labs/sse/v2", "library, streams by themselves, no replay", Routes{}),
 		eggSSE(),
