@@ -217,18 +217,23 @@ func since(events []*engine.Event, t time.Time) []*engine.Event {
 	return events[sort.Search(len(events), func(i int) bool { return events[i].At() >= t.UnixNano() }):]
 }
 
+// takeTurn waits until fewer than OlderConcurrency fetches run. Call release in any case.
+func (o *older) takeTurn(ctx context.Context) (release func(), err error) {
+	select {
+	case o.turn <- struct{}{}:
+		return func() { <-o.turn }, ctx.Err()
+	case <-ctx.Done():
+		return func() {}, ctx.Err()
+	}
+}
+
 // fly waits for a turn and fetches what the span lacks.
 func (o *older) fly(k olderKey, s *olderState, f *flight) {
 	ctx, cancel := context.WithTimeout(o.n.ctx, olderTimeout)
 	defer cancel()
 	time.Sleep(olderGather)
-	err := ctx.Err()
-	select {
-	case o.turn <- struct{}{}:
-		defer func() { <-o.turn }()
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	release, err := o.takeTurn(ctx)
+	defer release()
 
 	p := o.n.partitions[k.partition]
 	epoch, epochSeq := p.current()

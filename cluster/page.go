@@ -13,11 +13,10 @@ const olderWindows = 10
 // page fetches the oldest events of a range, for a list. It is not shared. If the log no longer has the beginning of the range,
 // the error is ErrTooOld, and the events are the oldest that it has.
 func (o *older) page(ctx context.Context, k olderKey, m engine.Missing) ([]*engine.Event, error) {
-	select {
-	case o.turn <- struct{}{}:
-		defer func() { <-o.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	release, err := o.takeTurn(ctx)
+	defer release()
+	if err != nil {
+		return nil, err
 	}
 	p := o.n.partitions[k.partition]
 	k.oldest = m.Oldest
